@@ -1,0 +1,2 @@
+//! Strata.
+fn main() {}
