@@ -1,1 +1,4 @@
 //! Strata.
+pub mod clock;
+pub mod error;
+pub mod keyspace;

@@ -1,0 +1,735 @@
+//! An entry: one key with its value, expiry and access record in one allocation.
+//!
+//! ```text
+//! byte 0      kind: type (4 bits) | raw (1) | wide lengths (1) | expiry form (2)
+//! byte 1      space: which database's contents this belongs to
+//! byte 2      policy bits: S3-FIFO frequency (2) | in the small queue (1)
+//! bytes 3-5   access record, 24 bits: LRU seconds, or LFU minutes and counter
+//!             expiry: absent, or 6 bytes, or 8 bytes (milliseconds since the epoch)
+//!             lengths: key u8, value u16; or, wide, key u32, value u32
+//!             key bytes, value bytes
+//! ```
+//!
+//! A key of 16 bytes with a value of 64 and an expiry fills 95 bytes, one allocation class of 96.
+//! Entries are large in number and small in size, so the header has no padding and is read with
+//! unaligned loads; the fields that a lookup needs are in the first cache line with the key.
+//!
+//! Invariant: the header always describes its own allocation: `layout_bytes` is what was
+//! allocated. Every function that changes a length or the expiry form keeps that true.
+//!
+//! This file and `table.rs` hold the only unsafe code of the project. Outside of them an entry is
+//! an owned value ([`Entry`]) or a borrowed view ([`EntryRef`], [`EntryMut`]).
+#![allow(unsafe_code)]
+
+use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+
+use crate::clock::UnixMs;
+
+/// Entries lie on this boundary, which leaves the low four bits of an address to the table.
+pub(super) const ENTRY_ALIGN: usize = 16;
+
+const TYPE_MASK: u8 = 0x0f;
+const RAW: u8 = 0x10;
+const WIDE: u8 = 0x20;
+const EXPIRY_SHIFT: u8 = 6;
+const FIXED_BYTES: usize = 6;
+const NARROW_LENGTHS: usize = 3;
+const WIDE_LENGTHS: usize = 8;
+/// The longest expiry that the 6-byte form holds; later ones, and large values, use 8 bytes.
+const NARROW_EXPIRY_MAX: i64 = (1 << 48) - 1;
+/// From this size on an entry always has room for an expiry, so that EXPIRE copies nothing.
+const LARGE_VALUE_BYTES: usize = 64 * 1024;
+const NO_EXPIRY: i64 = i64::MAX;
+
+/// The type of a value, as TYPE names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum ValueType {
+    /// A string of bytes.
+    String = 0,
+}
+
+impl ValueType {
+    /// The name that TYPE replies.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::String => "string",
+        }
+    }
+}
+
+/// What an entry is made from.
+#[derive(Clone, Copy, Debug)]
+pub struct EntryParts<'a> {
+    /// The space (database contents) that the key belongs to.
+    pub space: u8,
+    /// The key.
+    pub key: &'a [u8],
+    /// The value.
+    pub value: &'a [u8],
+    /// When the key expires, if it does.
+    pub expires_at: Option<UnixMs>,
+    /// Whether the string was built by writing into it, which OBJECT ENCODING tells as `raw`.
+    pub raw: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ExpiryForm {
+    Absent = 0,
+    Narrow = 1,
+    Wide = 2,
+}
+
+impl ExpiryForm {
+    const fn bytes(self) -> usize {
+        match self {
+            Self::Absent => 0,
+            Self::Narrow => 6,
+            Self::Wide => 8,
+        }
+    }
+
+    fn of(expires_at: Option<UnixMs>, value_len: usize) -> Self {
+        match expires_at {
+            _ if value_len >= LARGE_VALUE_BYTES => Self::Wide,
+            None => Self::Absent,
+            Some(at) if (0..=NARROW_EXPIRY_MAX).contains(&at.0) => Self::Narrow,
+            Some(_) => Self::Wide,
+        }
+    }
+}
+
+/// Where the parts of an entry lie, worked out from its first byte and its lengths.
+#[derive(Clone, Copy)]
+struct Shape {
+    expiry: ExpiryForm,
+    wide: bool,
+    key_len: usize,
+    value_len: usize,
+}
+
+impl Shape {
+    fn of(key_len: usize, value_len: usize, expires_at: Option<UnixMs>) -> Self {
+        let wide = key_len > usize::from(u8::MAX) || value_len > usize::from(u16::MAX);
+        Self {
+            expiry: ExpiryForm::of(expires_at, value_len),
+            wide,
+            key_len,
+            value_len,
+        }
+    }
+
+    const fn key_at(self) -> usize {
+        FIXED_BYTES
+            + self.expiry.bytes()
+            + if self.wide {
+                WIDE_LENGTHS
+            } else {
+                NARROW_LENGTHS
+            }
+    }
+
+    const fn value_at(self) -> usize {
+        self.key_at() + self.key_len
+    }
+
+    /// At least one alignment unit, so that the allocator's class and ours agree.
+    const fn bytes(self) -> usize {
+        let bytes = self.value_at() + self.value_len;
+        if bytes < ENTRY_ALIGN {
+            ENTRY_ALIGN
+        } else {
+            bytes
+        }
+    }
+
+    fn layout(self) -> Layout {
+        Layout::from_size_align(self.bytes(), ENTRY_ALIGN).expect("lengths are at most 4 GiB each")
+    }
+}
+
+/// An owned entry. Dropping it frees it.
+#[derive(Debug)]
+pub struct Entry {
+    start: NonNull<u8>,
+}
+
+// SAFETY: an entry is plain bytes that it owns alone; nothing in it refers to a thread.
+unsafe impl Send for Entry {}
+// SAFETY: a shared reference to an entry allows reading only.
+unsafe impl Sync for Entry {}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let layout = self.view().shape().layout();
+        // SAFETY: `start` was allocated with the layout that the header describes (invariant).
+        unsafe { dealloc(self.start.as_ptr(), layout) };
+    }
+}
+
+impl Entry {
+    /// Makes an entry.
+    ///
+    /// # Panics
+    /// If the key or the value is 4 GiB or longer: requests are limited far below that.
+    pub fn new(parts: &EntryParts<'_>) -> Self {
+        let shape = Shape::of(parts.key.len(), parts.value.len(), parts.expires_at);
+        assert!(
+            parts.key.len() <= u32::MAX as usize && parts.value.len() <= u32::MAX as usize,
+            "a key and a value are limited to 4 GiB"
+        );
+        let mut entry = Self::allocate(shape);
+        entry.write_header(
+            shape,
+            ValueType::String as u8,
+            parts.raw,
+            parts.space,
+            [0; 4],
+        );
+        entry.view_mut().write_expiry(parts.expires_at);
+        entry.copy_in(shape.key_at(), parts.key);
+        entry.copy_in(shape.value_at(), parts.value);
+        entry
+    }
+
+    fn allocate(shape: Shape) -> Self {
+        let layout = shape.layout();
+        // SAFETY: the layout is at least ENTRY_ALIGN bytes, so not zero.
+        let start = unsafe { alloc(layout) };
+        Self {
+            start: NonNull::new(start).unwrap_or_else(|| handle_alloc_error(layout)),
+        }
+    }
+
+    fn write_header(
+        &mut self,
+        shape: Shape,
+        value_type: u8,
+        raw: bool,
+        space: u8,
+        access: [u8; 4],
+    ) {
+        let kind = value_type
+            | if raw { RAW } else { 0 }
+            | if shape.wide { WIDE } else { 0 }
+            | (shape.expiry as u8) << EXPIRY_SHIFT;
+        self.copy_in(
+            0,
+            &[kind, space, access[0], access[1], access[2], access[3]],
+        );
+        self.write_lengths(shape);
+    }
+
+    fn write_lengths(&mut self, shape: Shape) {
+        let at = FIXED_BYTES + shape.expiry.bytes();
+        if shape.wide {
+            self.copy_in(at, &(shape.key_len as u32).to_le_bytes());
+            self.copy_in(at + 4, &(shape.value_len as u32).to_le_bytes());
+        } else {
+            self.copy_in(at, &[shape.key_len as u8]);
+            self.copy_in(at + 1, &(shape.value_len as u16).to_le_bytes());
+        }
+    }
+
+    fn copy_in(&mut self, at: usize, bytes: &[u8]) {
+        // SAFETY: callers place `bytes` inside the shape that was allocated, and `bytes` is
+        // borrowed from elsewhere, since `self` is borrowed mutably.
+        unsafe {
+            self.start
+                .as_ptr()
+                .add(at)
+                .copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
+        }
+    }
+
+    /// Takes the entry apart into its address, for a table slot.
+    pub(super) fn into_raw(self) -> NonNull<u8> {
+        let start = self.start;
+        std::mem::forget(self);
+        start
+    }
+
+    /// Puts an entry together again.
+    ///
+    /// # Safety
+    /// `start` came from [`Entry::into_raw`] and is given back once.
+    pub(super) unsafe fn from_raw(start: NonNull<u8>) -> Self {
+        Self { start }
+    }
+
+    /// The entry, to be read.
+    pub fn view(&self) -> EntryRef<'_> {
+        EntryRef {
+            start: self.start,
+            entry: PhantomData,
+        }
+    }
+
+    /// The entry, to be changed in place.
+    pub fn view_mut(&mut self) -> EntryMut<'_> {
+        EntryMut {
+            start: self.start,
+            entry: PhantomData,
+        }
+    }
+
+    /// What the allocator really takes for this entry.
+    pub fn allocated_bytes(&self) -> usize {
+        self.view().allocated_bytes()
+    }
+
+    /// Writes a new value, expiry and rawness over the old, in the same allocation where that fits
+    /// exactly, and keeps the access record.
+    pub fn overwrite(mut self, parts: &EntryParts<'_>) -> Self {
+        let old = self.view().shape();
+        let new = Shape::of(parts.key.len(), parts.value.len(), parts.expires_at);
+        let access = self.view().access_bytes();
+        let value_type = ValueType::String as u8;
+        if old.bytes() == new.bytes() && old.expiry == new.expiry {
+            self.write_header(new, value_type, parts.raw, parts.space, access);
+            self.view_mut().write_expiry(parts.expires_at);
+            self.copy_in(new.value_at(), parts.value);
+            return self;
+        }
+        let mut entry = Self::new(parts);
+        entry.write_header(new, value_type, parts.raw, parts.space, access);
+        entry
+    }
+
+    /// Changes the length of a string value; what is added reads as zero bytes.
+    pub fn resize_value(mut self, value_len: usize) -> Self {
+        let view = self.view();
+        let (old, expires_at) = (view.shape(), view.expires_at());
+        let new = Shape::of(old.key_len, value_len, expires_at);
+        if old.wide != new.wide || old.expiry != new.expiry {
+            return self.rebuild(new, expires_at);
+        }
+        if old.bytes() != new.bytes() {
+            // SAFETY: `start` has the layout of `old` (invariant), and the new size is not zero.
+            let start = unsafe { realloc(self.start.as_ptr(), old.layout(), new.layout().size()) };
+            self.start = NonNull::new(start).unwrap_or_else(|| handle_alloc_error(new.layout()));
+        }
+        self.write_lengths(new);
+        self.zero_from(new, old.value_len);
+        self
+    }
+
+    /// Sets or removes the expiry, moving the entry where its header must change size.
+    pub fn set_expiry(mut self, expires_at: Option<UnixMs>) -> Self {
+        let old = self.view().shape();
+        let new = Shape::of(old.key_len, old.value_len, expires_at);
+        if old.expiry == new.expiry {
+            self.view_mut().write_expiry(expires_at);
+            return self;
+        }
+        self.rebuild(new, expires_at)
+    }
+
+    /// The same entry under another key or in another space. The access record starts anew.
+    pub fn renamed(&self, space: u8, key: &[u8]) -> Self {
+        let view = self.view();
+        Self::new(&EntryParts {
+            space,
+            key,
+            value: view.value(),
+            expires_at: view.expires_at(),
+            raw: view.is_raw(),
+        })
+    }
+
+    fn rebuild(self, new: Shape, expires_at: Option<UnixMs>) -> Self {
+        let view = self.view();
+        let kept = new.value_len.min(view.shape().value_len);
+        let mut entry = Self::allocate(new);
+        entry.write_header(
+            new,
+            view.kind() & TYPE_MASK,
+            view.is_raw(),
+            view.space(),
+            view.access_bytes(),
+        );
+        entry.view_mut().write_expiry(expires_at);
+        entry.copy_in(new.key_at(), view.key());
+        entry.copy_in(new.value_at(), &view.value()[..kept]);
+        entry.zero_from(new, kept);
+        entry
+    }
+
+    fn zero_from(&mut self, shape: Shape, from: usize) {
+        if from < shape.value_len {
+            // SAFETY: the range from `from` to `value_len` of the value lies in the allocation.
+            unsafe {
+                let start = self.start.as_ptr().add(shape.value_at() + from);
+                start.write_bytes(0, shape.value_len - from);
+            }
+        }
+    }
+}
+
+/// An entry that is lent for reading.
+#[derive(Clone, Copy, Debug)]
+pub struct EntryRef<'a> {
+    start: NonNull<u8>,
+    entry: PhantomData<&'a Entry>,
+}
+
+impl<'a> EntryRef<'a> {
+    /// Views the entry at an address.
+    ///
+    /// # Safety
+    /// `start` came from [`Entry::into_raw`] and the entry lives, unchanged, for `'a`.
+    #[inline]
+    pub(super) unsafe fn from_raw(start: NonNull<u8>) -> Self {
+        Self {
+            start,
+            entry: PhantomData,
+        }
+    }
+
+    #[inline]
+    fn read<const N: usize>(self, at: usize) -> [u8; N] {
+        // SAFETY: callers read header fields only, which the shape places inside the allocation;
+        // byte arrays have no alignment.
+        unsafe { self.start.as_ptr().add(at).cast::<[u8; N]>().read() }
+    }
+
+    #[inline]
+    fn slice(self, at: usize, len: usize) -> &'a [u8] {
+        // SAFETY: callers pass a part of the shape, all of which is initialised; the entry is
+        // borrowed for 'a.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr().add(at), len) }
+    }
+
+    #[inline]
+    fn kind(self) -> u8 {
+        self.read::<1>(0)[0]
+    }
+
+    #[inline]
+    fn expiry_form(self) -> ExpiryForm {
+        match self.kind() >> EXPIRY_SHIFT {
+            0 => ExpiryForm::Absent,
+            1 => ExpiryForm::Narrow,
+            _ => ExpiryForm::Wide,
+        }
+    }
+
+    #[inline]
+    fn shape(self) -> Shape {
+        let expiry = self.expiry_form();
+        let wide = self.kind() & WIDE != 0;
+        let at = FIXED_BYTES + expiry.bytes();
+        let (key_len, value_len) = if wide {
+            (
+                u32::from_le_bytes(self.read(at)) as usize,
+                u32::from_le_bytes(self.read(at + 4)) as usize,
+            )
+        } else {
+            (
+                usize::from(self.read::<1>(at)[0]),
+                usize::from(u16::from_le_bytes(self.read(at + 1))),
+            )
+        };
+        Shape {
+            expiry,
+            wide,
+            key_len,
+            value_len,
+        }
+    }
+
+    #[inline]
+    fn access_bytes(self) -> [u8; 4] {
+        self.read(2)
+    }
+
+    /// The space that the key belongs to.
+    #[inline]
+    pub fn space(self) -> u8 {
+        self.read::<1>(1)[0]
+    }
+
+    /// The key.
+    #[inline]
+    pub fn key(self) -> &'a [u8] {
+        let shape = self.shape();
+        self.slice(shape.key_at(), shape.key_len)
+    }
+
+    /// The value.
+    #[inline]
+    pub fn value(self) -> &'a [u8] {
+        let shape = self.shape();
+        self.slice(shape.value_at(), shape.value_len)
+    }
+
+    /// The type of the value.
+    #[inline]
+    pub fn value_type(self) -> ValueType {
+        ValueType::String
+    }
+
+    /// Whether the string was built by writing into it.
+    #[inline]
+    pub fn is_raw(self) -> bool {
+        self.kind() & RAW != 0
+    }
+
+    /// When the key expires, if it does.
+    #[inline]
+    pub fn expires_at(self) -> Option<UnixMs> {
+        let at = match self.expiry_form() {
+            ExpiryForm::Absent => return None,
+            ExpiryForm::Narrow => {
+                let b = self.read::<6>(FIXED_BYTES);
+                i64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], 0, 0])
+            }
+            ExpiryForm::Wide => i64::from_le_bytes(self.read(FIXED_BYTES)),
+        };
+        (at != NO_EXPIRY).then_some(UnixMs(at))
+    }
+
+    /// The 24-bit access record of the LRU and LFU policies.
+    #[inline]
+    pub fn access(self) -> u32 {
+        let b = self.access_bytes();
+        u32::from_le_bytes([b[1], b[2], b[3], 0])
+    }
+
+    /// The bits of the S3-FIFO policy.
+    #[inline]
+    pub fn policy_bits(self) -> u8 {
+        self.access_bytes()[0]
+    }
+
+    /// What the allocator really takes for this entry.
+    #[inline]
+    pub fn allocated_bytes(self) -> usize {
+        size_class(self.shape().bytes())
+    }
+}
+
+/// An entry that is lent for changes which keep its size.
+#[derive(Debug)]
+pub struct EntryMut<'a> {
+    start: NonNull<u8>,
+    entry: PhantomData<&'a mut Entry>,
+}
+
+impl<'a> EntryMut<'a> {
+    /// Views the entry at an address.
+    ///
+    /// # Safety
+    /// `start` came from [`Entry::into_raw`], and nothing else uses the entry for `'a`.
+    #[inline]
+    pub(super) unsafe fn from_raw(start: NonNull<u8>) -> Self {
+        Self {
+            start,
+            entry: PhantomData,
+        }
+    }
+
+    /// The entry, to be read.
+    #[inline]
+    pub fn view(&self) -> EntryRef<'_> {
+        EntryRef {
+            start: self.start,
+            entry: PhantomData,
+        }
+    }
+
+    #[inline]
+    fn write<const N: usize>(&mut self, at: usize, bytes: [u8; N]) {
+        // SAFETY: callers write header fields only, which lie inside the allocation.
+        unsafe { self.start.as_ptr().add(at).cast::<[u8; N]>().write(bytes) };
+    }
+
+    /// Records an access.
+    #[inline]
+    pub fn set_access(&mut self, access: u32) {
+        let b = access.to_le_bytes();
+        self.write(3, [b[0], b[1], b[2]]);
+    }
+
+    /// Sets the bits of the S3-FIFO policy.
+    #[inline]
+    pub fn set_policy_bits(&mut self, bits: u8) {
+        self.write(2, [bits]);
+    }
+
+    /// Marks a string as built by writing into it.
+    pub fn set_raw(&mut self) {
+        let kind = self.view().kind() | RAW;
+        self.write(0, [kind]);
+    }
+
+    /// The value, to be changed in place.
+    pub fn into_value(self) -> &'a mut [u8] {
+        let shape = self.view().shape();
+        // SAFETY: the value lies in the allocation, and the entry is borrowed alone for 'a.
+        unsafe {
+            std::slice::from_raw_parts_mut(
+                self.start.as_ptr().add(shape.value_at()),
+                shape.value_len,
+            )
+        }
+    }
+
+    /// Writes an expiry into the room that the header has for it.
+    fn write_expiry(&mut self, expires_at: Option<UnixMs>) {
+        let at = expires_at.map_or(NO_EXPIRY, |at| at.0);
+        let b = at.to_le_bytes();
+        match self.view().expiry_form() {
+            ExpiryForm::Absent => {}
+            ExpiryForm::Narrow => self.write(FIXED_BYTES, [b[0], b[1], b[2], b[3], b[4], b[5]]),
+            ExpiryForm::Wide => self.write(FIXED_BYTES, b),
+        }
+    }
+}
+
+/// The size that jemalloc takes for a request of `bytes`: four classes for each doubling, in steps
+/// of 16 up to 128.
+///
+/// Counting by this formula, which a test holds against the allocator, costs no call into it.
+#[inline]
+pub fn size_class(bytes: usize) -> usize {
+    if bytes <= 8 {
+        return 8;
+    }
+    if bytes <= 128 {
+        return bytes.next_multiple_of(16);
+    }
+    let doubling = usize::BITS - 1 - (bytes - 1).leading_zeros();
+    bytes.next_multiple_of(1 << (doubling - 2))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts<'a>(key: &'a [u8], value: &'a [u8], expires_at: Option<i64>) -> EntryParts<'a> {
+        EntryParts {
+            space: 3,
+            key,
+            value,
+            expires_at: expires_at.map(UnixMs),
+            raw: false,
+        }
+    }
+
+    fn check(entry: &Entry, p: &EntryParts<'_>) {
+        let view = entry.view();
+        assert_eq!(view.key(), p.key);
+        assert_eq!(view.value(), p.value);
+        assert_eq!(view.expires_at(), p.expires_at);
+        assert_eq!(view.space(), p.space);
+        assert_eq!(view.is_raw(), p.raw);
+    }
+
+    #[test]
+    fn an_entry_of_16_64_with_expiry_fills_one_class_of_96() {
+        let entry = Entry::new(&parts(&[1; 16], &[2; 64], Some(1_700_000_000_000)));
+        assert_eq!(entry.allocated_bytes(), 96);
+    }
+
+    #[test]
+    fn parts_come_back_at_every_edge_of_length_and_expiry() {
+        let lengths: &[usize] = if cfg!(miri) {
+            &[0, 255, 256]
+        } else {
+            &[0, 1, 255, 256, 65_535, 65_536]
+        };
+        let expiries = [
+            None,
+            Some(0),
+            Some(1),
+            Some(NARROW_EXPIRY_MAX),
+            Some(NARROW_EXPIRY_MAX + 1),
+            Some(i64::MAX - 1),
+            Some(-5),
+        ];
+        for &k in lengths {
+            for &v in lengths {
+                let (key, value) = (vec![7; k], vec![9; v]);
+                for at in expiries {
+                    let p = parts(&key, &value, at);
+                    check(&Entry::new(&p), &p);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_change_of_expiry_keeps_the_rest() {
+        let expiries = [
+            None,
+            Some(5),
+            Some(NARROW_EXPIRY_MAX + 9),
+            None,
+            Some(7),
+            Some(8),
+        ];
+        for len in [0, 3, LARGE_VALUE_BYTES] {
+            let value = vec![1; len];
+            let mut entry = Entry::new(&parts(b"key", &value, None));
+            entry.view_mut().set_access(0x00ab_cdef);
+            entry.view_mut().set_policy_bits(5);
+            for at in expiries {
+                entry = entry.set_expiry(at.map(UnixMs));
+                check(&entry, &parts(b"key", &value, at));
+                assert_eq!(entry.view().access(), 0x00ab_cdef);
+                assert_eq!(entry.view().policy_bits(), 5);
+            }
+        }
+    }
+
+    #[test]
+    fn resizing_keeps_the_head_and_zeroes_the_tail() {
+        for from in [0usize, 10, 255, 65_535, 65_536] {
+            for to in [0usize, 1, 11, 256, 65_535, 65_537] {
+                let mut entry = Entry::new(&parts(b"k", &vec![1; from], Some(77)));
+                entry = entry.resize_value(to);
+                let mut expected = vec![1; from];
+                expected.resize(to, 0);
+                check(&entry, &parts(b"k", &expected, Some(77)));
+            }
+        }
+    }
+
+    #[test]
+    fn overwriting_keeps_the_access_record() {
+        for (value, at) in [
+            (&b"abc"[..], None),
+            (b"xyz", Some(4)),
+            (b"longer than before", Some(5)),
+            (b"", None),
+        ] {
+            let mut entry = Entry::new(&parts(b"k", b"123", None));
+            entry.view_mut().set_access(99);
+            let p = parts(b"k", value, at);
+            entry = entry.overwrite(&p);
+            check(&entry, &p);
+            assert_eq!(entry.view().access(), 99);
+        }
+    }
+
+    #[test]
+    fn value_is_changed_in_place() {
+        let mut entry = Entry::new(&parts(b"k", b"123", None));
+        entry.view_mut().into_value()[1] = b'x';
+        entry.view_mut().set_raw();
+        assert_eq!(entry.view().value(), b"1x3");
+        assert!(entry.view().is_raw());
+        let renamed = entry.renamed(1, b"other");
+        assert_eq!(
+            (
+                renamed.view().key(),
+                renamed.view().value(),
+                renamed.view().space()
+            ),
+            (&b"other"[..], &b"1x3"[..], 1)
+        );
+    }
+}

@@ -1,0 +1,815 @@
+//! The hash table of one shard: cache-line buckets of tags and entry addresses.
+//!
+//! ```text
+//! bucket (64 bytes, one cache line)
+//! +--------+--------+--------+--------+--------+--------+--------+--------------------------+
+//! | slot 0 | slot 1 | slot 2 | slot 3 | slot 4 | slot 5 | slot 6 | expiry floor 48 | over 8 |
+//! +--------+--------+--------+--------+--------+--------+--------+--------------------------+
+//! slot (64 bits): entry address >> 4 (44 bits) | tag (20 bits); empty: all zero
+//! ```
+//!
+//! A look-up reads one line of the table and, where a tag matches, one entry. An entry whose home
+//! bucket is full goes to the next one with room, and each bucket passed over counts it in
+//! `over`; a look-up goes on to the next bucket only while that count is not zero, so absent keys
+//! too cost about one line. There are no tombstones: a removal takes its counts back.
+//!
+//! The home bucket is `tag * buckets / 2^20`. That has three consequences, which are why the slot
+//! spends 20 bits on the tag:
+//!
+//! * growing needs the slots only, never the entries, so it costs no cache misses on keys;
+//! * the table can have any number of buckets, so it grows by a third and stays about 3/4 full,
+//!   which is 12 bytes of table for a key, where doubling would take up to 18;
+//! * the order of the buckets is the order of the tags whatever the size, so that a tag is a
+//!   cursor for SCAN that stays good while the table grows and shrinks.
+//!
+//! Expiry needs no memory of its own: each bucket keeps a lower bound of the expiries in it, in
+//! bits that the line had left over. To find what has expired is to read the lines of the table
+//! in order, a sixth of a line for each key, and to look into the entries only where the bound
+//! has passed. A heap or a wheel would cost 8 bytes or more for each key, and its records would
+//! have to be found again when an expiry changes; a bound may simply stay too low, which costs one
+//! look.
+//!
+//! Invariant: `len` is the number of used slots; `entry_bytes` is the sum of their allocations.
+//! Invariant: a bucket's `over` is the number of entries that passed over it on the way from
+//! their home, or 255, which sticks until the next rebuild.
+//! Invariant: a bucket's floor is not above the expiry of any entry in it.
+#![allow(unsafe_code)]
+
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+
+use super::entry::{Entry, EntryMut, EntryParts, EntryRef};
+use crate::clock::UnixMs;
+
+const SLOTS: usize = 7;
+const TAG_BITS: u32 = 20;
+const TAG_MASK: usize = (1 << TAG_BITS) - 1;
+const ADDRESS_LIMIT: usize = 1 << 48;
+const OVER_MASK: u64 = 0xff;
+const FLOOR_SHIFT: u32 = 16;
+const FLOOR_NONE: u64 = (1 << 48) - 1;
+/// Sixths of the slots that may be used before the table grows.
+const GROW_AT: (usize, usize) = (6, 7);
+/// Below this share of used slots the table shrinks.
+const SHRINK_BELOW: (usize, usize) = (1, 5);
+
+/// The part of a key's hash that the table keeps: 20 bits, never zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Tag(u32);
+
+impl Tag {
+    /// One more than the largest tag: the end of a scan.
+    pub const END: u32 = 1 << TAG_BITS;
+
+    /// Takes the tag from the low bits of a hash.
+    #[inline]
+    pub fn of_hash(hash: u64) -> Self {
+        Self(((hash & TAG_MASK as u64) as u32).max(1))
+    }
+
+    /// The tag as a number below [`Tag::END`].
+    pub const fn value(self) -> u32 {
+        self.0
+    }
+}
+
+/// Where an entry is. Good until the table changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    bucket: u32,
+    slot: u32,
+}
+
+/// The address of an entry with its tag, or nothing. Kept as a pointer, so that the provenance of
+/// the allocation stays with it.
+#[derive(Clone, Copy)]
+struct Slot(*mut u8);
+
+impl Slot {
+    const EMPTY: Self = Self(ptr::null_mut());
+
+    fn new(tag: Tag, entry: Entry) -> Self {
+        let start = entry.into_raw();
+        debug_assert!(
+            start.addr().get() < ADDRESS_LIMIT,
+            "user addresses have at most 48 bits"
+        );
+        Self(
+            start
+                .as_ptr()
+                .map_addr(|a| ((a >> 4) << TAG_BITS) | tag.0 as usize),
+        )
+    }
+
+    #[inline]
+    fn is_empty(self) -> bool {
+        self.0.is_null()
+    }
+
+    #[inline]
+    fn tag(self) -> Tag {
+        Tag((self.0.addr() & TAG_MASK) as u32)
+    }
+
+    #[inline]
+    fn start(self) -> NonNull<u8> {
+        let start = self.0.map_addr(|a| (a >> TAG_BITS) << 4);
+        debug_assert!(!start.is_null(), "only used slots are followed");
+        // SAFETY: a used slot holds the address that `new` was given, which was not null.
+        unsafe { NonNull::new_unchecked(start) }
+    }
+}
+
+#[derive(Clone)]
+#[repr(C, align(64))]
+struct Bucket {
+    slots: [Slot; SLOTS],
+    meta: u64,
+}
+
+impl Bucket {
+    const EMPTY: Self = Self {
+        slots: [Slot::EMPTY; SLOTS],
+        meta: FLOOR_NONE << FLOOR_SHIFT,
+    };
+
+    #[inline]
+    fn over(&self) -> u64 {
+        self.meta & OVER_MASK
+    }
+
+    fn count_over(&mut self) {
+        if self.over() < OVER_MASK {
+            self.meta += 1;
+        }
+    }
+
+    fn uncount_over(&mut self) {
+        if self.over() < OVER_MASK {
+            debug_assert!(self.over() > 0, "what is taken back was counted");
+            self.meta -= 1;
+        }
+    }
+
+    fn floor(&self) -> u64 {
+        self.meta >> FLOOR_SHIFT
+    }
+
+    fn set_floor(&mut self, floor: u64) {
+        self.meta = (self.meta & ((1 << FLOOR_SHIFT) - 1)) | (floor << FLOOR_SHIFT);
+    }
+
+    fn lower_floor(&mut self, floor: u64) {
+        if floor < self.floor() {
+            self.set_floor(floor);
+        }
+    }
+
+    fn free_slot(&self) -> Option<usize> {
+        self.slots.iter().position(|slot| slot.is_empty())
+    }
+}
+
+/// An expiry as a floor. One beyond the range of 48 bits (the year 10889) is never looked for.
+fn floor_of(expires_at: Option<UnixMs>) -> u64 {
+    expires_at.map_or(FLOOR_NONE, |at| at.0.max(0).cast_unsigned().min(FLOOR_NONE))
+}
+
+/// The table of one shard.
+pub struct Table {
+    buckets: Vec<Bucket>,
+    len: usize,
+    entry_bytes: usize,
+    /// Not above the floor of any bucket.
+    floor: u64,
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self {
+            buckets: Vec::new(),
+            len: 0,
+            entry_bytes: 0,
+            floor: FLOOR_NONE,
+        }
+    }
+}
+
+// SAFETY: the addresses in the slots are of entries that the table owns alone.
+unsafe impl Send for Table {}
+
+impl std::fmt::Debug for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Table")
+            .field("len", &self.len)
+            .field("buckets", &self.buckets.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        for bucket in &mut self.buckets {
+            for slot in &mut bucket.slots {
+                if !slot.is_empty() {
+                    // SAFETY: the slot owns its entry, and is emptied so that it is given once.
+                    drop(unsafe { Entry::from_raw(slot.start()) });
+                    *slot = Slot::EMPTY;
+                }
+            }
+        }
+    }
+}
+
+impl Table {
+    /// The number of entries.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is no entry.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The number of buckets.
+    pub fn bucket_count(&self) -> usize {
+        self.buckets.len()
+    }
+
+    /// What the allocator has given for the buckets and the entries.
+    #[inline]
+    pub fn used_bytes(&self) -> usize {
+        self.entry_bytes + self.table_bytes()
+    }
+
+    /// What the allocator has given for the buckets.
+    pub fn table_bytes(&self) -> usize {
+        self.buckets.len() * size_of::<Bucket>()
+    }
+
+    #[inline]
+    fn home(&self, tag: Tag) -> usize {
+        (tag.0 as usize * self.buckets.len()) >> TAG_BITS
+    }
+
+    #[inline]
+    fn after(&self, bucket: usize) -> usize {
+        if bucket + 1 == self.buckets.len() {
+            0
+        } else {
+            bucket + 1
+        }
+    }
+
+    /// Finds the entry of a key.
+    #[inline]
+    pub fn find(&self, tag: Tag, space: u8, key: &[u8]) -> Option<Position> {
+        self.find_by(tag, |entry| entry.space() == space && entry.key() == key)
+    }
+
+    /// Finds an entry with this tag that is accepted.
+    #[inline]
+    pub fn find_by(&self, tag: Tag, accept: impl Fn(EntryRef<'_>) -> bool) -> Option<Position> {
+        if self.buckets.is_empty() {
+            return None;
+        }
+        let home = self.home(tag);
+        let mut at = home;
+        loop {
+            let bucket = &self.buckets[at];
+            for (i, slot) in bucket.slots.iter().enumerate() {
+                // An empty slot reads as tag zero, which no key has.
+                if slot.tag() == tag {
+                    // SAFETY: the table owns the entry and is borrowed.
+                    if accept(unsafe { EntryRef::from_raw(slot.start()) }) {
+                        return Some(Position {
+                            bucket: at as u32,
+                            slot: i as u32,
+                        });
+                    }
+                }
+            }
+            if bucket.over() == 0 {
+                return None;
+            }
+            at = self.after(at);
+            if at == home {
+                return None;
+            }
+        }
+    }
+
+    /// Fetches the entries that may be this key's into the cache, ahead of `find`.
+    #[inline]
+    pub fn prefetch_entry(&self, tag: Tag) {
+        if self.buckets.is_empty() {
+            return;
+        }
+        for slot in &self.buckets[self.home(tag)].slots {
+            if slot.tag() == tag {
+                let start = slot.start().as_ptr();
+                prefetch(start);
+                // Most entries that matter for speed are one or two lines long.
+                prefetch(start.wrapping_add(64));
+            }
+        }
+    }
+
+    #[inline]
+    fn slot(&self, at: Position) -> Slot {
+        let slot = self.buckets[at.bucket as usize].slots[at.slot as usize];
+        assert!(
+            !slot.is_empty(),
+            "a position is used before the table changes"
+        );
+        slot
+    }
+
+    /// The entry at a position.
+    #[inline]
+    pub fn get(&self, at: Position) -> EntryRef<'_> {
+        // SAFETY: the slot is used, so its entry is owned by the table, which is borrowed.
+        unsafe { EntryRef::from_raw(self.slot(at).start()) }
+    }
+
+    /// The entry at a position, to be changed in place.
+    #[inline]
+    pub fn get_mut(&mut self, at: Position) -> EntryMut<'_> {
+        // SAFETY: as in `get`, and the table is borrowed mutably.
+        unsafe { EntryMut::from_raw(self.slot(at).start()) }
+    }
+
+    /// The tag of the entry at a position.
+    pub fn tag(&self, at: Position) -> Tag {
+        self.slot(at).tag()
+    }
+
+    /// Adds an entry, whose key must not be in the table.
+    pub fn insert(&mut self, tag: Tag, entry: Entry) -> Position {
+        if (self.len + 1) * GROW_AT.1 > self.buckets.len() * SLOTS * GROW_AT.0 {
+            self.rebuild(self.buckets.len() + self.buckets.len() / 3 + 1);
+        }
+        self.entry_bytes += entry.allocated_bytes();
+        self.len += 1;
+        let floor = floor_of(entry.view().expires_at());
+        self.floor = self.floor.min(floor);
+        self.place(Slot::new(tag, entry), floor)
+    }
+
+    fn place(&mut self, slot: Slot, floor: u64) -> Position {
+        let mut at = self.home(slot.tag());
+        loop {
+            let bucket = &mut self.buckets[at];
+            if let Some(free) = bucket.free_slot() {
+                bucket.slots[free] = slot;
+                bucket.lower_floor(floor);
+                return Position {
+                    bucket: at as u32,
+                    slot: free as u32,
+                };
+            }
+            bucket.count_over();
+            at = self.after(at);
+        }
+    }
+
+    /// Takes an entry out.
+    pub fn remove(&mut self, at: Position) -> Entry {
+        let slot = self.slot(at);
+        self.buckets[at.bucket as usize].slots[at.slot as usize] = Slot::EMPTY;
+        let mut passed = self.home(slot.tag());
+        while passed != at.bucket as usize {
+            self.buckets[passed].uncount_over();
+            passed = self.after(passed);
+        }
+        // SAFETY: the slot owned its entry and was emptied.
+        let entry = unsafe { Entry::from_raw(slot.start()) };
+        self.len -= 1;
+        self.entry_bytes -= entry.allocated_bytes();
+        entry
+    }
+
+    /// Gives back memory after removals. Positions are not good afterwards.
+    pub fn shrink_if_sparse(&mut self) {
+        let slots = self.buckets.len() * SLOTS;
+        if self.len == 0 {
+            self.rebuild(0);
+        } else if self.buckets.len() > 1 && self.len * SHRINK_BELOW.1 < slots * SHRINK_BELOW.0 {
+            self.rebuild(self.len.div_ceil(SLOTS - 2));
+        }
+    }
+
+    /// Lays the same slots out in another number of buckets, rounded up to fill the allocation.
+    fn rebuild(&mut self, buckets: usize) {
+        let line = size_of::<Bucket>();
+        let buckets = if buckets == 0 {
+            0
+        } else {
+            super::entry::size_class(buckets * line) / line
+        };
+        let old = std::mem::replace(&mut self.buckets, vec![Bucket::EMPTY; buckets]);
+        for bucket in &old {
+            for slot in bucket.slots.iter().filter(|slot| !slot.is_empty()) {
+                // The floor of the whole old bucket: true as a bound, and costs no entry.
+                self.place(*slot, bucket.floor());
+            }
+        }
+        if buckets == 0 {
+            self.floor = FLOOR_NONE;
+        }
+    }
+
+    /// Passes an entry through a function that may move it, and keeps the books.
+    fn with_entry(&mut self, at: Position, change: impl FnOnce(Entry) -> Entry) {
+        let slot = self.slot(at);
+        // While the entry is out its slot is empty, so that a panic cannot free it twice.
+        self.buckets[at.bucket as usize].slots[at.slot as usize] = Slot::EMPTY;
+        // SAFETY: the slot owned its entry and was emptied.
+        let entry = unsafe { Entry::from_raw(slot.start()) };
+        self.entry_bytes -= entry.allocated_bytes();
+        let entry = change(entry);
+        self.entry_bytes += entry.allocated_bytes();
+        let floor = floor_of(entry.view().expires_at());
+        self.floor = self.floor.min(floor);
+        let bucket = &mut self.buckets[at.bucket as usize];
+        bucket.slots[at.slot as usize] = Slot::new(slot.tag(), entry);
+        bucket.lower_floor(floor);
+    }
+
+    /// Writes a new value and expiry over the entry, whose key must be the same.
+    pub fn overwrite(&mut self, at: Position, parts: &EntryParts<'_>) {
+        debug_assert_eq!(self.get(at).key(), parts.key);
+        self.with_entry(at, |entry| entry.overwrite(parts));
+    }
+
+    /// Changes the length of a string; what is added reads as zero bytes.
+    pub fn resize_value(&mut self, at: Position, value_len: usize) {
+        self.with_entry(at, |entry| entry.resize_value(value_len));
+    }
+
+    /// Sets or removes the expiry.
+    pub fn set_expiry(&mut self, at: Position, expires_at: Option<UnixMs>) {
+        self.with_entry(at, |entry| entry.set_expiry(expires_at));
+    }
+
+    /// A bound: no entry expires before it.
+    #[inline]
+    pub fn expiry_floor(&self) -> Option<UnixMs> {
+        (self.floor < FLOOR_NONE).then_some(UnixMs(self.floor.cast_signed()))
+    }
+
+    /// Takes out what has expired by `now`, at most about `limit` entries, and says whether all was
+    /// looked at. A full look makes the bound exact.
+    pub fn take_expired(
+        &mut self,
+        now: UnixMs,
+        limit: usize,
+        mut taken: impl FnMut(Entry),
+    ) -> bool {
+        let mut left = limit;
+        let mut floor = FLOOR_NONE;
+        for b in 0..self.buckets.len() {
+            if self.buckets[b].floor() <= now.0.max(0).cast_unsigned() {
+                if left == 0 {
+                    return false;
+                }
+                left = left.saturating_sub(self.expire_bucket(b, now, &mut taken));
+            }
+            floor = floor.min(self.buckets[b].floor());
+        }
+        self.floor = floor;
+        true
+    }
+
+    fn expire_bucket(
+        &mut self,
+        bucket: usize,
+        now: UnixMs,
+        taken: &mut impl FnMut(Entry),
+    ) -> usize {
+        let mut floor = FLOOR_NONE;
+        let mut count = 0;
+        for at in self.positions(bucket) {
+            match self.get(at).expires_at() {
+                Some(expires_at) if expires_at <= now => {
+                    taken(self.remove(at));
+                    count += 1;
+                }
+                expires_at => floor = floor.min(floor_of(expires_at)),
+            }
+        }
+        self.buckets[bucket].set_floor(floor);
+        count
+    }
+
+    /// Whether any entry in a bucket may have an expiry.
+    pub fn may_expire(&self, bucket: usize) -> bool {
+        self.buckets[bucket].floor() < FLOOR_NONE
+    }
+
+    /// The positions of the entries in a bucket.
+    pub fn positions(&self, bucket: usize) -> impl Iterator<Item = Position> + use<> {
+        let slots = &self.buckets[bucket].slots;
+        let used: u8 = (0..SLOTS)
+            .filter(|&i| !slots[i].is_empty())
+            .map(|i| 1 << i)
+            .sum();
+        (0..SLOTS as u32)
+            .filter(move |i| used & (1 << i) != 0)
+            .map(move |slot| Position {
+                bucket: bucket as u32,
+                slot,
+            })
+    }
+
+    /// The positions of all entries.
+    pub fn all_positions(&self) -> impl Iterator<Item = Position> + use<'_> {
+        (0..self.buckets.len()).flat_map(|bucket| self.positions(bucket))
+    }
+
+    /// Shows the entries of one home bucket, from the tag `from` on, and gives the tag to go on
+    /// from, [`Tag::END`] at the end. Whatever the table does in between, a walk from tag 0 to
+    /// the end shows every entry that stays.
+    pub fn scan(&self, from: u32, mut show: impl FnMut(EntryRef<'_>)) -> u32 {
+        let buckets = self.buckets.len();
+        if buckets == 0 {
+            return Tag::END;
+        }
+        let home = (from as usize * buckets) >> TAG_BITS;
+        let mut at = home;
+        loop {
+            let bucket = &self.buckets[at];
+            for slot in bucket.slots.iter().filter(|slot| !slot.is_empty()) {
+                if slot.tag().0 >= from && self.home(slot.tag()) == home {
+                    // SAFETY: the table owns the entry and is borrowed.
+                    show(unsafe { EntryRef::from_raw(slot.start()) });
+                }
+            }
+            at = self.after(at);
+            if bucket.over() == 0 || at == home {
+                break;
+            }
+        }
+        // The least tag whose home is the next bucket.
+        ((home + 1) << TAG_BITS).div_ceil(buckets) as u32
+    }
+
+    /// Recounts everything that is kept and panics where it is not so. For tests and fuzzing.
+    pub fn validate(&self) {
+        let mut over = vec![0u64; self.buckets.len()];
+        let (mut len, mut bytes) = (0, 0);
+        for at in self.all_positions() {
+            let entry = self.get(at);
+            len += 1;
+            bytes += entry.allocated_bytes();
+            let floor = floor_of(entry.expires_at());
+            assert!(
+                self.buckets[at.bucket as usize].floor() <= floor,
+                "the bucket's floor is a bound"
+            );
+            assert!(self.floor <= floor, "the table's floor is a bound");
+            let mut passed = self.home(self.tag(at));
+            while passed != at.bucket as usize {
+                over[passed] += 1;
+                passed = self.after(passed);
+            }
+        }
+        assert_eq!((len, bytes), (self.len, self.entry_bytes));
+        for (bucket, over) in self.buckets.iter().zip(over) {
+            assert!(
+                bucket.over() == over || bucket.over() == OVER_MASK,
+                "over counts what passed"
+            );
+        }
+    }
+}
+
+/// Where a table's buckets are, readable without the lock, to prefetch from. It may be out of
+/// date; then the prefetch is for nothing, and no harm is done.
+#[derive(Debug, Default)]
+pub struct TableHint {
+    base: AtomicPtr<u8>,
+    buckets: AtomicUsize,
+}
+
+impl TableHint {
+    /// Notes where the table is now. Called with the shard's lock held.
+    #[inline]
+    pub fn note(&self, table: &Table) {
+        let buckets = table.buckets.len();
+        if self.buckets.load(Ordering::Relaxed) != buckets {
+            self.base.store(
+                table.buckets.as_ptr().cast::<u8>().cast_mut(),
+                Ordering::Relaxed,
+            );
+            self.buckets.store(buckets, Ordering::Relaxed);
+        }
+    }
+
+    /// Fetches the home bucket of a tag into the cache.
+    #[inline]
+    pub fn prefetch(&self, tag: Tag) {
+        let home = (tag.0 as usize * self.buckets.load(Ordering::Relaxed)) >> TAG_BITS;
+        prefetch(
+            self.base
+                .load(Ordering::Relaxed)
+                .wrapping_add(home * size_of::<Bucket>()),
+        );
+    }
+}
+
+/// Asks the processor for a cache line. Any address will do: a prefetch cannot fault.
+#[inline]
+fn prefetch(address: *const u8) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: a prefetch reads nothing that the program can see, and never faults.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address.cast());
+    }
+    #[cfg(all(target_arch = "aarch64", not(miri)))]
+    // SAFETY: as above.
+    unsafe {
+        std::arch::asm!("prfm pldl1keep, [{0}]", in(reg) address, options(nostack, preserves_flags, readonly));
+    }
+    #[cfg(any(miri, not(any(target_arch = "x86_64", target_arch = "aarch64"))))]
+    let _ = address;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::hash::BuildHasher;
+
+    use super::*;
+
+    const HASHER: foldhash::quality::FixedState = foldhash::quality::FixedState::with_seed(7);
+
+    fn tag_of(key: &[u8]) -> Tag {
+        Tag::of_hash(HASHER.hash_one(key))
+    }
+
+    fn parts<'a>(key: &'a [u8], value: &'a [u8], at: Option<i64>) -> EntryParts<'a> {
+        EntryParts {
+            space: 0,
+            key,
+            value,
+            expires_at: at.map(UnixMs),
+            raw: false,
+        }
+    }
+
+    /// A small generator, so that a seed is all that a failing run needs.
+    struct Random(u64);
+
+    impl Random {
+        fn below(&mut self, n: u64) -> u64 {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            self.0 % n
+        }
+    }
+
+    /// Random operations against a map, everything recounted after each step.
+    fn model_run(seed: u64, steps: usize, keys: u64) {
+        println!("seed {seed}");
+        let mut random = Random(seed);
+        let mut table = Table::default();
+        let mut model: HashMap<Vec<u8>, (Vec<u8>, Option<i64>)> = HashMap::new();
+        let mut now = 0i64;
+        for step in 0..steps {
+            let key = format!("key:{}", random.below(keys)).into_bytes();
+            let tag = tag_of(&key);
+            let value = vec![random.below(256) as u8; random.below(40) as usize];
+            let at = (random.below(2) == 0).then(|| now + 1 + random.below(500).cast_signed());
+            let found = table.find(tag, 0, &key);
+            assert_eq!(found.is_some(), model.contains_key(&key));
+            match (random.below(10), found) {
+                (0..6, None) => {
+                    table.insert(tag, Entry::new(&parts(&key, &value, at)));
+                    model.insert(key, (value, at));
+                }
+                (0..3, Some(pos)) => {
+                    table.overwrite(pos, &parts(&key, &value, at));
+                    model.insert(key, (value, at));
+                }
+                (3, Some(pos)) => {
+                    table.resize_value(pos, value.len());
+                    model.get_mut(&key).unwrap().0.resize(value.len(), 0);
+                }
+                (4..6, Some(pos)) => {
+                    table.set_expiry(pos, at.map(UnixMs));
+                    model.get_mut(&key).unwrap().1 = at;
+                }
+                (6..9, Some(pos)) => {
+                    assert_eq!(table.remove(pos).view().key(), &key[..]);
+                    table.shrink_if_sparse();
+                    model.remove(&key);
+                }
+                (9, _) => {
+                    now += random.below(60).cast_signed();
+                    let limit = random.below(20) as usize;
+                    let mut taken = Vec::new();
+                    let all = table
+                        .take_expired(UnixMs(now), limit, |e| taken.push(e.view().key().to_vec()));
+                    for key in taken {
+                        assert!(model.remove(&key).unwrap().1.unwrap() <= now);
+                    }
+                    assert!(!all || model.values().all(|(_, at)| at.is_none_or(|at| at > now)));
+                }
+                _ => {}
+            }
+            if step % 7 == 0 || step + 1 == steps {
+                table.validate();
+                for (key, (value, at)) in &model {
+                    let entry = table.get(table.find(tag_of(key), 0, key).unwrap());
+                    assert_eq!(
+                        (entry.value(), entry.expires_at().map(|a| a.0)),
+                        (&value[..], *at)
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn agrees_with_a_map_over_random_operations() {
+        let (runs, steps) = if cfg!(miri) { (2, 300) } else { (20, 4000) };
+        for seed in 1..=runs {
+            model_run(seed * 0x9e37_79b9, steps, 10 + seed * 37);
+        }
+    }
+
+    #[test]
+    fn a_scan_shows_every_entry_that_stays_while_the_table_grows_and_shrinks() {
+        let count = if cfg!(miri) { 60 } else { 1000 };
+        let mut table = Table::default();
+        for i in 0..count {
+            let key = format!("stay:{i}").into_bytes();
+            table.insert(tag_of(&key), Entry::new(&parts(&key, b"v", None)));
+        }
+        let (mut from, mut step) = (0, 0);
+        let mut seen = std::collections::HashSet::new();
+        while from < Tag::END {
+            from = table.scan(from, |entry| {
+                seen.insert(entry.key().to_vec());
+            });
+            step += 1;
+            for i in 0..20 {
+                let key = format!("pass:{}", (step / 60) * 20 + i).into_bytes();
+                match table.find(tag_of(&key), 0, &key) {
+                    None if (step / 30) % 2 == 0 => {
+                        table.insert(tag_of(&key), Entry::new(&parts(&key, b"", None)));
+                    }
+                    Some(pos) if (step / 30) % 2 == 1 => {
+                        table.remove(pos);
+                        table.shrink_if_sparse();
+                    }
+                    _ => {}
+                }
+            }
+        }
+        let stayed = seen.iter().filter(|key| key.starts_with(b"stay:")).count();
+        assert_eq!(stayed, count);
+        table.validate();
+    }
+
+    #[test]
+    fn a_tag_that_is_shared_by_many_keys_finds_each() {
+        let mut table = Table::default();
+        let tag = Tag::of_hash(5);
+        for i in 0..60u8 {
+            table.insert(tag, Entry::new(&parts(&[i], &[i], None)));
+        }
+        table.validate();
+        for i in 0..60u8 {
+            assert_eq!(table.get(table.find(tag, 0, &[i]).unwrap()).value(), &[i]);
+        }
+        for i in 0..60u8 {
+            table.remove(table.find(tag, 0, &[i]).unwrap());
+        }
+        table.shrink_if_sparse();
+        table.validate();
+        assert_eq!((table.len(), table.used_bytes()), (0, 0));
+    }
+
+    #[test]
+    fn the_table_takes_about_twelve_bytes_for_a_key() {
+        for len in [200usize, 244, 700, 2_441] {
+            let mut table = Table::default();
+            for i in 0..len {
+                let key = i.to_string().into_bytes();
+                table.insert(tag_of(&key), Entry::new(&parts(&key, b"", None)));
+            }
+            assert!(
+                table.table_bytes() <= len * 15,
+                "{len}: {}",
+                table.table_bytes() / len
+            );
+            if cfg!(miri) {
+                return;
+            }
+        }
+    }
+}
