@@ -327,18 +327,6 @@ impl Entry {
         self.rebuild(new, expires_at)
     }
 
-    /// The same entry under another key or in another space. The access record starts anew.
-    pub fn renamed(&self, space: u8, key: &[u8]) -> Self {
-        let view = self.view();
-        Self::new(&EntryParts {
-            space,
-            key,
-            value: view.value(),
-            expires_at: view.expires_at(),
-            raw: view.is_raw(),
-        })
-    }
-
     fn rebuild(self, new: Shape, expires_at: Option<UnixMs>) -> Self {
         let view = self.view();
         let kept = new.value_len.min(view.shape().value_len);
@@ -502,6 +490,18 @@ impl<'a> EntryRef<'a> {
     #[inline]
     pub fn policy_bits(self) -> u8 {
         self.access_bytes()[0]
+    }
+
+    /// The same value and expiry under another key or in another space. The access record of the
+    /// new entry starts anew.
+    pub fn to_entry(self, space: u8, key: &[u8]) -> Entry {
+        Entry::new(&EntryParts {
+            space,
+            key,
+            value: self.value(),
+            expires_at: self.expires_at(),
+            raw: self.is_raw(),
+        })
     }
 
     /// What the allocator really takes for this entry.
@@ -722,7 +722,7 @@ mod tests {
         entry.view_mut().set_raw();
         assert_eq!(entry.view().value(), b"1x3");
         assert!(entry.view().is_raw());
-        let renamed = entry.renamed(1, b"other");
+        let renamed = entry.view().to_entry(1, b"other");
         assert_eq!(
             (
                 renamed.view().key(),

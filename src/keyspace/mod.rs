@@ -1,3 +1,274 @@
-//! The keyspace.
+//! The keyspace: thousands of shards, each with one lock, one table and one account of its memory.
+//!
+//! It owns keys, values, their expiry and their eviction. It knows nothing of commands, replies,
+//! connections or tiers. A key's hash says its shard (top bits) and its place in the shard's table
+//! (low bits); the database is not part of the hash, so a key has the same shard in all of them.
+//!
+//! A **space** is the contents of a database. SWAPDB exchanges two spaces, FLUSHDB gives the
+//! database a new one; what is in the old is out of sight at once and is freed in the background.
+//!
+//! Invariant: several shards are locked in ascending order, and by [`Keyspace::lock`] only.
+//! Invariant: an eviction group's lock is taken with at most a shard's lock held, never the other
+//! way round.
+//! Invariant: which space a database has is read with the shard's lock held, so that a key cannot
+//! be added to a space whose shard was already swept.
+
+pub mod counters;
 pub mod entry;
+pub mod eviction;
+mod keys;
+pub mod lfu;
+mod maintenance;
 pub mod table;
+mod whole;
+
+use std::hash::{BuildHasher, Hasher};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+
+use parking_lot::{Mutex, MutexGuard};
+use smallvec::SmallVec;
+
+use self::counters::{Counters, SPACES};
+use self::entry::EntryRef;
+use self::eviction::{AccessPolicy, Group};
+use self::table::{Table, TableHint, Tag};
+use crate::clock::UnixMs;
+
+pub use self::keys::{Expiry, Keys, Renamed};
+pub use self::whole::SpaceStats;
+
+/// So many that growing one table, or one slice of maintenance, holds its lock for microseconds.
+const SHARD_BITS: u32 = 12;
+const SHARDS: usize = 1 << SHARD_BITS;
+/// Eviction keeps its queues for groups of shards: few, so that each sees enough keys to choose
+/// well in a cache of a few thousand; more than one, so that threads seldom meet there.
+const GROUP_BITS: u32 = 4;
+const GROUPS: usize = 1 << GROUP_BITS;
+/// The number of databases that SELECT can reach at most.
+pub const DATABASES: usize = 16;
+
+/// One shard: a table behind a lock, on cache lines of its own.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Shard {
+    hint: TableHint,
+    table: Mutex<Table>,
+}
+
+/// All keys of all databases.
+#[derive(Debug)]
+pub struct Keyspace {
+    shards: Box<[Shard]>,
+    groups: Box<[Mutex<Group>]>,
+    hasher: foldhash::quality::RandomState,
+    counters: Box<[Counters]>,
+    /// Which space each database shows.
+    spaces: [AtomicU8; DATABASES],
+    emptied: Mutex<Emptied>,
+    /// Whether memory is nearly full, so that new keys must prove themselves.
+    pressed: AtomicBool,
+    next_group: AtomicUsize,
+    group_entries: [AtomicUsize; GROUPS],
+    /// What the queues and ghosts of the groups take.
+    queue_bytes: AtomicUsize,
+    /// Held while emptied spaces are swept, which one thread does at a time.
+    sweep: Mutex<()>,
+}
+
+/// Spaces that are not a database's: free ones, and emptied ones that still hold keys.
+#[derive(Debug)]
+struct Emptied {
+    free: Vec<u8>,
+    sweeping: Vec<u8>,
+}
+
+/// A key's hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct KeyHash(u64);
+
+impl KeyHash {
+    #[inline]
+    fn shard(self) -> usize {
+        (self.0 >> (64 - SHARD_BITS)) as usize
+    }
+
+    #[inline]
+    fn tag(self) -> Tag {
+        Tag::of_hash(self.0)
+    }
+}
+
+fn group_of_shard(shard: usize) -> usize {
+    shard >> (SHARD_BITS - GROUP_BITS)
+}
+
+/// Which thread is asking: it names the stripe of counters that the thread owns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ThreadSlot(pub usize);
+
+/// A locked shard, which settles its account when it is released.
+struct Locked<'a> {
+    shard: usize,
+    used_before: usize,
+    hint: &'a TableHint,
+    counters: &'a Counters,
+    table: MutexGuard<'a, Table>,
+}
+
+impl Drop for Locked<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        let used = self.table.used_bytes();
+        if used != self.used_before {
+            self.counters
+                .used_bytes
+                .add(used as i64 - self.used_before as i64);
+            self.hint.note(&self.table);
+        }
+    }
+}
+
+impl Keyspace {
+    /// An empty keyspace for `threads` threads, each with its own [`ThreadSlot`].
+    pub fn new(threads: usize) -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
+            groups: (0..GROUPS).map(Group::new).map(Mutex::new).collect(),
+            hasher: foldhash::quality::RandomState::default(),
+            counters: (0..threads).map(|_| Counters::default()).collect(),
+            spaces: std::array::from_fn(|db| AtomicU8::new(db as u8)),
+            emptied: Mutex::new(Emptied {
+                free: (DATABASES as u8..=u8::MAX).rev().collect(),
+                sweeping: Vec::new(),
+            }),
+            pressed: AtomicBool::new(false),
+            next_group: AtomicUsize::new(0),
+            group_entries: std::array::from_fn(|_| AtomicUsize::new(0)),
+            queue_bytes: AtomicUsize::new(0),
+            sweep: Mutex::new(()),
+        }
+    }
+
+    /// Hashes a key. The seed is random for each process, so that nobody can choose keys that
+    /// collide.
+    #[inline]
+    pub fn hash(&self, key: &[u8]) -> KeyHash {
+        let mut hasher = self.hasher.build_hasher();
+        hasher.write(key);
+        KeyHash(hasher.finish())
+    }
+
+    /// First step of fetching a key ahead of need: its table bucket.
+    #[inline]
+    pub fn prefetch_bucket(&self, hash: KeyHash) {
+        self.shards[hash.shard()].hint.prefetch(hash.tag());
+    }
+
+    /// Second step: its entry, if nobody is working on the shard.
+    #[inline]
+    pub fn prefetch_entry(&self, hash: KeyHash) {
+        if let Some(table) = self.shards[hash.shard()].table.try_lock() {
+            table.prefetch_entry(hash.tag());
+        }
+    }
+
+    /// Locks the shards of some keys, in ascending order and each once: the one place that locks
+    /// more than one.
+    pub fn lock<'a>(
+        &'a self,
+        hashes: &[KeyHash],
+        db: usize,
+        now: UnixMs,
+        access: AccessPolicy,
+        thread: ThreadSlot,
+    ) -> Keys<'a> {
+        let mut locked: SmallVec<[Locked<'a>; 1]> = SmallVec::new();
+        match hashes {
+            [] => {}
+            [hash] => locked.push(self.lock_shard(hash.shard(), thread)),
+            hashes => {
+                let mut shards: SmallVec<[usize; 16]> = hashes.iter().map(|h| h.shard()).collect();
+                shards.sort_unstable();
+                shards.dedup();
+                locked.extend(
+                    shards
+                        .into_iter()
+                        .map(|shard| self.lock_shard(shard, thread)),
+                );
+            }
+        }
+        Keys::new(self, locked, db, now, access, thread)
+    }
+
+    fn lock_shard(&self, index: usize, thread: ThreadSlot) -> Locked<'_> {
+        let shard = &self.shards[index];
+        let table = shard.table.lock();
+        Locked {
+            shard: index,
+            used_before: table.used_bytes(),
+            hint: &shard.hint,
+            counters: self.counters(thread),
+            table,
+        }
+    }
+
+    /// The counters that a thread adds to.
+    #[inline]
+    pub fn counters(&self, thread: ThreadSlot) -> &Counters {
+        &self.counters[thread.0]
+    }
+
+    /// The counters of all threads, to be summed.
+    pub fn all_counters(&self) -> &[Counters] {
+        &self.counters
+    }
+
+    /// Bytes that the allocator has given for all keys, exact at this moment.
+    pub fn used_bytes(&self) -> usize {
+        let sum: i64 = self.counters.iter().map(|c| c.used_bytes.read()).sum();
+        usize::try_from(sum).unwrap_or(0) + size_of::<Shard>() * SHARDS + self.queue_bytes()
+    }
+
+    /// The number of entries in all databases, and in emptied ones that are still being freed.
+    pub fn entries(&self) -> usize {
+        let sum: i64 = self.counters.iter().map(|c| c.entries.read()).sum();
+        usize::try_from(sum).unwrap_or(0)
+    }
+
+    #[inline]
+    fn space_of(&self, db: usize) -> u8 {
+        self.spaces[db].load(Ordering::Acquire)
+    }
+
+    fn count_added(&self, counters: &Counters, shard: usize) {
+        counters.entries.add(1);
+        self.group_entries[group_of_shard(shard)].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Settles the counts for an entry that was taken out of its table.
+    fn count_removed(&self, counters: &Counters, shard: usize, entry: EntryRef<'_>) {
+        let space = usize::from(entry.space());
+        counters.entries.add(-1);
+        self.group_entries[group_of_shard(shard)].fetch_sub(1, Ordering::Relaxed);
+        counters.keys[space].add(-1);
+        if entry.expires_at().is_some() {
+            counters.expiring[space].add(-1);
+        }
+    }
+
+    fn is_live(&self, space: u8) -> bool {
+        self.spaces
+            .iter()
+            .any(|s| s.load(Ordering::Acquire) == space)
+    }
+
+    fn sum_space(&self, space: u8, counter: impl Fn(&Counters, usize) -> i64) -> usize {
+        debug_assert!(usize::from(space) < SPACES);
+        let sum: i64 = self
+            .counters
+            .iter()
+            .map(|c| counter(c, usize::from(space)))
+            .sum();
+        usize::try_from(sum).unwrap_or(0)
+    }
+}

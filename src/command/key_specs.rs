@@ -1,0 +1,141 @@
+//! Where the keys of a request are, and what the command needs of each.
+//!
+//! A key spec has the two steps of COMMAND INFO: where to begin, and how to go on from there.
+
+use smallvec::SmallVec;
+
+use crate::resp::Args;
+use crate::value::number;
+
+/// Positions of keys among the arguments of a request.
+pub type Positions = SmallVec<[usize; 4]>;
+
+/// A group of keys of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeySpec {
+    /// Where the first one is.
+    pub begin: Begin,
+    /// Where the others are.
+    pub find: Find,
+    /// What happens to them, in the words of COMMAND INFO: `RO`, `RW`, `OW` or `RM`, then `access`,
+    /// `update`, `insert`, `delete`.
+    pub flags: &'static [&'static str],
+}
+
+/// Where the first key is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// At a place.
+    Index(usize),
+    /// After a word, which is looked for from a place on (from the end, if negative).
+    Keyword(&'static str, isize),
+}
+
+/// Where further keys are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Find {
+    /// Each `step` up to `last`, counted from the first, or from the end if negative. A `limit`
+    /// of n leaves out all but an nth of the arguments (0 and 1 are no limit).
+    Range {
+        /// The last one.
+        last: isize,
+        /// From one key to the next.
+        step: usize,
+        /// The divisor.
+        limit: usize,
+    },
+    /// So many as an argument says.
+    KeyNum {
+        /// Where the number is, counted from the beginning.
+        number: usize,
+        /// Where the first key is, counted from the beginning.
+        first: usize,
+        /// From one key to the next.
+        step: usize,
+    },
+}
+
+/// What must be known of a key before the command runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// The value.
+    Value,
+    /// Whether it exists, its type and its expiry.
+    Meta,
+    /// Nothing of the old value: it is replaced.
+    Overwrite,
+}
+
+impl KeySpec {
+    /// One key at a place.
+    pub const fn at(index: usize, flags: &'static [&'static str]) -> Self {
+        Self::range(index, 0, 1, flags)
+    }
+
+    /// Keys from a place to another: `last` counts from the first, or from the end if negative.
+    pub const fn range(index: usize, last: isize, step: usize, flags: &'static [&'static str]) -> Self {
+        Self { begin: Begin::Index(index), find: Find::Range { last, step, limit: 0 }, flags }
+    }
+
+    /// A number at a place, then so many keys.
+    pub const fn counted(index: usize, flags: &'static [&'static str]) -> Self {
+        Self { begin: Begin::Index(index), find: Find::KeyNum { number: 0, first: 1, step: 1 }, flags }
+    }
+
+    /// What the command needs of these keys.
+    pub fn need(&self) -> Need {
+        if self.flags.contains(&"OW") && !self.flags.contains(&"access") {
+            Need::Overwrite
+        } else if self.flags.contains(&"RM") || !self.flags.contains(&"access") && self.flags.contains(&"RO") {
+            Need::Meta
+        } else {
+            Need::Value
+        }
+    }
+
+    /// Adds the places of these keys in a request. False where the request does not fit the spec.
+    pub fn positions(&self, args: &Args<'_>, found: &mut Positions) -> bool {
+        let Some(begin) = self.begin_in(args) else { return true };
+        match self.find {
+            Find::Range { last, step, limit } => {
+                let count = args.len() as isize;
+                let last = match last {
+                    0.. => begin as isize + last,
+                    _ if limit > 1 => begin as isize + (count - begin as isize) / limit as isize + last,
+                    _ => count + last,
+                };
+                if begin as isize >= count || last >= count || last < begin as isize {
+                    return false;
+                }
+                found.extend((begin..=last as usize).step_by(step));
+                true
+            }
+            Find::KeyNum { number, first, step } => {
+                let count = args.get(begin + number).and_then(number::parse_i64);
+                let Some(count) = count.and_then(|n| usize::try_from(n).ok()) else { return false };
+                let first = begin + first;
+                let fits = count.checked_sub(1).is_none_or(|n| {
+                    n.checked_mul(step).and_then(|n| n.checked_add(first)).is_some_and(|last| last < args.len())
+                });
+                if fits {
+                    found.extend((0..count).map(|i| first + i * step));
+                }
+                fits
+            }
+        }
+    }
+
+    fn begin_in(&self, args: &Args<'_>) -> Option<usize> {
+        match self.begin {
+            Begin::Index(index) => Some(index),
+            Begin::Keyword(word, from) => {
+                let is_word = |i: &usize| args.at(*i).eq_ignore_ascii_case(word.as_bytes());
+                let at = match usize::try_from(from) {
+                    Ok(from) => (from..args.len()).find(is_word),
+                    Err(_) => (1..=args.len().checked_add_signed(from)?).rev().find(is_word),
+                };
+                at.map(|at| at + 1)
+            }
+        }
+    }
+}

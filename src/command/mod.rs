@@ -1,0 +1,254 @@
+//! Commands: one row and one function each, in one file for each family.
+//!
+//! A row is the only source for arity errors, key extraction, residency, COMMAND's replies and the
+//! reference page. A command function is synchronous and pure over the keys that its row declares:
+//! no waiting, no locks, no disk, no clock. It checks everything before it changes anything.
+//!
+//! This folder never imports `net`, `tier`, `upstream` or tokio; a test checks that.
+
+mod connection;
+pub mod key_specs;
+pub mod table;
+
+use crate::clock::UnixMs;
+use crate::config::Config;
+use crate::error::CommandError;
+use crate::keyspace::Keys;
+use crate::resp::{Args, Reply};
+use crate::server::Server;
+use crate::server::session::Session;
+
+pub use self::key_specs::{Begin, Find, KeySpec, Need};
+
+/// The rows of all families, in the order of the reference page.
+const FAMILIES: &[&[Command]] = &[connection::COMMANDS];
+
+/// A command, or a subcommand of a container such as CLIENT.
+#[derive(Debug)]
+pub struct Command {
+    /// The name in lower case; for a subcommand the second word alone.
+    pub name: &'static str,
+    /// How many arguments, counting the name (for a subcommand both words).
+    pub arity: Arity,
+    /// Which arguments are keys.
+    pub keys: &'static [KeySpec],
+    /// What the command does and where it may run.
+    pub flags: Flags,
+    /// The function. A container's own is never called while it has subcommands.
+    pub run: Run,
+    /// The rows of a container.
+    pub subcommands: &'static [Command],
+    /// Which family the command belongs to.
+    pub group: Group,
+    /// ACL categories besides those which follow from the group and the flags.
+    pub categories: &'static [&'static str],
+    /// The version of Redis (or of Strata, where Redis has it not) that brought the command.
+    pub since: &'static str,
+    /// How its time grows.
+    pub complexity: &'static str,
+    /// What it does, in one sentence.
+    pub summary: &'static str,
+    /// What clients and proxies may want to know, in the words of COMMAND INFO.
+    pub tips: &'static [&'static str],
+    /// The arguments, for COMMAND DOCS.
+    pub arguments: &'static [Argument],
+}
+
+/// A command's function.
+pub type Run = fn(&mut Context<'_>, &Args<'_>) -> Result<(), CommandError>;
+
+/// The number of arguments that a command takes, counting its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arity {
+    /// Just so many.
+    Exactly(usize),
+    /// So many or more.
+    AtLeast(usize),
+}
+
+impl Arity {
+    /// Whether a request with so many arguments fits.
+    #[inline]
+    pub const fn accepts(self, count: usize) -> bool {
+        match self {
+            Self::Exactly(n) => count == n,
+            Self::AtLeast(n) => count >= n,
+        }
+    }
+
+    /// The number that COMMAND INFO tells: negative for a minimum.
+    pub const fn as_number(self) -> i64 {
+        match self {
+            Self::Exactly(n) => n as i64,
+            Self::AtLeast(n) => -(n as i64),
+        }
+    }
+}
+
+/// What a command does and where it may run: a set of bits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flags(u32);
+
+impl Flags {
+    /// No flag.
+    pub const NONE: Self = Self(0);
+    /// Changes keys.
+    pub const WRITE: Self = Self(1);
+    /// Reads keys.
+    pub const READONLY: Self = Self(1 << 1);
+    /// May need memory, so is refused when there is none.
+    pub const DENYOOM: Self = Self(1 << 2);
+    /// For administrators.
+    pub const ADMIN: Self = Self(1 << 3);
+    /// Publishes or subscribes.
+    pub const PUBSUB: Self = Self(1 << 4);
+    /// Not from scripts.
+    pub const NOSCRIPT: Self = Self(1 << 5);
+    /// May wait for keys.
+    pub const BLOCKING: Self = Self(1 << 6);
+    /// Allowed while loading.
+    pub const LOADING: Self = Self(1 << 7);
+    /// Allowed on a stale replica.
+    pub const STALE: Self = Self(1 << 8);
+    /// Not shown to MONITOR.
+    pub const SKIP_MONITOR: Self = Self(1 << 9);
+    /// Not written to the slow log.
+    pub const SKIP_SLOWLOG: Self = Self(1 << 10);
+    /// Takes constant or logarithmic time.
+    pub const FAST: Self = Self(1 << 11);
+    /// Allowed before AUTH.
+    pub const NO_AUTH: Self = Self(1 << 12);
+    /// May be replicated though it does not write.
+    pub const MAY_REPLICATE: Self = Self(1 << 13);
+    /// Its keys may all be missing from the request.
+    pub const NO_MANDATORY_KEYS: Self = Self(1 << 14);
+    /// Not while a replica loads in the background.
+    pub const NO_ASYNC_LOADING: Self = Self(1 << 15);
+    /// Not inside MULTI.
+    pub const NO_MULTI: Self = Self(1 << 16);
+    /// Its keys are found by its options.
+    pub const MOVABLE_KEYS: Self = Self(1 << 17);
+    /// Allowed while a script is stuck.
+    pub const ALLOW_BUSY: Self = Self(1 << 18);
+    /// May touch keys that it does not name.
+    pub const TOUCHES_ARBITRARY_KEYS: Self = Self(1 << 19);
+    /// Only where enabled (`enable-debug-command`).
+    pub const PROTECTED: Self = Self(1 << 20);
+    /// Sentinels have it too, which puts no flag in COMMAND INFO here.
+    pub const SENTINEL: Self = Self(1 << 21);
+
+    /// Both sets together.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether all of `other` is in this set.
+    #[inline]
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+/// The families of COMMAND DOCS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// Keys of any type.
+    Generic,
+    /// Strings.
+    String,
+    /// Bitmaps.
+    Bitmap,
+    /// HyperLogLogs.
+    HyperLogLog,
+    /// The connection.
+    Connection,
+    /// The server.
+    Server,
+    /// The cluster, as a stand-alone server answers.
+    Cluster,
+}
+
+impl Group {
+    /// The name in COMMAND DOCS.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Generic => "generic",
+            Self::String => "string",
+            Self::Bitmap => "bitmap",
+            Self::HyperLogLog => "hyperloglog",
+            Self::Connection => "connection",
+            Self::Server => "server",
+            Self::Cluster => "cluster",
+        }
+    }
+}
+
+/// An argument in COMMAND DOCS.
+#[derive(Debug)]
+pub struct Argument {
+    /// Its name.
+    pub name: &'static str,
+    /// `key`, `string`, `integer`, `double`, `pattern`, `unix-time`, `pure-token`, `oneof`, `block`.
+    pub kind: &'static str,
+    /// Which key spec it is, for a key.
+    pub key_spec: Option<usize>,
+    /// The word that stands before it.
+    pub token: Option<&'static str>,
+    /// When it came, where that is later than the command.
+    pub since: Option<&'static str>,
+    /// `optional`, `multiple`, `multiple_token`.
+    pub flags: &'static [&'static str],
+    /// The parts of a `oneof` or a `block`.
+    pub arguments: &'static [Argument],
+}
+
+impl Argument {
+    /// An argument without extras, to be completed with `..`.
+    pub const fn new(name: &'static str, kind: &'static str) -> Self {
+        Self { name, kind, key_spec: None, token: None, since: None, flags: &[], arguments: &[] }
+    }
+}
+
+impl Command {
+    /// A row to complete with `..`: no keys, no subcommands, nothing optional.
+    pub const BLANK: Self = Self {
+        name: "",
+        arity: Arity::Exactly(0),
+        keys: &[],
+        flags: Flags::NONE,
+        run: container,
+        subcommands: &[],
+        group: Group::Generic,
+        categories: &[],
+        since: "1.0.0",
+        complexity: "O(1)",
+        summary: "",
+        tips: &[],
+        arguments: &[],
+    };
+}
+
+/// What stands in the row of a container: its subcommands run instead.
+pub fn container(_: &mut Context<'_>, _: &Args<'_>) -> Result<(), CommandError> {
+    Err(CommandError::Syntax)
+}
+
+/// What a command function works with.
+#[derive(Debug)]
+pub struct Context<'a> {
+    /// The keys that the row declares, locked.
+    pub keys: Keys<'a>,
+    /// Where the reply goes.
+    pub reply: &'a mut Reply,
+    /// The time, fixed for the whole command.
+    pub now: UnixMs,
+    /// The client.
+    pub session: &'a mut Session,
+    /// The options, fixed for the whole command.
+    pub config: &'a Config,
+    /// What all clients share.
+    pub server: &'a Server,
+    /// A random number, new for each command.
+    pub random: u64,
+}

@@ -1,0 +1,75 @@
+//! Counters that cost a request nothing: each thread adds to its own, a reader sums them up.
+//!
+//! Invariant: a stripe is written by one thread only. That is why adding is a plain load and
+//! store; the atomics only make it legal for others to read meanwhile.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+
+/// A number that one thread adds to and any thread reads.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicI64);
+
+impl Counter {
+    /// Adds to the number. For the owning thread only.
+    #[inline]
+    pub fn add(&self, n: i64) {
+        self.0.store(
+            self.0.load(Ordering::Relaxed).wrapping_add(n),
+            Ordering::Relaxed,
+        );
+    }
+
+    /// Reads the number.
+    #[inline]
+    pub fn read(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Starts again from zero. A number added at the same moment may be lost, as with any reset.
+    pub fn reset(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
+}
+
+/// The number of spaces: the 16 databases, and emptied ones that are still being freed.
+pub const SPACES: usize = 256;
+
+/// What one thread did to the keyspace.
+#[derive(Debug)]
+#[repr(align(128))]
+pub struct Counters {
+    /// Bytes that the allocator gave for entries and tables.
+    pub used_bytes: Counter,
+    /// Entries in all spaces, emptied ones too.
+    pub entries: Counter,
+    /// Look-ups by commands that read, which found a key.
+    pub memory_hits: Counter,
+    /// Look-ups by commands that read, which found no key.
+    pub misses: Counter,
+    /// Keys whose time came.
+    pub expired: Counter,
+    /// Keys dropped for space.
+    pub evicted: Counter,
+    /// Changes made by commands.
+    pub changes: Counter,
+    /// Keys of each space.
+    pub keys: [Counter; SPACES],
+    /// Keys of each space that have an expiry.
+    pub expiring: [Counter; SPACES],
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            used_bytes: Counter::default(),
+            entries: Counter::default(),
+            memory_hits: Counter::default(),
+            misses: Counter::default(),
+            expired: Counter::default(),
+            evicted: Counter::default(),
+            changes: Counter::default(),
+            keys: std::array::from_fn(|_| Counter::default()),
+            expiring: std::array::from_fn(|_| Counter::default()),
+        }
+    }
+}

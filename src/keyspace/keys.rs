@@ -1,0 +1,413 @@
+//! What a command sees of the keyspace: the keys that its row declared, locked, at one moment.
+//!
+//! It finds keys, drops those whose time has come before anybody sees them, records accesses, and
+//! is the one place where a change to a key is written down ([`Keys::changed`]).
+//!
+//! Invariant: a command reaches only keys whose shards it locked; asking for another one is a
+//! mistake in its row, and panics.
+
+use smallvec::SmallVec;
+
+use super::counters::Counters;
+use super::entry::{Entry, EntryParts, EntryRef, ValueType};
+use super::eviction::AccessPolicy;
+use super::table::{Position, Table, Tag};
+use super::{KeyHash, Keyspace, Locked, ThreadSlot};
+use crate::clock::UnixMs;
+use crate::error::CommandError;
+
+/// What becomes of a key's expiry when its value is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expiry {
+    /// As it was.
+    Keep,
+    /// The key expires never, or at a time.
+    Set(Option<UnixMs>),
+}
+
+/// What RENAME and COPY found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renamed {
+    /// Done.
+    Done,
+    /// The source does not exist.
+    NoSource,
+    /// The destination exists and was to be left alone.
+    Occupied,
+}
+
+/// What happened to a key, told to [`Keys::changed`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Change {
+    /// The value or the expiry was written.
+    Written,
+    /// A client asked that it goes.
+    Deleted,
+    /// Its time came.
+    Expired,
+}
+
+/// Locked keys.
+pub struct Keys<'a> {
+    keyspace: &'a Keyspace,
+    locked: SmallVec<[Locked<'a>; 1]>,
+    counters: &'a Counters,
+    thread: ThreadSlot,
+    access: AccessPolicy,
+    now: UnixMs,
+    db: usize,
+    space: u8,
+}
+
+impl std::fmt::Debug for Keys<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Keys")
+            .field("db", &self.db)
+            .field("shards", &self.locked.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A found key: which lock, and where in its table.
+#[derive(Clone, Copy)]
+struct Found {
+    lock: usize,
+    at: Position,
+}
+
+impl<'a> Keys<'a> {
+    pub(super) fn new(
+        keyspace: &'a Keyspace,
+        locked: SmallVec<[Locked<'a>; 1]>,
+        db: usize,
+        now: UnixMs,
+        access: AccessPolicy,
+        thread: ThreadSlot,
+    ) -> Self {
+        let counters = keyspace.counters(thread);
+        let space = keyspace.space_of(db);
+        Self {
+            keyspace,
+            locked,
+            counters,
+            thread,
+            access,
+            now,
+            db,
+            space,
+        }
+    }
+
+    /// The keyspace, for commands over all keys (KEYS, SCAN, DBSIZE, FLUSHALL).
+    pub fn keyspace(&self) -> &'a Keyspace {
+        self.keyspace
+    }
+
+    /// The thread that this runs on.
+    pub fn thread(&self) -> ThreadSlot {
+        self.thread
+    }
+
+    /// The database that keys are looked up in.
+    pub fn db(&self) -> usize {
+        self.db
+    }
+
+    /// Looks keys up in another database from now on. A key has the same shard in each.
+    pub fn use_db(&mut self, db: usize) {
+        self.db = db;
+        self.space = self.keyspace.space_of(db);
+    }
+
+    #[inline]
+    fn locate(&self, key: &[u8]) -> (usize, Tag, KeyHash) {
+        let hash = self.keyspace.hash(key);
+        let shard = hash.shard();
+        let lock = match self.locked.as_slice() {
+            [one] if one.shard == shard => 0,
+            many => many
+                .binary_search_by_key(&shard, |locked| locked.shard)
+                .expect("a command's row declares every key that it uses"),
+        };
+        (lock, hash.tag(), hash)
+    }
+
+    fn table(&self, found: Found) -> &Table {
+        &self.locked[found.lock].table
+    }
+
+    /// Finds a living key; one whose time has come is dropped here and now.
+    #[inline]
+    fn find(&mut self, key: &[u8]) -> Option<Found> {
+        let (lock, tag, _) = self.locate(key);
+        let table = &self.locked[lock].table;
+        let at = table.find(tag, self.space, key)?;
+        if table
+            .get(at)
+            .expires_at()
+            .is_some_and(|expires_at| expires_at <= self.now)
+        {
+            self.take(Found { lock, at }, Change::Expired);
+            return None;
+        }
+        Some(Found { lock, at })
+    }
+
+    #[inline]
+    fn touch(&mut self, found: Found) {
+        self.access
+            .record(self.locked[found.lock].table.get_mut(found.at));
+    }
+
+    /// Finds a key without counting it as an access: for TTL, OBJECT, EXISTS and the like.
+    pub fn peek(&mut self, key: &[u8]) -> Option<EntryRef<'_>> {
+        let found = self.find(key)?;
+        Some(self.table(found).get(found.at))
+    }
+
+    /// Finds a key for reading, as an access of it, counted as a hit or a miss.
+    #[inline]
+    pub fn read(&mut self, key: &[u8]) -> Option<EntryRef<'_>> {
+        let Some(found) = self.find(key) else {
+            self.counters.misses.add(1);
+            return None;
+        };
+        self.counters.memory_hits.add(1);
+        self.touch(found);
+        Some(self.table(found).get(found.at))
+    }
+
+    /// Finds a key without touching it, counted as a hit or a miss: for EXISTS and TYPE.
+    pub fn probe(&mut self, key: &[u8]) -> Option<EntryRef<'_>> {
+        let Some(found) = self.find(key) else {
+            self.counters.misses.add(1);
+            return None;
+        };
+        self.counters.memory_hits.add(1);
+        Some(self.table(found).get(found.at))
+    }
+
+    /// The string at a key, for reading.
+    #[inline]
+    pub fn string(&mut self, key: &[u8]) -> Result<Option<&[u8]>, CommandError> {
+        match self.read(key) {
+            None => Ok(None),
+            Some(entry) => as_string(entry).map(Some),
+        }
+    }
+
+    /// The string at a key which is about to be written: an access, but neither hit nor miss.
+    pub fn string_for_write(&mut self, key: &[u8]) -> Result<Option<&[u8]>, CommandError> {
+        let Some(found) = self.find(key) else {
+            return Ok(None);
+        };
+        self.touch(found);
+        as_string(self.table(found).get(found.at)).map(Some)
+    }
+
+    /// Whether a key exists; neither an access nor counted.
+    pub fn exists(&mut self, key: &[u8]) -> bool {
+        self.find(key).is_some()
+    }
+
+    /// Writes a string, whatever was there.
+    #[inline]
+    pub fn set(&mut self, key: &[u8], value: &[u8], expiry: Expiry) {
+        self.write(key, value, expiry, false);
+    }
+
+    /// Writes a string that OBJECT ENCODING shall call `raw`: the result of APPEND and the like.
+    pub fn set_raw(&mut self, key: &[u8], value: &[u8], expiry: Expiry) {
+        self.write(key, value, expiry, true);
+    }
+
+    fn write(&mut self, key: &[u8], value: &[u8], expiry: Expiry, raw: bool) {
+        let (lock, tag, hash) = self.locate(key);
+        let space = self.space;
+        let table = &mut self.locked[lock].table;
+        let old = table.find(tag, space, key);
+        let old_expiry = old.and_then(|at| table.get(at).expires_at());
+        let expires_at = match expiry {
+            // An expired key that was not seen yet does not hand its expiry on.
+            Expiry::Keep => old_expiry.filter(|at| *at > self.now),
+            Expiry::Set(expires_at) => expires_at,
+        };
+        let parts = EntryParts {
+            space,
+            key,
+            value,
+            expires_at,
+            raw,
+        };
+        if let Some(at) = old {
+            table.overwrite(at, &parts);
+            self.count_expiring(space, old_expiry, expires_at);
+            self.touch(Found { lock, at });
+        } else {
+            self.add(lock, tag, hash, Entry::new(&parts));
+        }
+        self.changed(Change::Written);
+    }
+
+    /// Puts in an entry whose key is known to be absent.
+    fn add(&mut self, lock: usize, tag: Tag, hash: KeyHash, entry: Entry) {
+        let (space, expires_at) = (entry.view().space(), entry.view().expires_at());
+        let table = &mut self.locked[lock].table;
+        let at = table.insert(tag, entry);
+        let admitted = self.keyspace.admit(hash, &self.access);
+        self.access.first(table.get_mut(at), admitted);
+        self.keyspace.count_added(self.counters, hash.shard());
+        self.counters.keys[usize::from(space)].add(1);
+        self.count_expiring(space, None, expires_at);
+    }
+
+    fn count_expiring(&self, space: u8, before: Option<UnixMs>, after: Option<UnixMs>) {
+        let change = i64::from(after.is_some()) - i64::from(before.is_some());
+        if change != 0 {
+            self.counters.expiring[usize::from(space)].add(change);
+        }
+    }
+
+    fn take(&mut self, found: Found, change: Change) -> Entry {
+        let table = &mut self.locked[found.lock].table;
+        let entry = table.remove(found.at);
+        table.shrink_if_sparse();
+        self.keyspace
+            .count_removed(self.counters, self.locked[found.lock].shard, entry.view());
+        self.changed(change);
+        entry
+    }
+
+    /// The one place where a change to a key is written down. What others must learn of it, lower
+    /// tiers and waiting or watching clients, hears of it from here and from nowhere else.
+    fn changed(&self, change: Change) {
+        match change {
+            Change::Written | Change::Deleted => self.counters.changes.add(1),
+            Change::Expired => self.counters.expired.add(1),
+        }
+    }
+
+    /// The string at a key, resized to `len` (zero-filled) and lent for writing. An absent key is
+    /// made. The expiry stays.
+    pub fn string_resized(&mut self, key: &[u8], len: usize) -> Result<&mut [u8], CommandError> {
+        let found = match self.find(key) {
+            Some(found) => {
+                as_string(self.table(found).get(found.at))?;
+                self.touch(found);
+                found
+            }
+            None => {
+                let (lock, tag, hash) = self.locate(key);
+                let parts = EntryParts {
+                    space: self.space,
+                    key,
+                    value: b"",
+                    expires_at: None,
+                    raw: true,
+                };
+                self.add(lock, tag, hash, Entry::new(&parts));
+                let at = self.locked[lock].table.find(tag, self.space, key);
+                Found {
+                    lock,
+                    at: at.expect("it was put in just now"),
+                }
+            }
+        };
+        self.changed(Change::Written);
+        let table = &mut self.locked[found.lock].table;
+        if table.get(found.at).value().len() != len {
+            table.resize_value(found.at, len);
+        }
+        let mut entry = table.get_mut(found.at);
+        entry.set_raw();
+        Ok(entry.into_value())
+    }
+
+    /// Deletes a key. False where there was none.
+    pub fn remove(&mut self, key: &[u8]) -> bool {
+        let Some(found) = self.find(key) else {
+            return false;
+        };
+        drop(self.take(found, Change::Deleted));
+        true
+    }
+
+    /// When a key expires; `None` where there is no such key.
+    #[expect(
+        clippy::option_option,
+        reason = "absent key, and key without expiry, are two answers"
+    )]
+    pub fn expiry(&mut self, key: &[u8]) -> Option<Option<UnixMs>> {
+        self.peek(key).map(EntryRef::expires_at)
+    }
+
+    /// Sets or removes the expiry of a key. A time that has come deletes it. False where there is
+    /// no such key.
+    pub fn set_expiry(&mut self, key: &[u8], expires_at: Option<UnixMs>) -> bool {
+        let Some(found) = self.find(key) else {
+            return false;
+        };
+        if expires_at.is_some_and(|at| at <= self.now) {
+            drop(self.take(found, Change::Deleted));
+            return true;
+        }
+        let table = &mut self.locked[found.lock].table;
+        let before = table.get(found.at).expires_at();
+        table.set_expiry(found.at, expires_at);
+        self.count_expiring(self.space, before, expires_at);
+        self.changed(Change::Written);
+        true
+    }
+
+    /// Counts an access, as TOUCH does. False where there is no such key.
+    pub fn touch_key(&mut self, key: &[u8]) -> bool {
+        let Some(found) = self.find(key) else {
+            return false;
+        };
+        self.touch(found);
+        true
+    }
+
+    /// Moves a key to another name or database. What stood there goes, if `replace`.
+    pub fn rename(&mut self, from: &[u8], to: &[u8], to_db: usize, replace: bool) -> Renamed {
+        let result = self.copy(from, to, to_db, replace);
+        if result == Renamed::Done {
+            let found = self.find(from).expect("it was copied just now");
+            drop(self.take(found, Change::Deleted));
+        }
+        result
+    }
+
+    /// Copies a key to another name or database. What stood there goes, if `replace`. The two
+    /// must differ.
+    pub fn copy(&mut self, from: &[u8], to: &[u8], to_db: usize, replace: bool) -> Renamed {
+        let Some(source) = self.find(from) else {
+            return Renamed::NoSource;
+        };
+        let home = self.db;
+        let to_space = self.keyspace.space_of(to_db);
+        let entry = self.table(source).get(source.at).to_entry(to_space, to);
+        self.use_db(to_db);
+        let existing = self.find(to);
+        let result = match existing {
+            Some(_) if !replace => Renamed::Occupied,
+            existing => {
+                let (lock, tag, hash) = self.locate(to);
+                if let Some(found) = existing {
+                    drop(self.take(found, Change::Deleted));
+                }
+                self.add(lock, tag, hash, entry);
+                self.changed(Change::Written);
+                Renamed::Done
+            }
+        };
+        self.use_db(home);
+        result
+    }
+}
+
+fn as_string(entry: EntryRef<'_>) -> Result<&[u8], CommandError> {
+    match entry.value_type() {
+        ValueType::String => Ok(entry.value()),
+    }
+}

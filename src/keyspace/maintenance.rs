@@ -1,0 +1,104 @@
+//! Work that no request waits for, in slices that hold a shard's lock for microseconds: dropping
+//! keys that nobody reads when their time comes, and freeing what FLUSHDB emptied.
+
+use super::counters::Counters;
+use super::entry::Entry;
+use super::{Keyspace, SHARDS, ThreadSlot};
+use crate::clock::UnixMs;
+
+/// Entries taken out in one lock of a shard. They are freed after it is released.
+const SLICE: usize = 128;
+
+impl Keyspace {
+    /// Drops the keys of one shard whose time has come. Returns how many.
+    pub fn expire_shard(&self, shard: usize, now: UnixMs, thread: ThreadSlot) -> usize {
+        let mut count = 0;
+        let mut taken: Vec<Entry> = Vec::new();
+        loop {
+            let mut locked = self.lock_shard(shard, thread);
+            if locked.table.expiry_floor().is_none_or(|floor| floor > now) {
+                return count;
+            }
+            let all = locked
+                .table
+                .take_expired(now, SLICE, |entry| taken.push(entry));
+            locked.table.shrink_if_sparse();
+            drop(locked);
+            count += taken.len();
+            let counters = self.counters(thread);
+            for entry in taken.drain(..) {
+                self.count_removed(counters, shard, entry.view());
+                if self.is_live(entry.view().space()) {
+                    counters.expired.add(1);
+                }
+            }
+            if all {
+                return count;
+            }
+        }
+    }
+
+    /// The number of shards, for callers that go over them slice by slice.
+    pub const fn shard_count(&self) -> usize {
+        SHARDS
+    }
+
+    /// Whether emptied spaces wait to be freed.
+    pub fn has_emptied(&self) -> bool {
+        !self.emptied.lock().sweeping.is_empty()
+    }
+
+    /// Keys in emptied spaces that are still to be freed.
+    pub fn pending_frees(&self) -> usize {
+        let sweeping = self.emptied.lock().sweeping.clone();
+        sweeping
+            .into_iter()
+            .map(|space| self.sum_space(space, |c, s| c.keys[s].read()))
+            .sum()
+    }
+
+    /// Frees the keys of emptied spaces. `pause` is called after each shard.
+    pub fn sweep_emptied(&self, thread: ThreadSlot, mut pause: impl FnMut()) {
+        let _one_at_a_time = self.sweep.lock();
+        let spaces = self.emptied.lock().sweeping.clone();
+        if spaces.is_empty() {
+            return;
+        }
+        for shard in 0..SHARDS {
+            self.sweep_shard(shard, &spaces, thread);
+            pause();
+        }
+        let mut emptied = self.emptied.lock();
+        emptied.sweeping.retain(|space| !spaces.contains(space));
+        emptied.free.extend(spaces);
+    }
+
+    fn sweep_shard(&self, shard: usize, spaces: &[u8], thread: ThreadSlot) {
+        let counters: &Counters = self.counters(thread);
+        let mut bucket = 0;
+        let mut taken: Vec<Entry> = Vec::new();
+        loop {
+            let mut locked = self.lock_shard(shard, thread);
+            let table = &mut locked.table;
+            while bucket < table.bucket_count() && taken.len() < SLICE {
+                for at in table.positions(bucket) {
+                    if spaces.contains(&table.get(at).space()) {
+                        taken.push(table.remove(at));
+                    }
+                }
+                bucket += 1;
+            }
+            let done = bucket >= table.bucket_count();
+            if done {
+                table.shrink_if_sparse();
+            }
+            drop(locked);
+            for entry in taken.drain(..) {
+                self.count_removed(counters, shard, entry.view());
+            }
+            if done {
+                return;
+            }
+        }
+    }
+}

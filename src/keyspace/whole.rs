@@ -1,0 +1,182 @@
+//! What concerns all keys of a database: its size, a walk over it, emptying and exchanging it.
+//!
+//! These lock one shard at a time; while they run, other keys come and go.
+
+use std::sync::atomic::Ordering;
+
+use super::entry::EntryRef;
+use super::table::Tag;
+use super::{Keyspace, SHARDS, ThreadSlot};
+use crate::clock::UnixMs;
+
+/// A random key is looked for so many times before the search walks from shard to shard.
+const RANDOM_TRIES: usize = 100;
+/// Keys with an expiry that are looked at to estimate the mean.
+const TTL_SAMPLES: usize = 64;
+/// Keys freed at once by FLUSHDB itself; more are left to the background.
+const FREE_AT_ONCE: usize = 50_000;
+const TAG_BITS: u32 = Tag::END.trailing_zeros();
+
+/// What INFO keyspace tells of a database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SpaceStats {
+    /// All keys.
+    pub keys: usize,
+    /// Keys that have an expiry.
+    pub expiring: usize,
+    /// The mean time that keys with an expiry have left, estimated from a sample.
+    pub mean_ttl_ms: i64,
+}
+
+impl Keyspace {
+    /// The number of keys in a database.
+    pub fn db_size(&self, db: usize) -> usize {
+        self.sum_space(self.space_of(db), |c, space| c.keys[space].read())
+    }
+
+    /// Counts for INFO.
+    pub fn space_stats(&self, db: usize, now: UnixMs, random: u64) -> SpaceStats {
+        let space = self.space_of(db);
+        let expiring = self.sum_space(space, |c, space| c.expiring[space].read());
+        let mean_ttl_ms = if expiring == 0 {
+            0
+        } else {
+            self.mean_ttl_ms(space, now, random)
+        };
+        SpaceStats {
+            keys: self.db_size(db),
+            expiring,
+            mean_ttl_ms,
+        }
+    }
+
+    fn mean_ttl_ms(&self, space: u8, now: UnixMs, random: u64) -> i64 {
+        let (mut sum, mut count) = (0i128, 0i128);
+        for i in 0..SHARDS {
+            let table = self.shards[(random as usize).wrapping_add(i) % SHARDS]
+                .table
+                .lock();
+            for at in table.all_positions() {
+                let entry = table.get(at);
+                if let Some(at) = entry.expires_at().filter(|_| entry.space() == space) {
+                    sum += i128::from((at.0 - now.0).max(0));
+                    count += 1;
+                }
+            }
+            if count >= TTL_SAMPLES as i128 {
+                break;
+            }
+        }
+        sum.checked_div(count)
+            .and_then(|mean| i64::try_from(mean).ok())
+            .unwrap_or(0)
+    }
+
+    /// Empties a database. Its keys are out of sight at once; many are freed in the background.
+    pub fn flush_db(&self, db: usize, thread: ThreadSlot) {
+        let keys = self.db_size(db);
+        let space = loop {
+            if let Some(space) = self.emptied.lock().free.pop() {
+                break space;
+            }
+            self.sweep_emptied(thread, || {});
+        };
+        let old = self.spaces[db].swap(space, Ordering::AcqRel);
+        self.emptied.lock().sweeping.push(old);
+        self.counters(thread).changes.add(keys as i64);
+        if keys <= FREE_AT_ONCE {
+            self.sweep_emptied(thread, || {});
+        }
+    }
+
+    /// Exchanges the contents of two databases.
+    pub fn swap_dbs(&self, a: usize, b: usize) {
+        // The lock keeps two exchanges from mixing; a reader may see the first half for an instant,
+        // as two commands of another client at that moment would.
+        let _one_at_a_time = self.emptied.lock();
+        let space = self.space_of(a);
+        self.spaces[a].store(self.space_of(b), Ordering::Release);
+        self.spaces[b].store(space, Ordering::Release);
+    }
+
+    /// Shows living keys of a database from a cursor on, about `count` of them, and gives the next
+    /// cursor: 0 at the end. A walk from 0 to 0 shows every key that stays.
+    pub fn scan(
+        &self,
+        db: usize,
+        cursor: u64,
+        count: usize,
+        now: UnixMs,
+        mut show: impl FnMut(EntryRef<'_>),
+    ) -> u64 {
+        let mut shard = usize::try_from(cursor >> TAG_BITS).unwrap_or(SHARDS);
+        let mut tag = (cursor & u64::from(Tag::END - 1)) as u32;
+        let mut shown = 0;
+        while shard < SHARDS {
+            let table = self.shards[shard].table.lock();
+            let space = self.space_of(db);
+            while tag < Tag::END && shown < count {
+                tag = table.scan(tag, |entry| {
+                    if entry.space() == space && entry.expires_at().is_none_or(|at| at > now) {
+                        shown += 1;
+                        show(entry);
+                    }
+                });
+            }
+            if tag < Tag::END {
+                return (shard as u64) << TAG_BITS | u64::from(tag);
+            }
+            shard += 1;
+            tag = 0;
+            if shown >= count && shard < SHARDS {
+                return (shard as u64) << TAG_BITS;
+            }
+        }
+        0
+    }
+
+    /// A random living key of a database.
+    pub fn random_key(&self, db: usize, now: UnixMs, mut random: u64) -> Option<Vec<u8>> {
+        let mut next = move || {
+            random = random
+                .wrapping_mul(0x5851_f42d_4c95_7f2d)
+                .wrapping_add(0x1405_7b7e_f767_814f);
+            (random >> 33) as usize
+        };
+        if self.db_size(db) == 0 {
+            return None;
+        }
+        for _ in 0..RANDOM_TRIES {
+            if let Some(key) = self.random_key_of_shard(db, next() % SHARDS, now, next()) {
+                return Some(key);
+            }
+        }
+        // Few keys: walk from a random shard to the first that has any, then draw there.
+        let start = next();
+        (0..SHARDS)
+            .find_map(|i| self.random_key_of_shard(db, start.wrapping_add(i) % SHARDS, now, next()))
+    }
+
+    fn random_key_of_shard(
+        &self,
+        db: usize,
+        shard: usize,
+        now: UnixMs,
+        random: usize,
+    ) -> Option<Vec<u8>> {
+        let table = self.shards[shard].table.lock();
+        let space = self.space_of(db);
+        let fits = |entry: EntryRef<'_>| {
+            entry.space() == space && entry.expires_at().is_none_or(|at| at > now)
+        };
+        let count = table
+            .all_positions()
+            .filter(|&at| fits(table.get(at)))
+            .count();
+        let at = table
+            .all_positions()
+            .filter(|&at| fits(table.get(at)))
+            .nth(random.checked_rem(count)?)?;
+        Some(table.get(at).key().to_vec())
+    }
+}

@@ -1,0 +1,7 @@
+//! The Redis protocol: bytes to requests, replies to bytes. It knows no command.
+
+pub mod reply;
+pub mod request;
+
+pub use self::reply::{Protocol, Reply};
+pub use self::request::{Args, Batch, ProtocolError, RequestLimits};

@@ -1,0 +1,511 @@
+//! Requests: RESP arrays of bulk strings, and inline commands as typed into a terminal.
+//!
+//! The parser works on all bytes that have arrived and notes where each argument lies; nothing is
+//! copied, except arguments of inline commands, whose quotes must be undone. A request that has not
+//! arrived in full is parsed again from its start when more comes, unless it has many arguments:
+//! then what was found is kept in [`Partial`], so that a request costs time linear in its length.
+//!
+//! Invariant: every span lies inside the buffer that its request was parsed from.
+//! Invariant: what a client announces (counts, lengths) reserves no memory before it has sent it.
+
+use std::fmt;
+use std::ops::Range;
+
+/// An inline request, and a count or length with its line end, has at most this many bytes.
+const LINE_BYTES_MAX: usize = 64 * 1024;
+/// Most arguments that a request may announce.
+const ARGS_MAX: i64 = i32::MAX as i64;
+/// Most arguments before AUTH, and most bytes in each.
+const UNAUTHENTICATED_ARGS_MAX: i64 = 10;
+const UNAUTHENTICATED_BULK_MAX: i64 = 16 * 1024;
+/// From this many arguments on an unfinished request is not parsed from its start again.
+const PARTIAL_ARGS_MIN: usize = 64;
+
+/// A fault in the framing, after which nothing that the client sends can be understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProtocolError(String);
+
+impl fmt::Display for ProtocolError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ERR Protocol error: {}", self.0)
+    }
+}
+
+impl std::error::Error for ProtocolError {}
+
+fn fault<T>(text: &str) -> Result<T, ProtocolError> {
+    Err(ProtocolError(text.to_owned()))
+}
+
+/// What a request may not exceed.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestLimits {
+    /// `proto-max-bulk-len`, in bytes.
+    pub bulk_bytes: u64,
+    /// Before AUTH a client gets little room.
+    pub authenticated: bool,
+}
+
+/// Where an argument lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    start: usize,
+    len: usize,
+}
+
+/// Requests that were parsed together and will run one after the other.
+#[derive(Debug, Default)]
+pub struct Batch {
+    spans: Vec<Span>,
+    requests: Vec<Parsed>,
+    /// Arguments of inline requests, without their quotes.
+    inline: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Parsed {
+    spans: Range<usize>,
+    inline: bool,
+}
+
+/// The arguments of one request; the first is the command's name.
+#[derive(Clone, Copy, Debug)]
+pub struct Args<'a> {
+    bytes: &'a [u8],
+    spans: &'a [Span],
+}
+
+impl<'a> Args<'a> {
+    /// How many there are, the name included.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.spans.len()
+    }
+
+    /// Whether there is none, which a parsed request never is.
+    pub fn is_empty(&self) -> bool {
+        self.spans.is_empty()
+    }
+
+    /// The argument at a place that the command's arity guarantees.
+    #[inline]
+    pub fn at(&self, index: usize) -> &'a [u8] {
+        let Span { start, len } = self.spans[index];
+        &self.bytes[start..start + len]
+    }
+
+    /// The argument at a place, if there is one.
+    #[inline]
+    pub fn get(&self, index: usize) -> Option<&'a [u8]> {
+        (index < self.len()).then(|| self.at(index))
+    }
+
+    /// The arguments from a place on.
+    pub fn from(&self, index: usize) -> impl ExactSizeIterator<Item = &'a [u8]> + use<'a> {
+        let (bytes, spans) = (self.bytes, self.spans.get(index..).unwrap_or_default());
+        spans.iter().map(move |span| &bytes[span.start..span.start + span.len])
+    }
+
+    /// The arguments from a place on, as a request of their own: for COMMAND GETKEYS.
+    #[must_use]
+    pub fn tail(&self, index: usize) -> Self {
+        Self { bytes: self.bytes, spans: self.spans.get(index..).unwrap_or_default() }
+    }
+}
+
+/// An unfinished request with many arguments: how far it was parsed. Offsets count from its start.
+#[derive(Debug, Default)]
+pub struct Partial {
+    spans: Vec<Span>,
+    missing: usize,
+    at: usize,
+}
+
+/// How far [`Batch::parse`] came.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes of the buffer that the requests in the batch take, from where parsing began.
+    pub end: usize,
+    /// If the rest is a part of a request: how many bytes the buffer must hold from `end` on
+    /// before parsing makes sense again. Zero where the batch is full.
+    pub needed: usize,
+}
+
+impl Batch {
+    /// The number of requests.
+    pub fn len(&self) -> usize {
+        self.requests.len()
+    }
+
+    /// Whether there is no request.
+    pub fn is_empty(&self) -> bool {
+        self.requests.is_empty()
+    }
+
+    /// The arguments of a request; `buffer` is what the batch was parsed from.
+    #[inline]
+    pub fn args<'a>(&'a self, buffer: &'a [u8], index: usize) -> Args<'a> {
+        let request = &self.requests[index];
+        let bytes = if request.inline { &self.inline } else { buffer };
+        Args { bytes, spans: &self.spans[request.spans.clone()] }
+    }
+
+    /// Replaces the batch by at most `most` requests from `buffer[from..]`. A fault is returned
+    /// only when no request stands before it, so that those are answered first.
+    pub fn parse(
+        &mut self,
+        buffer: &[u8],
+        from: usize,
+        most: usize,
+        limits: RequestLimits,
+        partial: &mut Option<Box<Partial>>,
+    ) -> Result<Progress, ProtocolError> {
+        self.spans.clear();
+        self.requests.clear();
+        self.inline.clear();
+        let mut at = from;
+        while self.requests.len() < most {
+            let first = self.spans.len();
+            let parsed = match buffer.get(at) {
+                None => return Ok(Progress { end: at, needed: 1 }),
+                Some(b'*') => self.parse_array(buffer, at, limits, partial),
+                Some(_) => self.parse_inline(buffer, at),
+            };
+            match parsed {
+                Ok(Step::Done { end, inline }) => {
+                    // An empty request is passed over without a reply.
+                    if self.spans.len() > first {
+                        self.requests.push(Parsed { spans: first..self.spans.len(), inline });
+                    }
+                    at = end;
+                }
+                Ok(Step::Unfinished { needed }) => {
+                    self.spans.truncate(first);
+                    return Ok(Progress { end: at, needed });
+                }
+                Err(_) if !self.requests.is_empty() => {
+                    self.spans.truncate(first);
+                    *partial = None;
+                    return Ok(Progress { end: at, needed: 0 });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Progress { end: at, needed: 0 })
+    }
+
+    fn parse_array(
+        &mut self,
+        buffer: &[u8],
+        start: usize,
+        limits: RequestLimits,
+        partial: &mut Option<Box<Partial>>,
+    ) -> Result<Step, ProtocolError> {
+        let first = self.spans.len();
+        let (mut missing, mut at) = match partial.take() {
+            Some(part) => {
+                self.spans.extend(part.spans.iter().map(|s| Span { start: s.start + start, len: s.len }));
+                (part.missing, part.at + start)
+            }
+            None => match parse_header(buffer, start + 1, Header::Args, limits)? {
+                None => return Ok(Step::Unfinished { needed: buffer.len() - start + 1 }),
+                Some((count, at)) => (usize::try_from(count).unwrap_or(0), at),
+            },
+        };
+        while missing > 0 {
+            let needed = match parse_bulk(buffer, at, limits)? {
+                Bulk::Done { span, end } => {
+                    self.spans.push(span);
+                    at = end;
+                    missing -= 1;
+                    continue;
+                }
+                Bulk::Unfinished { end } => end - start,
+            };
+            if self.spans.len() - first >= PARTIAL_ARGS_MIN {
+                let spans = self.spans[first..].iter();
+                let spans = spans.map(|s| Span { start: s.start - start, len: s.len }).collect();
+                *partial = Some(Box::new(Partial { spans, missing, at: at - start }));
+            }
+            return Ok(Step::Unfinished { needed });
+        }
+        Ok(Step::Done { end: at, inline: false })
+    }
+
+    fn parse_inline(&mut self, buffer: &[u8], start: usize) -> Result<Step, ProtocolError> {
+        let rest = &buffer[start..];
+        let Some(newline) = memchr::memchr(b'\n', rest) else {
+            if rest.len() > LINE_BYTES_MAX {
+                return fault("too big inline request");
+            }
+            return Ok(Step::Unfinished { needed: rest.len() + 1 });
+        };
+        let line = rest[..newline].strip_suffix(b"\r").unwrap_or(&rest[..newline]);
+        if self.split_inline(line).is_none() {
+            return fault("unbalanced quotes in request");
+        }
+        Ok(Step::Done { end: start + newline + 1, inline: true })
+    }
+
+    /// Splits a line into arguments: bare words, "double quotes" with escapes, 'single quotes'.
+    fn split_inline(&mut self, line: &[u8]) -> Option<()> {
+        let mut rest = line;
+        loop {
+            rest = rest.trim_ascii_start();
+            if rest.is_empty() {
+                return Some(());
+            }
+            let start = self.inline.len();
+            rest = read_word(rest, &mut self.inline)?;
+            self.spans.push(Span { start, len: self.inline.len() - start });
+        }
+    }
+}
+
+enum Step {
+    Done { end: usize, inline: bool },
+    Unfinished { needed: usize },
+}
+
+enum Bulk {
+    Done { span: Span, end: usize },
+    Unfinished { end: usize },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Header {
+    Args,
+    Bulk,
+}
+
+/// Reads a count or length up to its line end. `None` where the line is not complete.
+#[inline]
+fn parse_header(
+    buffer: &[u8],
+    at: usize,
+    header: Header,
+    limits: RequestLimits,
+) -> Result<Option<(i64, usize)>, ProtocolError> {
+    let rest = &buffer[at..];
+    // One or two digits is the common case by far.
+    let (number, len) = match *rest {
+        [a @ b'0'..=b'9', b'\r', _, ..] => (Some(i64::from(a - b'0')), 1),
+        [a @ b'1'..=b'9', b @ b'0'..=b'9', b'\r', _, ..] => (Some(i64::from(a - b'0') * 10 + i64::from(b - b'0')), 2),
+        _ => match memchr::memchr(b'\r', rest) {
+            Some(end) if end + 1 < rest.len() => (crate::value::number::parse_i64(&rest[..end]), end),
+            _ if rest.len() > LINE_BYTES_MAX => {
+                return fault(match header {
+                    Header::Args => "too big mbulk count string",
+                    Header::Bulk => "too big bulk count string",
+                });
+            }
+            _ => return Ok(None),
+        },
+    };
+    let number = check_header(number, header, limits)?;
+    Ok(Some((number, at + len + 2)))
+}
+
+#[inline]
+fn check_header(number: Option<i64>, header: Header, limits: RequestLimits) -> Result<i64, ProtocolError> {
+    match (header, number) {
+        (Header::Args, Some(n)) if n > UNAUTHENTICATED_ARGS_MAX && n <= ARGS_MAX && !limits.authenticated => {
+            fault("unauthenticated multibulk length")
+        }
+        (Header::Args, Some(n)) if n <= ARGS_MAX => Ok(n),
+        (Header::Args, _) => fault("invalid multibulk length"),
+        (Header::Bulk, Some(n)) if n >= 0 && n.cast_unsigned() <= limits.bulk_bytes => {
+            if n > UNAUTHENTICATED_BULK_MAX && !limits.authenticated {
+                return fault("unauthenticated bulk length");
+            }
+            Ok(n)
+        }
+        (Header::Bulk, _) => fault("invalid bulk length"),
+    }
+}
+
+#[inline]
+fn parse_bulk(buffer: &[u8], at: usize, limits: RequestLimits) -> Result<Bulk, ProtocolError> {
+    match buffer.get(at) {
+        None => return Ok(Bulk::Unfinished { end: at + 1 }),
+        Some(b'$') => {}
+        Some(&other) => {
+            return fault(&format!("expected '$', got '{}'", char::from(other)));
+        }
+    }
+    let Some((len, start)) = parse_header(buffer, at + 1, Header::Bulk, limits)? else {
+        return Ok(Bulk::Unfinished { end: buffer.len() + 1 });
+    };
+    let len = usize::try_from(len).unwrap_or(0);
+    // The two bytes after the argument are passed over unread, as Redis does.
+    let end = start + len + 2;
+    if end > buffer.len() {
+        return Ok(Bulk::Unfinished { end });
+    }
+    Ok(Bulk::Done { span: Span { start, len }, end })
+}
+
+/// Reads one word into `out` and gives what follows it. `None` where a quote is not closed, or
+/// closed in the middle of a word.
+fn read_word<'a>(mut rest: &'a [u8], out: &mut Vec<u8>) -> Option<&'a [u8]> {
+    loop {
+        rest = match *rest {
+            [] => return Some(rest),
+            [c, ..] if c.is_ascii_whitespace() || c == 0 || c == 0x0b => return Some(&rest[1..]),
+            [b'"', ref inner @ ..] => return read_double_quoted(inner, out),
+            [b'\'', ref inner @ ..] => return read_single_quoted(inner, out),
+            [c, ref after @ ..] => {
+                out.push(c);
+                after
+            }
+        };
+    }
+}
+
+fn read_double_quoted<'a>(mut rest: &'a [u8], out: &mut Vec<u8>) -> Option<&'a [u8]> {
+    loop {
+        let (byte, after) = match *rest {
+            [] => return None,
+            [b'"', ref after @ ..] => return closed(after),
+            [b'\\', b'x', a, b, ref after @ ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => {
+                let digit = |c: u8| char::from(c).to_digit(16).unwrap_or(0) as u8;
+                (digit(a) << 4 | digit(b), after)
+            }
+            [b'\\', c, ref after @ ..] => (unescape(c), after),
+            [c, ref after @ ..] => (c, after),
+        };
+        out.push(byte);
+        rest = after;
+    }
+}
+
+fn read_single_quoted<'a>(mut rest: &'a [u8], out: &mut Vec<u8>) -> Option<&'a [u8]> {
+    loop {
+        let (byte, after) = match *rest {
+            [] => return None,
+            [b'\\', b'\'', ref after @ ..] => (b'\'', after),
+            [b'\'', ref after @ ..] => return closed(after),
+            [c, ref after @ ..] => (c, after),
+        };
+        out.push(byte);
+        rest = after;
+    }
+}
+
+fn closed(after: &[u8]) -> Option<&[u8]> {
+    after.first().is_none_or(u8::is_ascii_whitespace).then_some(after)
+}
+
+fn unescape(c: u8) -> u8 {
+    match c {
+        b'n' => b'\n',
+        b'r' => b'\r',
+        b't' => b'\t',
+        b'b' => 0x08,
+        b'a' => 0x07,
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: RequestLimits = RequestLimits { bulk_bytes: 1 << 20, authenticated: true };
+
+    fn parse_all(bytes: &[u8]) -> Result<(Vec<Vec<Vec<u8>>>, Progress), ProtocolError> {
+        let mut batch = Batch::default();
+        let progress = batch.parse(bytes, 0, 1000, LIMITS, &mut None)?;
+        let requests = (0..batch.len())
+            .map(|i| batch.args(bytes, i).from(0).map(<[u8]>::to_vec).collect())
+            .collect();
+        Ok((requests, progress))
+    }
+
+    fn words(line: &[u8]) -> Vec<Vec<u8>> {
+        parse_all(line).unwrap().0.concat()
+    }
+
+    #[test]
+    fn a_pipeline_is_one_batch() {
+        let (requests, progress) = parse_all(b"*1\r\n$4\r\nPING\r\n*2\r\n$3\r\nGET\r\n$0\r\n\r\nPING a\r\n*0\r\n\r\n").unwrap();
+        assert_eq!(requests.len(), 3);
+        assert_eq!(requests[1], vec![b"GET".to_vec(), b"".to_vec()]);
+        assert_eq!(requests[2], vec![b"PING".to_vec(), b"a".to_vec()]);
+        assert_eq!(progress.needed, 1);
+    }
+
+    #[test]
+    fn every_cut_of_a_request_waits_for_the_rest() {
+        let whole = b"*3\r\n$3\r\nSET\r\n$10\r\n0123456789\r\n$1\r\nv\r\n";
+        for cut in 0..whole.len() {
+            let (requests, progress) = parse_all(&whole[..cut]).unwrap();
+            assert!(requests.is_empty());
+            assert_eq!(progress.end, 0);
+            assert!(progress.needed > cut && progress.needed <= whole.len(), "{cut}: {progress:?}");
+        }
+    }
+
+    #[test]
+    fn a_long_request_is_taken_up_where_it_was_left() {
+        let mut whole = b"*200\r\n".to_vec();
+        for i in 0..200 {
+            whole.extend_from_slice(format!("$3\r\n{i:03}\r\n").as_bytes());
+        }
+        let mut partial = None;
+        let mut batch = Batch::default();
+        for cut in 0..whole.len() {
+            batch.parse(&whole[..cut], 0, 10, LIMITS, &mut partial).unwrap();
+            assert!(batch.is_empty());
+        }
+        assert!(partial.is_some());
+        batch.parse(&whole, 0, 10, LIMITS, &mut partial).unwrap();
+        let args = batch.args(&whole, 0);
+        assert_eq!((args.len(), args.at(0), args.at(199)), (200, &b"000"[..], &b"199"[..]));
+        assert!(partial.is_none());
+    }
+
+    #[test]
+    fn faults_have_the_texts_of_redis() {
+        for (bytes, text) in [
+            (&b"*a\r\n"[..], "invalid multibulk length"),
+            (b"*3000000000\r\n", "invalid multibulk length"),
+            (b"*1\r\n:4\r\n", "expected '$', got ':'"),
+            (b"*1\r\n$-1\r\n", "invalid bulk length"),
+            (b"*1\r\n$2000000\r\n", "invalid bulk length"),
+            (b"GET \"a\r\n", "unbalanced quotes in request"),
+            (b"GET \"a\"b\r\n", "unbalanced quotes in request"),
+        ] {
+            let error = parse_all(bytes).unwrap_err();
+            assert_eq!(error.to_string(), format!("ERR Protocol error: {text}"));
+        }
+        assert!(parse_all(&vec![b'a'; LINE_BYTES_MAX + 1]).is_err());
+        let mut long = b"*".to_vec();
+        long.resize(LINE_BYTES_MAX + 2, b'1');
+        assert_eq!(parse_all(&long).unwrap_err().0, "too big mbulk count string");
+    }
+
+    #[test]
+    fn requests_before_a_fault_are_answered_first() {
+        let bytes = b"PING\r\n*a\r\n";
+        let (requests, progress) = parse_all(bytes).unwrap();
+        assert_eq!((requests.len(), progress), (1, Progress { end: 6, needed: 0 }));
+    }
+
+    #[test]
+    fn inline_quotes_are_undone() {
+        assert_eq!(words(b"set  'a b' \"\\x41\\n\\\"\" c\r\n"), [&b"set"[..], b"a b", b"A\n\"", b"c"]);
+        assert_eq!(words(b"'it\\'s'\n"), [b"it's"]);
+        assert!(words(b"   \r\n").is_empty());
+    }
+
+    #[test]
+    fn before_auth_a_client_gets_little_room() {
+        let limits = RequestLimits { authenticated: false, ..LIMITS };
+        let mut batch = Batch::default();
+        for bytes in [&b"*11\r\n"[..], b"*1\r\n$16385\r\n"] {
+            let error = batch.parse(bytes, 0, 1, limits, &mut None).unwrap_err();
+            assert!(error.to_string().contains("unauthenticated"), "{error}");
+        }
+    }
+}
