@@ -53,14 +53,10 @@ pub(super) fn foreign(name: &str) -> Option<&'static Foreign> {
         .find(|foreign| foreign.name.eq_ignore_ascii_case(name))
 }
 
-/// Every name that a file may use.
+/// Every name that is a directive of a file and a flag.
 pub(super) fn known_names() -> impl Iterator<Item = &'static str> {
     let foreign = FOREIGN.iter().map(|foreign| foreign.name);
-    OPTIONS
-        .iter()
-        .flat_map(super::Opt::names)
-        .chain(foreign)
-        .chain(std::iter::once("include"))
+    OPTIONS.iter().flat_map(super::Opt::names).chain(foreign)
 }
 
 const fn warn(name: &'static str, silent: &'static [&'static str], why: &'static str) -> Foreign {
@@ -97,8 +93,8 @@ const CRASH: &str = "Strata writes no crash report of this kind";
 const TRACKING: &str = "client tracking is not supported in this version";
 const NOTIFY: &str = "keyspace events are not supported in this version";
 const EVICTION: &str = "Strata paces its own eviction";
-const TLS: &str = "no value: TLS is not supported in this version";
-const ACL: &str = "no value: users and ACL files are not supported in this version";
+const TLS: &str = "TLS is not supported in this version";
+const ACL: &str = "users and ACL files are not supported in this version";
 
 /// Redis's defaults are those of `CONFIG GET *` of a running 7.0.15, and the values of its redis.conf.
 static FOREIGN: &[Foreign] = &[
@@ -274,12 +270,8 @@ static FOREIGN: &[Foreign] = &[
     refuse("acl-pubsub-default", &["resetchannels"], ACL),
     refuse("aclfile", &[""], ACL),
     refuse("user", &[], ACL),
-    refuse(
-        "rename-command",
-        &[],
-        "no value: commands cannot be renamed",
-    ),
-    refuse("loadmodule", &[], "no value: Strata has no modules"),
+    refuse("rename-command", &[], "commands cannot be renamed"),
+    refuse("loadmodule", &[], "Strata has no modules"),
     warn("enable-module-command", &["no"], "Strata has no modules"),
     warn(
         "enable-protected-configs",

@@ -63,6 +63,15 @@ pub enum LoadError {
         /// Where it stands.
         origin: Origin,
     },
+    /// The option is one of Redis that would be unsafe to ignore.
+    Unsupported {
+        /// The name as it was given.
+        name: String,
+        /// What is missing.
+        why: String,
+        /// Where it stands.
+        origin: Origin,
+    },
     /// A file could not be read; the text names it.
     File(String),
     /// The command line is not one.
@@ -131,6 +140,9 @@ impl fmt::Display for LoadError {
                     "{}: no such option; --help lists them all ({origin})",
                     one_line(name)
                 )
+            }
+            Self::Unsupported { name, why, origin } => {
+                write!(f, "{}: {why} ({origin})", one_line(name))
             }
             Self::File(text) | Self::Usage(text) => f.write_str(&one_line(text)),
         }
@@ -230,7 +242,7 @@ impl Loader {
             if name.starts_with(ENV_PREFIX) {
                 own.push((name, value));
             } else {
-                // A name of the guide that is not UTF-8 is read as well as can be; its check then refuses it.
+                // A value of the guide that is not UTF-8 is read as well as can be; its check then refuses it.
                 self.apply_guide(&name, &value.to_string_lossy())?;
             }
         }
@@ -303,7 +315,7 @@ impl Loader {
     }
 
     fn apply_flags(&mut self, matches: &ArgMatches) -> Result<(), LoadError> {
-        for name in foreign::known_names().filter(|name| *name != "include") {
+        for name in foreign::known_names() {
             for value in matches.get_many::<String>(name).into_iter().flatten() {
                 let words = if takes_words(name) {
                     file::split_words(value.as_bytes())
@@ -350,11 +362,10 @@ impl Loader {
         match foreign.judge(words) {
             Outcome::Silent => {}
             Outcome::Warning(warning) => self.warn(warning),
-            Outcome::Refused(allowed) => {
-                return Err(LoadError::Value {
+            Outcome::Refused(why) => {
+                return Err(LoadError::Unsupported {
                     name: name.to_owned(),
-                    value: None,
-                    allowed,
+                    why,
                     origin,
                 });
             }
@@ -388,9 +399,11 @@ fn wrong(option: &Opt, name: &str, value: &str, reason: &str, origin: Origin) ->
 }
 
 fn unknown(name: &str, origin: Origin) -> LoadError {
+    let include = matches!(origin, Origin::File(..)).then_some("include");
+    let nearest = nearest(name, foreign::known_names().chain(include));
     LoadError::Unknown {
         name: name.to_owned(),
-        nearest: nearest(name, foreign::known_names()),
+        nearest,
         origin,
     }
 }
@@ -438,7 +451,7 @@ fn expand(args: impl IntoIterator<Item = OsString>) -> Result<Vec<String>, LoadE
             .split_once('=')
             .map_or((flag, None), |(name, value)| (name, Some(value)));
         let name = foreign::known_names()
-            .find(|known| known.eq_ignore_ascii_case(name) && *known != "include")
+            .find(|known| known.eq_ignore_ascii_case(name))
             .ok_or_else(|| unknown(name, Origin::Flag))?;
         let is_word = |next: &Result<String, LoadError>| {
             !next.as_ref().is_ok_and(|next| next.starts_with("--"))
@@ -484,12 +497,12 @@ pub fn command() -> Command {
                 flag(name)
                     .hide(name != option.name)
                     .help_heading(option.group.title())
-                    .help(format!("{} [default: {default}]", option.summary)),
+                    .help(format!("{} [default: {default}]", option.first_sentence())),
             )
         })
     });
     foreign::known_names()
-        .filter(|name| option(name).is_none() && *name != "include")
+        .filter(|name| option(name).is_none())
         .fold(command, |command, name| command.arg(flag(name).hide(true)))
 }
 

@@ -91,6 +91,16 @@ impl Opt {
         self.kind.allowed()
     }
 
+    /// The first sentence of the summary, for a list of options.
+    #[must_use]
+    pub fn first_sentence(&self) -> &'static str {
+        self.summary
+            .split_inclusive(". ")
+            .next()
+            .unwrap_or_default()
+            .trim_end()
+    }
+
     /// Whether the value must not be shown in logs and errors.
     #[must_use]
     pub fn is_secret(&self) -> bool {
