@@ -33,6 +33,25 @@ pub fn now_us() -> u128 {
         .map_or(0, |d| d.as_micros())
 }
 
+/// Where a thread takes the time from.
+#[derive(Clone, Copy, Debug)]
+pub enum Clock {
+    /// The system's clock.
+    System,
+    /// A time that a test moves.
+    Manual(UnixMs),
+}
+
+impl Clock {
+    /// The time.
+    pub fn now(self) -> UnixMs {
+        match self {
+            Self::System => now(),
+            Self::Manual(at) => at,
+        }
+    }
+}
+
 /// A cheap monotonic clock (the processor's cycle counter where it can be trusted), read once per
 /// command to time it.
 #[derive(Clone, Debug)]

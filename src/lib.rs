@@ -1,5 +1,40 @@
-//! Strata.
+//! Strata: a cache server that speaks the Redis protocol.
+//!
+//! # The life of a request
+//!
+//! ```text
+//! bytes -> parse a batch -> rows and keys -> residency -> lock shards -> run -> effects -> replies in one write
+//! ```
+//!
+//! * [`net`] reads what has arrived on a connection and sends what was answered.
+//! * [`resp`] turns bytes into a batch of requests, and replies into bytes. It knows no command.
+//! * [`dispatch`] takes the batch through its steps: each request's row, the keys' memory fetched ahead, the checks, the
+//!   locks, the run, the account.
+//! * [`command`] has one row and one function for each command, a file for each family.
+//! * [`keyspace`] holds the keys: shards, table, entries, expiry, eviction; and the one place where changes are noted.
+//! * [`value`] has the data types as plain structures, and the arithmetic of commands over them.
+//! * [`tier`] is the seam below the keyspace: what must be fetched before a batch can run.
+//! * [`server`] is what all connections share: clients, statistics, logs.
+//! * [`config`] holds the options: one row each, read from flags, environment and file into one typed snapshot, changed by
+//!   CONFIG SET and written back by CONFIG REWRITE.
+//! * [`clock`] is the only reader of the system clock; [`error`] has what a client is told when a command fails.
+//!
+//! # What always holds
+//!
+//! Invariant: no lock is held over an `await`; several shards are locked by one function only.
+//! Invariant: no client can make the server panic, hang, or grow without bound.
+//! Invariant: every number that INFO shows is counted where it happens, once.
+
 pub mod clock;
+pub mod command;
 pub mod config;
+pub mod dispatch;
 pub mod error;
 pub mod keyspace;
+pub mod net;
+pub mod resp;
+pub mod server;
+#[cfg(test)]
+mod testing;
+pub mod tier;
+pub mod value;

@@ -73,20 +73,43 @@ impl KeySpec {
     }
 
     /// Keys from a place to another: `last` counts from the first, or from the end if negative.
-    pub const fn range(index: usize, last: isize, step: usize, flags: &'static [&'static str]) -> Self {
-        Self { begin: Begin::Index(index), find: Find::Range { last, step, limit: 0 }, flags }
+    pub const fn range(
+        index: usize,
+        last: isize,
+        step: usize,
+        flags: &'static [&'static str],
+    ) -> Self {
+        Self {
+            begin: Begin::Index(index),
+            find: Find::Range {
+                last,
+                step,
+                limit: 0,
+            },
+            flags,
+        }
     }
 
     /// A number at a place, then so many keys.
     pub const fn counted(index: usize, flags: &'static [&'static str]) -> Self {
-        Self { begin: Begin::Index(index), find: Find::KeyNum { number: 0, first: 1, step: 1 }, flags }
+        Self {
+            begin: Begin::Index(index),
+            find: Find::KeyNum {
+                number: 0,
+                first: 1,
+                step: 1,
+            },
+            flags,
+        }
     }
 
     /// What the command needs of these keys.
     pub fn need(&self) -> Need {
         if self.flags.contains(&"OW") && !self.flags.contains(&"access") {
             Need::Overwrite
-        } else if self.flags.contains(&"RM") || !self.flags.contains(&"access") && self.flags.contains(&"RO") {
+        } else if self.flags.contains(&"RM")
+            || !self.flags.contains(&"access") && self.flags.contains(&"RO")
+        {
             Need::Meta
         } else {
             Need::Value
@@ -95,13 +118,17 @@ impl KeySpec {
 
     /// Adds the places of these keys in a request. False where the request does not fit the spec.
     pub fn positions(&self, args: &Args<'_>, found: &mut Positions) -> bool {
-        let Some(begin) = self.begin_in(args) else { return true };
+        let Some(begin) = self.begin_in(args) else {
+            return true;
+        };
         match self.find {
             Find::Range { last, step, limit } => {
                 let count = args.len() as isize;
                 let last = match last {
                     0.. => begin as isize + last,
-                    _ if limit > 1 => begin as isize + (count - begin as isize) / limit as isize + last,
+                    _ if limit > 1 => {
+                        begin as isize + (count - begin as isize) / limit as isize + last
+                    }
                     _ => count + last,
                 };
                 if begin as isize >= count || last >= count || last < begin as isize {
@@ -110,12 +137,20 @@ impl KeySpec {
                 found.extend((begin..=last as usize).step_by(step));
                 true
             }
-            Find::KeyNum { number, first, step } => {
+            Find::KeyNum {
+                number,
+                first,
+                step,
+            } => {
                 let count = args.get(begin + number).and_then(number::parse_i64);
-                let Some(count) = count.and_then(|n| usize::try_from(n).ok()) else { return false };
+                let Some(count) = count.and_then(|n| usize::try_from(n).ok()) else {
+                    return false;
+                };
                 let first = begin + first;
                 let fits = count.checked_sub(1).is_none_or(|n| {
-                    n.checked_mul(step).and_then(|n| n.checked_add(first)).is_some_and(|last| last < args.len())
+                    n.checked_mul(step)
+                        .and_then(|n| n.checked_add(first))
+                        .is_some_and(|last| last < args.len())
                 });
                 if fits {
                     found.extend((0..count).map(|i| first + i * step));
@@ -132,7 +167,9 @@ impl KeySpec {
                 let is_word = |i: &usize| args.at(*i).eq_ignore_ascii_case(word.as_bytes());
                 let at = match usize::try_from(from) {
                     Ok(from) => (from..args.len()).find(is_word),
-                    Err(_) => (1..=args.len().checked_add_signed(from)?).rev().find(is_word),
+                    Err(_) => (1..=args.len().checked_add_signed(from)?)
+                        .rev()
+                        .find(is_word),
                 };
                 at.map(|at| at + 1)
             }

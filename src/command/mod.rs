@@ -6,8 +6,18 @@
 //!
 //! This folder never imports `net`, `tier`, `upstream` or tokio; a test checks that.
 
+mod bitmap;
+mod client;
+mod config;
 mod connection;
+mod diagnostics;
+mod generic;
+mod hyperloglog;
+mod info;
+mod introspection;
 pub mod key_specs;
+mod server;
+mod string;
 pub mod table;
 
 use crate::clock::UnixMs;
@@ -21,7 +31,19 @@ use crate::server::session::Session;
 pub use self::key_specs::{Begin, Find, KeySpec, Need};
 
 /// The rows of all families, in the order of the reference page.
-const FAMILIES: &[&[Command]] = &[connection::COMMANDS];
+const FAMILIES: &[&[Command]] = &[
+    string::COMMANDS,
+    generic::COMMANDS,
+    bitmap::COMMANDS,
+    hyperloglog::COMMANDS,
+    connection::COMMANDS,
+    client::COMMANDS,
+    introspection::COMMANDS,
+    config::COMMANDS,
+    info::COMMANDS,
+    server::COMMANDS,
+    diagnostics::COMMANDS,
+];
 
 /// A command, or a subcommand of a container such as CLIENT.
 #[derive(Debug)]
@@ -206,7 +228,15 @@ pub struct Argument {
 impl Argument {
     /// An argument without extras, to be completed with `..`.
     pub const fn new(name: &'static str, kind: &'static str) -> Self {
-        Self { name, kind, key_spec: None, token: None, since: None, flags: &[], arguments: &[] }
+        Self {
+            name,
+            kind,
+            key_spec: None,
+            token: None,
+            since: None,
+            flags: &[],
+            arguments: &[],
+        }
     }
 }
 

@@ -37,8 +37,11 @@ impl Row {
             Some(container) => format!("{container}|{}", command.name),
             None => command.name.to_owned(),
         };
-        let subcommands =
-            command.subcommands.iter().map(|sub| Self::new(sub, Some(command.name), next_id)).collect();
+        let subcommands = command
+            .subcommands
+            .iter()
+            .map(|sub| Self::new(sub, Some(command.name), next_id))
+            .collect();
         let single_key = match command.keys {
             [spec] => match (spec.begin, spec.find) {
                 (Begin::Index(index), Find::Range { last: 0, .. }) => Some(index),
@@ -46,7 +49,13 @@ impl Row {
             },
             _ => None,
         };
-        Self { command, full_name, id, subcommands, single_key }
+        Self {
+            command,
+            full_name,
+            id,
+            subcommands,
+            single_key,
+        }
     }
 
     /// The places of the keys of a request whose arity is right. `None` where its options do not
@@ -58,13 +67,19 @@ impl Row {
             found.push(index);
             return Some(found);
         }
-        let fits = self.command.keys.iter().all(|spec| spec.positions(args, &mut found));
+        let fits = self
+            .command
+            .keys
+            .iter()
+            .all(|spec| spec.positions(args, &mut found));
         fits.then_some(found)
     }
 
     /// The subcommand with a name in any case.
     pub fn subcommand(&self, name: &[u8]) -> Option<&Self> {
-        self.subcommands.iter().find(|row| row.command.name.as_bytes().eq_ignore_ascii_case(name))
+        self.subcommands
+            .iter()
+            .find(|row| row.command.name.as_bytes().eq_ignore_ascii_case(name))
     }
 }
 
@@ -99,8 +114,12 @@ fn hash(lower: &[u8]) -> usize {
 impl Table {
     fn new() -> Self {
         let mut ids = 0;
-        let rows: Vec<Row> =
-            FAMILIES.iter().copied().flatten().map(|command| Row::new(command, None, &mut ids)).collect();
+        let rows: Vec<Row> = FAMILIES
+            .iter()
+            .copied()
+            .flatten()
+            .map(|command| Row::new(command, None, &mut ids))
+            .collect();
         let mut slots = vec![EMPTY; SLOTS].into_boxed_slice();
         for (index, row) in rows.iter().enumerate() {
             let mut slot = hash(row.command.name.as_bytes());
@@ -152,6 +171,8 @@ impl Table {
 
     /// Every command and subcommand in the order of their numbers.
     pub fn all_rows(&self) -> impl Iterator<Item = &Row> {
-        self.rows.iter().flat_map(|row| std::iter::once(row).chain(&row.subcommands))
+        self.rows
+            .iter()
+            .flat_map(|row| std::iter::once(row).chain(&row.subcommands))
     }
 }

@@ -29,7 +29,7 @@ use std::sync::atomic::Ordering;
 
 use super::entry::{EntryMut, EntryRef};
 use super::lfu::{self, LfuSettings};
-use super::table::{Position, Table, Tag};
+use super::table::{Position, Tag};
 use super::{GROUPS, KeyHash, Keyspace, Locked, SHARD_BITS, SHARDS, ThreadSlot, group_of_shard};
 use crate::clock::UnixMs;
 use crate::config::EvictionPolicy;

@@ -12,7 +12,7 @@ use super::counters::Counters;
 use super::entry::{Entry, EntryParts, EntryRef, ValueType};
 use super::eviction::AccessPolicy;
 use super::table::{Position, Table, Tag};
-use super::{KeyHash, Keyspace, Locked, ThreadSlot};
+use super::{KeyHash, Keyspace, Locked, Terms, ThreadSlot};
 use crate::clock::UnixMs;
 use crate::error::CommandError;
 
@@ -55,6 +55,7 @@ pub struct Keys<'a> {
     thread: ThreadSlot,
     access: AccessPolicy,
     now: UnixMs,
+    default_ttl_ms: i64,
     db: usize,
     space: u8,
 }
@@ -80,10 +81,14 @@ impl<'a> Keys<'a> {
         keyspace: &'a Keyspace,
         locked: SmallVec<[Locked<'a>; 1]>,
         db: usize,
-        now: UnixMs,
-        access: AccessPolicy,
-        thread: ThreadSlot,
+        terms: Terms,
     ) -> Self {
+        let Terms {
+            now,
+            access,
+            default_ttl_ms,
+            thread,
+        } = terms;
         let counters = keyspace.counters(thread);
         let space = keyspace.space_of(db);
         Self {
@@ -93,6 +98,7 @@ impl<'a> Keys<'a> {
             thread,
             access,
             now,
+            default_ttl_ms,
             db,
             space,
         }
@@ -224,13 +230,14 @@ impl<'a> Keys<'a> {
     fn write(&mut self, key: &[u8], value: &[u8], expiry: Expiry, raw: bool) {
         let (lock, tag, hash) = self.locate(key);
         let space = self.space;
-        let table = &mut self.locked[lock].table;
+        let table = &self.locked[lock].table;
         let old = table.find(tag, space, key);
         let old_expiry = old.and_then(|at| table.get(at).expires_at());
         let expires_at = match expiry {
             // An expired key that was not seen yet does not hand its expiry on.
-            Expiry::Keep => old_expiry.filter(|at| *at > self.now),
-            Expiry::Set(expires_at) => expires_at,
+            Expiry::Keep if old.is_some() => old_expiry.filter(|at| *at > self.now),
+            Expiry::Set(Some(expires_at)) => Some(expires_at),
+            Expiry::Keep | Expiry::Set(None) => self.default_expiry(),
         };
         let parts = EntryParts {
             space,
@@ -240,13 +247,18 @@ impl<'a> Keys<'a> {
             raw,
         };
         if let Some(at) = old {
-            table.overwrite(at, &parts);
+            self.locked[lock].table.overwrite(at, &parts);
             self.count_expiring(space, old_expiry, expires_at);
             self.touch(Found { lock, at });
         } else {
             self.add(lock, tag, hash, Entry::new(&parts));
         }
         self.changed(Change::Written);
+    }
+
+    /// The expiry that `default-ttl` gives to a key which is written without one.
+    fn default_expiry(&self) -> Option<UnixMs> {
+        (self.default_ttl_ms > 0).then(|| UnixMs(self.now.0 + self.default_ttl_ms))
     }
 
     /// Puts in an entry whose key is known to be absent.
@@ -298,11 +310,12 @@ impl<'a> Keys<'a> {
             }
             None => {
                 let (lock, tag, hash) = self.locate(key);
+                let expires_at = self.default_expiry();
                 let parts = EntryParts {
                     space: self.space,
                     key,
                     value: b"",
-                    expires_at: None,
+                    expires_at,
                     raw: true,
                 };
                 self.add(lock, tag, hash, Entry::new(&parts));

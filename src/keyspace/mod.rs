@@ -106,6 +106,19 @@ fn group_of_shard(shard: usize) -> usize {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ThreadSlot(pub usize);
 
+/// What holds for all keys of a command.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// The time, by which keys expire.
+    pub now: UnixMs,
+    /// How accesses are recorded.
+    pub access: AccessPolicy,
+    /// The time to live of a key that is written without one; 0 is for ever.
+    pub default_ttl_ms: i64,
+    /// The thread that the command runs on.
+    pub thread: ThreadSlot,
+}
+
 /// A locked shard, which settles its account when it is released.
 struct Locked<'a> {
     shard: usize,
@@ -174,14 +187,8 @@ impl Keyspace {
 
     /// Locks the shards of some keys, in ascending order and each once: the one place that locks
     /// more than one.
-    pub fn lock<'a>(
-        &'a self,
-        hashes: &[KeyHash],
-        db: usize,
-        now: UnixMs,
-        access: AccessPolicy,
-        thread: ThreadSlot,
-    ) -> Keys<'a> {
+    pub fn lock<'a>(&'a self, hashes: &[KeyHash], db: usize, terms: Terms) -> Keys<'a> {
+        let thread = terms.thread;
         let mut locked: SmallVec<[Locked<'a>; 1]> = SmallVec::new();
         match hashes {
             [] => {}
@@ -197,7 +204,7 @@ impl Keyspace {
                 );
             }
         }
-        Keys::new(self, locked, db, now, access, thread)
+        Keys::new(self, locked, db, terms)
     }
 
     fn lock_shard(&self, index: usize, thread: ThreadSlot) -> Locked<'_> {

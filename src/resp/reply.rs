@@ -33,7 +33,10 @@ pub struct Deferred {
 impl Reply {
     /// An empty buffer.
     pub fn new(protocol: Protocol) -> Self {
-        Self { buffer: Vec::new(), protocol }
+        Self {
+            buffer: Vec::new(),
+            protocol,
+        }
     }
 
     /// Speaks another protocol from now on.
@@ -120,7 +123,8 @@ impl Reply {
     /// A yes or no that is an integer in both protocols, as most old commands have it.
     #[inline]
     pub fn flag(&mut self, yes: bool) {
-        self.buffer.extend_from_slice(if yes { b":1\r\n" } else { b":0\r\n" });
+        self.buffer
+            .extend_from_slice(if yes { b":1\r\n" } else { b":0\r\n" });
     }
 
     /// A bulk string.
@@ -194,7 +198,9 @@ impl Reply {
 
     /// Leaves room for the head of an array whose length is not known yet.
     pub fn array_deferred(&mut self) -> Deferred {
-        Deferred { at: self.buffer.len() }
+        Deferred {
+            at: self.buffer.len(),
+        }
     }
 
     /// Fills the room with the head.
@@ -208,8 +214,8 @@ impl Reply {
     pub fn double(&mut self, number: f64) {
         let text = number::format_f64(number);
         match self.protocol {
-            Protocol::Resp2 => self.bulk(text.as_bytes()),
-            Protocol::Resp3 => self.line(b',', text.as_bytes()),
+            Protocol::Resp2 => self.bulk(&text),
+            Protocol::Resp3 => self.line(b',', &text),
         }
     }
 
@@ -217,7 +223,10 @@ impl Reply {
     pub fn boolean(&mut self, yes: bool) {
         match self.protocol {
             Protocol::Resp2 => self.flag(yes),
-            Protocol::Resp3 => self.buffer.extend_from_slice(if yes { b"#t\r\n" } else { b"#f\r\n" }),
+            Protocol::Resp3 => {
+                self.buffer
+                    .extend_from_slice(if yes { b"#t\r\n" } else { b"#f\r\n" })
+            }
         }
     }
 

@@ -66,6 +66,7 @@ pub struct Batch {
 struct Parsed {
     spans: Range<usize>,
     inline: bool,
+    end: usize,
 }
 
 /// The arguments of one request; the first is the command's name.
@@ -103,13 +104,18 @@ impl<'a> Args<'a> {
     /// The arguments from a place on.
     pub fn from(&self, index: usize) -> impl ExactSizeIterator<Item = &'a [u8]> + use<'a> {
         let (bytes, spans) = (self.bytes, self.spans.get(index..).unwrap_or_default());
-        spans.iter().map(move |span| &bytes[span.start..span.start + span.len])
+        spans
+            .iter()
+            .map(move |span| &bytes[span.start..span.start + span.len])
     }
 
     /// The arguments from a place on, as a request of their own: for COMMAND GETKEYS.
     #[must_use]
     pub fn tail(&self, index: usize) -> Self {
-        Self { bytes: self.bytes, spans: self.spans.get(index..).unwrap_or_default() }
+        Self {
+            bytes: self.bytes,
+            spans: self.spans.get(index..).unwrap_or_default(),
+        }
     }
 }
 
@@ -147,7 +153,15 @@ impl Batch {
     pub fn args<'a>(&'a self, buffer: &'a [u8], index: usize) -> Args<'a> {
         let request = &self.requests[index];
         let bytes = if request.inline { &self.inline } else { buffer };
-        Args { bytes, spans: &self.spans[request.spans.clone()] }
+        Args {
+            bytes,
+            spans: &self.spans[request.spans.clone()],
+        }
+    }
+
+    /// Where a request ends in the buffer.
+    pub fn end(&self, index: usize) -> usize {
+        self.requests[index].end
     }
 
     /// Replaces the batch by at most `most` requests from `buffer[from..]`. A fault is returned
@@ -175,7 +189,11 @@ impl Batch {
                 Ok(Step::Done { end, inline }) => {
                     // An empty request is passed over without a reply.
                     if self.spans.len() > first {
-                        self.requests.push(Parsed { spans: first..self.spans.len(), inline });
+                        self.requests.push(Parsed {
+                            spans: first..self.spans.len(),
+                            inline,
+                            end,
+                        });
                     }
                     at = end;
                 }
@@ -204,11 +222,18 @@ impl Batch {
         let first = self.spans.len();
         let (mut missing, mut at) = match partial.take() {
             Some(part) => {
-                self.spans.extend(part.spans.iter().map(|s| Span { start: s.start + start, len: s.len }));
+                self.spans.extend(part.spans.iter().map(|s| Span {
+                    start: s.start + start,
+                    len: s.len,
+                }));
                 (part.missing, part.at + start)
             }
             None => match parse_header(buffer, start + 1, Header::Args, limits)? {
-                None => return Ok(Step::Unfinished { needed: buffer.len() - start + 1 }),
+                None => {
+                    return Ok(Step::Unfinished {
+                        needed: buffer.len() - start + 1,
+                    });
+                }
                 Some((count, at)) => (usize::try_from(count).unwrap_or(0), at),
             },
         };
@@ -224,12 +249,24 @@ impl Batch {
             };
             if self.spans.len() - first >= PARTIAL_ARGS_MIN {
                 let spans = self.spans[first..].iter();
-                let spans = spans.map(|s| Span { start: s.start - start, len: s.len }).collect();
-                *partial = Some(Box::new(Partial { spans, missing, at: at - start }));
+                let spans = spans
+                    .map(|s| Span {
+                        start: s.start - start,
+                        len: s.len,
+                    })
+                    .collect();
+                *partial = Some(Box::new(Partial {
+                    spans,
+                    missing,
+                    at: at - start,
+                }));
             }
             return Ok(Step::Unfinished { needed });
         }
-        Ok(Step::Done { end: at, inline: false })
+        Ok(Step::Done {
+            end: at,
+            inline: false,
+        })
     }
 
     fn parse_inline(&mut self, buffer: &[u8], start: usize) -> Result<Step, ProtocolError> {
@@ -238,13 +275,20 @@ impl Batch {
             if rest.len() > LINE_BYTES_MAX {
                 return fault("too big inline request");
             }
-            return Ok(Step::Unfinished { needed: rest.len() + 1 });
+            return Ok(Step::Unfinished {
+                needed: rest.len() + 1,
+            });
         };
-        let line = rest[..newline].strip_suffix(b"\r").unwrap_or(&rest[..newline]);
+        let line = rest[..newline]
+            .strip_suffix(b"\r")
+            .unwrap_or(&rest[..newline]);
         if self.split_inline(line).is_none() {
             return fault("unbalanced quotes in request");
         }
-        Ok(Step::Done { end: start + newline + 1, inline: true })
+        Ok(Step::Done {
+            end: start + newline + 1,
+            inline: true,
+        })
     }
 
     /// Splits a line into arguments: bare words, "double quotes" with escapes, 'single quotes'.
@@ -257,7 +301,10 @@ impl Batch {
             }
             let start = self.inline.len();
             rest = read_word(rest, &mut self.inline)?;
-            self.spans.push(Span { start, len: self.inline.len() - start });
+            self.spans.push(Span {
+                start,
+                len: self.inline.len() - start,
+            });
         }
     }
 }
@@ -290,9 +337,13 @@ fn parse_header(
     // One or two digits is the common case by far.
     let (number, len) = match *rest {
         [a @ b'0'..=b'9', b'\r', _, ..] => (Some(i64::from(a - b'0')), 1),
-        [a @ b'1'..=b'9', b @ b'0'..=b'9', b'\r', _, ..] => (Some(i64::from(a - b'0') * 10 + i64::from(b - b'0')), 2),
+        [a @ b'1'..=b'9', b @ b'0'..=b'9', b'\r', _, ..] => {
+            (Some(i64::from(a - b'0') * 10 + i64::from(b - b'0')), 2)
+        }
         _ => match memchr::memchr(b'\r', rest) {
-            Some(end) if end + 1 < rest.len() => (crate::value::number::parse_i64(&rest[..end]), end),
+            Some(end) if end + 1 < rest.len() => {
+                (crate::value::number::parse_i64(&rest[..end]), end)
+            }
             _ if rest.len() > LINE_BYTES_MAX => {
                 return fault(match header {
                     Header::Args => "too big mbulk count string",
@@ -307,9 +358,15 @@ fn parse_header(
 }
 
 #[inline]
-fn check_header(number: Option<i64>, header: Header, limits: RequestLimits) -> Result<i64, ProtocolError> {
+fn check_header(
+    number: Option<i64>,
+    header: Header,
+    limits: RequestLimits,
+) -> Result<i64, ProtocolError> {
     match (header, number) {
-        (Header::Args, Some(n)) if n > UNAUTHENTICATED_ARGS_MAX && n <= ARGS_MAX && !limits.authenticated => {
+        (Header::Args, Some(n))
+            if n > UNAUTHENTICATED_ARGS_MAX && n <= ARGS_MAX && !limits.authenticated =>
+        {
             fault("unauthenticated multibulk length")
         }
         (Header::Args, Some(n)) if n <= ARGS_MAX => Ok(n),
@@ -334,7 +391,9 @@ fn parse_bulk(buffer: &[u8], at: usize, limits: RequestLimits) -> Result<Bulk, P
         }
     }
     let Some((len, start)) = parse_header(buffer, at + 1, Header::Bulk, limits)? else {
-        return Ok(Bulk::Unfinished { end: buffer.len() + 1 });
+        return Ok(Bulk::Unfinished {
+            end: buffer.len() + 1,
+        });
     };
     let len = usize::try_from(len).unwrap_or(0);
     // The two bytes after the argument are passed over unread, as Redis does.
@@ -342,7 +401,10 @@ fn parse_bulk(buffer: &[u8], at: usize, limits: RequestLimits) -> Result<Bulk, P
     if end > buffer.len() {
         return Ok(Bulk::Unfinished { end });
     }
-    Ok(Bulk::Done { span: Span { start, len }, end })
+    Ok(Bulk::Done {
+        span: Span { start, len },
+        end,
+    })
 }
 
 /// Reads one word into `out` and gives what follows it. `None` where a quote is not closed, or
@@ -367,7 +429,9 @@ fn read_double_quoted<'a>(mut rest: &'a [u8], out: &mut Vec<u8>) -> Option<&'a [
         let (byte, after) = match *rest {
             [] => return None,
             [b'"', ref after @ ..] => return closed(after),
-            [b'\\', b'x', a, b, ref after @ ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => {
+            [b'\\', b'x', a, b, ref after @ ..]
+                if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() =>
+            {
                 let digit = |c: u8| char::from(c).to_digit(16).unwrap_or(0) as u8;
                 (digit(a) << 4 | digit(b), after)
             }
@@ -393,7 +457,10 @@ fn read_single_quoted<'a>(mut rest: &'a [u8], out: &mut Vec<u8>) -> Option<&'a [
 }
 
 fn closed(after: &[u8]) -> Option<&[u8]> {
-    after.first().is_none_or(u8::is_ascii_whitespace).then_some(after)
+    after
+        .first()
+        .is_none_or(u8::is_ascii_whitespace)
+        .then_some(after)
 }
 
 fn unescape(c: u8) -> u8 {
@@ -411,7 +478,10 @@ fn unescape(c: u8) -> u8 {
 mod tests {
     use super::*;
 
-    const LIMITS: RequestLimits = RequestLimits { bulk_bytes: 1 << 20, authenticated: true };
+    const LIMITS: RequestLimits = RequestLimits {
+        bulk_bytes: 1 << 20,
+        authenticated: true,
+    };
 
     fn parse_all(bytes: &[u8]) -> Result<(Vec<Vec<Vec<u8>>>, Progress), ProtocolError> {
         let mut batch = Batch::default();
@@ -428,7 +498,9 @@ mod tests {
 
     #[test]
     fn a_pipeline_is_one_batch() {
-        let (requests, progress) = parse_all(b"*1\r\n$4\r\nPING\r\n*2\r\n$3\r\nGET\r\n$0\r\n\r\nPING a\r\n*0\r\n\r\n").unwrap();
+        let (requests, progress) =
+            parse_all(b"*1\r\n$4\r\nPING\r\n*2\r\n$3\r\nGET\r\n$0\r\n\r\nPING a\r\n*0\r\n\r\n")
+                .unwrap();
         assert_eq!(requests.len(), 3);
         assert_eq!(requests[1], vec![b"GET".to_vec(), b"".to_vec()]);
         assert_eq!(requests[2], vec![b"PING".to_vec(), b"a".to_vec()]);
@@ -442,7 +514,10 @@ mod tests {
             let (requests, progress) = parse_all(&whole[..cut]).unwrap();
             assert!(requests.is_empty());
             assert_eq!(progress.end, 0);
-            assert!(progress.needed > cut && progress.needed <= whole.len(), "{cut}: {progress:?}");
+            assert!(
+                progress.needed > cut && progress.needed <= whole.len(),
+                "{cut}: {progress:?}"
+            );
         }
     }
 
@@ -455,13 +530,18 @@ mod tests {
         let mut partial = None;
         let mut batch = Batch::default();
         for cut in 0..whole.len() {
-            batch.parse(&whole[..cut], 0, 10, LIMITS, &mut partial).unwrap();
+            batch
+                .parse(&whole[..cut], 0, 10, LIMITS, &mut partial)
+                .unwrap();
             assert!(batch.is_empty());
         }
         assert!(partial.is_some());
         batch.parse(&whole, 0, 10, LIMITS, &mut partial).unwrap();
         let args = batch.args(&whole, 0);
-        assert_eq!((args.len(), args.at(0), args.at(199)), (200, &b"000"[..], &b"199"[..]));
+        assert_eq!(
+            (args.len(), args.at(0), args.at(199)),
+            (200, &b"000"[..], &b"199"[..])
+        );
         assert!(partial.is_none());
     }
 
@@ -482,26 +562,38 @@ mod tests {
         assert!(parse_all(&vec![b'a'; LINE_BYTES_MAX + 1]).is_err());
         let mut long = b"*".to_vec();
         long.resize(LINE_BYTES_MAX + 2, b'1');
-        assert_eq!(parse_all(&long).unwrap_err().0, "too big mbulk count string");
+        assert_eq!(
+            parse_all(&long).unwrap_err().0,
+            "too big mbulk count string"
+        );
     }
 
     #[test]
     fn requests_before_a_fault_are_answered_first() {
         let bytes = b"PING\r\n*a\r\n";
         let (requests, progress) = parse_all(bytes).unwrap();
-        assert_eq!((requests.len(), progress), (1, Progress { end: 6, needed: 0 }));
+        assert_eq!(
+            (requests.len(), progress),
+            (1, Progress { end: 6, needed: 0 })
+        );
     }
 
     #[test]
     fn inline_quotes_are_undone() {
-        assert_eq!(words(b"set  'a b' \"\\x41\\n\\\"\" c\r\n"), [&b"set"[..], b"a b", b"A\n\"", b"c"]);
+        assert_eq!(
+            words(b"set  'a b' \"\\x41\\n\\\"\" c\r\n"),
+            [&b"set"[..], b"a b", b"A\n\"", b"c"]
+        );
         assert_eq!(words(b"'it\\'s'\n"), [b"it's"]);
         assert!(words(b"   \r\n").is_empty());
     }
 
     #[test]
     fn before_auth_a_client_gets_little_room() {
-        let limits = RequestLimits { authenticated: false, ..LIMITS };
+        let limits = RequestLimits {
+            authenticated: false,
+            ..LIMITS
+        };
         let mut batch = Batch::default();
         for bytes in [&b"*11\r\n"[..], b"*1\r\n$16385\r\n"] {
             let error = batch.parse(bytes, 0, 1, limits, &mut None).unwrap_err();

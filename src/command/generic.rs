@@ -1,0 +1,6 @@
+//! Keys of any type.
+
+use super::Command;
+
+/// The rows of this family.
+pub(super) const COMMANDS: &[Command] = &[];

@@ -1,0 +1,6 @@
+//! HyperLogLogs: estimated cardinalities in strings.
+
+use super::Command;
+
+/// The rows of this family.
+pub(super) const COMMANDS: &[Command] = &[];

@@ -1,0 +1,368 @@
+//! The options of the server: one row each, read from flags, environment and file into one typed snapshot.
+//!
+//! The life of a value: `load` collects assignments (flag over environment over file over default), the `Kind` of the row
+//! checks each one and puts it into its field of [`Config`]; `live` publishes the snapshot to the threads; CONFIG GET and
+//! CONFIG SET ([`get`], [`set`]) go through the same rows; `rewrite` carries the snapshot back into the file.
+//!
+//! - `options`: the rows. A new option is one row there and one field here.
+//! - `kinds`, `types`: what values may be, and what they are once read.
+//! - `foreign`: Redis's directives that Strata does not have. `guide`: the environment names of the guide.
+//! - `file`, `load`, `rewrite`, `template`: redis.conf syntax in and out. `live`: the snapshot shared by threads.
+//! - `machine`: memory and cores of the machine or container.
+//!
+//! Knows nothing of the server it configures. A change that needs an action (a new port wants a new listener) is the
+//! caller's: make the new [`Config`] with [`set`], act, then publish it.
+//!
+//! Invariant: a `Config` is only made by the rows, so each of its fields has passed the check of its row.
+//! Invariant: a secret is shown by CONFIG GET and written by CONFIG REWRITE, and appears nowhere else.
+
+use std::fmt;
+use std::path::PathBuf;
+
+mod file;
+mod foreign;
+mod guide;
+mod kinds;
+mod live;
+pub mod load;
+mod machine;
+mod nearest;
+mod options;
+mod rewrite;
+#[cfg(test)]
+mod scratch;
+mod template;
+mod types;
+
+pub use kinds::parse_bytes;
+pub use live::{Live, Reader};
+pub use options::{Group, OPTIONS, Opt, option};
+pub use rewrite::rewrite;
+pub use template::template;
+pub use types::{
+    Bind, CallableFrom, EvictionPolicy, LogFormat, LogLevel, OutputLimit, OutputLimits, Secret,
+    Share,
+};
+
+/// Declares the struct and its blank form, so that the fields are listed once. A blank is never seen outside: the rows fill it.
+macro_rules! config {
+    ($(#[$doc:meta])* pub struct Config { $($(#[$fdoc:meta])* pub $field:ident: $type:ty,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Debug, PartialEq)]
+        pub struct Config { $($(#[$fdoc])* pub $field: $type,)+ }
+
+        impl Config {
+            fn blank() -> Self {
+                Self { $($field: <$type>::default(),)+ }
+            }
+
+            #[cfg(test)]
+            const FIELD_COUNT: usize = [$(stringify!($field)),+].len();
+        }
+    };
+}
+
+config! {
+    /// A snapshot of all options. Fields bear the directive's name; units come last.
+    pub struct Config {
+        /// Addresses to listen on; empty means no TCP.
+        pub bind: Vec<Bind>,
+        /// TCP port; 0 means no TCP.
+        pub port: u16,
+        /// Unix socket to listen on.
+        pub unixsocket: Option<PathBuf>,
+        /// Mode of the unix socket; 0 leaves it to the umask.
+        pub unixsocketperm: u32,
+        /// Connections that may wait to be accepted.
+        pub tcp_backlog: u32,
+        /// TCP keepalive; 0 means none.
+        pub tcp_keepalive_s: u32,
+        /// Idle clients are closed after this; 0 means never.
+        pub timeout_s: u32,
+        /// Most clients at once.
+        pub maxclients: u32,
+        /// Most memory in client buffers; see [`Config::client_memory_limit`].
+        pub maxmemory_clients: Share,
+        /// Longest argument, in bytes.
+        pub proto_max_bulk_len: u64,
+        /// Most unprocessed input of a client, in bytes.
+        pub client_query_buffer_limit: u64,
+        /// Output limits per class of clients.
+        pub client_output_buffer_limit: OutputLimits,
+        /// Refuse foreign clients while there is no password.
+        pub protected_mode: bool,
+        /// Password of the default user.
+        pub requirepass: Secret,
+        /// From where DEBUG may be called.
+        pub enable_debug_command: CallableFrom,
+        /// Most memory for keys and values, in bytes; 0 means no limit.
+        pub maxmemory: u64,
+        /// What goes when `maxmemory` or `max_entries` is reached.
+        pub maxmemory_policy: EvictionPolicy,
+        /// Keys compared per eviction.
+        pub maxmemory_samples: u32,
+        /// Most keys; 0 means no limit.
+        pub max_entries: u64,
+        /// Growth of the LFU counter.
+        pub lfu_log_factor: u32,
+        /// Decay of the LFU counter, in minutes a step; 0 means none.
+        pub lfu_decay_time_min: u32,
+        /// TTL of a key created without one; 0 means none.
+        pub default_ttl_s: u32,
+        /// Effort of active expiry, 1 to 10.
+        pub active_expire_effort: u32,
+        /// Largest sparse HyperLogLog, in bytes.
+        pub hll_sparse_max_bytes: u64,
+        /// Number of databases, 1 to 16.
+        pub databases: usize,
+        /// Threads that serve clients; 0 means one per core. See [`Config::worker_thread_count`].
+        pub worker_threads: usize,
+        /// How long a stop waits for running requests.
+        pub shutdown_timeout_s: u32,
+        /// Least severe message that is logged.
+        pub loglevel: LogLevel,
+        /// Log file; none means standard output.
+        pub logfile: Option<PathBuf>,
+        /// Form of a log line.
+        pub log_format: LogFormat,
+        /// Slow log threshold; 0 logs every command, -1 none.
+        pub slowlog_log_slower_than_us: i64,
+        /// Length of the slow log.
+        pub slowlog_max_len: u64,
+        /// Threshold of LATENCY events; 0 means none.
+        pub latency_monitor_threshold_ms: u64,
+        /// Keep run time histograms per command.
+        pub latency_tracking: bool,
+        /// Percentiles in INFO latencystats.
+        pub latency_tracking_info_percentiles: Vec<f64>,
+    }
+}
+
+impl Default for Config {
+    /// The defaults of the rows. `maxmemory` depends on the machine.
+    fn default() -> Self {
+        let mut config = Self::blank();
+        for option in OPTIONS {
+            let read = option.read_default(&mut config);
+            debug_assert_eq!(
+                read,
+                Ok(()),
+                "the default of {} passes its own check",
+                option.name
+            );
+        }
+        config
+    }
+}
+
+impl Config {
+    /// The number of worker threads once 0 is resolved to the cores that the machine or container lets us use.
+    #[must_use]
+    pub fn worker_thread_count(&self) -> usize {
+        if self.worker_threads == 0 {
+            machine::cores()
+        } else {
+            self.worker_threads
+        }
+    }
+
+    /// The limit on client buffers in bytes, once a share of `maxmemory` is resolved; 0 means no limit.
+    #[must_use]
+    pub fn client_memory_limit(&self) -> u64 {
+        self.maxmemory_clients.of(self.maxmemory)
+    }
+}
+
+impl Opt {
+    /// The value as CONFIG GET shows it. A secret is shown too.
+    #[must_use]
+    pub fn text(&self, config: &Config) -> String {
+        self.kind.text(config)
+    }
+
+    fn read_default(&self, config: &mut Config) -> Result<(), kinds::Refusal> {
+        let words =
+            file::split_words(self.default.as_bytes()).map_err(|error| error.to_string())?;
+        self.kind.read(
+            config,
+            &words.iter().map(String::as_str).collect::<Vec<_>>(),
+        )
+    }
+}
+
+/// What clients ask about Redis that has one true answer here. Never changes, and never stands in a file.
+fn truths() -> Vec<(&'static str, String)> {
+    let directory = std::env::current_dir().map_or_else(
+        |_| String::new(),
+        |path| path.to_string_lossy().into_owned(),
+    );
+    vec![
+        ("save", String::new()),
+        ("appendonly", "no".to_owned()),
+        ("cluster-enabled", "no".to_owned()),
+        ("dir", directory),
+    ]
+}
+
+/// CONFIG GET: the names that match any of the patterns, each once, with their values. `glob(pattern, name)` is called
+/// with both in lower case.
+pub fn get(
+    config: &Config,
+    patterns: &[&[u8]],
+    glob: impl Fn(&[u8], &[u8]) -> bool,
+) -> Vec<(&'static str, String)> {
+    let patterns: Vec<Vec<u8>> = patterns
+        .iter()
+        .map(|pattern| pattern.to_ascii_lowercase())
+        .collect();
+    let asked = |name: &str| {
+        patterns
+            .iter()
+            .any(|pattern| glob(pattern, name.as_bytes()))
+    };
+    let mut found = Vec::new();
+    for option in OPTIONS {
+        found.extend(
+            option
+                .names()
+                .filter(|name| asked(name))
+                .map(|name| (name, option.text(config))),
+        );
+    }
+    found.extend(truths().into_iter().filter(|(name, _)| asked(name)));
+    found
+}
+
+/// Why CONFIG SET failed. `Display` is the wire text, that of Redis 7.0.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SetError {
+    /// There is no such option.
+    Unknown {
+        /// The name as the client wrote it.
+        name: String,
+    },
+    /// The option does not take this value, or none at run time.
+    Refused {
+        /// The option.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl SetError {
+    /// For a caller that could not act on a new value (a port in use): the same text as for a wrong one.
+    #[must_use]
+    pub fn refused(name: &str, reason: impl Into<String>) -> Self {
+        Self::Refused {
+            name: name.to_owned(),
+            reason: reason.into(),
+        }
+    }
+}
+
+impl fmt::Display for SetError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown { name } => write!(
+                f,
+                "ERR Unknown option or number of arguments for CONFIG SET - '{name}'"
+            ),
+            Self::Refused { name, reason } => {
+                write!(
+                    f,
+                    "ERR CONFIG SET failed (possibly related to argument '{name}') - {reason}"
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for SetError {}
+
+/// What a name of CONFIG SET stands for.
+enum Target {
+    Option(&'static Opt),
+    Truth(&'static str, String),
+}
+
+/// CONFIG SET: all pairs or none. Names are checked before values, in the order of Redis.
+pub fn set(config: &Config, pairs: &[(&[u8], &[u8])]) -> Result<Config, SetError> {
+    let targets = targets(pairs)?;
+    let mut changed = config.clone();
+    for (target, (_, value)) in targets.iter().zip(pairs) {
+        let value = std::str::from_utf8(value);
+        match target {
+            Target::Option(option) => {
+                let value = value
+                    .map_err(|_| SetError::refused(option.name, "argument must be UTF-8 text"))?;
+                let read = option.kind.read_text(&mut changed, value);
+                read.map_err(|reason| SetError::refused(option.name, reason))?;
+            }
+            // Scripts switch persistence off before they start; that much is true already.
+            Target::Truth(_, truth)
+                if value.is_ok_and(|value| value.eq_ignore_ascii_case(truth)) => {}
+            Target::Truth(name, _) => {
+                return Err(SetError::refused(name, "can't set immutable config"));
+            }
+        }
+    }
+    Ok(changed)
+}
+
+fn targets(pairs: &[(&[u8], &[u8])]) -> Result<Vec<Target>, SetError> {
+    let names: Vec<String> = pairs
+        .iter()
+        .map(|(name, _)| String::from_utf8_lossy(name).into_owned())
+        .collect();
+    // An unknown name anywhere outweighs every other fault.
+    let mut targets = Vec::with_capacity(names.len());
+    for name in &names {
+        let truth = || {
+            truths()
+                .into_iter()
+                .find(|(truth, _)| truth.eq_ignore_ascii_case(name))
+        };
+        targets.push(match option(name) {
+            Some(option) => Target::Option(option),
+            None => match truth() {
+                Some((name, truth)) => Target::Truth(name, truth),
+                None => {
+                    return Err(SetError::Unknown {
+                        name: one_line(name),
+                    });
+                }
+            },
+        });
+    }
+    for (at, (name, target)) in names.iter().zip(&targets).enumerate() {
+        if matches!(target, Target::Option(option) if !option.at_run_time) {
+            return Err(SetError::refused(name, "can't set immutable config"));
+        }
+        if targets
+            .iter()
+            .take(at)
+            .any(|earlier| earlier.name() == target.name())
+        {
+            return Err(SetError::refused(name, "duplicate parameter"));
+        }
+    }
+    Ok(targets)
+}
+
+impl Target {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Option(option) => option.name,
+            Self::Truth(name, _) => name,
+        }
+    }
+}
+
+/// An error reply is one line, whatever bytes the client sent.
+fn one_line(text: &str) -> String {
+    text.replace(['\r', '\n'], " ")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,474 @@
+//! One row per option. The rows are the only list there is: flags, environment names, CONFIG, help and the commented
+//! `conf/strata.conf` are made from them.
+//!
+//! No row without something that reads its field: an option that is accepted and ignored would be a lie. What Redis has
+//! and Strata does not is in `foreign.rs`.
+
+use super::kinds::{Kind, Number, Slot, Word};
+use super::types::{CallableFrom, EvictionPolicy, LogFormat, LogLevel};
+use Group::{Clients, Expiry, Memory, Network, Observation, Process, Security, Values};
+
+/// An option of the server.
+pub struct Opt {
+    /// The directive, the CONFIG name, and with dashes before it the flag.
+    pub name: &'static str,
+    /// Other names of the directive, that mean the same in a file, as a flag and in CONFIG.
+    pub aliases: &'static [&'static str],
+    /// Environment names other than [`Opt::env_name`].
+    pub env_aliases: &'static [&'static str],
+    /// The default, as it would stand in a file.
+    pub default: &'static str,
+    /// What the value may be, and which field holds it.
+    pub(crate) kind: Kind,
+    /// Whether CONFIG SET may change it.
+    pub at_run_time: bool,
+    /// The section it belongs to.
+    pub group: Group,
+    /// What it does, in full sentences; the first one can stand alone.
+    pub summary: &'static str,
+}
+
+/// The sections of the options, in the order of the template.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// Where and how the server listens.
+    Network,
+    /// What clients may do and hold.
+    Clients,
+    /// Who may come in.
+    Security,
+    /// How much is kept, and what goes first.
+    Memory,
+    /// When keys go.
+    Expiry,
+    /// The form of values.
+    Values,
+    /// Threads, start and stop.
+    Process,
+    /// Logs, slow log and latency.
+    Observation,
+}
+
+impl Group {
+    /// Every group, in the order of the template.
+    pub const ALL: &'static [Self] = &[
+        Self::Network,
+        Self::Clients,
+        Self::Security,
+        Self::Memory,
+        Self::Expiry,
+        Self::Values,
+        Self::Process,
+        Self::Observation,
+    ];
+
+    /// The heading of the section.
+    #[must_use]
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Network => "Network",
+            Self::Clients => "Clients",
+            Self::Security => "Security",
+            Self::Memory => "Memory",
+            Self::Expiry => "Expiry",
+            Self::Values => "Values",
+            Self::Process => "Process",
+            Self::Observation => "Logs and latency",
+        }
+    }
+}
+
+impl Opt {
+    /// The name in the environment: `STRATA_MAXMEMORY_POLICY`.
+    #[must_use]
+    pub fn env_name(&self) -> String {
+        env_name(self.name)
+    }
+
+    /// What a value may be, in words.
+    #[must_use]
+    pub fn allowed(&self) -> String {
+        self.kind.allowed()
+    }
+
+    /// The first sentence of the summary, for a list of options.
+    #[must_use]
+    pub fn first_sentence(&self) -> &'static str {
+        self.summary
+            .split_inclusive(". ")
+            .next()
+            .unwrap_or_default()
+            .trim_end()
+    }
+
+    /// Whether the value must not be shown in logs and errors.
+    #[must_use]
+    pub fn is_secret(&self) -> bool {
+        self.kind.is_secret()
+    }
+
+    /// Whether `name`, in any case, is this option.
+    #[must_use]
+    pub fn is_named(&self, name: &str) -> bool {
+        self.names().any(|own| own.eq_ignore_ascii_case(name))
+    }
+
+    /// The name and its aliases.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
+        std::iter::once(self.name).chain(self.aliases.iter().copied())
+    }
+}
+
+pub(super) fn env_name(name: &str) -> String {
+    format!("STRATA_{}", name.replace('-', "_").to_ascii_uppercase())
+}
+
+/// The row of a directive, in any case.
+#[must_use]
+pub fn option(name: &str) -> Option<&'static Opt> {
+    OPTIONS.iter().find(|option| option.is_named(name))
+}
+
+macro_rules! slot {
+    ($field:ident) => {
+        Slot {
+            get: |config| &config.$field,
+            of: |config| &mut config.$field,
+        }
+    };
+}
+
+macro_rules! number {
+    ($field:ident) => {
+        Number {
+            get: |config| config.$field.try_into().unwrap_or(i64::MAX),
+            set: |config, value| config.$field = value.try_into().unwrap_or(config.$field),
+        }
+    };
+}
+
+macro_rules! word {
+    ($field:ident: $words:ty) => {
+        Kind::Word(Word {
+            names: <$words>::NAMES,
+            get: |config| config.$field.name(),
+            set: |config, name| match <$words>::from_name(name) {
+                Some(value) => {
+                    config.$field = value;
+                    true
+                }
+                None => false,
+            },
+        })
+    };
+}
+
+/// The largest C `int`: the upper end of many of Redis's ranges.
+const INT_MAX: i64 = i32::MAX as i64;
+
+/// What Redis demands of buffers that must hold at least one request.
+const MEBIBYTE: i64 = 1 << 20;
+
+const fn integer(min: i64, max: i64, field: Number) -> Kind {
+    Kind::Integer { min, max, field }
+}
+
+const fn bytes(min: i64, field: Number) -> Kind {
+    Kind::Bytes { min, field }
+}
+
+const fn live(
+    group: Group,
+    name: &'static str,
+    default: &'static str,
+    kind: Kind,
+    summary: &'static str,
+) -> Opt {
+    Opt {
+        name,
+        aliases: &[],
+        env_aliases: &[],
+        default,
+        kind,
+        at_run_time: true,
+        group,
+        summary,
+    }
+}
+
+const fn fixed(
+    group: Group,
+    name: &'static str,
+    default: &'static str,
+    kind: Kind,
+    summary: &'static str,
+) -> Opt {
+    Opt {
+        name,
+        aliases: &[],
+        env_aliases: &[],
+        default,
+        kind,
+        at_run_time: false,
+        group,
+        summary,
+    }
+}
+
+/// Every option, section by section.
+pub static OPTIONS: &[Opt] = &[
+    live(
+        Network,
+        "bind",
+        "127.0.0.1 -::1",
+        Kind::Addresses(slot!(bind)),
+        "The addresses to listen on. '*' is every IPv4 address, '::*' every IPv6 address; an address with '-' before it \
+         may be missing on this machine. Empty: no TCP at all.",
+    ),
+    live(
+        Network,
+        "port",
+        "6379",
+        integer(0, 65535, number!(port)),
+        "The TCP port. 0: no TCP at all; then unixsocket must be set.",
+    ),
+    fixed(
+        Network,
+        "unixsocket",
+        "\"\"",
+        Kind::Path(slot!(unixsocket)),
+        "The path of a unix socket to listen on as well. Empty: none.",
+    ),
+    fixed(
+        Network,
+        "unixsocketperm",
+        "0",
+        Kind::Mode(number!(unixsocketperm)),
+        "The file mode of the unix socket. 0: as the umask of the process has it.",
+    ),
+    fixed(
+        Network,
+        "tcp-backlog",
+        "511",
+        integer(0, INT_MAX, number!(tcp_backlog)),
+        "How many connections may wait to be accepted. The system caps it (on Linux at net.core.somaxconn).",
+    ),
+    live(
+        Network,
+        "tcp-keepalive",
+        "300",
+        integer(0, INT_MAX, number!(tcp_keepalive_s)),
+        "Seconds of silence after which the system asks whether a client is still there. 0: never.",
+    ),
+    live(
+        Clients,
+        "timeout",
+        "0",
+        integer(0, INT_MAX, number!(timeout_s)),
+        "Seconds after which an idle client is closed. 0: never. Subscribers and blocked clients are not idle.",
+    ),
+    live(
+        Clients,
+        "maxclients",
+        "10000",
+        integer(1, u32::MAX as i64, number!(maxclients)),
+        "The most clients connected at once. More are refused with an error.",
+    ),
+    live(
+        Clients,
+        "maxmemory-clients",
+        "0",
+        Kind::Share(slot!(maxmemory_clients)),
+        "The most memory that the buffers of all clients together may take; above it the largest clients are closed. \
+         A share such as 5% is of maxmemory. 0: no limit.",
+    ),
+    live(
+        Clients,
+        "proto-max-bulk-len",
+        "512mb",
+        bytes(MEBIBYTE, number!(proto_max_bulk_len)),
+        "The longest argument of a request, and the longest string value.",
+    ),
+    live(
+        Clients,
+        "client-query-buffer-limit",
+        "1gb",
+        bytes(MEBIBYTE, number!(client_query_buffer_limit)),
+        "The most unprocessed input of one client; above it the client is closed.",
+    ),
+    live(
+        Clients,
+        "client-output-buffer-limit",
+        "normal 0 0 0 replica 256mb 64mb 60 pubsub 32mb 8mb 60",
+        Kind::OutputLimits(slot!(client_output_buffer_limit)),
+        "When a client that does not read its replies is closed: class, hard limit, soft limit, seconds. At once above the \
+         hard limit, or after so many seconds above the soft limit. The classes are normal, replica and pubsub; one that is \
+         not named keeps its limits. 0: no limit.",
+    ),
+    live(
+        Security,
+        "protected-mode",
+        "yes",
+        Kind::Bool(slot!(protected_mode)),
+        "While no password is set, refuse clients that come neither from loopback nor through the unix socket.",
+    ),
+    live(
+        Security,
+        "requirepass",
+        "\"\"",
+        Kind::Secret(slot!(requirepass)),
+        "The password of the default user. Empty: none is asked for.",
+    ),
+    fixed(
+        Security,
+        "enable-debug-command",
+        "local",
+        word!(enable_debug_command: CallableFrom),
+        "From where DEBUG may be called: no (nowhere), yes (everywhere), local (loopback and the unix socket).",
+    ),
+    live(
+        Memory,
+        "maxmemory",
+        "40%",
+        Kind::MachineShare(number!(maxmemory)),
+        "The most memory that keys and values may take; then maxmemory-policy decides. A share such as 40% is of what the \
+         machine has, or the container if that is less. 0: no limit.",
+    ),
+    live(
+        Memory,
+        "maxmemory-policy",
+        "allkeys-s3fifo",
+        word!(maxmemory_policy: EvictionPolicy),
+        "Which keys are evicted when maxmemory or max-entries is reached. The volatile policies take only keys with a TTL; \
+         noeviction takes none and refuses writes. allkeys-s3fifo withstands scans.",
+    ),
+    live(
+        Memory,
+        "maxmemory-samples",
+        "5",
+        integer(1, INT_MAX, number!(maxmemory_samples)),
+        "How many keys the lru, lfu and ttl policies compare to find one to evict. More is closer to exact, and slower.",
+    ),
+    live(
+        Memory,
+        "max-entries",
+        "0",
+        integer(0, i64::MAX, number!(max_entries)),
+        "The most keys in all databases together; then maxmemory-policy decides. 0: no limit.",
+    ),
+    live(
+        Memory,
+        "lfu-log-factor",
+        "10",
+        integer(0, INT_MAX, number!(lfu_log_factor)),
+        "How slowly the access counter of the lfu policies grows: with 10 it is full after about a million accesses.",
+    ),
+    live(
+        Memory,
+        "lfu-decay-time",
+        "1",
+        integer(0, INT_MAX, number!(lfu_decay_time_min)),
+        "Minutes after which the access counter of the lfu policies falls by one. 0: it never falls.",
+    ),
+    Opt {
+        env_aliases: &["CACHE_TTL"],
+        ..live(
+            Expiry,
+            "default-ttl",
+            "0",
+            integer(0, INT_MAX, number!(default_ttl_s)),
+            "The TTL in seconds of a key that is created without one. 0: such a key stays until it is deleted or evicted.",
+        )
+    },
+    live(
+        Expiry,
+        "active-expire-effort",
+        "1",
+        integer(1, 10, number!(active_expire_effort)),
+        "How much time goes into finding expired keys that nobody reads, from 1 to 10.",
+    ),
+    live(
+        Values,
+        "hll-sparse-max-bytes",
+        "3000",
+        bytes(0, number!(hll_sparse_max_bytes)),
+        "The size up to which a HyperLogLog stays in its sparse, smaller and slower form.",
+    ),
+    fixed(
+        Process,
+        "databases",
+        "16",
+        integer(1, 16, number!(databases)),
+        "How many databases SELECT may choose from.",
+    ),
+    fixed(
+        Process,
+        "worker-threads",
+        "0",
+        integer(0, 1024, number!(worker_threads)),
+        "How many threads serve clients. 0: one per core that the machine or container lets us use.",
+    ),
+    live(
+        Process,
+        "shutdown-timeout",
+        "10",
+        integer(0, INT_MAX, number!(shutdown_timeout_s)),
+        "Seconds that a stop waits for running requests to end.",
+    ),
+    live(
+        Observation,
+        "loglevel",
+        "notice",
+        word!(loglevel: LogLevel),
+        "The least severe message that is logged: debug, verbose, notice or warning.",
+    ),
+    fixed(
+        Observation,
+        "logfile",
+        "\"\"",
+        Kind::Path(slot!(logfile)),
+        "The file to log to. Empty: standard output.",
+    ),
+    fixed(
+        Observation,
+        "log-format",
+        "text",
+        word!(log_format: LogFormat),
+        "How log lines are written: text, or one JSON object a line.",
+    ),
+    live(
+        Observation,
+        "slowlog-log-slower-than",
+        "10000",
+        integer(-1, i64::MAX, number!(slowlog_log_slower_than_us)),
+        "Commands that run longer than this many microseconds go to the slow log. 0: every command. -1: none.",
+    ),
+    live(
+        Observation,
+        "slowlog-max-len",
+        "128",
+        integer(0, i64::MAX, number!(slowlog_max_len)),
+        "How many commands the slow log keeps.",
+    ),
+    live(
+        Observation,
+        "latency-monitor-threshold",
+        "0",
+        integer(0, i64::MAX, number!(latency_monitor_threshold_ms)),
+        "Events that take at least this many milliseconds are kept for LATENCY. 0: none.",
+    ),
+    live(
+        Observation,
+        "latency-tracking",
+        "yes",
+        Kind::Bool(slot!(latency_tracking)),
+        "Keep a histogram of the run time of each command, for INFO latencystats and LATENCY HISTOGRAM.",
+    ),
+    live(
+        Observation,
+        "latency-tracking-info-percentiles",
+        "50 99 99.9",
+        Kind::Percentiles(slot!(latency_tracking_info_percentiles)),
+        "The percentiles that INFO latencystats shows.",
+    ),
+];

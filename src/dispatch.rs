@@ -1,0 +1,516 @@
+//! A batch of requests on its way: rows and keys, residency, checks, locks, run, account.
+//!
+//! Each worker thread has one [`Executor`], which its connections use in turn. A batch is planned
+//! as a whole, so that the memory of all its keys is on the way before the first command runs; then
+//! its commands run in order, each to its end.
+//!
+//! Invariant: between the lock and the end of a command nothing waits.
+//! Invariant: in the normal case (no error, no growth of a table) nothing is allocated here.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::clock::{Clock, Ticker, UnixMs};
+use crate::command::table::{Row, table};
+use crate::command::{Context, Flags};
+use crate::config::{Config, Reader};
+use crate::error::CommandError;
+use crate::keyspace::eviction::{AccessPolicy, EvictionPool, Limits};
+use crate::keyspace::lfu::LfuSettings;
+use crate::keyspace::{KeyHash, Terms, ThreadSlot};
+use crate::resp::request::Partial;
+use crate::resp::{Args, Batch, ProtocolError, Reply, RequestLimits};
+use crate::server::Server;
+use crate::server::session::{ReplyMode, Session, Then};
+use crate::server::slowlog::{self, SlowCommand};
+use crate::tier::residency::Residency;
+
+/// Requests that are planned together: enough to keep the memory busy, few enough that what was
+/// fetched ahead is still in the cache when its turn comes.
+const BATCH_REQUESTS: usize = 128;
+/// The time of the batch is read again when a command took longer than this.
+const STALE_NANOS: u64 = 500_000;
+/// Bytes of an unknown command and of its arguments that the error repeats.
+const UNKNOWN_BYTES_MAX: usize = 128;
+
+/// How far the requests of a connection came.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Ran {
+    /// Bytes that are done with, counted from the start of the buffer.
+    pub consumed: usize,
+    /// What comes next.
+    pub next: Next,
+}
+
+/// What a connection has to do after its requests.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Call again: there may be more requests in the buffer.
+    More,
+    /// Read; it takes so many bytes from `consumed` on until the next request can be complete.
+    Read(usize),
+    /// Wait: commands are held back until this time, or until the pause ends.
+    Pause(UnixMs),
+    /// Send what was answered, and close.
+    Close,
+}
+
+/// Runs the requests of one thread's connections.
+#[derive(Debug)]
+pub struct Executor {
+    server: Arc<Server>,
+    thread: ThreadSlot,
+    config: Reader,
+    clock: Clock,
+    ticker: Ticker,
+    residency: Residency,
+    pool: EvictionPool,
+    /// Bytes counted by this thread up to which no limit can be passed; see `has_room`.
+    room_until: i64,
+    room_generation: u64,
+    random: u64,
+    batch: Batch,
+    plan: Vec<Planned>,
+    hashes: Vec<KeyHash>,
+}
+
+/// A request whose row and keys are known.
+#[derive(Debug)]
+struct Planned {
+    /// `None`: there is no such command.
+    row: Option<&'static Row>,
+    /// Its keys, among the hashes of the batch.
+    hashes: Range<usize>,
+}
+
+impl Executor {
+    /// An executor for a thread.
+    pub fn new(server: Arc<Server>, thread: ThreadSlot, clock: Clock) -> Self {
+        let config = Reader::new(Arc::clone(&server.config));
+        Self {
+            thread,
+            config,
+            clock,
+            ticker: Ticker::default(),
+            residency: Residency::default(),
+            pool: EvictionPool::default(),
+            room_until: i64::MIN,
+            room_generation: 0,
+            random: crate::clock::now_us() as u64 ^ (thread.0 as u64) << 56 | 1,
+            batch: Batch::default(),
+            plan: Vec::new(),
+            hashes: Vec::new(),
+            server,
+        }
+    }
+
+    /// What all threads share.
+    pub fn server(&self) -> &Arc<Server> {
+        &self.server
+    }
+
+    /// The thread's slot.
+    pub fn thread(&self) -> ThreadSlot {
+        self.thread
+    }
+
+    /// The options in force.
+    pub fn config(&mut self) -> &Config {
+        self.config.current()
+    }
+
+    /// The time.
+    pub fn now(&self) -> UnixMs {
+        self.clock.now()
+    }
+
+    /// Takes the time from elsewhere, for tests.
+    pub fn set_clock(&mut self, clock: Clock) {
+        self.clock = clock;
+    }
+
+    /// Parses and runs a batch of requests from `buffer[from..]`.
+    pub fn run(
+        &mut self,
+        session: &mut Session,
+        buffer: &[u8],
+        from: usize,
+        partial: &mut Option<Box<Partial>>,
+        reply: &mut Reply,
+    ) -> Ran {
+        let limits = RequestLimits {
+            bulk_bytes: self.config.current().proto_max_bulk_len,
+            authenticated: session.authenticated,
+        };
+        let mut batch = std::mem::take(&mut self.batch);
+        let ran = match batch.parse(buffer, from, BATCH_REQUESTS, limits, partial) {
+            Err(fault) => self.refuse_framing(&fault, from, reply),
+            Ok(_) if !batch.is_empty() => {
+                self.plan(&batch, buffer);
+                match self.residency.missing(&self.hashes) {
+                    Some(loads) => match loads {},
+                    None => self.run_batch(&batch, session, buffer, from, reply),
+                }
+            }
+            Ok(progress) => Ran {
+                consumed: progress.end,
+                next: Next::Read(progress.needed),
+            },
+        };
+        self.batch = batch;
+        ran
+    }
+
+    fn refuse_framing(&self, fault: &ProtocolError, from: usize, reply: &mut Reply) -> Ran {
+        let error = CommandError::message(fault.to_string());
+        self.server
+            .stats
+            .count_error(self.thread, &fault.to_string());
+        reply.error(&error);
+        Ran {
+            consumed: from,
+            next: Next::Close,
+        }
+    }
+
+    /// Finds the rows and the keys of a batch, and has the keys' memory fetched: first the buckets
+    /// of all, then, when those have arrived, the entries of all.
+    fn plan(&mut self, batch: &Batch, buffer: &[u8]) {
+        self.plan.clear();
+        self.hashes.clear();
+        for index in 0..batch.len() {
+            let args = batch.args(buffer, index);
+            let first = self.hashes.len();
+            let row = find_row(&args);
+            if let Some(row) = row
+                .filter(|row| !row.command.keys.is_empty() && row.command.arity.accepts(args.len()))
+            {
+                for position in row.key_positions(&args).unwrap_or_default() {
+                    self.hashes
+                        .push(self.server.keyspace.hash(args.at(position)));
+                }
+            }
+            self.plan.push(Planned {
+                row,
+                hashes: first..self.hashes.len(),
+            });
+        }
+        if self.hashes.len() > 1 {
+            let keyspace = &self.server.keyspace;
+            self.hashes
+                .iter()
+                .for_each(|&hash| keyspace.prefetch_bucket(hash));
+            self.hashes
+                .iter()
+                .for_each(|&hash| keyspace.prefetch_entry(hash));
+        }
+    }
+
+    fn run_batch(
+        &mut self,
+        batch: &Batch,
+        session: &mut Session,
+        buffer: &[u8],
+        from: usize,
+        reply: &mut Reply,
+    ) -> Ran {
+        let mut done = from;
+        let mut now = self.clock.now();
+        let mut tick = self.ticker.read();
+        for index in 0..batch.len() {
+            let args = batch.args(buffer, index);
+            let row = self.plan[index].row;
+            if let Some(until) = self.held_back(row, now) {
+                return Ran {
+                    consumed: done,
+                    next: Next::Pause(until),
+                };
+            }
+            self.run_request(index, &args, session, reply, now);
+            let end = self.ticker.read();
+            let nanos = self.ticker.nanos_between(tick, end);
+            self.account(row, &args, session, nanos, now);
+            if nanos > STALE_NANOS {
+                now = self.clock.now();
+            }
+            tick = end;
+            done = batch.end(index);
+            if session.then == Then::Close {
+                return Ran {
+                    consumed: done,
+                    next: Next::Close,
+                };
+            }
+        }
+        self.publish(session, now);
+        Ran {
+            consumed: done,
+            next: Next::More,
+        }
+    }
+
+    fn held_back(&self, row: Option<&Row>, now: UnixMs) -> Option<UnixMs> {
+        let flags = row.map_or(Flags::NONE, |row| row.command.flags);
+        let exempt = row.is_some_and(|row| {
+            row.command.name == "client" || row.full_name.starts_with("client|")
+        });
+        self.server
+            .pause
+            .holds(flags.has(Flags::WRITE), now)
+            .filter(|_| !exempt)
+    }
+
+    fn run_request(
+        &mut self,
+        index: usize,
+        args: &Args<'_>,
+        session: &mut Session,
+        reply: &mut Reply,
+        now: UnixMs,
+    ) {
+        let start = reply.len();
+        let row = self.plan[index].row;
+        let result = self.check(row, args, session, now).and_then(|row| {
+            self.call(row, index, args, session, reply, now)
+                .inspect_err(|_| {
+                    self.server.stats.stripe(self.thread).per_command[row.id]
+                        .failed
+                        .add(1);
+                })
+        });
+        if let Err(error) = result {
+            reply.truncate(start);
+            reply.error(&error);
+            self.server
+                .stats
+                .count_error(self.thread, &error.to_string());
+        }
+        match session.reply_mode {
+            ReplyMode::On => {}
+            ReplyMode::Off => reply.truncate(start),
+            ReplyMode::Skip => {
+                reply.truncate(start);
+                session.reply_mode = ReplyMode::On;
+            }
+            ReplyMode::SkipNext => {
+                reply.truncate(start);
+                session.reply_mode = ReplyMode::Skip;
+            }
+        }
+    }
+
+    /// Whether a request may run at all.
+    fn check(
+        &mut self,
+        row: Option<&'static Row>,
+        args: &Args<'_>,
+        session: &Session,
+        now: UnixMs,
+    ) -> Result<&'static Row, CommandError> {
+        let row = row.ok_or_else(|| unknown_command(args))?;
+        let refused = self.refusal(row, args, session, now);
+        match refused {
+            None => Ok(row),
+            Some(error) => {
+                self.server.stats.stripe(self.thread).per_command[row.id]
+                    .rejected
+                    .add(1);
+                Err(error)
+            }
+        }
+    }
+
+    fn refusal(
+        &mut self,
+        row: &Row,
+        args: &Args<'_>,
+        session: &Session,
+        now: UnixMs,
+    ) -> Option<CommandError> {
+        if !row.command.arity.accepts(args.len()) {
+            return Some(CommandError::WrongArity(row.full_name.clone().into()));
+        }
+        if !row.subcommands.is_empty() {
+            return Some(unknown_subcommand(row, args));
+        }
+        if !session.authenticated && !row.command.flags.has(Flags::NO_AUTH) {
+            return Some(CommandError::text("NOAUTH Authentication required."));
+        }
+        if row.command.flags.has(Flags::DENYOOM) && !self.has_room(now) {
+            return Some(CommandError::OutOfMemory);
+        }
+        None
+    }
+
+    /// Locks the keys and calls the command's function.
+    #[inline]
+    fn call(
+        &mut self,
+        row: &Row,
+        index: usize,
+        args: &Args<'_>,
+        session: &mut Session,
+        reply: &mut Reply,
+        now: UnixMs,
+    ) -> Result<(), CommandError> {
+        self.random = self
+            .random
+            .wrapping_mul(0x5851_f42d_4c95_7f2d)
+            .wrapping_add(0x1405_7b7e_f767_814f);
+        let random = self.random ^ self.random >> 32;
+        let config = self.config.current();
+        let access = AccessPolicy::new(config.maxmemory_policy, lfu_settings(config), now, random);
+        let terms = Terms {
+            now,
+            access: access.frozen(session.no_touch),
+            default_ttl_ms: i64::from(config.default_ttl_s) * 1000,
+            thread: self.thread,
+        };
+        let hashes = &self.hashes[self.plan[index].hashes.clone()];
+        let keys = self.server.keyspace.lock(hashes, session.db, terms);
+        let server = &*self.server;
+        let mut context = Context {
+            keys,
+            reply,
+            now,
+            session,
+            config,
+            server,
+            random,
+        };
+        (row.command.run)(&mut context, args)
+    }
+
+    /// Whether there is memory for a command that may need some; makes room where the policy allows
+    /// it. While this thread has added less than its share of what was left, the answer is known.
+    #[inline]
+    fn has_room(&mut self, now: UnixMs) -> bool {
+        let added = self.server.keyspace.counters(self.thread).used_bytes.read();
+        if added < self.room_until && self.room_generation == self.server.config.generation() {
+            return true;
+        }
+        self.make_room(now)
+    }
+
+    fn make_room(&mut self, now: UnixMs) -> bool {
+        let server = &self.server;
+        self.room_generation = server.config.generation();
+        let limits = memory_limits(server, self.config.current(), now);
+        let has_room = server
+            .keyspace
+            .make_room(&limits, self.thread, &mut self.pool);
+        let added = server.keyspace.counters(self.thread).used_bytes.read();
+        self.room_until = added.saturating_add(server.keyspace.headroom(&limits));
+        has_room
+    }
+
+    /// Counts a request that is done.
+    #[inline]
+    fn account(
+        &mut self,
+        row: Option<&Row>,
+        args: &Args<'_>,
+        session: &Session,
+        nanos: u64,
+        now: UnixMs,
+    ) {
+        let stripe = self.server.stats.stripe(self.thread);
+        stripe.commands.add(1);
+        let Some(row) = row else { return };
+        let config = self.config.current();
+        stripe.per_command[row.id].ran(nanos, config.latency_tracking);
+        let slower_than_us = config.slowlog_log_slower_than_us;
+        if slower_than_us >= 0
+            && nanos / 1000 >= slower_than_us.cast_unsigned()
+            && !row.command.flags.has(Flags::SKIP_SLOWLOG)
+        {
+            self.log_slow(args, session, nanos / 1000, now);
+        }
+    }
+
+    #[cold]
+    fn log_slow(&mut self, args: &Args<'_>, session: &Session, micros: u64, now: UnixMs) {
+        let max_len = usize::try_from(self.config.current().slowlog_max_len).unwrap_or(usize::MAX);
+        let command = SlowCommand {
+            id: 0,
+            time_s: now.as_secs(),
+            micros,
+            args: slowlog::shortened(args),
+            client_address: session.client.address.clone(),
+            client_name: session.client.name.lock().clone(),
+        };
+        self.server.slowlog.push(command, max_len);
+    }
+
+    /// Shows others what the batch changed of its client.
+    fn publish(&self, session: &Session, now: UnixMs) {
+        use std::sync::atomic::Ordering::Relaxed;
+        let client = &session.client;
+        client.last_seen_ms.store(now.0, Relaxed);
+        client.db.store(session.db as u8, Relaxed);
+        if let Some(row) = self.plan.last().and_then(|planned| planned.row) {
+            client.last_command.store(row.id as u16, Relaxed);
+        }
+    }
+}
+
+/// How LFU counters move, by the options in force.
+pub fn lfu_settings(config: &Config) -> LfuSettings {
+    LfuSettings {
+        log_factor: config.lfu_log_factor,
+        decay_time_min: config.lfu_decay_time_min,
+    }
+}
+
+/// The limits of memory, by the options in force.
+pub fn memory_limits(server: &Server, config: &Config, now: UnixMs) -> Limits {
+    let buffers = server.stats.sum(|stripe| &stripe.buffer_bytes);
+    Limits {
+        maxmemory_bytes: config.maxmemory,
+        max_entries: config.max_entries,
+        policy: config.maxmemory_policy,
+        samples: config.maxmemory_samples as usize,
+        other_bytes: buffers.max(0).cast_unsigned(),
+        lfu: lfu_settings(config),
+        now,
+    }
+}
+
+/// The row of a request: its command's, or its subcommand's.
+#[inline]
+fn find_row(args: &Args<'_>) -> Option<&'static Row> {
+    let row = table().find(args.at(0))?;
+    if row.subcommands.is_empty() {
+        return Some(row);
+    }
+    Some(
+        args.get(1)
+            .and_then(|name| row.subcommand(name))
+            .unwrap_or(row),
+    )
+}
+
+fn unknown_command(args: &Args<'_>) -> CommandError {
+    let mut shown = String::new();
+    for arg in args.from(1) {
+        if shown.len() >= UNKNOWN_BYTES_MAX {
+            break;
+        }
+        let arg = &arg[..arg.len().min(UNKNOWN_BYTES_MAX - shown.len())];
+        shown.push_str(&format!("'{}' ", String::from_utf8_lossy(arg)));
+    }
+    let name = args.at(0);
+    let name = String::from_utf8_lossy(&name[..name.len().min(UNKNOWN_BYTES_MAX)]);
+    CommandError::message(format!(
+        "ERR unknown command '{name}', with args beginning with: {shown}"
+    ))
+}
+
+fn unknown_subcommand(row: &Row, args: &Args<'_>) -> CommandError {
+    let name = args.get(1).unwrap_or_default();
+    let name = String::from_utf8_lossy(&name[..name.len().min(UNKNOWN_BYTES_MAX)]);
+    let container = row.full_name.to_ascii_uppercase();
+    CommandError::message(format!(
+        "ERR unknown subcommand '{name}'. Try {container} HELP."
+    ))
+}

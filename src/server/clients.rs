@@ -1,0 +1,173 @@
+//! The registry of connections: what CLIENT LIST shows, and how CLIENT KILL reaches one.
+//!
+//! A connection owns its [`super::session::Session`]; what others may see of it is kept here, in
+//! atomics that the connection writes once for each batch.
+
+use std::sync::Arc;
+use std::sync::atomic::{
+    AtomicBool, AtomicI64, AtomicU8, AtomicU16, AtomicU64, AtomicUsize, Ordering,
+};
+use std::task::Waker;
+
+use dashmap::DashMap;
+use parking_lot::Mutex;
+
+use crate::clock::UnixMs;
+
+/// What others may see of a connection.
+#[derive(Debug)]
+pub struct Client {
+    /// Its number, which is never used again.
+    pub id: u64,
+    /// The other end: `127.0.0.1:50000`, or the unix socket's path and `:0`.
+    pub address: String,
+    /// Our end.
+    pub local_address: String,
+    /// The descriptor of its socket.
+    pub fd: i64,
+    /// Whether it came over a unix socket.
+    pub unix: bool,
+    /// When it connected.
+    pub connected_at: UnixMs,
+    /// CLIENT SETNAME.
+    pub name: Mutex<Vec<u8>>,
+    /// CLIENT SETINFO: library name and version.
+    pub library: Mutex<(Vec<u8>, Vec<u8>)>,
+    /// When it last sent a command, in milliseconds since the epoch.
+    pub last_seen_ms: AtomicI64,
+    /// The database it has selected.
+    pub db: AtomicU8,
+    /// 2 or 3.
+    pub protocol: AtomicU8,
+    /// The number of the command that ran last; see [`NO_COMMAND`].
+    pub last_command: AtomicU16,
+    /// Bytes received and not yet run.
+    pub query_bytes: AtomicUsize,
+    /// The allocation that these bytes lie in.
+    pub query_capacity: AtomicUsize,
+    /// Bytes of replies that are not sent yet.
+    pub output_bytes: AtomicUsize,
+    /// Bytes received in all.
+    pub total_input: AtomicU64,
+    /// Bytes sent in all.
+    pub total_output: AtomicU64,
+    /// CLIENT NO-EVICT.
+    pub no_evict: AtomicBool,
+    /// CLIENT NO-TOUCH.
+    pub no_touch: AtomicBool,
+    /// Whether it waits for a pause to end.
+    pub blocked: AtomicBool,
+    killed: AtomicBool,
+    waker: Mutex<Option<Waker>>,
+}
+
+/// Stands for a client that has sent no command yet.
+pub const NO_COMMAND: u16 = u16::MAX;
+
+impl Client {
+    /// Closes the connection, as soon as its task runs.
+    pub fn kill(&self) {
+        self.killed.store(true, Ordering::Release);
+        if let Some(waker) = self.waker.lock().take() {
+            waker.wake();
+        }
+    }
+
+    /// Whether the connection was told to close.
+    #[inline]
+    pub fn is_killed(&self) -> bool {
+        self.killed.load(Ordering::Acquire)
+    }
+
+    /// Remembers how to wake the connection's task, which is about to wait.
+    #[inline]
+    pub fn set_waker(&self, waker: &Waker) {
+        let mut slot = self.waker.lock();
+        if !slot.as_ref().is_some_and(|old| old.will_wake(waker)) {
+            *slot = Some(waker.clone());
+        }
+    }
+}
+
+/// Where a connection comes from.
+#[derive(Debug)]
+pub struct Origin {
+    /// The other end.
+    pub address: String,
+    /// Our end.
+    pub local_address: String,
+    /// The descriptor of its socket.
+    pub fd: i64,
+    /// Whether it came over a unix socket.
+    pub unix: bool,
+}
+
+/// All connections.
+#[derive(Debug, Default)]
+pub struct Clients {
+    by_id: DashMap<u64, Arc<Client>>,
+    last_id: AtomicU64,
+}
+
+impl Clients {
+    /// Adds a connection.
+    pub fn add(&self, origin: Origin, now: UnixMs) -> Arc<Client> {
+        let client = Arc::new(Client {
+            id: self.last_id.fetch_add(1, Ordering::Relaxed) + 1,
+            address: origin.address,
+            local_address: origin.local_address,
+            fd: origin.fd,
+            unix: origin.unix,
+            connected_at: now,
+            name: Mutex::default(),
+            library: Mutex::default(),
+            last_seen_ms: AtomicI64::new(now.0),
+            db: AtomicU8::new(0),
+            protocol: AtomicU8::new(2),
+            last_command: AtomicU16::new(NO_COMMAND),
+            query_bytes: AtomicUsize::new(0),
+            query_capacity: AtomicUsize::new(0),
+            output_bytes: AtomicUsize::new(0),
+            total_input: AtomicU64::new(0),
+            total_output: AtomicU64::new(0),
+            no_evict: AtomicBool::new(false),
+            no_touch: AtomicBool::new(false),
+            blocked: AtomicBool::new(false),
+            killed: AtomicBool::new(false),
+            waker: Mutex::default(),
+        });
+        self.by_id.insert(client.id, Arc::clone(&client));
+        client
+    }
+
+    /// Forgets a connection that has closed.
+    pub fn remove(&self, id: u64) {
+        self.by_id.remove(&id);
+    }
+
+    /// The number of connections.
+    pub fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Whether there is no connection.
+    pub fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
+    /// A connection by its number.
+    pub fn by_id(&self, id: u64) -> Option<Arc<Client>> {
+        self.by_id.get(&id).map(|client| Arc::clone(&client))
+    }
+
+    /// All connections in the order in which they came.
+    pub fn all(&self) -> Vec<Arc<Client>> {
+        let mut all: Vec<_> = self
+            .by_id
+            .iter()
+            .map(|client| Arc::clone(&client))
+            .collect();
+        all.sort_unstable_by_key(|client| client.id);
+        all
+    }
+}

@@ -1,0 +1,64 @@
+//! CLIENT PAUSE and DEBUG SLEEP: commands are held back until a time, or until CLIENT UNPAUSE.
+
+use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
+
+use crate::clock::UnixMs;
+
+/// Which commands are held back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Held {
+    /// Those that write.
+    Writes = 1,
+    /// All.
+    All = 2,
+}
+
+/// Whether commands are held back, and until when.
+#[derive(Debug, Default)]
+pub struct Pause {
+    until_ms: AtomicI64,
+    held: AtomicU8,
+    /// Wakes connections that wait.
+    ended: tokio::sync::Notify,
+}
+
+impl Pause {
+    /// Holds commands back. A pause in force is never shortened or weakened.
+    pub fn start(&self, until: UnixMs, held: Held, now: UnixMs) {
+        let in_force = self.until_ms.load(Ordering::Acquire) > now.0;
+        let before = if in_force {
+            self.held.load(Ordering::Acquire)
+        } else {
+            0
+        };
+        self.held.store(before.max(held as u8), Ordering::Release);
+        if in_force {
+            self.until_ms.fetch_max(until.0, Ordering::AcqRel);
+        } else {
+            self.until_ms.store(until.0, Ordering::Release);
+        }
+    }
+
+    /// Ends the pause.
+    pub fn end(&self) {
+        self.until_ms.store(0, Ordering::Release);
+        self.ended.notify_waiters();
+    }
+
+    /// Until when a command has to wait, if it has to.
+    #[inline]
+    pub fn holds(&self, writes: bool, now: UnixMs) -> Option<UnixMs> {
+        let until = self.until_ms.load(Ordering::Relaxed);
+        if until <= now.0 {
+            return None;
+        }
+        let all = self.held.load(Ordering::Acquire) == Held::All as u8;
+        (all || writes).then_some(UnixMs(until))
+    }
+
+    /// Completes when the pause is ended before its time.
+    pub async fn wait_for_end(&self) {
+        self.ended.notified().await;
+    }
+}

@@ -1,0 +1,33 @@
+//! The server's stop: asked for once by a signal or SHUTDOWN, heard by every connection.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Whether the server stops.
+#[derive(Debug, Default)]
+pub struct Shutdown {
+    asked: AtomicBool,
+    wake: tokio::sync::Notify,
+}
+
+impl Shutdown {
+    /// Asks all connections to finish what they have begun, and the server to exit.
+    pub fn ask(&self) {
+        self.asked.store(true, Ordering::Release);
+        self.wake.notify_waiters();
+    }
+
+    /// Whether the server was asked to stop.
+    #[inline]
+    pub fn is_asked(&self) -> bool {
+        self.asked.load(Ordering::Relaxed)
+    }
+
+    /// Completes when the server was asked to stop.
+    pub async fn asked(&self) {
+        let mut notified = std::pin::pin!(self.wake.notified());
+        notified.as_mut().enable();
+        if !self.asked.load(Ordering::Acquire) {
+            notified.await;
+        }
+    }
+}

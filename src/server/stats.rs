@@ -1,0 +1,215 @@
+//! What was done, counted where it happens and once; each thread has a stripe of its own.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use crate::command::table;
+use crate::keyspace::ThreadSlot;
+use crate::keyspace::counters::Counter;
+
+/// Kinds of errors that are told apart; further ones are counted together.
+const ERROR_KINDS_MAX: usize = 128;
+/// Buckets of a run time histogram: up to 2^i microseconds each, the last without a bound.
+pub const HISTOGRAM_BUCKETS: usize = 32;
+
+/// All counters of the server that are not the keyspace's.
+#[derive(Debug)]
+pub struct Stats {
+    stripes: Box<[Stripe]>,
+    /// Connections accepted. Counted by the accepting thread, which is none of the workers.
+    pub connections: AtomicU64,
+    /// Connections refused because of `maxclients`.
+    pub rejected_connections: AtomicU64,
+    /// Clients closed because a limit of their buffers was passed.
+    pub output_limit_disconnections: AtomicU64,
+    errors: Mutex<BTreeMap<String, u64>>,
+    /// The most bytes that were in use when somebody looked.
+    pub peak_bytes: AtomicU64,
+}
+
+/// One thread's counters.
+#[derive(Debug)]
+#[repr(align(128))]
+pub struct Stripe {
+    /// Commands that ran.
+    pub commands: Counter,
+    /// Bytes read from clients.
+    pub input_bytes: Counter,
+    /// Bytes sent to clients.
+    pub output_bytes: Counter,
+    /// Times that something was read from a client.
+    pub reads: Counter,
+    /// Times that something was sent to a client.
+    pub writes: Counter,
+    /// Error replies.
+    pub error_replies: Counter,
+    /// Bytes in buffers of clients.
+    pub buffer_bytes: Counter,
+    /// For each command and subcommand, by its number.
+    pub per_command: Box<[CommandStats]>,
+}
+
+/// What one thread did of one command.
+#[derive(Debug, Default)]
+pub struct CommandStats {
+    /// Runs.
+    pub calls: Counter,
+    /// Time of all runs.
+    pub nanos: Counter,
+    /// Refused before it ran: arity, AUTH, memory.
+    pub rejected: Counter,
+    /// Ran and answered with an error.
+    pub failed: Counter,
+    /// Runs by their time; see [`HISTOGRAM_BUCKETS`].
+    pub histogram: [Counter; HISTOGRAM_BUCKETS],
+}
+
+impl CommandStats {
+    /// Counts a run.
+    #[inline]
+    pub fn ran(&self, nanos: u64, track: bool) {
+        self.calls.add(1);
+        self.nanos.add(nanos as i64);
+        if track {
+            self.histogram[bucket_of(nanos)].add(1);
+        }
+    }
+
+    fn reset(&self) {
+        for counter in [&self.calls, &self.nanos, &self.rejected, &self.failed]
+            .into_iter()
+            .chain(&self.histogram)
+        {
+            counter.reset();
+        }
+    }
+}
+
+/// The bucket of a run time: the least i with `nanos` not above 2^i microseconds.
+#[inline]
+fn bucket_of(nanos: u64) -> usize {
+    let micros = nanos.div_ceil(1000);
+    let bits = u64::BITS - micros.saturating_sub(1).leading_zeros();
+    (bits as usize).min(HISTOGRAM_BUCKETS - 1)
+}
+
+impl Stripe {
+    fn new() -> Self {
+        Self {
+            commands: Counter::default(),
+            input_bytes: Counter::default(),
+            output_bytes: Counter::default(),
+            reads: Counter::default(),
+            writes: Counter::default(),
+            error_replies: Counter::default(),
+            buffer_bytes: Counter::default(),
+            per_command: (0..table::table().ids())
+                .map(|_| CommandStats::default())
+                .collect(),
+        }
+    }
+}
+
+impl Stats {
+    /// Counters for so many threads.
+    pub fn new(threads: usize) -> Self {
+        Self {
+            stripes: (0..threads).map(|_| Stripe::new()).collect(),
+            connections: AtomicU64::new(0),
+            rejected_connections: AtomicU64::new(0),
+            output_limit_disconnections: AtomicU64::new(0),
+            errors: Mutex::default(),
+            peak_bytes: AtomicU64::new(0),
+        }
+    }
+
+    /// The counters of a thread.
+    #[inline]
+    pub fn stripe(&self, thread: ThreadSlot) -> &Stripe {
+        &self.stripes[thread.0]
+    }
+
+    /// The counters of all threads, to be summed.
+    pub fn stripes(&self) -> &[Stripe] {
+        &self.stripes
+    }
+
+    /// The sum of a counter over all threads.
+    pub fn sum(&self, counter: impl Fn(&Stripe) -> &Counter) -> i64 {
+        self.stripes
+            .iter()
+            .map(|stripe| counter(stripe).read())
+            .sum()
+    }
+
+    /// The sum of a command's counter over all threads.
+    pub fn sum_command(&self, id: usize, counter: impl Fn(&CommandStats) -> &Counter) -> i64 {
+        self.sum(|stripe| counter(&stripe.per_command[id]))
+    }
+
+    /// Counts an error reply under its code, the first word of its text.
+    pub fn count_error(&self, thread: ThreadSlot, text: &str) {
+        self.stripe(thread).error_replies.add(1);
+        let code = text.split(' ').next().unwrap_or_default();
+        let mut errors = self.errors.lock();
+        if let Some(count) = errors.get_mut(code) {
+            *count += 1;
+        } else if errors.len() < ERROR_KINDS_MAX {
+            errors.insert(code.to_owned(), 1);
+        }
+    }
+
+    /// How often each error code was replied.
+    pub fn errors(&self) -> BTreeMap<String, u64> {
+        self.errors.lock().clone()
+    }
+
+    /// CONFIG RESETSTAT. What tells of the present (buffers in use) stays.
+    pub fn reset(&self) {
+        for stripe in &self.stripes {
+            for counter in [
+                &stripe.commands,
+                &stripe.input_bytes,
+                &stripe.output_bytes,
+                &stripe.reads,
+                &stripe.writes,
+                &stripe.error_replies,
+            ] {
+                counter.reset();
+            }
+            stripe.per_command.iter().for_each(CommandStats::reset);
+        }
+        for number in [
+            &self.connections,
+            &self.rejected_connections,
+            &self.output_limit_disconnections,
+            &self.peak_bytes,
+        ] {
+            number.store(0, Ordering::Relaxed);
+        }
+        self.errors.lock().clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_time_falls_into_the_bucket_that_bounds_it() {
+        for (nanos, bucket) in [
+            (0, 0),
+            (1, 0),
+            (1000, 0),
+            (1001, 1),
+            (2000, 1),
+            (2001, 2),
+            (4_001, 3),
+            (u64::MAX, 31),
+        ] {
+            assert_eq!(bucket_of(nanos), bucket, "{nanos}");
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! Scripts of commands run in process, for the tests beside the commands.
+//!
+//! [`script!`] makes a test that runs in every residency mode, so that each command's test is a test of the tiers too.
+
+use std::sync::Arc;
+
+use crate::clock::{Clock, UnixMs};
+use crate::config::Config;
+use crate::dispatch::{Executor, Next};
+use crate::keyspace::ThreadSlot;
+use crate::resp::{Protocol, Reply};
+use crate::server::Server;
+use crate::server::clients::Origin;
+use crate::server::session::Session;
+
+/// Where the clock stands when a script starts: 2023-11-14T22:13:20Z.
+pub(crate) const START: UnixMs = UnixMs(1_700_000_000_000);
+
+/// A server in process, with one client, whose time moves only when told so.
+pub(crate) struct Db {
+    executor: Executor,
+    session: Session,
+    reply: Reply,
+    now: UnixMs,
+}
+
+/// The reply to a command, to be compared.
+#[must_use]
+pub(crate) struct Answer {
+    command: String,
+    bytes: Vec<u8>,
+}
+
+impl Db {
+    /// An empty server with the default options, one worker, and no limit of memory.
+    pub(crate) fn new() -> Self {
+        let mut config = Config::default();
+        config.worker_threads = 1;
+        config.maxmemory = 0;
+        config.slowlog_log_slower_than_us = -1;
+        Self::with_config(config)
+    }
+
+    /// An empty server with these options.
+    pub(crate) fn with_config(config: Config) -> Self {
+        let server = Arc::new(Server::new(config, None));
+        let origin = Origin {
+            address: "127.0.0.1:50000".into(),
+            local_address: "127.0.0.1:6379".into(),
+            fd: 7,
+            unix: false,
+        };
+        let client = server.clients.add(origin, START);
+        let authenticated = server.config.load().requirepass.is_empty();
+        let executor = Executor::new(server, ThreadSlot(0), Clock::Manual(START));
+        let session = Session::new(client, authenticated);
+        Self {
+            executor,
+            session,
+            reply: Reply::new(Protocol::Resp2),
+            now: START,
+        }
+    }
+
+    /// What all clients share.
+    pub(crate) fn server(&self) -> &Server {
+        self.executor.server()
+    }
+
+    /// Lets time pass.
+    pub(crate) fn advance(&mut self, ms: i64) {
+        self.now.0 += ms;
+        self.executor.set_clock(Clock::Manual(self.now));
+    }
+
+    /// Speaks RESP3 from now on.
+    pub(crate) fn resp3(&mut self) {
+        self.reply.set_protocol(Protocol::Resp3);
+    }
+
+    /// Runs a line as it would be typed: words, "double quotes" with escapes.
+    pub(crate) fn run(&mut self, line: &str) -> Answer {
+        let bytes = self.send(format!("{line}\r\n").as_bytes());
+        Answer {
+            command: line.to_owned(),
+            bytes,
+        }
+    }
+
+    /// Runs a command with any bytes as arguments.
+    pub(crate) fn run_args(&mut self, args: &[&[u8]]) -> Answer {
+        let mut request = format!("*{}\r\n", args.len()).into_bytes();
+        for arg in args {
+            request.extend_from_slice(format!("${}\r\n", arg.len()).as_bytes());
+            request.extend_from_slice(arg);
+            request.extend_from_slice(b"\r\n");
+        }
+        let command = args
+            .iter()
+            .map(|arg| String::from_utf8_lossy(arg))
+            .collect::<Vec<_>>()
+            .join(" ");
+        Answer {
+            command,
+            bytes: self.send(&request),
+        }
+    }
+
+    /// Sends raw bytes, which must be whole requests, and gives the replies.
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut from = 0;
+        loop {
+            let ran = self
+                .executor
+                .run(&mut self.session, bytes, from, &mut None, &mut self.reply);
+            from = ran.consumed;
+            if ran.next != Next::More {
+                break;
+            }
+        }
+        self.session.then = Default::default();
+        std::mem::take(self.reply.buffer_mut())
+    }
+}
+
+impl Answer {
+    /// The reply as it would go out.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Compares the bytes on the wire.
+    #[track_caller]
+    pub(crate) fn is(self, expected: impl AsRef<[u8]>) {
+        let show = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        assert_eq!(
+            show(&self.bytes),
+            show(expected.as_ref()),
+            "reply to {}",
+            self.command
+        );
+    }
+
+    #[track_caller]
+    pub(crate) fn ok(self) {
+        self.is("+OK\r\n");
+    }
+
+    #[track_caller]
+    pub(crate) fn nil(self) {
+        self.is("$-1\r\n");
+    }
+
+    #[track_caller]
+    pub(crate) fn int(self, number: i64) {
+        self.is(format!(":{number}\r\n"));
+    }
+
+    #[track_caller]
+    pub(crate) fn bulk(self, text: impl AsRef<[u8]>) {
+        let text = text.as_ref();
+        let mut expected = format!("${}\r\n", text.len()).into_bytes();
+        expected.extend_from_slice(text);
+        expected.extend_from_slice(b"\r\n");
+        self.is(expected);
+    }
+
+    #[track_caller]
+    pub(crate) fn simple(self, text: &str) {
+        self.is(format!("+{text}\r\n"));
+    }
+
+    /// The whole text of an error, its code included.
+    #[track_caller]
+    pub(crate) fn error(self, text: &str) {
+        self.is(format!("-{text}\r\n"));
+    }
+
+    /// An array of bulk strings.
+    #[track_caller]
+    pub(crate) fn bulks(self, texts: &[&str]) {
+        let items: String = texts
+            .iter()
+            .map(|text| format!("${}\r\n{text}\r\n", text.len()))
+            .collect();
+        self.is(format!("*{}\r\n{items}", texts.len()));
+    }
+}
+
+/// Makes a test of a script, run in every residency mode. With a single tier there is one: Memory.
+macro_rules! script {
+    ($name:ident, |$db:ident| $body:block) => {
+        #[test]
+        fn $name() {
+            #[allow(unused_mut)]
+            let mut $db = $crate::testing::Db::new();
+            $body
+        }
+    };
+}
+
+pub(crate) use script;
