@@ -68,6 +68,11 @@ impl Client {
     /// Closes the connection, as soon as its task runs.
     pub fn kill(&self) {
         self.killed.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Has the connection's task look again at what has changed.
+    pub fn wake(&self) {
         if let Some(waker) = self.waker.lock().take() {
             waker.wake();
         }

@@ -1,6 +1,7 @@
 //! What all connections share: the keyspace, the options in force, the clients, statistics and logs.
 
 pub mod clients;
+pub mod maintenance;
 pub mod pause;
 pub mod session;
 pub mod shutdown;
@@ -8,7 +9,7 @@ pub mod slowlog;
 pub mod stats;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use self::clients::Clients;
@@ -19,6 +20,7 @@ use self::stats::Stats;
 use crate::clock::{self, UnixMs};
 use crate::config::{Config, Live};
 use crate::keyspace::Keyspace;
+use crate::logging::LogControl;
 
 /// The server's state, shared by all threads.
 #[derive(Debug)]
@@ -47,6 +49,8 @@ pub struct Server {
     pub run_id: String,
     /// The number of worker threads.
     pub workers: usize,
+    /// Changes the level of the log; not there in tests.
+    pub log: OnceLock<LogControl>,
 }
 
 impl Server {
@@ -67,6 +71,7 @@ impl Server {
             started: Instant::now(),
             run_id: run_id(),
             workers,
+            log: OnceLock::new(),
         }
     }
 
