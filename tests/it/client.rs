@@ -415,3 +415,121 @@ fn invalid(line: &[u8]) -> io::Error {
         format!("not a RESP reply: {}", Shown(line)),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use redis_protocol::resp2::decode::decode as decode_resp2;
+    use redis_protocol::resp2::types::OwnedFrame as Resp2;
+    use redis_protocol::resp3::decode::complete::decode as decode_resp3;
+    use redis_protocol::resp3::types::OwnedFrame as Resp3;
+
+    use super::*;
+    use crate::server::Strata;
+
+    /// Our reading of a reply against that of `redis-protocol`, over both versions.
+    #[test]
+    fn replies_agree_with_redis_protocol() {
+        let strata = Strata::start(&[]);
+        let commands: &[&[&str]] = &[
+            &["SET", "a", "1"],
+            &["GET", "a"],
+            &["GET", "missing"],
+            &["MGET", "a", "missing"],
+            &["INCR", "a"],
+            &["INCR", "a", "b"],
+            &["SCAN", "0"],
+            &["CONFIG", "GET", "slowlog-max-len"],
+            &["SET", "a", "2", "GET"],
+            &["LCS", "a", "a", "IDX"],
+            &["COMMAND", "GETKEYSANDFLAGS", "GET", "a"],
+            &["INFO", "server"],
+        ];
+        for protocol in ["2", "3"] {
+            for command in commands {
+                let mut client = strata.connect();
+                client.run(&["HELLO", protocol]);
+                // QUIT closes, and so ends the bytes that both read.
+                client.send_raw(&[encode(command), encode(&["QUIT"])].concat());
+                let bytes = client
+                    .read_to_close()
+                    .expect("the server closes after QUIT");
+                let bytes = bytes.strip_suffix(b"+OK\r\n").expect("QUIT answers OK");
+                client.buffer = bytes.to_vec();
+                client.consumed = 0;
+                let ours = client.read();
+                assert_eq!(
+                    client.consumed,
+                    bytes.len(),
+                    "{command:?} over RESP{protocol}"
+                );
+                let theirs = if protocol == "2" {
+                    let (frame, used) = decode_resp2(bytes).expect("RESP2").expect("a whole frame");
+                    assert_eq!(used, bytes.len(), "{command:?}");
+                    from_resp2(frame)
+                } else {
+                    let (frame, used) = decode_resp3(bytes).expect("RESP3").expect("a whole frame");
+                    assert_eq!(used, bytes.len(), "{command:?}");
+                    from_resp3(frame)
+                };
+                assert_eq!(
+                    in_order(ours),
+                    in_order(theirs),
+                    "{command:?} over RESP{protocol}"
+                );
+            }
+        }
+    }
+
+    fn from_resp2(frame: Resp2) -> Reply {
+        match frame {
+            Resp2::SimpleString(bytes) => Reply::Simple(bytes),
+            Resp2::Error(text) => Reply::Error(text.into_bytes()),
+            Resp2::Integer(number) => Reply::Int(number),
+            Resp2::BulkString(bytes) => Reply::Bulk(bytes),
+            Resp2::Array(items) => Reply::Array(items.into_iter().map(from_resp2).collect()),
+            Resp2::Null => Reply::Nil,
+        }
+    }
+
+    fn from_resp3(frame: Resp3) -> Reply {
+        match frame {
+            Resp3::BlobString { data, .. } => Reply::Bulk(data),
+            Resp3::SimpleString { data, .. } => Reply::Simple(data),
+            Resp3::SimpleError { data, .. } => Reply::Error(data.into_bytes()),
+            Resp3::Number { data, .. } => Reply::Int(data),
+            Resp3::VerbatimString { data, .. } => Reply::Verbatim([b"txt:", &data[..]].concat()),
+            Resp3::Null => Reply::Null,
+            Resp3::Array { data, .. } => Reply::Array(data.into_iter().map(from_resp3).collect()),
+            Resp3::Set { data, .. } => Reply::Set(data.into_iter().map(from_resp3).collect()),
+            Resp3::Map { data, .. } => {
+                let pairs = data.into_iter();
+                Reply::Map(
+                    pairs
+                        .map(|(key, value)| (from_resp3(key), from_resp3(value)))
+                        .collect(),
+                )
+            }
+            other => panic!("not among the replies of this test: {other:?}"),
+        }
+    }
+
+    /// `redis-protocol` keeps maps and sets in hash tables.
+    fn in_order(reply: Reply) -> Reply {
+        match reply {
+            Reply::Array(items) => Reply::Array(items.into_iter().map(in_order).collect()),
+            Reply::Set(mut items) => {
+                items.sort();
+                Reply::Set(items.into_iter().map(in_order).collect())
+            }
+            Reply::Map(pairs) => {
+                let mut pairs: Vec<_> = pairs
+                    .into_iter()
+                    .map(|(key, value)| (key, in_order(value)))
+                    .collect();
+                pairs.sort();
+                Reply::Map(pairs)
+            }
+            other => other,
+        }
+    }
+}

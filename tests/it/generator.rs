@@ -136,7 +136,7 @@ const TEMPLATES: &str = "
     1! ROLE [x]
     1 TIME x
     1 LASTSAVE x
-    1 {OBJECT|MEMORY|SLOWLOG|LATENCY|DEBUG|COMMAND INFO x}
+    1! {OBJECT|MEMORY|SLOWLOG|LATENCY|DEBUG}
     3 <unknown-command> <value>*
     1! <unknown-command> {<short>|<long>}*
 ";

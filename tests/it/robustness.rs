@@ -213,8 +213,8 @@ fn malformed(random: &mut Random) -> Vec<u8> {
 /// Commands whose replies depend on nothing but these commands.
 const REQUESTS: &[&str] = &[
     "PING",
-    "PING hello",
-    "ECHO hello",
+    "PING howdy",
+    "ECHO howdy",
     "SET a 1",
     "GET a",
     "MGET a b c",
