@@ -31,7 +31,7 @@ const MAX_BATCH: u64 = 200;
 const SHOWN_HISTORY: usize = 15;
 const HISTORY: usize = 5_000;
 
-/// Both servers start the same command at slightly different times.
+/// Both servers start the same command at slightly different times, see `tolerance_ms`.
 const TOLERANCE_MS: i64 = 50;
 
 #[test]
@@ -97,6 +97,9 @@ struct Differential {
     keep_going: bool,
     failed_commands: BTreeSet<String>,
     mismatches: u64,
+    errors: u64,
+    nils: u64,
+    slowest_exchange: Duration,
 }
 
 impl Differential {
@@ -128,6 +131,9 @@ impl Differential {
             keep_going: env::var_os("STRATA_DIFF_KEEP").is_some(),
             failed_commands: BTreeSet::new(),
             mismatches: 0,
+            errors: 0,
+            nils: 0,
+            slowest_exchange: Duration::ZERO,
         };
         differential.pair.run(&["HELLO", &protocol.to_string()]);
         while differential.sent < count {
@@ -136,7 +142,14 @@ impl Differential {
             differential.expiry_round();
             differential.compare_keyspace();
         }
-        let mismatches = differential.mismatches;
+        let Self {
+            sent,
+            errors,
+            nils,
+            mismatches,
+            ..
+        } = differential;
+        println!("RESP{protocol}: {sent} commands; of the replies {errors} errors, {nils} nils");
         assert_eq!(
             mismatches, 0,
             "mismatches in {:?}",
@@ -183,7 +196,9 @@ impl Differential {
         for request in &requests {
             encode_into(&mut bytes, &request.args);
         }
+        let started = Instant::now();
         let (theirs, ours) = self.pair.exchange(&bytes, requests.len());
+        self.slowest_exchange = self.slowest_exchange.max(started.elapsed());
         for (index, request) in requests.into_iter().enumerate() {
             self.sent += 1;
             self.remember(&request);
@@ -217,13 +232,23 @@ impl Differential {
     }
 
     fn compare(&mut self, request: &Request, theirs: Reply, ours: Reply) {
+        self.errors += u64::from(theirs.is_error());
+        self.nils += u64::from(matches!(theirs, Reply::Nil | Reply::Null));
         let (shown_theirs, shown_ours) = (theirs.to_string(), ours.to_string());
-        if is_time(request) && times_are_close(request, &theirs, &ours) {
+        if is_time(request) && times_are_close(request, &theirs, &ours, self.tolerance_ms()) {
             return;
         }
         if normalise(request, theirs) != normalise(request, ours) {
             self.mismatch(request, &shown_theirs, &shown_ours);
         }
+    }
+
+    /// A deadline that counts from now differs by as much as the two servers' start of the command:
+    /// no more than the slowest exchange took, on a machine as loaded as this one is.
+    fn tolerance_ms(&self) -> i64 {
+        const MAX_MS: u128 = 1_000;
+        let lag = self.slowest_exchange.as_millis().min(MAX_MS);
+        TOLERANCE_MS + i64::try_from(lag).expect("at most a second")
     }
 
     /// SCAN: the first replies, then, when it began at the start, all keys of the iteration.
@@ -491,9 +516,8 @@ fn is_time(request: &Request) -> bool {
         || name == "OBJECT" && request.word(1) == "IDLETIME"
 }
 
-/// 50 ms or 1 s apart at most; deadlines that were given as such are equal. The tolerance grows
-/// with what a loaded machine makes of it only for relative deadlines, never for exact ones.
-fn times_are_close(request: &Request, theirs: &Reply, ours: &Reply) -> bool {
+/// `tolerance_ms` or a second apart at most; deadlines that were given as such must be equal.
+fn times_are_close(request: &Request, theirs: &Reply, ours: &Reply, tolerance_ms: i64) -> bool {
     let (Some(theirs), Some(ours)) = (theirs.int(), ours.int()) else {
         return false;
     };
@@ -507,16 +531,11 @@ fn times_are_close(request: &Request, theirs: &Reply, ours: &Reply) -> bool {
         return theirs == ours;
     }
     let tolerance = if in_ms {
-        tolerance_ms()
+        tolerance_ms
     } else {
-        1.max(tolerance_ms() / 1000)
+        1 + tolerance_ms / 1000
     };
     theirs.abs_diff(ours) <= tolerance.unsigned_abs()
-}
-
-/// `STRATA_DIFF_TOLERANCE_MS` for a machine that is too busy for the default.
-fn tolerance_ms() -> i64 {
-    number_from_env("STRATA_DIFF_TOLERANCE_MS").map_or(TOLERANCE_MS, u64::cast_signed)
 }
 
 /// The one place for values that differ with good reason. Each line says the reason.

@@ -19,13 +19,16 @@
 
 use crate::client::Shown;
 
-/// The families of the first stage. A new command is a new line here.
+/// The families of the first stage. A new command is a new line here. A line that begins with a
+/// choice has no name for `STRATA_DIFF_ONLY` and `STRATA_DIFF_SKIP`: it counts for its first.
 const TEMPLATES: &str = "
     40 SET <key> <value> [NX|XX|GET|KEEPTTL|EX <ttl>|PX <ttl-ms>|EXAT <at>|PXAT <at-ms>]*
     12 SET <key> <value>
     12 SET <key> <int>
     30 GET <key>
     10 GETEX <key> [EX <ttl>|PX <ttl-ms>|EXAT <at>|PXAT <at-ms>|PERSIST]*
+    5 GETEX <key> {PERSIST|EXAT <at>|PX <ttl-ms>}
+    12 SET <key> <value> {KEEPTTL|EX <ttl>|PX <ttl-ms>|EXAT <at>|PXAT <at-ms>} [NX|XX] [GET]
     6 GETDEL <key>
     6 GETSET <key> <value>
     5 SETEX <key> <ttl> <value>
@@ -56,6 +59,7 @@ const TEMPLATES: &str = "
     10 PEXPIRE <key> <ttl-ms> [NX|XX|GT|LT]*
     10 EXPIREAT <key> <at> [NX|XX|GT|LT]*
     10 PEXPIREAT <key> <at-ms> [NX|XX|GT|LT]*
+    12 {EXPIRE <key> <ttl>|PEXPIRE <key> <ttl-ms>|EXPIREAT <key> <at>|PEXPIREAT <key> <at-ms>} [NX|XX|GT|LT]
     6 TTL <key>
     6 PTTL <key>
     6 EXPIRETIME <key>
@@ -81,15 +85,20 @@ const TEMPLATES: &str = "
     1 FLUSHALL [SYNC|ASYNC|<junk>]
     6 SELECT <db>
 
-    16 SETBIT <key> <bit-offset> <bit>
-    12 GETBIT <key> <bit-offset>
-    12 BITCOUNT <key> [<index> <index> [BIT|BYTE|<junk>]]
-    14 BITPOS <key> <bit> [<index> [<index> [BIT|BYTE|<junk>]]]
-    14 BITOP {AND|OR|XOR|NOT|<junk>} <key> <key>+
-    20 BITFIELD <key> {GET <bit-type> <bit-place>|SET <bit-type> <bit-place> <int>|INCRBY <bit-type> <bit-place> <int>|OVERFLOW {WRAP|SAT|FAIL|<junk>}}*
-    8 BITFIELD <key> {OVERFLOW {WRAP|SAT|FAIL} INCRBY <bit-type> <bit-place> <int>}+
-    8 BITFIELD_RO <key> {GET <bit-type> <bit-place>}*
-    2 BITFIELD_RO <key> {SET <bit-type> <bit-place> <int>|GET <bit-type> <bit-place>}+
+    16 SET <bit-key> <bits>
+    16 SETBIT <bit-key> <bit-offset> <bit>
+    12 GETBIT <bit-key> <bit-offset>
+    12 BITCOUNT <bit-key> [<index> <index> [BIT|BYTE|<junk>]]
+    14 BITPOS <bit-key> <bit> [<index> [<index> [BIT|BYTE|<junk>]]]
+    16 BITPOS <bit-key> {0|1} <near> [<near>]
+    12 BITPOS <bit-key> {0|1} <near> <near> {BIT|BYTE}
+    14 BITCOUNT <bit-key> <near> <near> [BIT|BYTE]
+    10 BITOP {AND|OR|XOR|NOT} <bit-key> <bit-key> [<bit-key> <bit-key>]
+    14 BITOP {AND|OR|XOR|NOT|<junk>} <bit-key> <bit-key>+
+    20 BITFIELD <bit-key> {GET <bit-type> <bit-place>|SET <bit-type> <bit-place> <int>|INCRBY <bit-type> <bit-place> <int>|OVERFLOW {WRAP|SAT|FAIL|<junk>}}*
+    8 BITFIELD <bit-key> {OVERFLOW {WRAP|SAT|FAIL} INCRBY <bit-type> <bit-place> <int>}+
+    8 BITFIELD_RO <bit-key> {GET <bit-type> <bit-place>}*
+    2 BITFIELD_RO <bit-key> {SET <bit-type> <bit-place> <int>|GET <bit-type> <bit-place>}+
 
     16 PFADD <hll-key> <element>*
     4 PFADD <hll-key> <element>+ <element>+ <element>+ <element>+ <element>+ <element>+
@@ -142,74 +151,16 @@ const TEMPLATES: &str = "
 ";
 
 /// Commands without subcommands: in those rows of COMMAND INFO Redis 7.0 has everything we compare.
+#[rustfmt::skip]
 const PLAIN_COMMANDS: &[&str] = &[
-    "get",
-    "set",
-    "getex",
-    "getdel",
-    "getset",
-    "setex",
-    "psetex",
-    "setnx",
-    "mget",
-    "mset",
-    "msetnx",
-    "append",
-    "strlen",
-    "incr",
-    "decr",
-    "incrby",
-    "decrby",
-    "incrbyfloat",
-    "getrange",
-    "substr",
-    "setrange",
-    "lcs",
-    "del",
-    "unlink",
-    "exists",
-    "touch",
-    "expire",
-    "pexpire",
-    "expireat",
-    "pexpireat",
-    "ttl",
-    "pttl",
-    "expiretime",
-    "pexpiretime",
-    "persist",
-    "type",
-    "rename",
-    "renamenx",
-    "copy",
-    "move",
-    "swapdb",
-    "randomkey",
-    "keys",
-    "scan",
-    "dbsize",
-    "flushdb",
-    "flushall",
-    "select",
-    "setbit",
-    "getbit",
-    "bitcount",
-    "bitpos",
-    "bitop",
-    "bitfield",
-    "bitfield_ro",
-    "pfadd",
-    "pfcount",
-    "pfmerge",
-    "ping",
-    "echo",
-    "hello",
-    "auth",
-    "quit",
-    "reset",
-    "wait",
-    "role",
-    "time",
+    "get", "set", "getex", "getdel", "getset", "setex", "psetex", "setnx", "mget", "mset",
+    "msetnx", "append", "strlen", "incr", "decr", "incrby", "decrby", "incrbyfloat", "getrange",
+    "substr", "setrange", "lcs", "del", "unlink", "exists", "touch", "expire", "pexpire",
+    "expireat", "pexpireat", "ttl", "pttl", "expiretime", "pexpiretime", "persist", "type",
+    "rename", "renamenx", "copy", "move", "swapdb", "randomkey", "keys", "scan", "dbsize",
+    "flushdb", "flushall", "select", "setbit", "getbit", "bitcount", "bitpos", "bitop",
+    "bitfield", "bitfield_ro", "pfadd", "pfcount", "pfmerge", "ping", "echo", "hello", "auth",
+    "quit", "reset", "wait", "role", "time",
 ];
 
 /// Few, so that commands meet; empty, binary, glob characters, long, numbers.
@@ -230,180 +181,46 @@ const KEYS: &[&[u8]] = &[
     b"long-key-0123456789012345678901234567890123456789012345678901234567890123456789",
 ];
 const LCS_KEYS: &[&[u8]] = &[b"lcs:1", b"lcs:2", b"lcs:3"];
+const BIT_KEYS: &[&[u8]] = &[b"bits:1", b"bits:2", b"bits:3"];
 const HLL_KEYS: &[&[u8]] = &[b"hll:1", b"hll:2", b"hll:3", b"hll:4"];
 
+#[rustfmt::skip]
 const INTS: &[&str] = &[
-    "0",
-    "1",
-    "-1",
-    "2",
-    "3",
-    "7",
-    "10",
-    "100",
-    "9999",
-    "10000",
-    "-5",
-    "255",
-    "256",
-    "65535",
-    "-128",
-    "2147483647",
-    "2147483648",
-    "-2147483648",
-    "4294967295",
-    "4294967296",
-    "9223372036854775806",
-    "9223372036854775807",
-    "9223372036854775808",
-    "-9223372036854775808",
-    "-9223372036854775809",
-    "18446744073709551615",
-    "18446744073709551616",
-    "-0",
-    "007",
-    "+1",
-    " 1",
-    "1 ",
-    "",
-    "-",
-    "1.0",
-    "1e3",
-    "abc",
-    "0x10",
-    "99999999999999999999999",
-    "1\u{0}",
-    "--1",
+    "0", "1", "-1", "2", "3", "7", "10", "100", "9999", "10000", "-5", "255", "256", "65535",
+    "-128", "2147483647", "2147483648", "-2147483648", "4294967295", "4294967296",
+    "9223372036854775806", "9223372036854775807", "9223372036854775808", "-9223372036854775808",
+    "-9223372036854775809", "18446744073709551615", "18446744073709551616", "-0", "007", "+1",
+    " 1", "1 ", "", "-", "1.0", "1e3", "abc", "0x10", "99999999999999999999999", "1\u{0}", "--1",
 ];
 
+#[rustfmt::skip]
 const FLOATS: &[&str] = &[
-    "0",
-    "1",
-    "-1",
-    "0.1",
-    "0.2",
-    "-0.1",
-    "1.5",
-    "3.0e3",
-    "5.0e-3",
-    "1e10",
-    "1e17",
-    "1e18",
-    "1e20",
-    "-1e-5",
-    "1e-17",
-    "1e-18",
-    "1e300",
-    "1e308",
-    "1e400",
-    "1e4000",
-    "1e5000",
-    "-1e5000",
-    "5e-324",
-    "inf",
-    "-inf",
-    "+inf",
-    "infinity",
-    "nan",
-    "NaN",
-    "-nan",
-    "abc",
-    "",
-    " 1",
-    "1 ",
-    "+1",
-    "+1.5",
-    ".5",
-    "5.",
-    "1e",
-    "1e+2",
-    "0x1p3",
-    "0x10",
-    "-0",
-    "-0.0",
-    "00.5",
-    "9223372036854775807",
-    "9223372036854775808.5",
-    "123456789.123456789",
-    "0.00000000000000000001",
-    "1,5",
-    "1_0",
-    "3.14159265358979323846264338327950288",
-    "10000000000000000000000000000",
-    "1\u{0}",
+    "0", "1", "-1", "0.1", "0.2", "-0.1", "1.5", "3.0e3", "5.0e-3", "1e10", "1e17", "1e18",
+    "1e20", "-1e-5", "1e-17", "1e-18", "1e300", "1e308", "1e400", "1e4000", "1e5000", "-1e5000",
+    "5e-324", "inf", "-inf", "+inf", "infinity", "nan", "NaN", "-nan", "abc", "", " 1", "1 ",
+    "+1", "+1.5", ".5", "5.", "1e", "1e+2", "0x1p3", "0x10", "-0", "-0.0", "00.5",
+    "9223372036854775807", "9223372036854775808.5", "123456789.123456789",
+    "0.00000000000000000001", "1,5", "1_0", "3.14159265358979323846264338327950288",
+    "10000000000000000000000000000", "1\u{0}",
 ];
 
+#[rustfmt::skip]
 const PATTERNS: &[&[u8]] = &[
-    b"*",
-    b"",
-    b"**",
-    b"a",
-    b"?",
-    b"key:*",
-    b"key:?",
-    b"[a-c]",
-    b"[^a]",
-    b"[a",
-    b"[^]",
-    b"[]",
-    b"\\*",
-    b"h\\[a\\]\\*\\?",
-    b"h[[]a]*",
-    b"*[",
-    b"*\\",
-    b"*\x80",
-    b"[c-a]",
-    b"*:1",
-    b"hll:*",
-    b"nothing*",
-    b"[a-",
-    b"KEY:1",
-    b"?*?",
-    b"*e*y*",
-    b"long*7*9",
-    b"[\\a-c]",
-    b"[a\\-z]",
+    b"*", b"", b"**", b"a", b"?", b"key:*", b"key:?", b"[a-c]", b"[^a]", b"[a", b"[^]", b"[]",
+    b"\\*", b"h\\[a\\]\\*\\?", b"h[[]a]*", b"*[", b"*\\", b"*\x80", b"[c-a]", b"*:1", b"hll:*",
+    b"nothing*", b"[a-", b"KEY:1", b"?*?", b"*e*y*", b"long*7*9", b"[\\a-c]", b"[a\\-z]",
 ];
 
+#[rustfmt::skip]
 const JUNK: &[&[u8]] = &[
-    b"foo",
-    b"",
-    b"*",
-    b"\x00",
-    b"\xff\xfe",
-    b"a b",
-    b"new\r\nline",
-    b"'",
-    b"\"",
-    b"\\",
-    b"nx",
-    b"get",
-    b"-1",
-    b"0",
-    b"help!",
-    b"{x}",
-    b"%s%n",
+    b"foo", b"", b"*", b"\x00", b"\xff\xfe", b"a b", b"new\r\nline", b"'", b"\"", b"\\", b"nx",
+    b"get", b"-1", b"0", b"help!", b"{x}", b"%s%n",
 ];
 
+#[rustfmt::skip]
 const UNKNOWN_COMMANDS: &[&[u8]] = &[
-    b"FOO",
-    b"",
-    b"GETT",
-    b"get\x00",
-    b"\xff\xfe\x80",
-    b"se t",
-    b"new\r\nline",
-    b"'quoted'",
-    b"\"q\"",
-    b"NO|SUB",
-    b"CONFIG|GET",
-    b"client|list",
-    b"*1",
-    b"$3",
-    b"0",
-    b"%s",
-    b"averyveryveryveryveryveryveryveryveryveryveryveryveryveryveryveryveryveryveryveryveryvery\
-      veryveryveryveryveryveryveryveryveryveryveryverylongname",
+    b"FOO", b"", b"GETT", b"get\x00", b"\xff\xfe\x80", b"se t", b"new\r\nline", b"'quoted'",
+    b"\"q\"", b"NO|SUB", b"CONFIG|GET", b"client|list", b"*1", b"$3", b"0", b"%s",
 ];
 
 /// A command with its arguments; the first is the name.
@@ -566,6 +383,11 @@ impl Template {
     fn name(&self) -> &str {
         match self.forms.first() {
             Some(Form::Word(word)) => word,
+            Some(Form::OneOf { alternatives, .. }) => match alternatives.first().map(Vec::as_slice)
+            {
+                Some([Form::Word(word), ..]) => word,
+                _ => "",
+            },
             _ => "",
         }
     }
@@ -723,9 +545,13 @@ fn argument(kind: &str, random: &mut Random) -> Vec<u8> {
         "key" => match random.below(40) {
             0 => random.pick(HLL_KEYS).to_vec(),
             1 => random.pick(LCS_KEYS).to_vec(),
+            2..4 => random.pick(BIT_KEYS).to_vec(),
             _ => random.pick(KEYS).to_vec(),
         },
         "lcs-key" => random.pick(LCS_KEYS).to_vec(),
+        "bit-key" if random.percent(30) => argument("key", random),
+        "bit-key" => random.pick(BIT_KEYS).to_vec(),
+        "bits" => bits(random),
         "hll-key" if random.percent(4) => argument("key", random),
         "hll-key" => random.pick(HLL_KEYS).to_vec(),
         "value" => value(random),
@@ -738,9 +564,11 @@ fn argument(kind: &str, random: &mut Random) -> Vec<u8> {
         }
         "float" => random.pick(FLOATS).as_bytes().to_vec(),
         "index" => index(random),
-        "bit" => random
-            .pick(&["0", "1", "0", "1", "0", "1", "2", "-1", "", "x", "01"])
-            .into(),
+        "bit" if random.percent(80) => random.pick(&["0", "1"]).into(),
+        "bit" => random.pick(&["2", "-1", "", "x", "01", " 1", "256"]).into(),
+        "near" => (i64::try_from(random.below(36)).expect("small") - 18)
+            .to_string()
+            .into_bytes(),
         "bit-offset" => bit_offset(random),
         "bit-place" if random.percent(30) => [b"#", &bit_offset(random)[..]].concat(),
         "bit-place" => bit_offset(random),
@@ -896,6 +724,19 @@ fn index(random: &mut Random) -> Vec<u8> {
             .into(),
         _ => int(random),
     }
+}
+
+/// Runs of equal bytes with an odd one between: where BITPOS and BITCOUNT have edges.
+fn bits(random: &mut Random) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for _ in 0..random.below(4) {
+        let run = [random.pick(b"\x00\x00\xff")].repeat(random.index(14));
+        bytes.extend(run);
+        if random.percent(50) {
+            bytes.push(1 << random.below(8));
+        }
+    }
+    bytes
 }
 
 fn bit_offset(random: &mut Random) -> Vec<u8> {

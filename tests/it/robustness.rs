@@ -211,26 +211,13 @@ fn malformed(random: &mut Random) -> Vec<u8> {
 }
 
 /// Commands whose replies depend on nothing but these commands.
+#[rustfmt::skip]
 const REQUESTS: &[&str] = &[
-    "PING",
-    "PING howdy",
-    "ECHO howdy",
-    "SET a 1",
-    "GET a",
-    "MGET a b c",
-    "INCR n",
+    "PING", "PING howdy", "ECHO howdy", "SET a 1", "GET a", "MGET a b c", "INCR n",
     "APPEND a xyz",
-    "SET long 0123456789012345678901234567890123456789012345678901234567890123456789",
-    "GET long",
-    "DEL a n",
-    "STRLEN a",
-    "EXISTS a b",
-    "GETRANGE long 3 -5",
-    "SETBIT bits 77 1",
-    "BITCOUNT bits",
-    "TYPE a",
-    "SETRANGE a 5 x",
-    "OBJECT ENCODING a",
+    "SET long 0123456789012345678901234567890123456789012345678901234567890123456789", "GET long",
+    "DEL a n", "STRLEN a", "EXISTS a b", "GETRANGE long 3 -5", "SETBIT bits 77 1",
+    "BITCOUNT bits", "TYPE a", "SETRANGE a 5 x", "OBJECT ENCODING a",
 ];
 
 fn spoil(bytes: &mut Vec<u8>, random: &mut Random) {
