@@ -3,7 +3,7 @@
 //! | variable | means | default |
 //! |---|---|---|
 //! | `STRATA_DIFF_SEED` | the seed, as printed by a run | the time |
-//! | `STRATA_DIFF_COUNT` | commands per protocol | 10,000 |
+//! | `STRATA_DIFF_COUNT` | commands per protocol | 20,000 |
 //! | `STRATA_DIFF_ONLY` | only these commands, `GET,SET` | all |
 //! | `STRATA_DIFF_SKIP` | not these commands | none |
 //! | `STRATA_DIFF_KEEP` | go on after a mismatch (both servers are flushed), show one per command | off |
@@ -22,7 +22,7 @@ use crate::client::{Client, Reply, encode, encode_into};
 use crate::generator::{EXACT_FROM_MS, EXACT_TO_MS, Generator, Random, Request};
 use crate::server::{Redis, Server, Strata, poll};
 
-const DEFAULT_COUNT: u64 = 10_000;
+const DEFAULT_COUNT: u64 = 20_000;
 const SEGMENT_LENGTH: u64 = 1_000;
 const DATABASES: usize = 16;
 const MAX_BATCH: u64 = 200;

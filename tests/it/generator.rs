@@ -27,7 +27,8 @@ const TEMPLATES: &str = "
     12 SET <key> <int>
     30 GET <key>
     10 GETEX <key> [EX <ttl>|PX <ttl-ms>|EXAT <at>|PXAT <at-ms>|PERSIST]*
-    5 GETEX <key> {PERSIST|EXAT <at>|PX <ttl-ms>}
+    5 GETEX <key> {EXAT <at>|PX <ttl-ms>}
+    6 GETEX <key> PERSIST
     12 SET <key> <value> {KEEPTTL|EX <ttl>|PX <ttl-ms>|EXAT <at>|PXAT <at-ms>} [NX|XX] [GET]
     6 GETDEL <key>
     6 GETSET <key> <value>
@@ -328,6 +329,8 @@ pub(crate) struct Generator {
     pub(crate) random: Random,
     templates: Vec<Template>,
     weight: u64,
+    /// What to ask next about the key just used.
+    question: Option<Request>,
 }
 
 impl Generator {
@@ -347,16 +350,38 @@ impl Generator {
             random: Random::new(seed),
             templates,
             weight,
+            question: None,
         }
     }
 
     pub(crate) fn request(&mut self) -> Request {
+        if let Some(question) = self.question.take() {
+            return question;
+        }
         loop {
             let request = self.any_request();
             if !is_unwanted(&request) {
+                self.question = self.question_after(&request);
                 return request;
             }
         }
+    }
+
+    /// Now and then a look at what a command has left, before another one covers it up.
+    fn question_after(&mut self, request: &Request) -> Option<Request> {
+        const QUESTIONS: &[&str] = &["GET", "PEXPIRETIME", "OBJECT ENCODING", "EXISTS"];
+        let key = request.pool_keys().next()?.to_vec();
+        if !self.random.percent(12) {
+            return None;
+        }
+        let question = self
+            .random
+            .pick(QUESTIONS)
+            .split(' ')
+            .map(|word| word.as_bytes().to_vec());
+        Some(Request {
+            args: question.chain([key]).collect(),
+        })
     }
 
     fn any_request(&mut self) -> Request {
