@@ -43,7 +43,11 @@ fn main() -> Result<()> {
         "read" => read(&options)?,
         "ping" => ping(&options)?,
         "replay" => replay(&options)?,
-        _ => return Err("usage: load insert|read|ping|replay --port P ...; see examples/load.rs".into()),
+        _ => {
+            return Err(
+                "usage: load insert|read|ping|replay --port P ...; see examples/load.rs".into(),
+            );
+        }
     };
     println!("{line}");
     Ok(())
@@ -57,8 +61,12 @@ impl Options {
         let Some(at) = self.0.iter().position(|word| word == name) else {
             return default.ok_or_else(|| format!("{name} is missing").into());
         };
-        let text = self.0.get(at + 1).ok_or_else(|| format!("{name} has no value"))?;
-        text.parse().map_err(|_| format!("{name} {text}: not a valid value").into())
+        let text = self
+            .0
+            .get(at + 1)
+            .ok_or_else(|| format!("{name} has no value"))?;
+        text.parse()
+            .map_err(|_| format!("{name} {text}: not a valid value").into())
     }
 }
 
@@ -66,7 +74,10 @@ impl Options {
 
 fn insert(options: &Options) -> Result<String> {
     let port: u16 = options.value("--port", None)?;
-    let (first, keys): (u64, u64) = (options.value("--first", Some(0))?, options.value("--keys", None)?);
+    let (first, keys): (u64, u64) = (
+        options.value("--first", Some(0))?,
+        options.value("--keys", None)?,
+    );
     let connections: u64 = options.value("--connections", Some(4))?;
     let pipeline: u64 = options.value("--pipeline", Some(64))?;
     let size: usize = options.value("--size", Some(64))?;
@@ -99,7 +110,10 @@ fn insert(options: &Options) -> Result<String> {
         }
     })?;
     let seconds = start.elapsed().as_secs_f64();
-    Ok(format!("{{\"keys\": {keys}, \"seconds\": {seconds:.6}, \"per_s\": {:.0}}}", keys as f64 / seconds))
+    Ok(format!(
+        "{{\"keys\": {keys}, \"seconds\": {seconds:.6}, \"per_s\": {:.0}}}",
+        keys as f64 / seconds
+    ))
 }
 
 fn read(options: &Options) -> Result<String> {
@@ -137,16 +151,26 @@ fn read(options: &Options) -> Result<String> {
         Ok(())
     })?;
     let (total, seconds) = (total.into_inner(), start.elapsed().as_secs_f64());
-    Ok(format!("{{\"requests\": {total}, \"seconds\": {seconds:.6}, \"per_s\": {:.0}}}", total as f64 / seconds))
+    Ok(format!(
+        "{{\"requests\": {total}, \"seconds\": {seconds:.6}, \"per_s\": {:.0}}}",
+        total as f64 / seconds
+    ))
 }
 
 /// Runs `work` on that many connections at once, a thread each, and gives the first failure.
-fn on_connections(count: u64, port: u16, work: impl Fn(&mut Connection, u64) -> Result<()> + Sync) -> Result<()> {
+fn on_connections(
+    count: u64,
+    port: u16,
+    work: impl Fn(&mut Connection, u64) -> Result<()> + Sync,
+) -> Result<()> {
     let work = &work;
     thread::scope(|scope| {
-        let threads: Vec<_> =
-            (0..count).map(|number| scope.spawn(move || work(&mut Connection::open(port)?, number))).collect();
-        threads.into_iter().try_for_each(|thread| thread.join().map_err(|_| "a thread panicked")?)
+        let threads: Vec<_> = (0..count)
+            .map(|number| scope.spawn(move || work(&mut Connection::open(port)?, number)))
+            .collect();
+        threads
+            .into_iter()
+            .try_for_each(|thread| thread.join().map_err(|_| "a thread panicked")?)
     })
 }
 
@@ -199,7 +223,9 @@ fn ping(options: &Options) -> Result<String> {
     let port: u16 = options.value("--port", None)?;
     let out: String = options.value("--out", None)?;
     let interval = Duration::from_micros(options.value("--interval-us", Some(1000))?);
-    let Connection { reader, mut writer, .. } = Connection::open(port)?;
+    let Connection {
+        reader, mut writer, ..
+    } = Connection::open(port)?;
     let stop = stop_at_end_of_input();
     let (sent, arriving) = mpsc::channel::<(Instant, Duration)>();
     let receiver = thread::spawn(move || receive_pongs(reader, &arriving));
@@ -208,7 +234,8 @@ fn ping(options: &Options) -> Result<String> {
     while !stop.load(Ordering::Relaxed) {
         thread::sleep((start + due).saturating_duration_since(Instant::now()));
         let lateness = start.elapsed().saturating_sub(due);
-        sent.send((Instant::now(), lateness)).map_err(|_| "the receiver has ended")?;
+        sent.send((Instant::now(), lateness))
+            .map_err(|_| "the receiver has ended")?;
         writer.write_all(b"PING\r\n")?;
         due += interval;
         while due < start.elapsed() {
@@ -226,7 +253,10 @@ fn ping(options: &Options) -> Result<String> {
     }
     file.flush()?;
     let seconds = start.elapsed().as_secs_f64();
-    Ok(format!("{{\"pings\": {}, \"skipped\": {skipped}, \"seconds\": {seconds:.6}}}", samples.len()))
+    Ok(format!(
+        "{{\"pings\": {}, \"skipped\": {skipped}, \"seconds\": {seconds:.6}}}",
+        samples.len()
+    ))
 }
 
 fn receive_pongs(
@@ -240,7 +270,9 @@ fn receive_pongs(
         reader.read_exact(&mut reply)?;
         let latency = sent_at.elapsed();
         if &reply != b"+PONG\r\n" {
-            return Err(format!("PING was answered by {:?}", String::from_utf8_lossy(&reply)).into());
+            return Err(
+                format!("PING was answered by {:?}", String::from_utf8_lossy(&reply)).into(),
+            );
         }
         samples.push((micros(latency), micros(lateness)));
     }
@@ -274,7 +306,9 @@ fn replay(options: &Options) -> Result<String> {
         connection.send()?;
         match connection.bulk()? {
             Some(found) if found == value => hits += 1,
-            Some(found) => return Err(format!("GET obj:{id}: a wrong value of {} bytes", found.len()).into()),
+            Some(found) => {
+                return Err(format!("GET obj:{id}: a wrong value of {} bytes", found.len()).into());
+            }
             None => {
                 connection.request(&[b"SET", &key, &value]);
                 connection.send()?;
@@ -308,8 +342,10 @@ impl Memory {
     fn now(connection: &mut Connection, pid: u32) -> Result<Memory> {
         connection.request(&[b"INFO", b"memory"]);
         connection.send()?;
-        let info = String::from_utf8_lossy(connection.bulk()?.ok_or("INFO memory: no value")?).into_owned();
-        let used_bytes = number_after(&info, "used_memory:").ok_or("INFO memory: no used_memory")?;
+        let info = String::from_utf8_lossy(connection.bulk()?.ok_or("INFO memory: no value")?)
+            .into_owned();
+        let used_bytes =
+            number_after(&info, "used_memory:").ok_or("INFO memory: no used_memory")?;
         let rss_bytes = match pid {
             0 => 0,
             _ => {
@@ -317,16 +353,27 @@ impl Memory {
                 number_after(&status, "VmRSS:").ok_or("the server is gone")? * 1024
             }
         };
-        Ok(Memory { used_bytes, rss_bytes })
+        Ok(Memory {
+            used_bytes,
+            rss_bytes,
+        })
     }
 
     fn max(self, other: Memory) -> Memory {
-        Memory { used_bytes: self.used_bytes.max(other.used_bytes), rss_bytes: self.rss_bytes.max(other.rss_bytes) }
+        Memory {
+            used_bytes: self.used_bytes.max(other.used_bytes),
+            rss_bytes: self.rss_bytes.max(other.rss_bytes),
+        }
     }
 }
 
 fn number_after(text: &str, name: &str) -> Option<u64> {
-    text.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()?.parse().ok()
+    text.lines()
+        .find_map(|line| line.strip_prefix(name))?
+        .split_whitespace()
+        .next()?
+        .parse()
+        .ok()
 }
 
 // --- the protocol -------------------------------------------------------------------------------------------------
@@ -346,7 +393,13 @@ impl Connection {
         writer.set_nodelay(true)?;
         writer.set_read_timeout(Some(REPLY_TIMEOUT))?;
         let reader = BufReader::with_capacity(1 << 16, writer.try_clone()?);
-        Ok(Connection { reader, writer, out: Vec::new(), line: Vec::new(), value: Vec::new() })
+        Ok(Connection {
+            reader,
+            writer,
+            out: Vec::new(),
+            line: Vec::new(),
+            value: Vec::new(),
+        })
     }
 
     fn request(&mut self, args: &[&[u8]]) {
@@ -367,7 +420,11 @@ impl Connection {
 
     fn expect_ok(&mut self) -> Result<()> {
         self.read_line()?;
-        if self.line == b"+OK" { Ok(()) } else { Err(self.unexpected("+OK")) }
+        if self.line == b"+OK" {
+            Ok(())
+        } else {
+            Err(self.unexpected("+OK"))
+        }
     }
 
     /// False where the server is full and its policy evicts nothing.
@@ -386,19 +443,26 @@ impl Connection {
         if self.line == b"$-1" {
             return Ok(None);
         }
-        let length = std::str::from_utf8(&self.line).ok().and_then(|line| line.strip_prefix('$')?.parse().ok());
+        let length = std::str::from_utf8(&self.line)
+            .ok()
+            .and_then(|line| line.strip_prefix('$')?.parse().ok());
         let Some(length) = length.filter(|&length: &usize| length <= REPLY_BYTES_MAX) else {
             return Err(self.unexpected("a bulk string"));
         };
         self.value.resize(length + 2, 0);
         self.reader.read_exact(&mut self.value)?;
-        self.value.strip_suffix(b"\r\n").map(Some).ok_or_else(|| "a bulk string without its end".into())
+        self.value
+            .strip_suffix(b"\r\n")
+            .map(Some)
+            .ok_or_else(|| "a bulk string without its end".into())
     }
 
     fn read_line(&mut self) -> Result<()> {
         use std::io::BufRead as _;
         self.line.clear();
-        (&mut self.reader).take(REPLY_BYTES_MAX as u64).read_until(b'\n', &mut self.line)?;
+        (&mut self.reader)
+            .take(REPLY_BYTES_MAX as u64)
+            .read_until(b'\n', &mut self.line)?;
         if !self.line.ends_with(b"\r\n") {
             return Err("the server closed the connection".into());
         }
@@ -407,6 +471,10 @@ impl Connection {
     }
 
     fn unexpected(&self, expected: &str) -> Box<dyn Error + Send + Sync> {
-        format!("expected {expected}, the server replied {:?}", String::from_utf8_lossy(&self.line)).into()
+        format!(
+            "expected {expected}, the server replied {:?}",
+            String::from_utf8_lossy(&self.line)
+        )
+        .into()
     }
 }

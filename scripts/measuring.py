@@ -318,7 +318,7 @@ def encode(request):
 def fill(server, count, value_bytes, *more_args):
     """SETs key:000000000000 and on, `count` of them (the names of redis-benchmark), with incompressible values."""
     batch = 500
-    noise = os.urandom(1 << 20)
+    noise = os.urandom((1 << 20) + value_bytes)
     tail = b"".join(b"$%d\r\n%b\r\n" % (len(part), part) for part in (str(arg).encode() for arg in more_args))
     head = b"*%d\r\n$3\r\nSET\r\n$16\r\nkey:" % (3 + len(more_args))
     with server.client() as client:
@@ -327,7 +327,8 @@ def fill(server, count, value_bytes, *more_args):
             requests = []
             for key in ids:
                 at = (key * 127) % (len(noise) - value_bytes)
-                requests.append(b"%b%012d\r\n$%d\r\n%b\r\n%b" % (head, key, value_bytes, noise[at:at + value_bytes], tail))
+                value = noise[at:at + value_bytes]
+                requests.append(b"%b%012d\r\n$%d\r\n%b\r\n%b" % (head, key, value_bytes, value, tail))
             client.socket.sendall(b"".join(requests))
             expected = b"+OK\r\n" * len(ids)
             if (replies := client.file.read(len(expected))) != expected:
