@@ -6,3 +6,5 @@
 //! Invariant: no function here panics on bytes from a client, whatever they are.
 
 pub mod glob;
+mod long_double;
+pub mod number;

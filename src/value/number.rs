@@ -1,0 +1,585 @@
+//! Numbers as clients write and read them: which texts are numbers, and the text of each number, to the byte as in
+//! Redis.
+//!
+//! | texts | read by | as Redis's |
+//! |---|---|---|
+//! | INCRBY, list indexes, integer encoding | [`parse_i64`] | `string2ll` |
+//! | stream ids | [`parse_u64`] | `string2ull` |
+//! | SCAN cursors | [`parse_cursor`] | `parseScanCursorOrReply` |
+//! | sorted set scores | [`parse_f64`] | `getDoubleFromObject` |
+//! | INCRBYFLOAT | [`LongDouble::parse`] | `string2ld` |
+//!
+//! The texts written are built in a [`Text`] on the stack.
+
+use std::fmt;
+use std::ops::Deref;
+
+use rustc_apfloat::{Float, Round, StatusAnd, ieee};
+
+pub use super::long_double::LongDouble;
+
+/// A short text built on the stack. The longest is a subnormal double, such as `-4.9406564584124654e-324`.
+#[derive(Clone, Copy)]
+pub struct Text {
+    bytes: [u8; Text::CAPACITY],
+    len: u8,
+}
+
+impl Text {
+    /// The longest text in bytes; a double takes 24 and an integer 20.
+    pub const CAPACITY: usize = 32;
+
+    const fn new() -> Self {
+        Text {
+            bytes: [0; Text::CAPACITY],
+            len: 0,
+        }
+    }
+
+    fn from_short(text: &str) -> Self {
+        let mut out = Self::new();
+        out.push(text.as_bytes());
+        out
+    }
+
+    /// Appends `bytes`, cut off at the capacity.
+    fn push(&mut self, bytes: &[u8]) {
+        let len = usize::from(self.len);
+        let room = &mut self.bytes[len..];
+        let taken = bytes.len().min(room.len());
+        room[..taken].copy_from_slice(&bytes[..taken]);
+        self.len += taken as u8;
+    }
+}
+
+impl Deref for Text {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+}
+
+impl AsRef<[u8]> for Text {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", String::from_utf8_lossy(self))
+    }
+}
+
+impl fmt::Write for Text {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.push(text.as_bytes());
+        Ok(())
+    }
+}
+
+/// Reads a signed integer written the one canonical way: no sign `+`, no leading zero, no space, no `-0`.
+///
+/// So the text of the result is the input again, and a value can be stored as the integer without loss.
+pub fn parse_i64(text: &[u8]) -> Option<i64> {
+    let (negative, digits) = match text {
+        [b'-', digits @ ..] => (true, digits),
+        digits => (false, digits),
+    };
+    match digits {
+        [b'0'] if !negative => return Some(0),
+        [b'1'..=b'9', ..] if digits.len() <= MAX_I64_DIGITS => {}
+        _ => return None,
+    }
+    let mut value = 0u64;
+    for &digit in digits {
+        // Nineteen digits fit in 64 unsigned bits.
+        value = value * 10 + u64::from(decimal_digit(digit)?);
+    }
+    if negative {
+        0i64.checked_sub_unsigned(value)
+    } else {
+        i64::try_from(value).ok()
+    }
+}
+
+const MAX_I64_DIGITS: usize = 19;
+
+fn decimal_digit(byte: u8) -> Option<u8> {
+    byte.is_ascii_digit().then(|| byte - b'0')
+}
+
+/// Reads an unsigned integer as Redis reads the halves of a stream id.
+///
+/// Like Redis, what is no canonical integer is given to C's `strtoull`: leading spaces, a sign `+` and leading zeros are
+/// accepted, and so is a `-` before leading zeros or before more than 63 bits, which wraps around. `-1` is refused.
+///
+/// Unlike Redis, which sees C strings, a NUL byte does not end the text.
+pub fn parse_u64(text: &[u8]) -> Option<u64> {
+    match parse_i64(text) {
+        Some(value) => u64::try_from(value).ok(),
+        None => c_unsigned(text).filter(|_| !text.is_empty()),
+    }
+}
+
+/// Reads a SCAN cursor: any text C's `strtoul` takes whole, but no leading space. The empty text is 0, as in Redis.
+pub fn parse_cursor(text: &[u8]) -> Option<u64> {
+    match text {
+        [] => Some(0),
+        [first, ..] if is_c_space(*first) => None,
+        _ => c_unsigned(text),
+    }
+}
+
+/// `strtoull` in base ten over the whole text: spaces, a sign, digits. A negative number wraps around.
+fn c_unsigned(text: &[u8]) -> Option<u64> {
+    let spaces = text.iter().take_while(|&&byte| is_c_space(byte)).count();
+    let (negative, digits) = split_sign(&text[spaces..]);
+    if digits.is_empty() {
+        return None;
+    }
+    let value = digits.iter().try_fold(0u64, |value, &digit| {
+        value
+            .checked_mul(10)?
+            .checked_add(u64::from(decimal_digit(digit)?))
+    })?;
+    Some(if negative {
+        value.wrapping_neg()
+    } else {
+        value
+    })
+}
+
+fn is_c_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t'..=b'\r')
+}
+
+fn split_sign(text: &[u8]) -> (bool, &[u8]) {
+    match text {
+        [b'-', rest @ ..] => (true, rest),
+        [b'+', rest @ ..] => (false, rest),
+        rest => (false, rest),
+    }
+}
+
+/// A floating point text as C's `strtod` sees it, taken apart.
+pub(super) enum FloatText<'a> {
+    /// `inf` or `infinity` in any case; the flag is the sign.
+    Infinity(bool),
+    /// A decimal text without its sign that Rust and apfloat parsers understand.
+    Decimal {
+        /// Whether the text began with `-`.
+        negative: bool,
+        /// The text behind the sign.
+        text: &'a str,
+    },
+    /// A hexadecimal text, rewritten in a bounded length that apfloat parses to the same value.
+    Hexadecimal {
+        /// Whether the text began with `-`.
+        negative: bool,
+        /// The rewritten text.
+        text: Text,
+    },
+}
+
+impl<'a> FloatText<'a> {
+    /// Takes `text` apart when `strtod` would read it whole and Redis would accept the form: no space, no NaN.
+    pub(super) fn read(text: &'a [u8]) -> Option<Self> {
+        let (negative, rest) = split_sign(text);
+        if rest.eq_ignore_ascii_case(b"inf") || rest.eq_ignore_ascii_case(b"infinity") {
+            return Some(FloatText::Infinity(negative));
+        }
+        if let [b'0', b'x' | b'X', digits @ ..] = rest {
+            return Some(FloatText::Hexadecimal {
+                negative,
+                text: shorten_hexadecimal(digits)?,
+            });
+        }
+        let (mantissa, exponent) = split_at_exponent(rest, b'e');
+        is_mantissa(mantissa, u8::is_ascii_digit).then_some(())?;
+        exponent.is_none_or(is_exponent).then_some(())?;
+        Some(FloatText::Decimal {
+            negative,
+            text: str::from_utf8(rest).ok()?,
+        })
+    }
+}
+
+/// Splits at the first `marker`, in either case: what is before it, and what is behind it if it is there.
+fn split_at_exponent(text: &[u8], marker: u8) -> (&[u8], Option<&[u8]>) {
+    match text
+        .iter()
+        .position(|byte| byte.eq_ignore_ascii_case(&marker))
+    {
+        Some(at) => (&text[..at], Some(&text[at + 1..])),
+        None => (text, None),
+    }
+}
+
+fn is_mantissa(text: &[u8], is_digit: fn(&u8) -> bool) -> bool {
+    let dots = text.iter().filter(|&&byte| byte == b'.').count();
+    dots <= 1 && text.len() > dots && text.iter().all(|byte| *byte == b'.' || is_digit(byte))
+}
+
+fn is_exponent(text: &[u8]) -> bool {
+    let (_, digits) = split_sign(text);
+    !digits.is_empty() && digits.iter().all(u8::is_ascii_digit)
+}
+
+/// Rewrites a hexadecimal float, given behind its `0x`, as `0xDDDD...p±E` with few digits.
+///
+/// The parser of apfloat counts digits in 16 bits and clamps the exponent before it adds the place of the dot, so long
+/// texts would come out wrong or panic. Seventeen digits hold more than the 64 bits of a long double, and what follows
+/// them only matters as zero or not zero, which one further digit says.
+fn shorten_hexadecimal(text: &[u8]) -> Option<Text> {
+    let (mantissa, exponent) = split_at_exponent(text, b'p');
+    is_mantissa(mantissa, u8::is_ascii_hexdigit).then_some(())?;
+    let mut power = match exponent {
+        Some(exponent) => read_exponent(exponent)?,
+        None => 0,
+    };
+
+    let mut out = Text::from_short("0x");
+    let (mut kept, mut sticky, mut behind_dot) = (0, false, false);
+    for &byte in mantissa {
+        if byte == b'.' {
+            behind_dot = true;
+            continue;
+        }
+        power -= if behind_dot { 4 } else { 0 };
+        if kept == 0 && byte == b'0' {
+            continue;
+        }
+        if kept < HEXADECIMAL_DIGITS {
+            kept += 1;
+            out.push(&[byte]);
+        } else {
+            sticky |= byte != b'0';
+            power += 4;
+        }
+    }
+    if kept == 0 {
+        return Some(Text::from_short("0x0p0"));
+    }
+    if sticky {
+        out.push(b"1");
+        power -= 4;
+    }
+    // Far beyond both ends of a long double, and still within the 16 bits of apfloat's exponent.
+    let power = power.clamp(-30_000, 30_000);
+    out.push(b"p");
+    out.push(&format_i64(power));
+    Some(out)
+}
+
+/// Significant digits kept of a hexadecimal text: the 16 of a long double, and one for the bits lost to a leading 1.
+const HEXADECIMAL_DIGITS: usize = 17;
+
+/// Reads a decimal exponent; values past 2^62 stay there, so that the place of the dot can still be added.
+fn read_exponent(text: &[u8]) -> Option<i64> {
+    is_exponent(text).then_some(())?;
+    let (negative, digits) = split_sign(text);
+    let limit = 1i64 << 62;
+    let value = digits.iter().fold(0i64, |value, &digit| {
+        value
+            .saturating_mul(10)
+            .saturating_add(i64::from(digit.wrapping_sub(b'0')))
+            .min(limit)
+    });
+    Some(if negative { -value } else { value })
+}
+
+/// Reads a double as Redis reads scores and float arguments: everything C's `strtod` takes whole, but no leading
+/// space, no empty text, no NaN, and nothing too large or so small that it becomes zero.
+pub fn parse_f64(text: &[u8]) -> Option<f64> {
+    let (negative, magnitude) = match FloatText::read(text)? {
+        FloatText::Infinity(negative) => (negative, f64::INFINITY),
+        FloatText::Decimal { negative, text } => (negative, parse_decimal(text)?),
+        FloatText::Hexadecimal { negative, text } => (negative, parse_hexadecimal(&text)?),
+    };
+    Some(if negative { -magnitude } else { magnitude })
+}
+
+fn parse_decimal(text: &str) -> Option<f64> {
+    let value: f64 = text.parse().ok()?;
+    let overflow = value.is_infinite();
+    let underflow = value == 0.0 && has_digit_above_zero(text);
+    (!overflow && !underflow).then_some(value)
+}
+
+/// Tells whether the mantissa of a decimal text is not zero.
+pub(super) fn has_digit_above_zero(text: &str) -> bool {
+    text.bytes()
+        .take_while(|byte| !byte.eq_ignore_ascii_case(&b'e'))
+        .any(|byte| matches!(byte, b'1'..=b'9'))
+}
+
+fn parse_hexadecimal(text: &Text) -> Option<f64> {
+    let is_zero = &**text == b"0x0p0";
+    let text = str::from_utf8(text).ok()?;
+    let StatusAnd { value, .. } = ieee::Double::from_str_r(text, Round::NearestTiesToEven).ok()?;
+    let value = f64::from_bits(value.to_bits() as u64);
+    (value.is_finite() && (value != 0.0 || is_zero)).then_some(value)
+}
+
+/// Writes an integer in decimal.
+pub fn format_i64(value: i64) -> Text {
+    Text::from_short(itoa::Buffer::new().format(value))
+}
+
+/// Writes an unsigned integer in decimal.
+pub fn format_u64(value: u64) -> Text {
+    Text::from_short(itoa::Buffer::new().format(value))
+}
+
+/// Writes a double as Redis 7.0 replies it, in RESP2 and RESP3 alike: C's `%.17g`, and `inf`, `-inf`, `nan`.
+///
+/// Seventeen significant digits, trailing zeros dropped; exponents below -4 or above 16 are written out, with at least
+/// two digits (`1e+17`, `1.0000000000000001e-05`).
+pub fn format_f64(value: f64) -> Text {
+    if value.is_nan() {
+        return Text::from_short("nan");
+    }
+    if value.is_infinite() {
+        return Text::from_short(if value > 0.0 { "inf" } else { "-inf" });
+    }
+    // Whole numbers of up to 53 bits have at most 16 digits: they need no rounding and no exponent.
+    if value.trunc() == value
+        && value.abs() < MAX_EXACT_INTEGER
+        && (value != 0.0 || value.is_sign_positive())
+    {
+        return format_i64(value as i64);
+    }
+    let mut scientific = Text::new();
+    // Exact: Rust rounds the true value of the double to the digits asked for, half to even, like the C library.
+    let _ = fmt::write(&mut scientific, format_args!("{:.16e}", value.abs()));
+    layout_general(value.is_sign_negative(), &scientific)
+}
+
+/// 2^53: below it every whole double is written by its own digits.
+const MAX_EXACT_INTEGER: f64 = 9_007_199_254_740_992.0;
+
+/// Turns `d.dddddddddddddddde±x` into the layout of `%g`.
+fn layout_general(negative: bool, scientific: &[u8]) -> Text {
+    let (mantissa, exponent) = split_at_exponent(scientific, b'e');
+    let exponent = exponent.and_then(read_exponent).unwrap_or(0);
+    let mut digits = Text::new();
+    mantissa
+        .iter()
+        .filter(|&&byte| byte != b'.')
+        .for_each(|byte| digits.push(&[*byte]));
+    let significant = digits
+        .iter()
+        .rposition(|&digit| digit != b'0')
+        .map_or(1, |last| last + 1);
+    let digits = &digits[..significant];
+
+    let mut out = Text::new();
+    if negative {
+        out.push(b"-");
+    }
+    match usize::try_from(exponent) {
+        // All digits are before the dot: zeros fill up to it.
+        Ok(exponent) if exponent < 17 && digits.len() <= exponent + 1 => {
+            out.push(digits);
+            (digits.len()..exponent + 1).for_each(|_| out.push(b"0"));
+        }
+        Ok(exponent) if exponent < 17 => {
+            out.push(&digits[..exponent + 1]);
+            out.push(b".");
+            out.push(&digits[exponent + 1..]);
+        }
+        Err(_) if exponent >= -4 => {
+            out.push(b"0.");
+            (exponent + 1..0).for_each(|_| out.push(b"0"));
+            out.push(digits);
+        }
+        _ => {
+            out.push(&digits[..1]);
+            if digits.len() > 1 {
+                out.push(b".");
+                out.push(&digits[1..]);
+            }
+            out.push(if exponent < 0 { b"e-" } else { b"e+" });
+            if exponent.abs() < 10 {
+                out.push(b"0");
+            }
+            out.push(&format_i64(exponent.abs()));
+        }
+    }
+    out
+}
+
+/// Writes a double without an exponent, with at most 17 decimals and no trailing zeros, as GEOPOS replies coordinates.
+///
+/// Up to 328 bytes, so the text is on the heap.
+pub fn format_f64_human(value: f64) -> String {
+    LongDouble::from_f64(value).to_human()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: Text) -> String {
+        String::from_utf8(text.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn integers_are_canonical() {
+        for (input, value) in [
+            ("0", Some(0)),
+            ("1", Some(1)),
+            ("-1", Some(-1)),
+            ("9223372036854775807", Some(i64::MAX)),
+            ("-9223372036854775808", Some(i64::MIN)),
+            ("9223372036854775808", None),
+            ("-9223372036854775809", None),
+            ("9999999999999999999", None),
+            ("18446744073709551617", None),
+            ("99999999999999999999999", None),
+            ("", None),
+            ("-", None),
+            ("-0", None),
+            ("+1", None),
+            ("01", None),
+            ("-01", None),
+            ("00", None),
+            (" 1", None),
+            ("1 ", None),
+            ("1a", None),
+            ("1\0", None),
+            ("1.0", None),
+        ] {
+            assert_eq!(parse_i64(input.as_bytes()), value, "{input:?}");
+        }
+        assert_eq!(text(format_i64(i64::MIN)), "-9223372036854775808");
+        assert_eq!(text(format_u64(u64::MAX)), "18446744073709551615");
+    }
+
+    #[test]
+    fn unsigned_integers_follow_strtoull() {
+        for (input, value) in [
+            ("0", Some(0)),
+            ("18446744073709551615", Some(u64::MAX)),
+            ("18446744073709551616", None),
+            ("007", Some(7)),
+            ("+7", Some(7)),
+            (" 7", Some(7)),
+            ("7 ", None),
+            ("-1", None),
+            ("-01", Some(u64::MAX)),
+            ("-18446744073709551615", Some(1)),
+            ("", None),
+            ("-", None),
+            ("x", None),
+        ] {
+            assert_eq!(parse_u64(input.as_bytes()), value, "{input:?}");
+        }
+        assert_eq!(parse_cursor(b""), Some(0));
+        assert_eq!(parse_cursor(b" 1"), None);
+        assert_eq!(parse_cursor(b"-1"), Some(u64::MAX));
+        assert_eq!(parse_cursor(b"18446744073709551616"), None);
+        assert_eq!(parse_cursor(b"1x"), None);
+    }
+
+    #[test]
+    fn doubles_are_read_as_strtod_does() {
+        let subnormal = f64::from_bits(1);
+        for (input, value) in [
+            ("1.5", Some(1.5)),
+            ("+1.5", Some(1.5)),
+            (".5", Some(0.5)),
+            ("5.", Some(5.0)),
+            ("-5.e1", Some(-50.0)),
+            ("1e3", Some(1000.0)),
+            ("1E+3", Some(1000.0)),
+            ("inf", Some(f64::INFINITY)),
+            ("-INFINITY", Some(f64::NEG_INFINITY)),
+            ("+Inf", Some(f64::INFINITY)),
+            ("0x1p-2", Some(0.25)),
+            ("0X.8", Some(0.5)),
+            ("-0xff", Some(-255.0)),
+            ("0x0p99999999999999999999", Some(0.0)),
+            ("0x1.fffffffffffff8p0", Some(2.0)),
+            ("0x1.00000000000008p0", Some(1.0)),
+            (
+                "0x1.000000000000080000000000000000001p0",
+                Some(1.0000000000000002),
+            ),
+            ("5e-324", Some(subnormal)),
+            ("0x1p-1074", Some(subnormal)),
+            ("1e-400", None),
+            ("1e400", None),
+            ("0x1p-1076", None),
+            ("0x1p1024", None),
+            ("0e999999999999999999999", Some(0.0)),
+            ("", None),
+            (" 1", None),
+            ("1 ", None),
+            ("1e", None),
+            ("1e+", None),
+            (".", None),
+            ("-", None),
+            ("e5", None),
+            ("0x", None),
+            ("0x.", None),
+            ("0x1p", None),
+            ("+-1", None),
+            ("nan", None),
+            ("-nan", None),
+            ("nan(1)", None),
+            ("1_0", None),
+            ("1,5", None),
+            ("1\0", None),
+        ] {
+            assert_eq!(parse_f64(input.as_bytes()), value, "{input:?}");
+        }
+        let long = format!("0x{}1p-{}", "0".repeat(100_000), 4);
+        assert_eq!(parse_f64(long.as_bytes()), Some(0.0625));
+        let long = format!("0x.{}1p{}", "0".repeat(100_000), 400_004);
+        assert_eq!(parse_f64(long.as_bytes()), Some(1.0));
+        let long = format!("0x1{}p-{}", "0".repeat(100_000), 400_000);
+        assert_eq!(parse_f64(long.as_bytes()), Some(1.0));
+    }
+
+    #[test]
+    fn doubles_are_written_with_seventeen_digits() {
+        for (value, expected) in [
+            (0.0, "0"),
+            (-0.0, "-0"),
+            (1.0, "1"),
+            (-3.0, "-3"),
+            (0.1, "0.10000000000000001"),
+            (1.5, "1.5"),
+            (100.0, "100"),
+            (1e16, "10000000000000000"),
+            (1e17, "1e+17"),
+            (1.5e17, "1.5e+17"),
+            (123456789012345680.0, "1.2345678901234568e+17"),
+            (9007199254740993.0, "9007199254740992"),
+            (1e-4, "0.0001"),
+            (1e-5, "1.0000000000000001e-05"),
+            (1e-300, "1e-300"),
+            (f64::MAX, "1.7976931348623157e+308"),
+            (5e-324, "4.9406564584124654e-324"),
+            (-1.2345e-7, "-1.2345000000000001e-07"),
+            (f64::INFINITY, "inf"),
+            (f64::NEG_INFINITY, "-inf"),
+            (f64::NAN, "nan"),
+            (std::f64::consts::PI, "3.1415926535897931"),
+        ] {
+            assert_eq!(text(format_f64(value)), expected);
+        }
+    }
+
+    #[test]
+    fn human_doubles_have_no_exponent() {
+        assert_eq!(format_f64_human(13.361389338970184), "13.36138933897018433");
+        assert_eq!(format_f64_human(1e20), "100000000000000000000");
+        assert_eq!(format_f64_human(-0.0), "0");
+        assert_eq!(format_f64_human(f64::NEG_INFINITY), "-inf");
+        assert_eq!(format_f64_human(-f64::MAX).len(), 310);
+    }
+}
