@@ -5,6 +5,7 @@
 //!
 //! Invariant: no function here panics on bytes from a client, whatever they are.
 
+pub mod bits;
 pub mod glob;
 mod long_double;
 pub mod number;
