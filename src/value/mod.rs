@@ -7,5 +7,6 @@
 
 pub mod bits;
 pub mod glob;
+pub mod hll;
 mod long_double;
 pub mod number;
