@@ -8,5 +8,6 @@
 pub mod bits;
 pub mod glob;
 pub mod hll;
+pub mod lcs;
 mod long_double;
 pub mod number;
