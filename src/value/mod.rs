@@ -9,5 +9,6 @@ pub mod bits;
 pub mod glob;
 pub mod hll;
 pub mod lcs;
+pub mod lfu;
 mod long_double;
 pub mod number;
