@@ -1,7 +1,7 @@
 //! CPU time per request of everything between the two system calls of a connection: parse, plan, fetch, lock, run, reply.
 //!
 //! `cargo bench --bench batch` fills a keyspace with a million keys and runs batches of random GETs and SETs from memory,
-//! in process. Not measured: the network, and other threads. With `--test` it runs a tiny version, so that it cannot rot.
+//! in process; a number as argument is another number of keys. Not measured: the network, and other threads. With `--test` it runs a tiny version, so that it cannot rot.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -34,14 +34,28 @@ impl Bench {
         let mut config = Config::default();
         config.worker_threads = 1;
         let server = Arc::new(Server::new(config, None));
-        let origin = Origin { address: "bench".into(), local_address: "bench".into(), fd: 0, unix: false };
+        let origin = Origin {
+            address: "bench".into(),
+            local_address: "bench".into(),
+            fd: 0,
+            unix: false,
+        };
         let session = Session::new(server.clients.add(origin, strata::clock::now()), true);
         let executor = Executor::new(server, ThreadSlot(0), Clock::System);
-        Self { executor, session, reply: Reply::new(Protocol::Resp2), random: 1, keys }
+        Self {
+            executor,
+            session,
+            reply: Reply::new(Protocol::Resp2),
+            random: 1,
+            keys,
+        }
     }
 
     fn random_key(&mut self) -> u64 {
-        self.random = self.random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+        self.random = self
+            .random
+            .wrapping_mul(0x5851_f42d_4c95_7f2d)
+            .wrapping_add(0x1405_7b7e_f767_814f);
         (self.random >> 33) % self.keys
     }
 
@@ -50,7 +64,9 @@ impl Bench {
         out.extend_from_slice(
             match command {
                 "get" => format!("*2\r\n$3\r\nGET\r\n$16\r\nkey:{key:012}\r\n"),
-                _ => format!("*3\r\n$3\r\nSET\r\n$16\r\nkey:{key:012}\r\n${VALUE_BYTES}\r\n{value}\r\n"),
+                _ => format!(
+                    "*3\r\n$3\r\nSET\r\n$16\r\nkey:{key:012}\r\n${VALUE_BYTES}\r\n{value}\r\n"
+                ),
             }
             .as_bytes(),
         );
@@ -59,7 +75,9 @@ impl Bench {
     fn run(&mut self, buffer: &[u8]) {
         let mut from = 0;
         while from < buffer.len() {
-            let ran = self.executor.run(&mut self.session, buffer, from, &mut None, &mut self.reply);
+            let ran =
+                self.executor
+                    .run(&mut self.session, buffer, from, &mut None, &mut self.reply);
             assert_eq!(ran.next, Next::More, "the buffer holds whole requests");
             from = ran.consumed;
         }
@@ -87,7 +105,14 @@ impl Bench {
 
 fn main() {
     let tiny = std::env::args().any(|arg| arg == "--test");
-    let (keys, requests) = if tiny { (1000, 1024) } else { (1_000_000, 2_000_000) };
+    let keys = std::env::args()
+        .find_map(|arg| arg.parse().ok())
+        .unwrap_or(1_000_000);
+    let (keys, requests) = if tiny {
+        (1000, 1024)
+    } else {
+        (keys, 2_000_000)
+    };
     let mut bench = Bench::new(keys);
     let mut fill = Vec::new();
     for key in 0..keys {
@@ -99,7 +124,11 @@ fn main() {
     }
     for command in ["get", "set"] {
         for pipeline in [64, 16, 1] {
-            bench.measure(command, pipeline, requests / pipeline / if pipeline == 1 { 4 } else { 1 });
+            bench.measure(
+                command,
+                pipeline,
+                requests / pipeline / if pipeline == 1 { 4 } else { 1 },
+            );
         }
     }
 }

@@ -178,10 +178,19 @@ impl Executor {
     fn plan(&mut self, batch: &Batch, buffer: &[u8]) {
         self.plan.clear();
         self.hashes.clear();
+        // Most pipelines repeat one command: its row is looked up once.
+        let mut last: (&[u8], Option<&'static Row>) = (b"", None);
         for index in 0..batch.len() {
             let args = batch.args(buffer, index);
             let first = self.hashes.len();
-            let row = find_row(&args);
+            let row = if args.at(0) == last.0 {
+                last.1
+            } else {
+                find_row(&args)
+            };
+            if row.is_some_and(|row| row.is_plain) {
+                last = (args.at(0), row);
+            }
             if let Some(row) = row
                 .filter(|row| !row.command.keys.is_empty() && row.command.arity.accepts(args.len()))
             {

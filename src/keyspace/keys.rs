@@ -51,6 +51,8 @@ enum Change {
 pub struct Keys<'a> {
     keyspace: &'a Keyspace,
     locked: SmallVec<[Locked<'a>; 1]>,
+    /// The hash of the key, where the command has just one.
+    only: Option<KeyHash>,
     counters: &'a Counters,
     thread: ThreadSlot,
     access: AccessPolicy,
@@ -80,6 +82,7 @@ impl<'a> Keys<'a> {
     pub(super) fn new(
         keyspace: &'a Keyspace,
         locked: SmallVec<[Locked<'a>; 1]>,
+        only: Option<KeyHash>,
         db: usize,
         terms: Terms,
     ) -> Self {
@@ -94,6 +97,7 @@ impl<'a> Keys<'a> {
         Self {
             keyspace,
             locked,
+            only,
             counters,
             thread,
             access,
@@ -127,6 +131,14 @@ impl<'a> Keys<'a> {
 
     #[inline]
     fn locate(&self, key: &[u8]) -> (usize, Tag, KeyHash) {
+        if let Some(hash) = self.only {
+            debug_assert_eq!(
+                hash,
+                self.keyspace.hash(key),
+                "a command's row declares every key that it uses"
+            );
+            return (0, hash.tag(), hash);
+        }
         let hash = self.keyspace.hash(key);
         let shard = hash.shard();
         let lock = match self.locked.as_slice() {

@@ -55,6 +55,11 @@ struct Shard {
     table: Mutex<Table>,
 }
 
+const _: () = assert!(
+    size_of::<Shard>() == 64,
+    "a request touches one line of a shard"
+);
+
 /// All keys of all databases.
 #[derive(Debug)]
 pub struct Keyspace {
@@ -189,6 +194,7 @@ impl Keyspace {
     /// more than one.
     pub fn lock<'a>(&'a self, hashes: &[KeyHash], db: usize, terms: Terms) -> Keys<'a> {
         let thread = terms.thread;
+        let only = (hashes.len() == 1).then(|| hashes[0]);
         let mut locked: SmallVec<[Locked<'a>; 1]> = SmallVec::new();
         match hashes {
             [] => {}
@@ -204,7 +210,7 @@ impl Keyspace {
                 );
             }
         }
-        Keys::new(self, locked, db, terms)
+        Keys::new(self, locked, only, db, terms)
     }
 
     fn lock_shard(&self, index: usize, thread: ThreadSlot) -> Locked<'_> {

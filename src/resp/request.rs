@@ -334,12 +334,8 @@ fn parse_header(
     limits: RequestLimits,
 ) -> Result<Option<(i64, usize)>, ProtocolError> {
     let rest = &buffer[at..];
-    // One or two digits is the common case by far.
     let (number, len) = match *rest {
         [a @ b'0'..=b'9', b'\r', _, ..] => (Some(i64::from(a - b'0')), 1),
-        [a @ b'1'..=b'9', b @ b'0'..=b'9', b'\r', _, ..] => {
-            (Some(i64::from(a - b'0') * 10 + i64::from(b - b'0')), 2)
-        }
         _ => match memchr::memchr(b'\r', rest) {
             Some(end) if end + 1 < rest.len() => {
                 (crate::value::number::parse_i64(&rest[..end]), end)
@@ -383,18 +379,26 @@ fn check_header(
 
 #[inline]
 fn parse_bulk(buffer: &[u8], at: usize, limits: RequestLimits) -> Result<Bulk, ProtocolError> {
-    match buffer.get(at) {
-        None => return Ok(Bulk::Unfinished { end: at + 1 }),
-        Some(b'$') => {}
-        Some(&other) => {
-            return fault(&format!("expected '$', got '{}'", char::from(other)));
+    // A length of one or two digits is the common case by far.
+    let (len, start) = match buffer.get(at..) {
+        Some(&[b'$', a @ b'0'..=b'9', b'\r', _, ..]) => (i64::from(a - b'0'), at + 4),
+        Some(&[b'$', a @ b'1'..=b'9', b @ b'0'..=b'9', b'\r', _, ..]) => {
+            (i64::from(a - b'0') * 10 + i64::from(b - b'0'), at + 5)
         }
-    }
-    let Some((len, start)) = parse_header(buffer, at + 1, Header::Bulk, limits)? else {
-        return Ok(Bulk::Unfinished {
-            end: buffer.len() + 1,
-        });
+        None | Some([]) => return Ok(Bulk::Unfinished { end: at + 1 }),
+        Some([b'$', ..]) => match parse_header(buffer, at + 1, Header::Bulk, limits)? {
+            Some(header) => header,
+            None => {
+                return Ok(Bulk::Unfinished {
+                    end: buffer.len() + 1,
+                });
+            }
+        },
+        Some(&[other, ..]) => return fault(&format!("expected '$', got '{}'", char::from(other))),
     };
+    if len.cast_unsigned() > limits.bulk_bytes {
+        return fault("invalid bulk length");
+    }
     let len = usize::try_from(len).unwrap_or(0);
     // The two bytes after the argument are passed over unread, as Redis does.
     let end = start + len + 2;
