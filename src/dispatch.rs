@@ -138,9 +138,10 @@ impl Executor {
         partial: &mut Option<Box<Partial>>,
         reply: &mut Reply,
     ) -> Ran {
+        let config = self.config.current();
         let limits = RequestLimits {
-            bulk_bytes: self.config.current().proto_max_bulk_len,
-            authenticated: session.authenticated,
+            bulk_bytes: config.proto_max_bulk_len,
+            authenticated: session.may_run(config),
         };
         let mut batch = std::mem::take(&mut self.batch);
         let ran = match batch.parse(buffer, from, BATCH_REQUESTS, limits, partial) {
@@ -339,10 +340,11 @@ impl Executor {
         if !row.command.arity.accepts(args.len()) {
             return Some(CommandError::WrongArity(row.full_name.clone().into()));
         }
-        if !row.subcommands.is_empty() {
+        // A container alone, such as COMMAND, runs if its arity allows it.
+        if !row.subcommands.is_empty() && args.len() > 1 {
             return Some(unknown_subcommand(row, args));
         }
-        if !session.authenticated && !row.command.flags.has(Flags::NO_AUTH) {
+        if !row.command.flags.has(Flags::NO_AUTH) && !session.may_run(self.config.current()) {
             return Some(CommandError::text("NOAUTH Authentication required."));
         }
         if row.command.flags.has(Flags::DENYOOM) && !self.has_room(now) {

@@ -12,6 +12,7 @@ mod config;
 mod connection;
 mod diagnostics;
 mod generic;
+mod help;
 mod hyperloglog;
 mod info;
 mod introspection;
@@ -219,6 +220,8 @@ pub struct Argument {
     pub token: Option<&'static str>,
     /// When it came, where that is later than the command.
     pub since: Option<&'static str>,
+    /// Since when another one should be used.
+    pub deprecated_since: Option<&'static str>,
     /// `optional`, `multiple`, `multiple_token`.
     pub flags: &'static [&'static str],
     /// The parts of a `oneof` or a `block`.
@@ -234,9 +237,24 @@ impl Argument {
             key_spec: None,
             token: None,
             since: None,
+            deprecated_since: None,
             flags: &[],
             arguments: &[],
         }
+    }
+
+    /// A word that stands for itself.
+    pub const fn word(name: &'static str, token: &'static str) -> Self {
+        let mut argument = Self::new(name, "pure-token");
+        argument.token = Some(token);
+        argument
+    }
+
+    /// An argument that may be left out.
+    pub const fn optional(name: &'static str, kind: &'static str) -> Self {
+        let mut argument = Self::new(name, kind);
+        argument.flags = &["optional"];
+        argument
     }
 }
 

@@ -47,6 +47,10 @@ pub struct Client {
     pub query_capacity: AtomicUsize,
     /// Bytes of replies that are not sent yet.
     pub output_bytes: AtomicUsize,
+    /// The allocation that these bytes lie in.
+    pub output_capacity: AtomicUsize,
+    /// The most bytes of replies that waited at once since the allocation last shrank.
+    pub output_peak: AtomicUsize,
     /// Bytes received in all.
     pub total_input: AtomicU64,
     /// Bytes sent in all.
@@ -133,6 +137,8 @@ impl Clients {
             query_bytes: AtomicUsize::new(0),
             query_capacity: AtomicUsize::new(0),
             output_bytes: AtomicUsize::new(0),
+            output_capacity: AtomicUsize::new(0),
+            output_peak: AtomicUsize::new(0),
             total_input: AtomicU64::new(0),
             total_output: AtomicU64::new(0),
             no_evict: AtomicBool::new(false),

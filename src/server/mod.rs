@@ -22,6 +22,9 @@ use crate::config::{Config, Live};
 use crate::keyspace::Keyspace;
 use crate::logging::LogControl;
 
+/// The version of Redis that clients are told, by which they choose what to ask for.
+pub const REDIS_VERSION: &str = "7.2.4";
+
 /// The server's state, shared by all threads.
 #[derive(Debug)]
 pub struct Server {

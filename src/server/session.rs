@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::clients::Client;
+use crate::config::Config;
 
 /// Which replies a client wants: CLIENT REPLY.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,7 +36,7 @@ pub struct Session {
     pub client: Arc<Client>,
     /// The selected database.
     pub db: usize,
-    /// Whether it may run commands.
+    /// Whether it gave the password, or needed none when it came.
     pub authenticated: bool,
     /// Which replies it wants.
     pub reply_mode: ReplyMode,
@@ -56,5 +57,11 @@ impl Session {
             no_touch: false,
             then: Then::GoOn,
         }
+    }
+
+    /// Whether it may run commands: it is authenticated, or the password was taken away since.
+    #[inline]
+    pub fn may_run(&self, config: &Config) -> bool {
+        self.authenticated || config.requirepass.is_empty()
     }
 }
