@@ -60,6 +60,7 @@ pub fn serve(server: &Arc<Server>) -> Result<(), StartError> {
         .enable_all()
         .build()
         .map_err(|error| StartError::new("cannot start the accepting thread's runtime", error))?;
+    allow_clients(server);
     runtime.block_on(async {
         let listeners = Listeners::open(&server.config.load())?;
         let workers = Workers::start(server)
@@ -74,6 +75,56 @@ pub fn serve(server: &Arc<Server>) -> Result<(), StartError> {
         drop(maintenance);
         Ok(())
     })
+}
+
+/// Descriptors that are needed besides those of clients.
+const OTHER_DESCRIPTORS: u64 = 32;
+
+/// Raises the limit of open files to what `maxclients` needs; where that is not allowed, lowers `maxclients`.
+fn allow_clients(server: &Server) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let needed = u64::from(server.config.load().maxclients) + OTHER_DESCRIPTORS;
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= needed) {
+        return;
+    }
+    let maximum = limit.maximum.map_or(needed, |maximum| maximum.max(needed));
+    // Raising the hard limit too needs a privilege; without it the hard limit is the most there is.
+    let raised = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: Some(needed),
+            maximum: Some(maximum),
+        },
+    )
+    .is_ok()
+        || setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: limit.maximum,
+                maximum: limit.maximum,
+            },
+        )
+        .is_ok();
+    let allowed = getrlimit(Resource::Nofile).current.unwrap_or(needed);
+    if allowed >= needed {
+        return;
+    }
+    let clients = u32::try_from(allowed.saturating_sub(OTHER_DESCRIPTORS))
+        .unwrap_or(u32::MAX)
+        .max(1);
+    tracing::warn!(
+        "The limit of open files is {allowed} (raised: {raised}), so maxclients is lowered to {clients}"
+    );
+    let lowered = server.config.update(|config| {
+        let mut config = config.clone();
+        config.maxclients = clients;
+        Ok::<_, std::convert::Infallible>(config)
+    });
+    match lowered {
+        Ok(_) => {}
+        Err(never) => match never {},
+    }
 }
 
 /// Accepts until the server is asked to stop, then drains.

@@ -295,7 +295,11 @@ impl Batch {
     fn split_inline(&mut self, line: &[u8]) -> Option<()> {
         let mut rest = line;
         loop {
-            rest = rest.trim_ascii_start();
+            let word = rest
+                .iter()
+                .position(|&c| !is_space(c))
+                .unwrap_or(rest.len());
+            rest = &rest[word..];
             if rest.is_empty() {
                 return Some(());
             }
@@ -417,7 +421,7 @@ fn read_word<'a>(mut rest: &'a [u8], out: &mut Vec<u8>) -> Option<&'a [u8]> {
     loop {
         rest = match *rest {
             [] => return Some(rest),
-            [c, ..] if c.is_ascii_whitespace() || c == 0 || c == 0x0b => return Some(&rest[1..]),
+            [b' ' | b'\n' | b'\r' | b'\t' | 0, ..] => return Some(&rest[1..]),
             [b'"', ref inner @ ..] => return read_double_quoted(inner, out),
             [b'\'', ref inner @ ..] => return read_single_quoted(inner, out),
             [c, ref after @ ..] => {

@@ -38,9 +38,20 @@ pub fn start(server: Arc<Server>) -> io::Result<JoinHandle<()>> {
             while !server.shutdown.is_asked() {
                 std::thread::sleep(TICK);
                 tick += 1;
+                follow_options(&server, &mut options);
                 run_tick(&server, tick, &mut pool);
             }
         })
+}
+
+/// Carries out what a change of options asks for and nobody else does.
+fn follow_options(server: &Server, seen: &mut Option<u64>) {
+    let generation = server.config.generation();
+    if seen.replace(generation) != Some(generation)
+        && let Some(log) = server.log.get()
+    {
+        log.set_level(server.config.load().loglevel);
+    }
 }
 
 fn run_tick(server: &Server, tick: u64, pool: &mut EvictionPool) {
