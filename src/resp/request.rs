@@ -465,10 +465,12 @@ fn read_single_quoted<'a>(mut rest: &'a [u8], out: &mut Vec<u8>) -> Option<&'a [
 }
 
 fn closed(after: &[u8]) -> Option<&[u8]> {
-    after
-        .first()
-        .is_none_or(u8::is_ascii_whitespace)
-        .then_some(after)
+    after.first().is_none_or(|&c| is_space(c)).then_some(after)
+}
+
+/// White space as C's `isspace` has it. Fewer of these end a bare word, as in Redis.
+fn is_space(c: u8) -> bool {
+    c.is_ascii_whitespace() || c == 0x0b
 }
 
 fn unescape(c: u8) -> u8 {

@@ -35,6 +35,7 @@ pub fn start(server: Arc<Server>) -> io::Result<JoinHandle<()>> {
         .spawn(move || {
             let mut pool = EvictionPool::default();
             let mut tick = 0u64;
+            let mut options = None;
             while !server.shutdown.is_asked() {
                 std::thread::sleep(TICK);
                 tick += 1;
