@@ -435,7 +435,14 @@ mod tests {
     #[test]
     fn nothing_runs_before_auth() {
         let mut db = with_password("secret");
-        for line in ["PING", "ECHO a", "GET k", "CLIENT ID", "SELECT 0"] {
+        for line in [
+            "PING",
+            "ECHO a",
+            "GET k",
+            "COMMAND",
+            "CLIENT ID",
+            "SELECT 0",
+        ] {
             db.run(line).error("NOAUTH Authentication required.");
         }
         for line in ["HELLO", "HELLO 3", "HELLO 2 SETNAME x"] {

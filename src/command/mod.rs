@@ -6,6 +6,7 @@
 //!
 //! This folder never imports `net`, `tier`, `upstream` or tokio; a test checks that.
 
+mod acl_categories;
 mod bitmap;
 mod client;
 mod config;
@@ -20,6 +21,8 @@ pub mod key_specs;
 mod server;
 mod string;
 pub mod table;
+#[cfg(test)]
+mod tests;
 
 use crate::clock::UnixMs;
 use crate::config::Config;
