@@ -1,7 +1,11 @@
 //! What all connections share: the keyspace, the options in force, the clients, statistics and logs.
 
 pub mod clients;
+pub mod latency;
+pub mod memory;
 pub mod pause;
+pub mod process;
+pub mod sampling;
 pub mod session;
 pub mod shutdown;
 pub mod slowlog;
@@ -9,16 +13,24 @@ pub mod stats;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 
+use parking_lot::Mutex;
+
 use self::clients::Clients;
+use self::latency::LatencyMonitor;
 use self::pause::Pause;
+use self::sampling::{Rates, Sampling, Totals};
 use self::shutdown::Shutdown;
 use self::slowlog::SlowLog;
 use self::stats::Stats;
 use crate::clock::{self, UnixMs};
 use crate::config::{Config, Live};
 use crate::keyspace::Keyspace;
+
+/// The version of Redis whose commands and replies we have, for clients that ask.
+pub const REDIS_VERSION: &str = "7.2.4";
 
 /// The server's state, shared by all threads.
 #[derive(Debug)]
@@ -35,10 +47,14 @@ pub struct Server {
     pub stats: Stats,
     /// The slowest commands.
     pub slowlog: SlowLog,
+    /// When what took too long.
+    pub latency: LatencyMonitor,
     /// Whether commands are held back.
     pub pause: Pause,
     /// Whether the server stops.
     pub shutdown: Shutdown,
+    /// Whether maintenance drops expired keys that nobody reads: DEBUG SET-ACTIVE-EXPIRE.
+    pub active_expire: AtomicBool,
     /// When the server started.
     pub started_at: UnixMs,
     /// The same moment on the monotonic clock.
@@ -47,6 +63,9 @@ pub struct Server {
     pub run_id: String,
     /// The number of worker threads.
     pub workers: usize,
+    /// Bytes that were in use before the first key and client.
+    pub startup_bytes: usize,
+    sampling: Mutex<Sampling>,
 }
 
 impl Server {
@@ -54,20 +73,50 @@ impl Server {
     /// [`Server::maintenance_slot`] is the maintenance thread's.
     pub fn new(config: Config, config_file: Option<PathBuf>) -> Self {
         let workers = config.worker_thread_count();
-        Self {
+        let mut server = Self {
             config: Arc::new(Live::new(config)),
             config_file,
             keyspace: Keyspace::new(workers + 1),
             clients: Clients::default(),
             stats: Stats::new(workers + 1),
             slowlog: SlowLog::default(),
+            latency: LatencyMonitor::default(),
             pause: Pause::default(),
             shutdown: Shutdown::default(),
+            active_expire: AtomicBool::new(true),
             started_at: clock::now(),
             started: Instant::now(),
             run_id: run_id(),
             workers,
-        }
+            startup_bytes: 0,
+            sampling: Mutex::default(),
+        };
+        server.startup_bytes = server.keyspace.used_bytes() + server.other_bytes();
+        server
+    }
+
+    /// Takes the samples that INFO's rates and peaks are made of. The maintenance thread calls this
+    /// every 100 ms.
+    pub fn sample(&self, now: UnixMs) {
+        let totals = Totals {
+            commands: self.stats.sum(|stripe| &stripe.commands),
+            input_bytes: self.stats.sum(|stripe| &stripe.input_bytes),
+            output_bytes: self.stats.sum(|stripe| &stripe.output_bytes),
+        };
+        self.sampling.lock().take(now, totals);
+        self.watch_peak();
+    }
+
+    /// The rates of the moment, from the last samples.
+    pub fn rates(&self) -> Rates {
+        self.sampling.lock().rates()
+    }
+
+    /// CONFIG RESETSTAT: all that was counted starts again from zero.
+    pub fn reset_stats(&self) {
+        self.stats.reset();
+        self.keyspace.reset_stats();
+        self.sampling.lock().reset();
     }
 
     /// The slot of the maintenance thread.
