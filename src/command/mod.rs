@@ -8,10 +8,12 @@
 
 mod bitmap;
 mod client;
+mod cluster;
 mod config;
 mod connection;
 mod diagnostics;
 mod generic;
+mod help;
 mod hyperloglog;
 mod info;
 mod introspection;
