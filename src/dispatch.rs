@@ -13,7 +13,7 @@ use std::sync::Arc;
 use crate::clock::{Clock, Ticker, UnixMs};
 use crate::command::table::{Row, table};
 use crate::command::{Context, Flags};
-use crate::config::{Config, Reader};
+use crate::config::{CallableFrom, Config, Reader};
 use crate::error::CommandError;
 use crate::keyspace::eviction::{AccessPolicy, EvictionPool, Limits};
 use crate::keyspace::lfu::LfuSettings;
@@ -21,6 +21,7 @@ use crate::keyspace::{KeyHash, Terms, ThreadSlot};
 use crate::resp::request::Partial;
 use crate::resp::{Args, Batch, ProtocolError, Reply, RequestLimits};
 use crate::server::Server;
+use crate::server::latency::Event;
 use crate::server::session::{ReplyMode, Session, Then};
 use crate::server::slowlog::{self, SlowCommand};
 use crate::tier::residency::Residency;
@@ -30,6 +31,9 @@ use crate::tier::residency::Residency;
 const BATCH_REQUESTS: usize = 128;
 /// The time of the batch is read again when a command took longer than this.
 const STALE_NANOS: u64 = 500_000;
+/// A command that waits for longer is looked at again so often, so that no deadline lies too far in
+/// the future for a timer.
+const WAIT_ROUND_MS: i64 = 3_600_000;
 /// Bytes of an unknown command and of its arguments that the error repeats.
 const UNKNOWN_BYTES_MAX: usize = 128;
 
@@ -236,10 +240,25 @@ impl Executor {
                     next: Next::Pause(until),
                 };
             }
-            self.run_request(index, &args, session, reply, now);
+            let ran = self.run_request(index, &args, session, reply, now);
             let end = self.ticker.read();
-            let nanos = self.ticker.nanos_between(tick, end);
-            self.account(row, &args, session, nanos, now);
+            let mut nanos = self.ticker.nanos_between(tick, end);
+            if let Some(wait) = session.wait {
+                if wait.until > now {
+                    return Ran {
+                        consumed: done,
+                        next: Next::Pause(UnixMs(wait.until.0.min(now.0 + WAIT_ROUND_MS))),
+                    };
+                }
+                session.wait = None;
+                if wait.counted {
+                    let waited_ms = (now.0 - wait.since.0).max(0).cast_unsigned();
+                    nanos = nanos.saturating_add(waited_ms.saturating_mul(1_000_000));
+                }
+            }
+            if ran {
+                self.account(row, &args, session, nanos, now);
+            }
             if nanos > STALE_NANOS {
                 now = self.clock.now();
             }
@@ -260,6 +279,9 @@ impl Executor {
     }
 
     fn held_back(&self, row: Option<&Row>, now: UnixMs) -> Option<UnixMs> {
+        if let Some(until) = self.server.pause.asleep(now) {
+            return Some(until);
+        }
         let flags = row.map_or(Flags::NONE, |row| row.command.flags);
         let exempt = row.is_some_and(|row| {
             row.command.name == "client" || row.full_name.starts_with("client|")
@@ -270,6 +292,7 @@ impl Executor {
             .filter(|_| !exempt)
     }
 
+    /// Runs a request and writes its reply. False where it was refused before it ran.
     fn run_request(
         &mut self,
         index: usize,
@@ -277,10 +300,12 @@ impl Executor {
         session: &mut Session,
         reply: &mut Reply,
         now: UnixMs,
-    ) {
+    ) -> bool {
         let start = reply.len();
         let row = self.plan[index].row;
-        let result = self.check(row, args, session, now).and_then(|row| {
+        let checked = self.check(row, args, session, now);
+        let ran = checked.is_ok();
+        let result = checked.and_then(|row| {
             self.call(row, index, args, session, reply, now)
                 .inspect_err(|_| {
                     self.server.stats.stripe(self.thread).per_command[row.id]
@@ -295,6 +320,10 @@ impl Executor {
                 .stats
                 .count_error(self.thread, &error.to_string());
         }
+        if session.wait.is_some_and(|wait| wait.until > now) {
+            reply.truncate(start);
+            return ran;
+        }
         match session.reply_mode {
             ReplyMode::On => {}
             ReplyMode::Off => reply.truncate(start),
@@ -307,6 +336,7 @@ impl Executor {
                 session.reply_mode = ReplyMode::Skip;
             }
         }
+        ran
     }
 
     /// Whether a request may run at all.
@@ -343,6 +373,11 @@ impl Executor {
         // A container alone, such as COMMAND, runs if its arity allows it.
         if !row.subcommands.is_empty() && args.len() > 1 {
             return Some(unknown_subcommand(row, args));
+        }
+        if row.command.flags.has(Flags::PROTECTED)
+            && !may_call(self.config.current().enable_debug_command, session)
+        {
+            return Some(CommandError::text(PROTECTED));
         }
         if !row.command.flags.has(Flags::NO_AUTH) && !session.may_run(self.config.current()) {
             return Some(CommandError::text("NOAUTH Authentication required."));
@@ -430,6 +465,16 @@ impl Executor {
         let Some(row) = row else { return };
         let config = self.config.current();
         stripe.per_command[row.id].ran(nanos, config.latency_tracking);
+        self.server.latency.note(
+            if row.command.flags.has(Flags::FAST) {
+                Event::FastCommand
+            } else {
+                Event::Command
+            },
+            nanos / 1_000_000,
+            config.latency_monitor_threshold_ms,
+            now,
+        );
         let slower_than_us = config.slowlog_log_slower_than_us;
         if slower_than_us >= 0
             && nanos / 1000 >= slower_than_us.cast_unsigned()
@@ -465,6 +510,20 @@ impl Executor {
     }
 }
 
+/// The error for DEBUG where it is not enabled.
+const PROTECTED: &str = "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can \
+     run it from a local connection, otherwise you need to set this option in the configuration file, and then restart \
+     the server.";
+
+/// Whether a client may call a guarded command.
+fn may_call(from: CallableFrom, session: &Session) -> bool {
+    match from {
+        CallableFrom::No => false,
+        CallableFrom::Yes => true,
+        CallableFrom::Local => session.client.is_local(),
+    }
+}
+
 /// How LFU counters move, by the options in force.
 pub fn lfu_settings(config: &Config) -> LfuSettings {
     LfuSettings {
@@ -475,13 +534,12 @@ pub fn lfu_settings(config: &Config) -> LfuSettings {
 
 /// The limits of memory, by the options in force.
 pub fn memory_limits(server: &Server, config: &Config, now: UnixMs) -> Limits {
-    let buffers = server.stats.sum(|stripe| &stripe.buffer_bytes);
     Limits {
         maxmemory_bytes: config.maxmemory,
         max_entries: config.max_entries,
         policy: config.maxmemory_policy,
         samples: config.maxmemory_samples as usize,
-        other_bytes: buffers.max(0).cast_unsigned(),
+        other_bytes: server.other_bytes() as u64,
         lfu: lfu_settings(config),
         now,
     }

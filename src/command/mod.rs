@@ -9,6 +9,7 @@
 mod acl_categories;
 mod bitmap;
 mod client;
+mod cluster;
 mod config;
 mod connection;
 mod diagnostics;

@@ -113,7 +113,10 @@ mod tests {
         live.set(&[(b"timeout", b"7")]).unwrap();
         assert_eq!((live.generation(), reader.current().timeout_s), (1, 7));
 
-        assert!(live.set(&[(b"timeout", b"8"), (b"port", b"x")]).is_err());
+        assert!(
+            live.set(&[(b"timeout", b"8"), (b"maxclients", b"x")])
+                .is_err()
+        );
         assert_eq!((live.generation(), reader.current().timeout_s), (1, 7));
     }
 

@@ -217,7 +217,7 @@ const fn fixed(
 
 /// Every option, section by section.
 pub static OPTIONS: &[Opt] = &[
-    live(
+    fixed(
         Network,
         "bind",
         "127.0.0.1 -::1",
@@ -225,7 +225,7 @@ pub static OPTIONS: &[Opt] = &[
         "The addresses to listen on. '*' is every IPv4 address, '::*' every IPv6 address; an address with '-' before it \
          may be missing on this machine. Empty: no TCP at all.",
     ),
-    live(
+    fixed(
         Network,
         "port",
         "6379",

@@ -169,7 +169,7 @@ mod tests {
                 ("maxmemory", "1500mb"),
                 ("timeout", "0"),
                 ("requirepass", "a \"b\""),
-                ("bind", "127.0.0.1 -::1"),
+                ("tcp-keepalive", "300"),
             ],
         );
         assert_eq!(
@@ -187,7 +187,6 @@ mod tests {
         rewrite_after(
             "",
             &[
-                ("bind", ""),
                 ("maxmemory-clients", "5%"),
                 ("client-output-buffer-limit", "pubsub 1k 1kb 1"),
                 ("latency-tracking-info-percentiles", ""),

@@ -58,6 +58,21 @@ pub struct Counters {
     pub expiring: [Counter; SPACES],
 }
 
+impl Counters {
+    /// CONFIG RESETSTAT. What tells of the present (keys, bytes) stays, and so do the changes, by
+    /// which others tell whether something is new.
+    pub fn reset_stats(&self) {
+        for counter in [
+            &self.memory_hits,
+            &self.misses,
+            &self.expired,
+            &self.evicted,
+        ] {
+            counter.reset();
+        }
+    }
+}
+
 impl Default for Counters {
     fn default() -> Self {
         Self {

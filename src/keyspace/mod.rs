@@ -236,6 +236,11 @@ impl Keyspace {
         &self.counters
     }
 
+    /// CONFIG RESETSTAT.
+    pub fn reset_stats(&self) {
+        self.counters.iter().for_each(Counters::reset_stats);
+    }
+
     /// Bytes that the allocator has given for all keys, exact at this moment.
     pub fn used_bytes(&self) -> usize {
         let sum: i64 = self.counters.iter().map(|c| c.used_bytes.read()).sum();

@@ -422,6 +422,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         client
             .output_bytes
             .store(self.output.len(), Ordering::Relaxed);
+        client
+            .output_capacity
+            .store(self.output.capacity(), Ordering::Relaxed);
+        client
+            .output_peak
+            .fetch_max(self.output.len(), Ordering::Relaxed);
     }
 }
 

@@ -69,6 +69,16 @@ pub struct Client {
 pub const NO_COMMAND: u16 = u16::MAX;
 
 impl Client {
+    /// Whether it came over the unix socket or from this machine's loopback address.
+    pub fn is_local(&self) -> bool {
+        let host = self.address.rsplit_once(':').map_or("", |(host, _)| host);
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        self.unix
+            || host
+                .parse::<std::net::IpAddr>()
+                .is_ok_and(|address| address.to_canonical().is_loopback())
+    }
+
     /// Closes the connection, as soon as its task runs.
     pub fn kill(&self) {
         self.killed.store(true, Ordering::Release);

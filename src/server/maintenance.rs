@@ -56,9 +56,10 @@ fn follow_options(server: &Server, seen: &mut Option<u64>) {
 }
 
 fn run_tick(server: &Server, tick: u64, pool: &mut EvictionPool) {
+    server.sample(clock::now());
     let config = server.config.load();
     let mut pacer = Pacer::new(config.active_expire_effort);
-    if tick.is_multiple_of(EXPIRE_TICKS) {
+    if tick.is_multiple_of(EXPIRE_TICKS) && server.active_expire.load(Ordering::Relaxed) {
         expire(server, clock::now(), &mut pacer);
     }
     if server.keyspace.has_emptied() {

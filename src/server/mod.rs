@@ -1,19 +1,28 @@
 //! What all connections share: the keyspace, the options in force, the clients, statistics and logs.
 
 pub mod clients;
+pub mod latency;
 pub mod maintenance;
+pub mod memory;
 pub mod pause;
+pub mod process;
+pub mod sampling;
 pub mod session;
 pub mod shutdown;
 pub mod slowlog;
 pub mod stats;
 
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use parking_lot::Mutex;
+
 use self::clients::Clients;
+use self::latency::LatencyMonitor;
 use self::pause::Pause;
+use self::sampling::{Rates, Sampling, Totals};
 use self::shutdown::Shutdown;
 use self::slowlog::SlowLog;
 use self::stats::Stats;
@@ -40,10 +49,14 @@ pub struct Server {
     pub stats: Stats,
     /// The slowest commands.
     pub slowlog: SlowLog,
+    /// When what took too long.
+    pub latency: LatencyMonitor,
     /// Whether commands are held back.
     pub pause: Pause,
     /// Whether the server stops.
     pub shutdown: Shutdown,
+    /// Whether maintenance drops expired keys that nobody reads: DEBUG SET-ACTIVE-EXPIRE.
+    pub active_expire: AtomicBool,
     /// When the server started.
     pub started_at: UnixMs,
     /// The same moment on the monotonic clock.
@@ -54,6 +67,9 @@ pub struct Server {
     pub workers: usize,
     /// Changes the level of the log; not there in tests.
     pub log: OnceLock<LogControl>,
+    /// Bytes that were in use before the first key and client.
+    pub startup_bytes: usize,
+    sampling: Mutex<Sampling>,
 }
 
 impl Server {
@@ -61,21 +77,51 @@ impl Server {
     /// [`Server::maintenance_slot`] is the maintenance thread's.
     pub fn new(config: Config, config_file: Option<PathBuf>) -> Self {
         let workers = config.worker_thread_count();
-        Self {
+        let mut server = Self {
             config: Arc::new(Live::new(config)),
             config_file,
             keyspace: Keyspace::new(workers + 1),
             clients: Clients::default(),
             stats: Stats::new(workers + 1),
             slowlog: SlowLog::default(),
+            latency: LatencyMonitor::default(),
             pause: Pause::default(),
             shutdown: Shutdown::default(),
+            active_expire: AtomicBool::new(true),
             started_at: clock::now(),
             started: Instant::now(),
             run_id: run_id(),
             workers,
             log: OnceLock::new(),
-        }
+            startup_bytes: 0,
+            sampling: Mutex::default(),
+        };
+        server.startup_bytes = server.keyspace.used_bytes() + server.other_bytes();
+        server
+    }
+
+    /// Takes the samples that INFO's rates and peaks are made of. The maintenance thread calls this
+    /// every 100 ms.
+    pub fn sample(&self, now: UnixMs) {
+        let totals = Totals {
+            commands: self.stats.sum(|stripe| &stripe.commands),
+            input_bytes: self.stats.sum(|stripe| &stripe.input_bytes),
+            output_bytes: self.stats.sum(|stripe| &stripe.output_bytes),
+        };
+        self.sampling.lock().take(now, totals);
+        self.watch_peak();
+    }
+
+    /// The rates of the moment, from the last samples.
+    pub fn rates(&self) -> Rates {
+        self.sampling.lock().rates()
+    }
+
+    /// CONFIG RESETSTAT: all that was counted starts again from zero.
+    pub fn reset_stats(&self) {
+        self.stats.reset();
+        self.keyspace.reset_stats();
+        self.sampling.lock().reset();
     }
 
     /// The slot of the maintenance thread.

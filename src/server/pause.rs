@@ -18,6 +18,7 @@ pub enum Held {
 #[derive(Debug, Default)]
 pub struct Pause {
     until_ms: AtomicI64,
+    asleep_until_ms: AtomicI64,
     held: AtomicU8,
     /// Wakes connections that wait.
     ended: tokio::sync::Notify,
@@ -44,6 +45,19 @@ impl Pause {
     pub fn end(&self) {
         self.until_ms.store(0, Ordering::Release);
         self.ended.notify_waiters();
+    }
+
+    /// Holds every command back until a time, whatever it is, as if the server slept. CLIENT UNPAUSE
+    /// does not end it.
+    pub fn sleep(&self, until: UnixMs) {
+        self.asleep_until_ms.fetch_max(until.0, Ordering::AcqRel);
+    }
+
+    /// Until when the server sleeps, if it does.
+    #[inline]
+    pub fn asleep(&self, now: UnixMs) -> Option<UnixMs> {
+        let until = self.asleep_until_ms.load(Ordering::Relaxed);
+        (until > now.0).then_some(UnixMs(until))
     }
 
     /// Until when a command has to wait, if it has to.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::clients::Client;
+use crate::clock::UnixMs;
 use crate::config::Config;
 
 /// Which replies a client wants: CLIENT REPLY.
@@ -29,6 +30,17 @@ pub enum Then {
     Close,
 }
 
+/// A command that answers later, and meanwhile keeps the commands behind it waiting: WAIT, DEBUG SLEEP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wait {
+    /// When it came.
+    pub since: UnixMs,
+    /// When it answers.
+    pub until: UnixMs,
+    /// Whether the time counts as the command's own, as if it had worked all the while.
+    pub counted: bool,
+}
+
 /// A connection's own state.
 #[derive(Debug)]
 pub struct Session {
@@ -44,6 +56,9 @@ pub struct Session {
     pub no_touch: bool,
     /// What follows this command.
     pub then: Then,
+    /// Its command that answers later. While it is set and its time has not come, the command is
+    /// not done: it stays in the buffer and runs again.
+    pub wait: Option<Wait>,
 }
 
 impl Session {
@@ -56,6 +71,7 @@ impl Session {
             reply_mode: ReplyMode::On,
             no_touch: false,
             then: Then::GoOn,
+            wait: None,
         }
     }
 
@@ -63,5 +79,15 @@ impl Session {
     #[inline]
     pub fn may_run(&self, config: &Config) -> bool {
         self.authenticated || config.requirepass.is_empty()
+    }
+
+    /// For a command that answers later: whether its time has come. The first call starts the wait.
+    pub fn has_waited(&mut self, now: UnixMs, ms: i64, counted: bool) -> bool {
+        let wait = self.wait.get_or_insert(Wait {
+            since: now,
+            until: UnixMs(now.0.saturating_add(ms)),
+            counted,
+        });
+        wait.until <= now
     }
 }

@@ -63,6 +63,11 @@ impl SlowLog {
         self.len() == 0
     }
 
+    /// Forgets the oldest commands beyond `max_len`.
+    pub fn trim(&self, max_len: usize) {
+        self.0.lock().commands.truncate(max_len);
+    }
+
     /// Forgets all commands.
     pub fn reset(&self) {
         self.0.lock().commands.clear();

@@ -87,6 +87,12 @@ impl CommandStats {
     }
 }
 
+/// The longest run time that falls into a bucket, in microseconds. The last has no bound; it is given
+/// the one that it would have.
+pub const fn bucket_micros(bucket: usize) -> u64 {
+    1 << bucket
+}
+
 /// The bucket of a run time: the least i with `nanos` not above 2^i microseconds.
 #[inline]
 fn bucket_of(nanos: u64) -> usize {
@@ -164,6 +170,12 @@ impl Stats {
     /// How often each error code was replied.
     pub fn errors(&self) -> BTreeMap<String, u64> {
         self.errors.lock().clone()
+    }
+
+    /// Bytes that the counters themselves take.
+    pub fn fixed_bytes(&self) -> usize {
+        let commands: usize = self.stripes.iter().map(|s| s.per_command.len()).sum();
+        size_of_val(&*self.stripes) + commands * size_of::<CommandStats>()
     }
 
     /// CONFIG RESETSTAT. What tells of the present (buffers in use) stays.

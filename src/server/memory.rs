@@ -1,0 +1,161 @@
+//! How much memory is in use, and for what. The one account that INFO, MEMORY and eviction read.
+
+use std::sync::atomic::Ordering;
+
+use super::Server;
+use super::clients::Client;
+use super::process;
+use super::session::Session;
+
+/// The allocator of the program: what tikv-jemalloc-sys has. A test compares it with Cargo.lock.
+pub const ALLOCATOR: &str = "jemalloc-5.3.1";
+/// A connection's own structures, besides its buffers.
+const CLIENT_BYTES: usize = size_of::<Client>() + size_of::<Session>();
+
+/// The use of memory at a moment, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct MemoryUse {
+    /// Keys, values, clients and what the server began with.
+    pub used: usize,
+    /// The most that was in use when somebody looked.
+    pub peak: usize,
+    /// What a server without keys and clients has.
+    pub startup: usize,
+    /// Clients: their structures and buffers.
+    pub clients: usize,
+    /// Resident memory of the process, as the system tells.
+    pub resident: usize,
+}
+
+impl MemoryUse {
+    /// What is in use besides keys and values.
+    pub fn overhead(&self) -> usize {
+        self.startup + self.clients
+    }
+
+    /// Keys and values, and the tables and queues that hold them.
+    pub fn dataset(&self) -> usize {
+        self.used.saturating_sub(self.overhead())
+    }
+
+    /// The share of keys and values in what came since the start, in percent.
+    pub fn dataset_percent(&self) -> f64 {
+        percent(self.dataset(), self.used.saturating_sub(self.startup))
+    }
+
+    /// What is in use, as a share of the most that was, in percent.
+    pub fn peak_percent(&self) -> f64 {
+        percent(self.used, self.peak)
+    }
+
+    /// Resident memory for each byte in use.
+    pub fn fragmentation(&self) -> f64 {
+        self.resident as f64 / self.used.max(1) as f64
+    }
+
+    /// Resident memory beyond what is in use.
+    pub fn fragmentation_bytes(&self) -> i64 {
+        self.resident as i64 - self.used as i64
+    }
+}
+
+fn percent(part: usize, whole: usize) -> f64 {
+    if whole == 0 {
+        0.0
+    } else {
+        part as f64 * 100.0 / whole as f64
+    }
+}
+
+impl Server {
+    /// Bytes in use by clients: their structures and buffers.
+    pub fn client_bytes(&self) -> usize {
+        let buffers = self.stats.sum(|stripe| &stripe.buffer_bytes);
+        usize::try_from(buffers).unwrap_or(0) + self.clients.len() * CLIENT_BYTES
+    }
+
+    /// Bytes in use that are not the keyspace's: clients, and the counters of statistics. Together
+    /// with the keyspace's they are `used_memory`, which `maxmemory` limits.
+    pub fn other_bytes(&self) -> usize {
+        self.client_bytes() + self.stats.fixed_bytes() + size_of::<Self>()
+    }
+
+    /// Looks how much memory is in use.
+    pub fn memory_use(&self) -> MemoryUse {
+        let clients = self.client_bytes();
+        let used = self.keyspace.used_bytes() + self.other_bytes();
+        MemoryUse {
+            used,
+            peak: self.note_peak(used),
+            startup: self.startup_bytes,
+            clients,
+            resident: usize::try_from(process::resident_bytes()).unwrap_or(usize::MAX),
+        }
+    }
+
+    /// Keeps the most that was in use, and gives it.
+    fn note_peak(&self, used: usize) -> usize {
+        let before = self
+            .stats
+            .peak_bytes
+            .fetch_max(used as u64, Ordering::Relaxed);
+        usize::try_from(before).unwrap_or(usize::MAX).max(used)
+    }
+
+    /// Looks whether more memory is in use than ever before. For maintenance.
+    pub(super) fn watch_peak(&self) {
+        self.note_peak(self.keyspace.used_bytes() + self.other_bytes());
+    }
+}
+
+/// Asks the allocator to give its free pages back to the system. False where it could not.
+///
+/// jemalloc's own call for it has no safe form; setting the decay time of an arena to zero gives
+/// back all of its free pages, and then it gets its decay time again.
+pub fn purge() -> bool {
+    use tikv_jemalloc_ctl::{Access, AsName, arenas};
+    let Ok(count) = arenas::narenas::read() else {
+        return false;
+    };
+    (0..count).all(|arena| {
+        let name = format!("arena.{arena}.dirty_decay_ms\0");
+        let name = name.as_bytes();
+        // An arena that no thread has used yet does not exist, and has nothing to give.
+        let Ok(decay_ms) = Access::<isize>::read(name.name()) else {
+            return true;
+        };
+        let name = name.name();
+        let given = Access::<isize>::write(name, 0);
+        given.and(Access::<isize>::write(name, decay_ms)).is_ok()
+    })
+}
+
+/// The allocator's own report.
+pub fn allocator_report() -> Vec<u8> {
+    let mut report = Vec::new();
+    match tikv_jemalloc_ctl::stats_print::stats_print(&mut report, Default::default()) {
+        Ok(()) => report,
+        Err(_) => b"Stats not supported for the current allocator".to_vec(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_allocator_is_the_one_that_is_linked() {
+        let lock = include_str!("../../Cargo.lock");
+        let package = lock
+            .split("[[package]]")
+            .find(|package| package.contains("name = \"tikv-jemalloc-sys\""));
+        let version = ALLOCATOR.trim_start_matches("jemalloc-");
+        assert!(package.unwrap().contains(&format!("+{version}")));
+    }
+
+    #[test]
+    fn the_allocator_answers() {
+        assert!(purge());
+        assert!(allocator_report().starts_with(b"___ Begin jemalloc statistics ___"));
+    }
+}

@@ -1,0 +1,169 @@
+//! What the operating system says of this process: memory, processor time, open files, versions.
+//!
+//! Read from /proc when somebody asks. A file that is missing, as outside Linux, gives zeros.
+
+use std::fs;
+
+/// The unit of the times in /proc/self/stat. Linux has fixed it at 100 a second for user space.
+const TICKS_PER_SECOND: f64 = 100.0;
+/// The size of a page where the kernel does not tell otherwise.
+const PAGE_BYTES: u64 = 4096;
+
+/// Processor time in seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct CpuTimes {
+    /// In the kernel.
+    pub system_s: f64,
+    /// Outside of it.
+    pub user_s: f64,
+}
+
+/// Processor time of this process.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ProcessTimes {
+    /// All threads.
+    pub own: CpuTimes,
+    /// Children that have ended.
+    pub children: CpuTimes,
+    /// The thread that the process began with.
+    pub main_thread: CpuTimes,
+}
+
+/// Bytes of memory that are resident.
+pub fn resident_bytes() -> u64 {
+    resident_pages(&text("/proc/self/statm")) * page_bytes()
+}
+
+fn text(path: &str) -> String {
+    fs::read_to_string(path).unwrap_or_default()
+}
+
+/// The second number of statm.
+fn resident_pages(statm: &str) -> u64 {
+    let pages = statm.split_ascii_whitespace().nth(1);
+    pages.and_then(|pages| pages.parse().ok()).unwrap_or(0)
+}
+
+/// The page size, from the auxiliary vector: pairs of native words, of which AT_PAGESZ is key 6.
+fn page_bytes() -> u64 {
+    const AT_PAGESZ: usize = 6;
+    const WORD: usize = size_of::<usize>();
+    let vector = fs::read("/proc/self/auxv").unwrap_or_default();
+    let word = |bytes: &[u8]| <[u8; WORD]>::try_from(bytes).map_or(0, usize::from_ne_bytes);
+    vector
+        .chunks_exact(2 * WORD)
+        .find(|pair| word(&pair[..WORD]) == AT_PAGESZ)
+        .map_or(PAGE_BYTES, |pair| word(&pair[WORD..]) as u64)
+}
+
+/// Processor time so far.
+pub fn cpu_times() -> ProcessTimes {
+    let id = std::process::id();
+    let (own, children) = times_of(&text("/proc/self/stat"));
+    let (main_thread, _) = times_of(&text(&format!("/proc/self/task/{id}/stat")));
+    ProcessTimes {
+        own,
+        children,
+        main_thread,
+    }
+}
+
+/// Own times and those of children in a line of /proc/self/stat. The name in parentheses may hold
+/// anything, so that the fields are counted from its end: utime is the 12th after it.
+fn times_of(stat: &str) -> (CpuTimes, CpuTimes) {
+    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+    let mut times = fields
+        .split_ascii_whitespace()
+        .skip(11)
+        .map(|ticks| ticks.parse().unwrap_or(0.0) / TICKS_PER_SECOND);
+    let mut next = || times.next().unwrap_or(0.0);
+    let [user, system, child_user, child_system] = [next(), next(), next(), next()];
+    let times = |user_s, system_s| CpuTimes { system_s, user_s };
+    (times(user, system), times(child_user, child_system))
+}
+
+/// How many files the process may have open; `None` where there is no limit or none is told.
+pub fn open_files_max() -> Option<u64> {
+    soft_open_files(&text("/proc/self/limits"))
+}
+
+/// `Max open files            1024                 4096                 files`
+fn soft_open_files(limits: &str) -> Option<u64> {
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_ascii_whitespace().next()?.parse().ok()
+}
+
+/// The memory of the machine in bytes, whatever limit a container sets.
+pub fn system_memory_bytes() -> u64 {
+    let meminfo = text("/proc/meminfo");
+    let kilobytes = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))
+        .and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    kilobytes.unwrap_or(0).saturating_mul(1024)
+}
+
+/// The system, its release and the machine, as `uname -srm` has them.
+pub fn operating_system() -> String {
+    let release = text("/proc/sys/kernel/osrelease");
+    let system = text("/proc/sys/kernel/ostype");
+    let or = |text: &str, other: &str| {
+        if text.trim().is_empty() {
+            other.to_owned()
+        } else {
+            text.trim().to_owned()
+        }
+    };
+    format!(
+        "{} {} {}",
+        or(&system, std::env::consts::OS),
+        or(&release, "unknown"),
+        std::env::consts::ARCH
+    )
+}
+
+/// The path of the program.
+pub fn executable() -> String {
+    std::env::current_exe().map_or_else(
+        |_| String::new(),
+        |path| path.to_string_lossy().into_owned(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fields_are_counted_from_the_end_of_the_name() {
+        let stat = "7 (a) b) S 1 1 1 0 -1 0 0 0 0 0 150 250 10 20 20 0 1 0 5";
+        let (own, children) = times_of(stat);
+        assert_eq!((own.user_s, own.system_s), (1.5, 2.5));
+        assert_eq!((children.user_s, children.system_s), (0.1, 0.2));
+        assert_eq!(times_of(""), Default::default());
+    }
+
+    #[test]
+    fn limits_and_pages_are_read() {
+        let limits = "Limit  Soft Limit Hard Limit Units\nMax open files   1024  4096  files\n";
+        assert_eq!(soft_open_files(limits), Some(1024));
+        assert_eq!(
+            soft_open_files("Max open files  unlimited unlimited files"),
+            None
+        );
+        assert_eq!(resident_pages("900 17 3 1 0 5 0\n"), 17);
+        assert_eq!(resident_pages(""), 0);
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn this_process_has_memory_and_a_page_size() {
+        assert!(resident_bytes() > 1 << 20);
+        assert!(page_bytes().is_power_of_two() && page_bytes() >= 4096);
+        assert!(system_memory_bytes() > resident_bytes());
+        assert!(operating_system().starts_with("Linux "));
+        assert!(executable().starts_with('/'));
+    }
+}
