@@ -6,16 +6,21 @@
 //!
 //! This folder never imports `net`, `tier`, `upstream` or tokio; a test checks that.
 
+mod argument;
 mod bitmap;
 mod client;
 mod config;
 mod connection;
 mod diagnostics;
+mod expire;
 mod generic;
 mod hyperloglog;
 mod info;
 mod introspection;
 pub mod key_specs;
+mod keyspace_wide;
+mod object;
+mod parse;
 mod server;
 mod string;
 pub mod table;
@@ -34,6 +39,9 @@ pub use self::key_specs::{Begin, Find, KeySpec, Need};
 const FAMILIES: &[&[Command]] = &[
     string::COMMANDS,
     generic::COMMANDS,
+    expire::COMMANDS,
+    object::COMMANDS,
+    keyspace_wide::COMMANDS,
     bitmap::COMMANDS,
     hyperloglog::COMMANDS,
     connection::COMMANDS,
