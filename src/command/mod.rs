@@ -7,6 +7,7 @@
 //! This folder never imports `net`, `tier`, `upstream` or tokio; a test checks that.
 
 mod argument;
+mod bitfield;
 mod bitmap;
 mod client;
 mod config;
@@ -43,6 +44,7 @@ const FAMILIES: &[&[Command]] = &[
     object::COMMANDS,
     keyspace_wide::COMMANDS,
     bitmap::COMMANDS,
+    bitfield::COMMANDS,
     hyperloglog::COMMANDS,
     connection::COMMANDS,
     client::COMMANDS,
