@@ -7,18 +7,24 @@
 //! This folder never imports `net`, `tier`, `upstream` or tokio; a test checks that.
 
 mod acl_categories;
+mod argument;
+mod bitfield;
 mod bitmap;
 mod client;
 mod cluster;
 mod config;
 mod connection;
 mod diagnostics;
+mod expire;
 mod generic;
 mod help;
 mod hyperloglog;
 mod info;
 mod introspection;
 pub mod key_specs;
+mod keyspace_wide;
+mod object;
+mod parse;
 mod server;
 mod string;
 pub mod table;
@@ -39,7 +45,11 @@ pub use self::key_specs::{Begin, Find, KeySpec, Need};
 const FAMILIES: &[&[Command]] = &[
     string::COMMANDS,
     generic::COMMANDS,
+    expire::COMMANDS,
+    object::COMMANDS,
+    keyspace_wide::COMMANDS,
     bitmap::COMMANDS,
+    bitfield::COMMANDS,
     hyperloglog::COMMANDS,
     connection::COMMANDS,
     client::COMMANDS,

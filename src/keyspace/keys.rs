@@ -205,6 +205,23 @@ impl<'a> Keys<'a> {
         Some(self.table(found).get(found.at))
     }
 
+    /// A living key as it is, neither an access nor counted: for commands that look at several
+    /// values at once, after they have read each.
+    pub fn view(&self, key: &[u8]) -> Option<EntryRef<'_>> {
+        let (lock, tag, _) = self.locate(key);
+        let table = &self.locked[lock].table;
+        let entry = table.get(table.find(tag, self.space, key)?);
+        entry
+            .expires_at()
+            .is_none_or(|at| at > self.now)
+            .then_some(entry)
+    }
+
+    /// How accesses are recorded, which tells what the access record of an entry means.
+    pub fn access_policy(&self) -> AccessPolicy {
+        self.access
+    }
+
     /// The string at a key, for reading.
     #[inline]
     pub fn string(&mut self, key: &[u8]) -> Result<Option<&[u8]>, CommandError> {
