@@ -14,7 +14,7 @@ use crate::clock::{Clock, Ticker, UnixMs};
 use crate::command::table::{Row, table};
 use crate::command::{Context, Flags};
 use crate::config::{CallableFrom, Config, Reader};
-use crate::error::CommandError;
+use crate::error::{CommandError, c_text};
 use crate::keyspace::eviction::{AccessPolicy, EvictionPool, Limits};
 use crate::keyspace::lfu::LfuSettings;
 use crate::keyspace::{KeyHash, Terms, ThreadSlot};
@@ -29,6 +29,8 @@ use crate::tier::residency::Residency;
 /// Requests that are planned together: enough to keep the memory busy, few enough that what was
 /// fetched ahead is still in the cache when its turn comes.
 const BATCH_REQUESTS: usize = 128;
+/// Replies are sent when so many bytes have gathered, even if more requests wait.
+pub const REPLY_BYTES_MAX: usize = 256 * 1024;
 /// The time of the batch is read again when a command took longer than this.
 const STALE_NANOS: u64 = 500_000;
 /// A command that waits for longer is looked at again so often, so that no deadline lies too far in
@@ -269,6 +271,9 @@ impl Executor {
                     consumed: done,
                     next: Next::Close,
                 };
+            }
+            if reply.len() >= REPLY_BYTES_MAX {
+                break;
             }
         }
         self.publish(session, now);
@@ -560,26 +565,34 @@ fn find_row(args: &Args<'_>) -> Option<&'static Row> {
 }
 
 fn unknown_command(args: &Args<'_>) -> CommandError {
-    let mut shown = String::new();
+    let mut shown = Vec::new();
     for arg in args.from(1) {
         if shown.len() >= UNKNOWN_BYTES_MAX {
             break;
         }
+        let arg = &c_text(arg);
         let arg = &arg[..arg.len().min(UNKNOWN_BYTES_MAX - shown.len())];
-        shown.push_str(&format!("'{}' ", String::from_utf8_lossy(arg)));
+        shown.extend_from_slice(&[b"'", arg, b"' "].concat());
     }
-    let name = args.at(0);
-    let name = String::from_utf8_lossy(&name[..name.len().min(UNKNOWN_BYTES_MAX)]);
-    CommandError::message(format!(
-        "ERR unknown command '{name}', with args beginning with: {shown}"
-    ))
+    let name = c_text(args.at(0));
+    let name = &name[..name.len().min(UNKNOWN_BYTES_MAX)];
+    CommandError::bytes(&[
+        b"ERR unknown command '",
+        name,
+        b"', with args beginning with: ",
+        &shown,
+    ])
 }
 
 fn unknown_subcommand(row: &Row, args: &Args<'_>) -> CommandError {
-    let name = args.get(1).unwrap_or_default();
-    let name = String::from_utf8_lossy(&name[..name.len().min(UNKNOWN_BYTES_MAX)]);
+    let name = c_text(args.get(1).unwrap_or_default());
+    let name = &name[..name.len().min(UNKNOWN_BYTES_MAX)];
     let container = row.full_name.to_ascii_uppercase();
-    CommandError::message(format!(
-        "ERR unknown subcommand '{name}'. Try {container} HELP."
-    ))
+    CommandError::bytes(&[
+        b"ERR unknown subcommand '",
+        name,
+        b"'. Try ",
+        container.as_bytes(),
+        b" HELP.",
+    ])
 }

@@ -33,6 +33,8 @@ pub enum CommandError {
     WrongArity(Cow<'static, str>),
     /// `maxmemory` is reached, the policy evicts nothing, and the command would use more.
     OutOfMemory,
+    /// A text that repeats bytes of the client's, which may be no UTF-8.
+    Bytes(Vec<u8>),
     /// Anything else: the whole text with its code (`ERR ...`).
     Text(Cow<'static, str>),
 }
@@ -41,6 +43,25 @@ impl CommandError {
     /// An error with a fixed text, which includes its code.
     pub const fn text(text: &'static str) -> Self {
         Self::Text(Cow::Borrowed(text))
+    }
+
+    /// An error that repeats bytes of the client's; the parts are put together.
+    pub fn bytes(parts: &[&[u8]]) -> Self {
+        Self::Bytes(parts.concat())
+    }
+
+    /// An error that repeats a word of the client's.
+    pub fn with_word(before: &str, word: &[u8], after: &str) -> Self {
+        Self::bytes(&[before.as_bytes(), c_text(word), after.as_bytes()])
+    }
+
+    /// The bytes on the wire after the leading `-`.
+    pub fn wire(&self) -> Cow<'_, [u8]> {
+        match self {
+            Self::Bytes(bytes) => Cow::Borrowed(bytes),
+            Self::Text(text) => Cow::Borrowed(text.as_bytes()),
+            other => Cow::Owned(other.to_string().into_bytes()),
+        }
     }
 
     /// An error whose text is made at run time, which includes its code.
@@ -68,9 +89,15 @@ impl fmt::Display for CommandError {
                 return write!(f, "ERR wrong number of arguments for '{command}' command");
             }
             Self::OutOfMemory => "OOM command not allowed when used memory > 'maxmemory'.",
+            Self::Bytes(bytes) => return f.write_str(&String::from_utf8_lossy(bytes)),
             Self::Text(text) => text,
         })
     }
 }
 
 impl std::error::Error for CommandError {}
+
+/// A word as C's `%s` prints it, and so Redis's errors: up to its first zero byte.
+pub fn c_text(word: &[u8]) -> &[u8] {
+    memchr::memchr(0, word).map_or(word, |end| &word[..end])
+}

@@ -211,7 +211,7 @@ macro_rules! script {
     ($name:ident, |$db:ident| $body:block) => {
         #[test]
         fn $name() {
-            #[allow(unused_mut)]
+            #[allow(unused_mut, unused_variables)]
             let mut $db = $crate::testing::Db::new();
             $body
         }

@@ -17,6 +17,7 @@ pub(super) const COMMANDS: &[Command] = &[
             &["RW", "access", "update", "variable_flags"],
         )],
         flags: Flags::WRITE.and(Flags::DENYOOM),
+        key_flags: Some(bitfield_key_flags),
         run: bitfield,
         group: Group::Bitmap,
         since: "3.2.0",
@@ -262,6 +263,16 @@ fn parse_overflow(word: &[u8]) -> Result<Overflow, CommandError> {
         b"SAT" => Ok(Overflow::Saturate),
         b"FAIL" => Ok(Overflow::Fail),
         _ => Err(CommandError::text("ERR Invalid OVERFLOW type specified")),
+    }
+}
+
+/// BITFIELD writes only where it is asked to.
+fn bitfield_key_flags(args: &Args<'_>) -> &'static [&'static str] {
+    let writes =
+        |word: &[u8]| word.eq_ignore_ascii_case(b"SET") || word.eq_ignore_ascii_case(b"INCRBY");
+    match args.from(2).any(writes) {
+        true => &["RW", "access", "update"],
+        false => &["RO", "access"],
     }
 }
 

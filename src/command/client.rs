@@ -340,9 +340,11 @@ fn setinfo(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     } else if option.eq_ignore_ascii_case(b"LIB-VER") {
         version
     } else {
-        let option = String::from_utf8_lossy(option);
-        let text = format!("ERR Unrecognized option '{option}'");
-        return Err(CommandError::message(text));
+        return Err(CommandError::with_word(
+            "ERR Unrecognized option '",
+            option,
+            "'",
+        ));
     };
     check_printable(value, &String::from_utf8_lossy(option))?;
     *place = value.to_vec();
@@ -352,10 +354,11 @@ fn setinfo(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
 
 /// The error of a subcommand whose number of arguments fits its arity and nothing else.
 fn wrong_form(args: &Args<'_>) -> CommandError {
-    let name = String::from_utf8_lossy(args.at(1));
-    CommandError::message(format!(
-        "ERR unknown subcommand or wrong number of arguments for '{name}'. Try CLIENT HELP."
-    ))
+    CommandError::with_word(
+        "ERR unknown subcommand or wrong number of arguments for '",
+        args.at(1),
+        "'. Try CLIENT HELP.",
+    )
 }
 
 fn pause(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
@@ -488,10 +491,7 @@ impl Kind {
         .into_iter()
         .find(|(name, _)| word.eq_ignore_ascii_case(name.as_bytes()))
         .map(|(_, kind)| kind)
-        .ok_or_else(|| {
-            let word = String::from_utf8_lossy(word);
-            CommandError::message(format!("ERR Unknown client type '{word}'"))
-        })
+        .ok_or_else(|| CommandError::with_word("ERR Unknown client type '", word, "'"))
     }
 }
 
@@ -499,8 +499,7 @@ fn check_user(name: &[u8]) -> Result<(), CommandError> {
     if name == DEFAULT_USER {
         return Ok(());
     }
-    let name = String::from_utf8_lossy(name);
-    Err(CommandError::message(format!("ERR No such user '{name}'")))
+    Err(CommandError::with_word("ERR No such user '", name, "'"))
 }
 
 #[cfg(test)]

@@ -115,7 +115,11 @@ fn get(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     let found = config::get(cx.config, &patterns, matches);
     cx.reply.map(found.len());
     for (name, value) in found {
-        cx.reply.text(name);
+        // A name that was asked for without wildcards is repeated as it was written.
+        let written = patterns
+            .iter()
+            .find(|p| p.eq_ignore_ascii_case(name.as_bytes()));
+        cx.reply.bulk(written.copied().unwrap_or(name.as_bytes()));
         cx.reply.text(&value);
     }
     Ok(())

@@ -172,8 +172,8 @@ fn echo(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
 /// What HELLO was asked for.
 struct Greeting<'a> {
     protocol: Option<Protocol>,
-    /// The user and the password.
-    login: Option<(&'a [u8], &'a [u8])>,
+    /// Users and passwords, each of which must be right.
+    logins: Vec<(&'a [u8], &'a [u8])>,
     name: Option<&'a [u8]>,
 }
 
@@ -181,14 +181,14 @@ impl<'a> Greeting<'a> {
     fn parse(args: &Args<'a>) -> Result<Self, CommandError> {
         let mut greeting = Self {
             protocol: args.get(1).map(parse_protocol).transpose()?,
-            login: None,
+            logins: Vec::new(),
             name: None,
         };
         let mut at = 2;
         while let Some(option) = args.get(at) {
             match (args.get(at + 1), args.get(at + 2)) {
                 (Some(user), Some(password)) if option.eq_ignore_ascii_case(b"AUTH") => {
-                    greeting.login = Some((user, password));
+                    greeting.logins.push((user, password));
                     at += 3;
                 }
                 (Some(name), _) if option.eq_ignore_ascii_case(b"SETNAME") => {
@@ -197,9 +197,8 @@ impl<'a> Greeting<'a> {
                     at += 2;
                 }
                 _ => {
-                    let option = String::from_utf8_lossy(option);
-                    let text = format!("ERR Syntax error in HELLO option '{option}'");
-                    return Err(CommandError::message(text));
+                    let before = "ERR Syntax error in HELLO option '";
+                    return Err(CommandError::with_word(before, option, "'"));
                 }
             }
         }
@@ -220,7 +219,7 @@ fn parse_protocol(version: &[u8]) -> Result<Protocol, CommandError> {
 
 fn hello(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     let greeting = Greeting::parse(args)?;
-    if let Some((user, password)) = greeting.login {
+    for (user, password) in greeting.logins {
         check_password(cx.config, user, password)?;
         cx.session.authenticated = true;
     }

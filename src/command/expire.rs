@@ -245,10 +245,7 @@ impl Condition {
 
 #[cold]
 fn unsupported(word: &[u8]) -> CommandError {
-    CommandError::message(format!(
-        "ERR Unsupported option {}",
-        String::from_utf8_lossy(word)
-    ))
+    CommandError::with_word("ERR Unsupported option ", word, "")
 }
 
 fn ttl(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {

@@ -73,6 +73,8 @@ pub struct Command {
     pub arity: Arity,
     /// Which arguments are keys.
     pub keys: &'static [KeySpec],
+    /// What happens to the keys of one request, where its options decide that.
+    pub key_flags: Option<fn(&Args<'_>) -> &'static [&'static str]>,
     /// What the command does and where it may run.
     pub flags: Flags,
     /// The function. A container's own is never called while it has subcommands.
@@ -282,6 +284,7 @@ impl Command {
         name: "",
         arity: Arity::Exactly(0),
         keys: &[],
+        key_flags: None,
         flags: Flags::NONE,
         run: container,
         subcommands: &[],

@@ -58,7 +58,7 @@ pub(super) const COMMANDS: &[Command] = &[
         run: lolwut,
         group: Group::Server,
         since: "5.0.0",
-        complexity: "",
+        complexity: "O(1)",
         summary: "Draws something, and tells the version.",
         arguments: &[Argument {
             token: Some("VERSION"),

@@ -37,6 +37,7 @@ pub(super) const COMMANDS: &[Command] = &[
             &["RW", "access", "update", "variable_flags"],
         )],
         flags: Flags::WRITE.and(Flags::DENYOOM),
+        key_flags: Some(set_key_flags),
         run: set,
         group: Group::String,
         summary: "Sets the string at a key, whatever was there, if the condition holds.",
@@ -296,6 +297,17 @@ fn persist(cx: &mut Context<'_>, key: &[u8]) {
     let expiry: Option<UnixMs> = cx.keys.expiry(key).flatten();
     if expiry.is_some() {
         cx.keys.set_expiry(key, None);
+    }
+}
+
+/// SET reads the old value only where it is asked for it.
+fn set_key_flags(args: &Args<'_>) -> &'static [&'static str] {
+    match args
+        .from(3)
+        .any(|option| option.eq_ignore_ascii_case(b"GET"))
+    {
+        true => &["RW", "access", "update"],
+        false => &["OW", "update"],
     }
 }
 

@@ -19,10 +19,11 @@ use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
+use super::outbox::Outbox;
 use super::worker::{Local, with_local};
 use crate::clock::{self, UnixMs};
 use crate::config::OutputLimit;
-use crate::dispatch::Next;
+use crate::dispatch::{Next, REPLY_BYTES_MAX};
 use crate::keyspace::ThreadSlot;
 use crate::resp::Protocol;
 use crate::resp::request::Partial;
@@ -30,8 +31,6 @@ use crate::server::Server;
 use crate::server::clients::Origin;
 use crate::server::session::Session;
 
-/// Replies are sent when so many bytes have gathered, even if more requests wait.
-const SEND_BYTES: usize = 256 * 1024;
 /// The thread's reply buffer is given back when one reply made it larger than this.
 const REPLY_BUFFER_MAX: usize = 1024 * 1024;
 /// The buffer of an unfinished request grows by this, or doubles, but never ahead of the data by
@@ -51,7 +50,7 @@ pub(super) struct Connection<S> {
     needed: usize,
     partial: Option<Box<Partial>>,
     /// Replies that the client was too slow to take.
-    output: BytesMut,
+    output: Outbox,
     over_soft_limit_since: Option<Instant>,
     pause: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     closing: bool,
@@ -75,7 +74,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             input: BytesMut::new(),
             needed: 0,
             partial: None,
-            output: BytesMut::new(),
+            output: Outbox::default(),
             over_soft_limit_since: None,
             pause: None,
             closing: false,
@@ -287,7 +286,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     false
                 }
             };
-            if !more || reply.len() >= SEND_BYTES {
+            if !more || reply.len() >= REPLY_BYTES_MAX {
                 self.send_reply(cx, reply.buffer_mut())?;
             }
             if !more {
@@ -325,28 +324,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
             self.count_output(sent);
         }
-        self.output.extend_from_slice(&reply[sent..]);
+        self.output.push(&reply[sent..]);
         reply.clear();
         self.check_output_limit()
     }
 
     /// Sends what was kept.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Result<(), Closed> {
-        let before = self.output.len();
-        while !self.output.is_empty() {
-            match Pin::new(&mut self.stream).poll_write(cx, &self.output) {
-                Poll::Ready(Ok(n)) if n > 0 => self.output.advance(n),
-                Poll::Ready(_) => return Err(Closed),
-                Poll::Pending => break,
-            }
+        if self.output.is_empty() {
+            return Ok(());
         }
-        if before > 0 {
-            self.count_output(before - self.output.len());
-            if self.output.is_empty() {
-                self.output = BytesMut::new();
-            }
-            self.account();
-        }
+        let sent = self
+            .output
+            .poll_send(cx, &mut self.stream)
+            .map_err(|()| Closed)?;
+        self.count_output(sent);
+        self.account();
         Ok(())
     }
 

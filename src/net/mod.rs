@@ -5,6 +5,7 @@
 
 mod connection;
 mod listen;
+mod outbox;
 mod worker;
 
 use std::fmt;

@@ -104,8 +104,11 @@ impl Reply {
 
     /// An error. Line breaks in it become spaces.
     pub fn error(&mut self, error: &CommandError) {
-        let text = error.to_string().replace(['\r', '\n'], " ");
-        self.line(b'-', text.as_bytes());
+        let mut text = error.wire().into_owned();
+        text.iter_mut()
+            .filter(|c| matches!(c, b'\r' | b'\n'))
+            .for_each(|c| *c = b' ');
+        self.line(b'-', &text);
     }
 
     /// An integer.

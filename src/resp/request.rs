@@ -271,7 +271,9 @@ impl Batch {
 
     fn parse_inline(&mut self, buffer: &[u8], start: usize) -> Result<Step, ProtocolError> {
         let rest = &buffer[start..];
-        let Some(newline) = memchr::memchr(b'\n', rest) else {
+        // A zero byte hides the line's end, as it does for Redis, which looks for it as C does.
+        let end = memchr::memchr2(b'\n', 0, rest);
+        let Some(newline) = end.filter(|&end| rest[end] == b'\n') else {
             if rest.len() > LINE_BYTES_MAX {
                 return fault("too big inline request");
             }
@@ -340,8 +342,8 @@ fn parse_header(
     let rest = &buffer[at..];
     let (number, len) = match *rest {
         [a @ b'0'..=b'9', b'\r', _, ..] => (Some(i64::from(a - b'0')), 1),
-        _ => match memchr::memchr(b'\r', rest) {
-            Some(end) if end + 1 < rest.len() => {
+        _ => match memchr::memchr2(b'\r', 0, rest) {
+            Some(end) if end + 1 < rest.len() && rest[end] == b'\r' => {
                 (crate::value::number::parse_i64(&rest[..end]), end)
             }
             _ if rest.len() > LINE_BYTES_MAX => {

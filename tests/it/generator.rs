@@ -131,8 +131,8 @@ const TEMPLATES: &str = "
     2! COMMAND INFO <plain-command>
     1! COMMAND DOCS no-such-command
     8! COMMAND {GETKEYS|GETKEYSANDFLAGS} <any-command>
-    2! CONFIG GET {no-such-option|no-such-option*|hash-max-listpack-entries|hash-max-ziplist-entries|slowlog-max-len|latency-monitor-threshold|tcp-keepalive}+
-    1! CONFIG SET {no-such-option 1|maxmemory abc|slowlog-max-len abc|slowlog-max-len|maxmemory 0 maxmemory 0|hash-max-listpack-entries -1|slowlog-max-len 128|hash-max-listpack-entries 128}
+    2! CONFIG GET {no-such-option|no-such-option*|slowlog-max-len|latency-monitor-threshold|tcp-keepalive}+
+    1! CONFIG SET {no-such-option 1|maxmemory abc|slowlog-max-len abc|slowlog-max-len|maxmemory 0 maxmemory 0|slowlog-max-len 128}
     1! CONFIG {GET|SET|RESETSTAT|REWRITE x|RESETSTAT x|<junk>}
     1! CONFIG
     1! MEMORY {USAGE|USAGE <key>|USAGE <key> SAMPLES <count>|USAGE <key> <junk>|USAGE <key> SAMPLES|DOCTOR x|PURGE x|<junk>}
@@ -145,7 +145,6 @@ const TEMPLATES: &str = "
     1! WAIT <short>
     1! ROLE [x]
     1 TIME x
-    1 LASTSAVE x
     1! {OBJECT|MEMORY|SLOWLOG|LATENCY|DEBUG}
     3 <unknown-command> <value>*
     1! <unknown-command> {<short>|<long>}*

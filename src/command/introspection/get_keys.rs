@@ -77,10 +77,11 @@ fn locate(row: &Row, request: &Args<'_>) -> Option<Vec<Key>> {
         if !spec.positions(request, &mut found) {
             return None;
         }
-        keys.extend(found.into_iter().map(|position| Key {
-            position,
-            flags: spec.flags,
-        }));
+        let flags = row
+            .command
+            .key_flags
+            .map_or(spec.flags, |flags| flags(request));
+        keys.extend(found.into_iter().map(|position| Key { position, flags }));
     }
     Some(keys)
 }
