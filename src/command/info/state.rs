@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::{Lines, Look, human};
+use super::{Lines, Look};
 use crate::clock;
 use crate::server::memory::ALLOCATOR;
 use crate::server::{REDIS_VERSION, process};
@@ -203,24 +203,5 @@ pub(super) fn keyspace(look: &Look<'_>, lines: &mut Lines) {
                 stats.keys, stats.expiring, stats.mean_ttl_ms
             ),
         );
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn bytes_are_shown_as_redis_shows_them() {
-        for (bytes, text) in [
-            (0, "0B"),
-            (1023, "1023B"),
-            (1024, "1.00K"),
-            (1_575_736, "1.50M"),
-            (25_276_518_400, "23.54G"),
-            (1 << 40, "1.00T"),
-        ] {
-            assert_eq!(human(bytes), text);
-        }
     }
 }

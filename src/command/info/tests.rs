@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::human;
 use crate::testing::{Db, script};
 
 /// The fields of INFO with these arguments.
@@ -166,3 +167,17 @@ script!(rates_come_from_samples, |db| {
     assert_eq!(number(&stats, "instantaneous_ops_per_sec"), 0);
     assert_eq!(number(&stats, "total_commands_processed"), 1);
 });
+
+#[test]
+fn bytes_are_shown_as_redis_shows_them() {
+    for (bytes, text) in [
+        (0, "0B"),
+        (1023, "1023B"),
+        (1024, "1.00K"),
+        (1_575_736, "1.50M"),
+        (25_276_518_400, "23.54G"),
+        (1 << 40, "1.00T"),
+    ] {
+        assert_eq!(human(bytes), text);
+    }
+}
