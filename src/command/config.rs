@@ -126,7 +126,7 @@ fn get(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
 }
 
 fn set(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
-    if args.len() % 2 != 0 {
+    if !args.len().is_multiple_of(2) {
         return Err(CommandError::Syntax);
     }
     let pairs: Vec<_> = (2..args.len())

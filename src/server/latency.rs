@@ -43,9 +43,9 @@ impl Event {
         }
     }
 
-    /// The event of a name in any case.
+    /// The event of a name.
     pub fn from_name(name: &[u8]) -> Option<Self> {
-        let is_named = |event: &&Self| event.name().as_bytes().eq_ignore_ascii_case(name);
+        let is_named = |event: &&Self| event.name().as_bytes() == name;
         Self::ALL.iter().find(is_named).copied()
     }
 }

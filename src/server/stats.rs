@@ -93,6 +93,24 @@ pub const fn bucket_micros(bucket: usize) -> u64 {
     1 << bucket
 }
 
+/// The run time that `percent` of the runs do not exceed, in microseconds, as if the runs of a bucket
+/// lay evenly in it. `None` where nothing ran.
+pub fn percentile_micros(histogram: &[i64; HISTOGRAM_BUCKETS], percent: f64) -> Option<f64> {
+    let total: i64 = histogram.iter().sum();
+    let wanted = (total as f64 * percent / 100.0).ceil().max(1.0);
+    let mut below = 0;
+    for (bucket, &count) in histogram.iter().enumerate() {
+        if count > 0 && (below + count) as f64 >= wanted {
+            let upper = bucket_micros(bucket) as f64;
+            let lower = if bucket == 0 { 0.0 } else { upper / 2.0 };
+            let share = (wanted - below as f64) / count as f64;
+            return Some(lower + (upper - lower) * share);
+        }
+        below += count;
+    }
+    None
+}
+
 /// The bucket of a run time: the least i with `nanos` not above 2^i microseconds.
 #[inline]
 fn bucket_of(nanos: u64) -> usize {
@@ -155,6 +173,11 @@ impl Stats {
         self.sum(|stripe| counter(&stripe.per_command[id]))
     }
 
+    /// How many runs of a command fell into each bucket, over all threads.
+    pub fn histogram(&self, id: usize) -> [i64; HISTOGRAM_BUCKETS] {
+        std::array::from_fn(|bucket| self.sum_command(id, |c| &c.histogram[bucket]))
+    }
+
     /// Counts an error reply under its code, the first word of its text.
     pub fn count_error(&self, thread: ThreadSlot, text: &str) {
         self.stripe(thread).error_replies.add(1);
@@ -208,6 +231,17 @@ impl Stats {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn percentiles_lie_within_their_bucket() {
+        let mut histogram = [0; HISTOGRAM_BUCKETS];
+        assert_eq!(percentile_micros(&histogram, 50.0), None);
+        histogram[0] = 50;
+        histogram[3] = 50;
+        for (percent, micros) in [(0.0, 0.02), (50.0, 1.0), (75.0, 6.0), (100.0, 8.0)] {
+            assert_eq!(percentile_micros(&histogram, percent), Some(micros));
+        }
+    }
 
     #[test]
     fn a_run_time_falls_into_the_bucket_that_bounds_it() {

@@ -1,0 +1,339 @@
+//! DEBUG: what test suites need. It has no rows for its subcommands, as in Redis, where COMMAND does
+//! not know them; they are listed here.
+
+use std::sync::atomic::Ordering;
+
+use super::digest::Digest;
+use super::unknown_form;
+use crate::clock::UnixMs;
+use crate::command::help::reply_help;
+use crate::command::{Arity, Arity::*, Command, Context, Flags, Group, Run};
+use crate::error::CommandError;
+use crate::keyspace::entry::EntryRef;
+use crate::keyspace::eviction::AccessPolicy;
+use crate::keyspace::lfu::LfuSettings;
+use crate::keyspace::{Keys, Terms};
+use crate::resp::Args;
+use crate::value::number;
+
+/// The row of DEBUG.
+pub(super) const DEBUG: Command = Command {
+    name: "debug",
+    arity: AtLeast(2),
+    flags: Flags::ADMIN
+        .and(Flags::NOSCRIPT)
+        .and(Flags::LOADING)
+        .and(Flags::STALE)
+        .and(Flags::PROTECTED),
+    run: debug,
+    group: Group::Server,
+    since: "1.0.0",
+    complexity: "Depends on subcommand.",
+    summary: "Holds commands that test suites need.",
+    ..Command::BLANK
+};
+
+/// A subcommand.
+struct Subcommand {
+    name: &'static str,
+    arity: Arity,
+    run: Run,
+    help: &'static [&'static str],
+}
+
+const SUBCOMMANDS: &[Subcommand] = &[
+    Subcommand {
+        name: "digest",
+        arity: Exactly(2),
+        run: digest,
+        help: &[
+            "DIGEST",
+            "    Output a hex signature representing the current DB content.",
+        ],
+    },
+    Subcommand {
+        name: "digest-value",
+        arity: AtLeast(2),
+        run: digest_value,
+        help: &[
+            "DIGEST-VALUE <key> [<key> ...]",
+            "    Output a hex signature of the values of all the specified keys.",
+        ],
+    },
+    Subcommand {
+        name: "error",
+        arity: Exactly(3),
+        run: error,
+        help: &[
+            "ERROR <string>",
+            "    Return a Redis protocol error with <string> as message. Useful for clients",
+            "    unit tests to simulate Redis errors.",
+        ],
+    },
+    Subcommand {
+        name: "object",
+        arity: Exactly(3),
+        run: object,
+        help: &[
+            "OBJECT <key>",
+            "    Show low level info about `key` and associated value.",
+        ],
+    },
+    Subcommand {
+        name: "set-active-expire",
+        arity: Exactly(3),
+        run: set_active_expire,
+        help: &[
+            "SET-ACTIVE-EXPIRE <0|1>",
+            "    Setting it to 0 disables expiring keys in background when they are not",
+            "    accessed (otherwise the Redis behavior). Setting it to 1 reenables back the",
+            "    default.",
+        ],
+    },
+    Subcommand {
+        name: "sleep",
+        arity: Exactly(3),
+        run: sleep,
+        help: &[
+            "SLEEP <seconds>",
+            "    Stop the server for <seconds>. Decimals allowed.",
+        ],
+    },
+    Subcommand {
+        name: "help",
+        arity: Exactly(2),
+        run: help,
+        help: &[],
+    },
+];
+
+fn debug(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
+    let name = args.at(1);
+    let subcommand = SUBCOMMANDS.iter().find(|subcommand| {
+        name.eq_ignore_ascii_case(subcommand.name.as_bytes())
+            && subcommand.arity.accepts(args.len())
+    });
+    match subcommand {
+        Some(subcommand) => (subcommand.run)(cx, args),
+        None => Err(unknown_form("DEBUG", name)),
+    }
+}
+
+fn help(cx: &mut Context<'_>, _: &Args<'_>) -> Result<(), CommandError> {
+    let lines: Vec<&str> = SUBCOMMANDS
+        .iter()
+        .flat_map(|subcommand| subcommand.help)
+        .copied()
+        .collect();
+    reply_help(cx, "DEBUG", &lines);
+    Ok(())
+}
+
+/// The server sleeps: no command of any client runs until the time has passed, and then this one
+/// answers. It counts as having run all the while.
+fn sleep(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
+    let seconds = number::parse_f64(args.at(2)).unwrap_or(0.0);
+    // The conversion saturates.
+    let ms = (seconds.max(0.0) * 1000.0) as i64;
+    if cx.session.wait.is_none() {
+        let until = UnixMs(cx.now.0.saturating_add(ms));
+        cx.server.pause.sleep(until);
+    }
+    if cx.session.has_waited(cx.now, ms, true) {
+        cx.reply.ok();
+    }
+    Ok(())
+}
+
+fn digest(cx: &mut Context<'_>, _: &Args<'_>) -> Result<(), CommandError> {
+    let digest = Digest::of_all(&cx.server.keyspace, cx.config.databases, cx.now);
+    cx.reply.simple(&digest.hex());
+    Ok(())
+}
+
+fn digest_value(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
+    cx.reply.array(args.len() - 2);
+    for key in args.from(2) {
+        let mut keys = lock(cx, key);
+        let digest = keys.peek(key).map(Digest::of_value).unwrap_or_default();
+        drop(keys);
+        cx.reply.simple(&digest.hex());
+    }
+    Ok(())
+}
+
+/// Locks one key. DEBUG's row declares none, so that its context holds no lock.
+fn lock<'a>(cx: &Context<'a>, key: &[u8]) -> Keys<'a> {
+    let keyspace = cx.keys.keyspace();
+    let terms = Terms {
+        now: cx.now,
+        access: access(cx),
+        default_ttl_ms: 0,
+        thread: cx.keys.thread(),
+    };
+    keyspace.lock(&[keyspace.hash(key)], cx.keys.db(), terms)
+}
+
+fn access(cx: &Context<'_>) -> AccessPolicy {
+    let lfu = LfuSettings {
+        log_factor: cx.config.lfu_log_factor,
+        decay_time_min: cx.config.lfu_decay_time_min,
+    };
+    AccessPolicy::new(cx.config.maxmemory_policy, lfu, cx.now, cx.random).frozen(true)
+}
+
+fn object(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
+    let access = access(cx);
+    let mut keys = lock(cx, args.at(2));
+    let entry = keys.peek(args.at(2)).ok_or(CommandError::NoSuchKey)?;
+    // Values have no address that would mean anything to a client.
+    let line = format!(
+        "Value at:0x0 refcount:1 encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{}",
+        encoding(entry),
+        serialized_bytes(entry.value()),
+        entry.access(),
+        access.idle_secs(entry).unwrap_or(0)
+    );
+    cx.reply.simple(&line);
+    Ok(())
+}
+
+/// The longest string that Redis keeps in one piece with its object.
+const EMBEDDED_BYTES_MAX: usize = 44;
+
+fn encoding(entry: EntryRef<'_>) -> &'static str {
+    let value = entry.value();
+    if entry.is_raw() || value.len() > EMBEDDED_BYTES_MAX {
+        "raw"
+    } else if number::parse_i64(value).is_some() {
+        "int"
+    } else {
+        "embstr"
+    }
+}
+
+/// The length of a string in a dump, without compression: small integers are packed, all else has
+/// its length before it.
+fn serialized_bytes(value: &[u8]) -> usize {
+    match number::parse_i64(value) {
+        Some(-128..=127) => return 2,
+        Some(-32_768..=32_767) => return 3,
+        Some(-2_147_483_648..=2_147_483_647) => return 5,
+        _ => {}
+    }
+    let head = match value.len() {
+        ..64 => 1,
+        64..16_384 => 2,
+        _ => 5,
+    };
+    head + value.len()
+}
+
+fn set_active_expire(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
+    let on = number::parse_i64(args.at(2)).is_some_and(|number| number != 0);
+    cx.server.active_expire.store(on, Ordering::Relaxed);
+    cx.reply.ok();
+    Ok(())
+}
+
+fn error(_: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
+    Err(CommandError::message(
+        String::from_utf8_lossy(args.at(2)).into_owned(),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use crate::config::{CallableFrom, Config};
+    use crate::testing::{Db, script};
+
+    script!(the_digest_is_that_of_redis, |db| {
+        db.run("DEBUG DIGEST")
+            .simple("0000000000000000000000000000000000000000");
+        db.run("SET bc hello").ok();
+        db.run("SET a 1").ok();
+        db.run("SET d v").ok();
+        db.run("DEBUG DIGEST-VALUE a bc zz").is(
+            "*3\r\n+b4fc66738120fba0b5aa500ab5c2bf89cea1c5da\r\n\
+             +36b23a1456b2dce2c3ed252c456761301dba8060\r\n\
+             +0000000000000000000000000000000000000000\r\n",
+        );
+        db.run("DEBUG DIGEST-VALUE").is("*0\r\n");
+        db.run("DEBUG DIGEST")
+            .simple("e3602dffe0c2647669657a6c9aa26ce78443512d");
+    });
+
+    script!(the_server_sleeps_and_then_answers, |db| {
+        db.run("DEBUG SLEEP 0.1").is("");
+        db.run("PING").is("");
+        db.run("CLIENT ID").is("");
+        db.advance(99);
+        db.run("PING").is("");
+        db.advance(1);
+        db.run("DEBUG SLEEP 0.1").ok();
+        db.run("PING").simple("PONG");
+        db.run("DEBUG SLEEP 0").ok();
+        db.run("DEBUG SLEEP x").ok();
+    });
+
+    script!(debug_object_tells_encoding_and_length, |db| {
+        db.run("DEBUG OBJECT k").error("ERR no such key");
+        for (value, encoding, bytes) in [
+            ("1", "int", 2),
+            ("-129", "int", 3),
+            ("32768", "int", 5),
+            ("2147483648", "int", 11),
+            ("hello", "embstr", 6),
+        ] {
+            db.run(&format!("SET k {value}")).ok();
+            let answer = db.run("DEBUG OBJECT k");
+            let text = String::from_utf8_lossy(answer.bytes()).into_owned();
+            let expected = format!("encoding:{encoding} serializedlength:{bytes} lru:");
+            assert!(text.contains(&expected), "{text}");
+            assert!(text.ends_with("lru_seconds_idle:0\r\n"), "{text}");
+        }
+        db.advance(10_000);
+        let answer = db.run("DEBUG OBJECT k");
+        assert!(answer.bytes().ends_with(b"lru_seconds_idle:10\r\n"));
+    });
+
+    script!(active_expire_is_a_switch, |db| {
+        db.run("DEBUG SET-ACTIVE-EXPIRE 0").ok();
+        assert!(!db.server().active_expire.load(Ordering::Relaxed));
+        db.run("DEBUG SET-ACTIVE-EXPIRE 1").ok();
+        assert!(db.server().active_expire.load(Ordering::Relaxed));
+    });
+
+    script!(debug_refuses_what_it_has_not, |db| {
+        for line in ["JMAP", "SLEEP", "RELOAD", "DIGEST x"] {
+            let name = line.split(' ').next().unwrap();
+            db.run(&format!("DEBUG {line}")).error(&format!(
+                "ERR unknown subcommand or wrong number of arguments for '{name}'. Try DEBUG HELP."
+            ));
+        }
+        db.run("DEBUG")
+            .error("ERR wrong number of arguments for 'debug' command");
+        db.run("DEBUG ERROR \"FOO a\\nb\"").error("FOO a b");
+        assert!(
+            db.run("DEBUG HELP")
+                .bytes()
+                .starts_with(b"*18\r\n+DEBUG <subcommand> ")
+        );
+    });
+
+    #[test]
+    fn debug_is_refused_where_it_is_not_enabled() {
+        let config = Config {
+            worker_threads: 1,
+            enable_debug_command: CallableFrom::No,
+            ..Config::default()
+        };
+        Db::with_config(config).run("DEBUG DIGEST").error(
+            "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", \
+             you can run it from a local connection, otherwise you need to set this option in the \
+             configuration file, and then restart the server.",
+        );
+    }
+}

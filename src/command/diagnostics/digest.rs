@@ -1,0 +1,81 @@
+//! DEBUG DIGEST: one number of 160 bits for all keys and values, the same whatever the order in which
+//! they were written. It is Redis's digest, so that two servers can be compared.
+//!
+//! What has no order is exclusive-ored, what has one is mixed, that is hashed again:
+//!
+//! ```text
+//! xor(d, x)   d ^= SHA1(x)
+//! mix(d, x)   d = SHA1(d ^ SHA1(x))
+//! value(d)    mix(type in 4 bytes), mix(string), and xor("!!expire!!") if the key expires
+//! all         for each database that has keys: mix(its number in 4 bytes),
+//!             then xor(value(mix(0, key))) for each key
+//! ```
+
+use sha1::{Digest as _, Sha1};
+
+use crate::clock::UnixMs;
+use crate::keyspace::Keyspace;
+use crate::keyspace::entry::{EntryRef, ValueType};
+
+/// Keys that are looked at in one lock of a shard.
+const SLICE: usize = 1024;
+
+/// A digest; all zeros for nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Digest([u8; 20]);
+
+impl Digest {
+    /// Of all keys in all databases.
+    pub(super) fn of_all(keyspace: &Keyspace, databases: usize, now: UnixMs) -> Self {
+        let mut all = Self::default();
+        for db in (0..databases).filter(|&db| keyspace.db_size(db) > 0) {
+            all.mix(&(db as u32).to_be_bytes());
+            let mut cursor = 0;
+            loop {
+                cursor = keyspace.scan(db, cursor, SLICE, now, |entry| {
+                    let mut one = Self::default();
+                    one.mix(entry.key());
+                    one.add_value(entry);
+                    all.xor(&one.0);
+                });
+                if cursor == 0 {
+                    break;
+                }
+            }
+        }
+        all
+    }
+
+    /// Of a value, whatever its key.
+    pub(super) fn of_value(entry: EntryRef<'_>) -> Self {
+        let mut digest = Self::default();
+        digest.add_value(entry);
+        digest
+    }
+
+    fn add_value(&mut self, entry: EntryRef<'_>) {
+        let kind: u32 = match entry.value_type() {
+            ValueType::String => 0,
+        };
+        self.mix(&kind.to_be_bytes());
+        self.mix(entry.value());
+        if entry.expires_at().is_some() {
+            self.xor(b"!!expire!!");
+        }
+    }
+
+    fn xor(&mut self, bytes: &[u8]) {
+        let hash = Sha1::digest(bytes);
+        self.0.iter_mut().zip(hash).for_each(|(a, b)| *a ^= b);
+    }
+
+    fn mix(&mut self, bytes: &[u8]) {
+        self.xor(bytes);
+        self.0 = Sha1::digest(self.0).into();
+    }
+
+    /// 40 hexadecimal digits.
+    pub(super) fn hex(&self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}

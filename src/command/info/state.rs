@@ -1,0 +1,207 @@
+//! Sections about what is: the server, its clients, its memory, its keys.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::{Lines, Look};
+use crate::clock;
+use crate::server::memory::ALLOCATOR;
+use crate::server::{REDIS_VERSION, process};
+
+/// How often the maintenance thread runs in a second.
+const HZ: u32 = 10;
+const SECONDS_PER_DAY: u64 = 86_400;
+/// Bits of the LRU clock.
+const LRU_MASK: i64 = (1 << 24) - 1;
+
+pub(super) fn server(look: &Look<'_>, lines: &mut Lines) {
+    let server = look.server;
+    let uptime_s = server.started.elapsed().as_secs();
+    let config_file = server.config_file.as_deref();
+    lines.field("redis_version", REDIS_VERSION);
+    lines.field("strata_version", env!("CARGO_PKG_VERSION"));
+    lines.field("redis_git_sha1", "00000000");
+    lines.field("redis_git_dirty", 0);
+    lines.field("redis_mode", "standalone");
+    lines.field("os", process::operating_system());
+    lines.field("arch_bits", usize::BITS);
+    lines.field("multiplexing_api", "epoll");
+    lines.field("process_id", std::process::id());
+    lines.field("process_supervised", "no");
+    lines.field("run_id", &server.run_id);
+    lines.field("tcp_port", look.config.port);
+    lines.field("server_time_usec", clock::now_us());
+    lines.field("uptime_in_seconds", uptime_s);
+    lines.field("uptime_in_days", uptime_s / SECONDS_PER_DAY);
+    lines.field("hz", HZ);
+    lines.field("configured_hz", HZ);
+    lines.field("lru_clock", look.now.as_secs() & LRU_MASK);
+    lines.field("executable", process::executable());
+    lines.field(
+        "config_file",
+        config_file.map_or_else(String::new, |path| path.display().to_string()),
+    );
+    lines.field("io_threads_active", 0);
+    lines.field("worker_threads", server.workers);
+}
+
+pub(super) fn clients(look: &Look<'_>, lines: &mut Lines) {
+    let clients = look.server.clients.all();
+    let max = |bytes: Option<usize>| bytes.unwrap_or(0);
+    let blocked = clients.iter().filter(|client| client.blocked.load(Relaxed));
+    lines.field("connected_clients", clients.len());
+    lines.field("cluster_connections", 0);
+    lines.field("maxclients", look.config.maxclients);
+    lines.field(
+        "client_recent_max_input_buffer",
+        max(clients.iter().map(|c| c.query_capacity.load(Relaxed)).max()),
+    );
+    lines.field(
+        "client_recent_max_output_buffer",
+        max(clients.iter().map(|c| c.output_bytes.load(Relaxed)).max()),
+    );
+    lines.field("blocked_clients", blocked.count());
+    lines.fields(&[
+        ("tracking_clients", 0),
+        ("pubsub_clients", 0),
+        ("watching_clients", 0),
+        ("clients_in_timeout_table", 0),
+        ("total_watched_keys", 0),
+        ("total_blocking_keys", 0),
+        ("total_blocking_keys_on_nokey", 0),
+    ]);
+}
+
+pub(super) fn memory(look: &Look<'_>, lines: &mut Lines) {
+    let memory = look.server.memory_use();
+    let (used, resident) = (memory.used as u64, memory.resident as u64);
+    lines.bytes("used_memory", used);
+    lines.bytes("used_memory_rss", resident);
+    lines.bytes("used_memory_peak", memory.peak as u64);
+    lines.field(
+        "used_memory_peak_perc",
+        format_args!("{:.2}%", memory.peak_percent()),
+    );
+    lines.field("used_memory_overhead", memory.overhead());
+    lines.field("used_memory_startup", memory.startup);
+    lines.field("used_memory_dataset", memory.dataset());
+    lines.field(
+        "used_memory_dataset_perc",
+        format_args!("{:.2}%", memory.dataset_percent()),
+    );
+    // As Redis has it where the allocator keeps no statistics, which ours does not for speed.
+    lines.field("allocator_allocated", used);
+    lines.field("allocator_active", resident);
+    lines.field("allocator_resident", resident);
+    lines.bytes("total_system_memory", process::system_memory_bytes());
+    lines.bytes("used_memory_lua", 0);
+    lines.bytes("used_memory_scripts", 0);
+    lines.field("number_of_cached_scripts", 0);
+    lines.field("number_of_functions", 0);
+    lines.field("number_of_libraries", 0);
+    lines.bytes("maxmemory", look.config.maxmemory);
+    lines.field("maxmemory_policy", look.config.maxmemory_policy);
+    lines.field("max_entries", look.config.max_entries);
+    let ratio = format!("{:.2}", memory.fragmentation());
+    lines.field("allocator_frag_ratio", &ratio);
+    lines.field("allocator_frag_bytes", memory.fragmentation_bytes());
+    lines.field("allocator_rss_ratio", "1.00");
+    lines.field("allocator_rss_bytes", 0);
+    lines.field("rss_overhead_ratio", "1.00");
+    lines.field("rss_overhead_bytes", 0);
+    lines.field("mem_fragmentation_ratio", &ratio);
+    lines.field("mem_fragmentation_bytes", memory.fragmentation_bytes());
+    lines.fields(&[
+        ("mem_not_counted_for_evict", 0),
+        ("mem_replication_backlog", 0),
+        ("mem_total_replication_buffers", 0),
+        ("mem_clients_slaves", 0),
+        ("mem_clients_normal", memory.clients),
+        ("mem_cluster_links", 0),
+        ("mem_aof_buffer", 0),
+    ]);
+    lines.field("mem_allocator", ALLOCATOR);
+    lines.field("active_defrag_running", 0);
+    lines.field(
+        "lazyfree_pending_objects",
+        look.server.keyspace.pending_frees(),
+    );
+}
+
+/// As of a server that neither saves nor logs: nothing is under way, nothing has failed.
+pub(super) fn persistence(look: &Look<'_>, lines: &mut Lines) {
+    let counters = look.server.keyspace.all_counters();
+    let changes: i64 = counters.iter().map(|c| c.changes.read()).sum();
+    lines.fields(&[
+        ("loading", 0),
+        ("async_loading", 0),
+        ("current_cow_peak", 0),
+        ("current_cow_size", 0),
+        ("current_cow_size_age", 0),
+    ]);
+    lines.field("current_fork_perc", "0.00");
+    lines.fields(&[
+        ("current_save_keys_processed", 0),
+        ("current_save_keys_total", 0),
+        ("rdb_changes_since_last_save", changes),
+        ("rdb_bgsave_in_progress", 0),
+        ("rdb_last_save_time", look.server.started_at.as_secs()),
+    ]);
+    lines.field("rdb_last_bgsave_status", "ok");
+    lines.fields(&[
+        ("rdb_last_bgsave_time_sec", -1),
+        ("rdb_current_bgsave_time_sec", -1),
+        ("rdb_saves", 0),
+        ("rdb_last_cow_size", 0),
+        ("rdb_last_load_keys_expired", 0),
+        ("rdb_last_load_keys_loaded", 0),
+        ("aof_enabled", 0),
+        ("aof_rewrite_in_progress", 0),
+        ("aof_rewrite_scheduled", 0),
+        ("aof_last_rewrite_time_sec", -1),
+        ("aof_current_rewrite_time_sec", -1),
+    ]);
+    lines.field("aof_last_bgrewrite_status", "ok");
+    lines.fields(&[
+        ("aof_rewrites", 0),
+        ("aof_rewrites_consecutive_failures", 0),
+    ]);
+    lines.field("aof_last_write_status", "ok");
+    lines.fields(&[
+        ("aof_last_cow_size", 0),
+        ("module_fork_in_progress", 0),
+        ("module_fork_last_cow_size", 0),
+    ]);
+}
+
+pub(super) fn replication(look: &Look<'_>, lines: &mut Lines) {
+    lines.field("role", "master");
+    lines.field("connected_slaves", 0);
+    lines.field("master_failover_state", "no-failover");
+    lines.field("master_replid", &look.server.run_id);
+    lines.field("master_replid2", "0".repeat(40));
+    lines.fields(&[
+        ("master_repl_offset", 0),
+        ("second_repl_offset", -1),
+        ("repl_backlog_active", 0),
+        ("repl_backlog_size", 0),
+        ("repl_backlog_first_byte_offset", 0),
+        ("repl_backlog_histlen", 0),
+    ]);
+}
+
+pub(super) fn keyspace(look: &Look<'_>, lines: &mut Lines) {
+    let keyspace = &look.server.keyspace;
+    for db in 0..look.config.databases {
+        if keyspace.db_size(db) == 0 {
+            continue;
+        }
+        let stats = keyspace.space_stats(db, look.now, look.random);
+        lines.field(
+            format_args!("db{db}"),
+            format_args!(
+                "keys={},expires={},avg_ttl={}",
+                stats.keys, stats.expiring, stats.mean_ttl_ms
+            ),
+        );
+    }
+}
