@@ -138,6 +138,8 @@ pub(super) fn offset(
         ))
 }
 
+/// A bit that has its value already is not written, so that nobody hears of a change. OBJECT ENCODING
+/// may then tell another name than Redis, which makes the string `raw` even so.
 fn setbit(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     let key = args.at(1);
     let offset = offset(cx, args.at(2), None)?;
@@ -306,8 +308,10 @@ mod tests {
 
     #[test]
     fn the_last_bit_is_the_last_of_proto_max_bulk_len() {
-        let mut config = Config::default();
-        config.proto_max_bulk_len = 1 << 20;
+        let config = Config {
+            proto_max_bulk_len: 1 << 20,
+            ..Config::default()
+        };
         let mut db = Db::with_config(config);
         db.run("SETBIT k 8388607 1").int(0);
         db.run("SETBIT k 8388608 1")

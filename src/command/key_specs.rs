@@ -131,6 +131,10 @@ impl KeySpec {
                     }
                     _ => count + last,
                 };
+                // Keys up to the end may be none, as the sources of PFMERGE.
+                if begin as isize == count && last + 1 == count {
+                    return true;
+                }
                 if begin as isize >= count || last >= count || last < begin as isize {
                     return false;
                 }

@@ -143,7 +143,7 @@ fn keys(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
 fn scan(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     let cursor = number::parse_cursor(args.at(1)).ok_or(CommandError::InvalidCursor)?;
     let (filter, count) = Filter::parse(args)?;
-    let home = std::mem::replace(cx.reply.buffer_mut(), Vec::new());
+    let home = std::mem::take(cx.reply.buffer_mut());
     let (next, shown) = filter.show(cx, cursor, count);
     let shown_keys = std::mem::replace(cx.reply.buffer_mut(), home);
     cx.reply.array(2);
@@ -391,8 +391,10 @@ mod tests {
 
     #[test]
     fn a_number_of_a_database_is_below_the_number_of_databases() {
-        let mut config = crate::config::Config::default();
-        config.databases = 2;
+        let config = crate::config::Config {
+            databases: 2,
+            ..crate::config::Config::default()
+        };
         let mut db = Db::with_config(config);
         db.run("SWAPDB 0 1").ok();
         db.run("SWAPDB 0 2").error("ERR DB index is out of range");

@@ -215,8 +215,10 @@ mod tests {
 
     #[test]
     fn freq_needs_an_lfu_policy() {
-        let mut config = Config::default();
-        config.maxmemory_policy = EvictionPolicy::AllkeysLfu;
+        let config = Config {
+            maxmemory_policy: EvictionPolicy::AllkeysLfu,
+            ..Config::default()
+        };
         let mut db = Db::with_config(config);
         db.run("SET k v").ok();
         db.run("OBJECT FREQ k").int(5);

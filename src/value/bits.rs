@@ -276,6 +276,7 @@ impl FieldType {
     pub fn get(self, bytes: &[u8], offset: u64) -> i64 {
         let (window, shift) = self.window(bytes, offset);
         self.interpret((window >> shift) as u64)
+        self.value_of_low_bits((window >> shift) as u64)
     }
 
     /// Stores the low bits of `value` at bit `offset`. What is past the end is left out.
@@ -329,6 +330,7 @@ impl FieldType {
     fn overflowed(self, value: i64, limit: i64, overflow: Overflow) -> Option<i64> {
         match overflow {
             Overflow::Wrap => Some(self.interpret(value as u64)),
+            Overflow::Wrap => Some(self.value_of_low_bits(value as u64)),
             Overflow::Saturate => Some(limit),
             Overflow::Fail => None,
         }
@@ -348,6 +350,7 @@ impl FieldType {
     }
 
     fn interpret(self, bits: u64) -> i64 {
+    fn value_of_low_bits(self, bits: u64) -> i64 {
         let unused = 64 - self.width;
         if self.signed {
             ((bits << unused) as i64) >> unused

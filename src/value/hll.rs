@@ -134,6 +134,27 @@ pub fn add(hll: &mut Vec<u8>, element: &[u8], sparse_max_bytes: usize) -> Result
     Ok(changed)
 }
 
+/// Whether [`add`] of an element would change a register. Changes nothing, so that it needs no copy.
+pub fn would_change(hll: &[u8], element: &[u8]) -> Result<bool, Corrupt> {
+    let (index, rank) = place(element);
+    let old = match encoding(hll) {
+        Some(Encoding::Sparse) => find_run(hll, index)?.run.value,
+        _ => dense_get(hll.get(HEADER_BYTES..).ok_or(Corrupt)?, index),
+    };
+    Ok(old < rank)
+}
+
+/// Adds an element to a dense HyperLogLog in place, which [`add`] does to any.
+pub fn add_dense(hll: &mut [u8], element: &[u8]) {
+    let (index, rank) = place(element);
+    if hll
+        .get_mut(HEADER_BYTES..)
+        .is_some_and(|body| raise_dense(body, index, rank))
+    {
+        invalidate_cache(hll);
+    }
+}
+
 /// The estimated number of distinct elements, from the cache if it is fresh and into the cache if not.
 ///
 /// The caller can see from [`cached_count`] beforehand whether the bytes will change.
@@ -399,11 +420,15 @@ fn raise(
         };
     }
     let body = hll.get_mut(HEADER_BYTES..).ok_or(Corrupt)?;
+    Ok(raise_dense(body, index, value))
+}
+
+fn raise_dense(body: &mut [u8], index: usize, value: u8) -> bool {
     let lower = dense_get(body, index) < value;
     if lower {
         dense_set(body, index, value);
     }
-    Ok(lower)
+    lower
 }
 
 enum Raised {
