@@ -11,6 +11,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::clock::{Clock, Ticker, UnixMs};
+use crate::command::key_specs::Positions;
 use crate::command::table::{Row, table};
 use crate::command::{Context, Flags};
 use crate::config::{CallableFrom, Config, Reader};
@@ -201,7 +202,7 @@ impl Executor {
             if let Some(row) = row
                 .filter(|row| !row.command.keys.is_empty() && row.command.arity.accepts(args.len()))
             {
-                for position in row.key_positions(&args).unwrap_or_default() {
+                for position in key_positions(row, &args) {
                     self.hashes
                         .push(self.server.keyspace.hash(args.at(position)));
                 }
@@ -548,6 +549,14 @@ pub fn memory_limits(server: &Server, config: &Config, now: UnixMs) -> Limits {
         lfu: lfu_settings(config),
         now,
     }
+}
+
+/// The places of a request's keys. Where its options do not fit its row the command is going to refuse it; until then
+/// every argument counts as a key, so that it cannot reach one that is not locked.
+#[inline]
+fn key_positions(row: &Row, args: &Args<'_>) -> Positions {
+    row.key_positions(args)
+        .unwrap_or_else(|| (1..args.len()).collect())
 }
 
 /// The row of a request: its command's, or its subcommand's.

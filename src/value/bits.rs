@@ -275,7 +275,6 @@ impl FieldType {
     /// The field at bit `offset`.
     pub fn get(self, bytes: &[u8], offset: u64) -> i64 {
         let (window, shift) = self.window(bytes, offset);
-        self.interpret((window >> shift) as u64)
         self.value_of_low_bits((window >> shift) as u64)
     }
 
@@ -329,7 +328,6 @@ impl FieldType {
 
     fn overflowed(self, value: i64, limit: i64, overflow: Overflow) -> Option<i64> {
         match overflow {
-            Overflow::Wrap => Some(self.interpret(value as u64)),
             Overflow::Wrap => Some(self.value_of_low_bits(value as u64)),
             Overflow::Saturate => Some(limit),
             Overflow::Fail => None,
@@ -349,7 +347,6 @@ impl FieldType {
         u64::MAX >> (64 - self.width)
     }
 
-    fn interpret(self, bits: u64) -> i64 {
     fn value_of_low_bits(self, bits: u64) -> i64 {
         let unused = 64 - self.width;
         if self.signed {
