@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use super::digest::Digest;
 use super::unknown_form;
 use crate::clock::UnixMs;
-use crate::command::help::reply_help;
+use crate::command::help;
 use crate::command::{Arity, Arity::*, Command, Context, Flags, Group, Run};
 use crate::error::CommandError;
 use crate::keyspace::entry::EntryRef;
@@ -125,7 +125,7 @@ fn help(cx: &mut Context<'_>, _: &Args<'_>) -> Result<(), CommandError> {
         .flat_map(|subcommand| subcommand.help)
         .copied()
         .collect();
-    reply_help(cx, "DEBUG", &lines);
+    help::help(cx.reply, "DEBUG", &lines);
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! LATENCY: what took too long, and how long commands take.
 
 use super::graph;
-use crate::command::help::reply_help;
+use crate::command::help;
 use crate::command::table::{Row, table};
 use crate::command::{Argument, Arity::*, Command, Context, Flags, Group};
 use crate::error::CommandError;
@@ -334,7 +334,7 @@ const fn advice(event: Event) -> &'static str {
 }
 
 fn help(cx: &mut Context<'_>, _: &Args<'_>) -> Result<(), CommandError> {
-    reply_help(cx, "LATENCY", HELP);
+    help::help(cx.reply, "LATENCY", HELP);
     Ok(())
 }
 
