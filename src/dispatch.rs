@@ -142,9 +142,10 @@ impl Executor {
         partial: &mut Option<Box<Partial>>,
         reply: &mut Reply,
     ) -> Ran {
+        let config = self.config.current();
         let limits = RequestLimits {
-            bulk_bytes: self.config.current().proto_max_bulk_len,
-            authenticated: session.authenticated,
+            bulk_bytes: config.proto_max_bulk_len,
+            authenticated: session.may_run(config),
         };
         let mut batch = std::mem::take(&mut self.batch);
         let ran = match batch.parse(buffer, from, BATCH_REQUESTS, limits, partial) {
@@ -182,10 +183,19 @@ impl Executor {
     fn plan(&mut self, batch: &Batch, buffer: &[u8]) {
         self.plan.clear();
         self.hashes.clear();
+        // Most pipelines repeat one command: its row is looked up once.
+        let mut last: (&[u8], Option<&'static Row>) = (b"", None);
         for index in 0..batch.len() {
             let args = batch.args(buffer, index);
             let first = self.hashes.len();
-            let row = find_row(&args);
+            let row = if args.at(0) == last.0 {
+                last.1
+            } else {
+                find_row(&args)
+            };
+            if row.is_some_and(|row| row.is_plain) {
+                last = (args.at(0), row);
+            }
             if let Some(row) = row
                 .filter(|row| !row.command.keys.is_empty() && row.command.arity.accepts(args.len()))
             {
@@ -360,7 +370,8 @@ impl Executor {
         if !row.command.arity.accepts(args.len()) {
             return Some(CommandError::WrongArity(row.full_name.clone().into()));
         }
-        if !row.subcommands.is_empty() {
+        // A container alone, such as COMMAND, runs if its arity allows it.
+        if !row.subcommands.is_empty() && args.len() > 1 {
             return Some(unknown_subcommand(row, args));
         }
         if row.command.flags.has(Flags::PROTECTED)
@@ -368,7 +379,7 @@ impl Executor {
         {
             return Some(CommandError::text(PROTECTED));
         }
-        if !session.authenticated && !row.command.flags.has(Flags::NO_AUTH) {
+        if !row.command.flags.has(Flags::NO_AUTH) && !session.may_run(self.config.current()) {
             return Some(CommandError::text("NOAUTH Authentication required."));
         }
         if row.command.flags.has(Flags::DENYOOM) && !self.has_room(now) {
@@ -428,6 +439,7 @@ impl Executor {
     }
 
     fn make_room(&mut self, now: UnixMs) -> bool {
+        let began = self.ticker.read();
         let server = &self.server;
         self.room_generation = server.config.generation();
         let limits = memory_limits(server, self.config.current(), now);
@@ -436,6 +448,10 @@ impl Executor {
             .make_room(&limits, self.thread, &mut self.pool);
         let added = server.keyspace.counters(self.thread).used_bytes.read();
         self.room_until = added.saturating_add(server.keyspace.headroom(&limits));
+        let nanos = self.ticker.nanos_between(began, self.ticker.read());
+        let threshold_ms = self.config.current().latency_monitor_threshold_ms;
+        let latency = &self.server.latency;
+        latency.note(Event::EvictionCycle, nanos / 1_000_000, threshold_ms, now);
         has_room
     }
 

@@ -17,7 +17,7 @@
 //! * [`server`] is what all connections share: clients, statistics, logs.
 //! * [`config`] holds the options: one row each, read from flags, environment and file into one typed snapshot, changed by
 //!   CONFIG SET and written back by CONFIG REWRITE.
-//! * [`clock`] is the only reader of the system clock; [`error`] has what a client is told when a command fails.
+//! * [`logging`] is the log. [`clock`] is the only reader of the system clock; [`error`] has what a client is told when a command fails.
 //!
 //! # What always holds
 //!
@@ -31,6 +31,7 @@ pub mod config;
 pub mod dispatch;
 pub mod error;
 pub mod keyspace;
+pub mod logging;
 pub mod net;
 pub mod resp;
 pub mod server;

@@ -1,2 +1,42 @@
-//! Strata.
-fn main() {}
+//! The `strata` binary: options, server, signals; nothing else.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use strata::config::load::{Invocation, from_process};
+use strata::server::Server;
+use strata::{logging, net};
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+fn main() -> ExitCode {
+    let loaded = match from_process(std::env::args_os(), std::env::vars_os()) {
+        Ok(Invocation::Serve(loaded)) => *loaded,
+        Ok(Invocation::Print(text)) => {
+            print!("{text}");
+            return ExitCode::SUCCESS;
+        }
+        Err(error) => return refuse(&error),
+    };
+    let log = match logging::start(&loaded.config) {
+        Ok(log) => log,
+        Err(error) => return refuse(&format!("cannot write logfile: {error}")),
+    };
+    let server = Arc::new(Server::new(loaded.config, loaded.file));
+    server.log.get_or_init(|| log);
+    loaded
+        .warnings
+        .iter()
+        .for_each(|warning| tracing::warn!("{warning}"));
+    match net::serve(&server) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => refuse(&error),
+    }
+}
+
+/// The start is refused with one line that says what to change.
+fn refuse(error: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("strata: {error}");
+    ExitCode::FAILURE
+}

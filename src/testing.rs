@@ -10,8 +10,8 @@ use crate::dispatch::{Executor, Next};
 use crate::keyspace::ThreadSlot;
 use crate::resp::{Protocol, Reply};
 use crate::server::Server;
-use crate::server::clients::Origin;
-use crate::server::session::Session;
+use crate::server::clients::{Client, Origin};
+use crate::server::session::{Session, Then};
 
 /// Where the clock stands when a script starts: 2023-11-14T22:13:20Z.
 pub(crate) const START: UnixMs = UnixMs(1_700_000_000_000);
@@ -22,6 +22,7 @@ pub(crate) struct Db {
     session: Session,
     reply: Reply,
     now: UnixMs,
+    closed: bool,
 }
 
 /// The reply to a command, to be compared.
@@ -59,12 +60,29 @@ impl Db {
             session,
             reply: Reply::new(Protocol::Resp2),
             now: START,
+            closed: false,
         }
     }
 
     /// What all clients share.
     pub(crate) fn server(&self) -> &Server {
         self.executor.server()
+    }
+
+    /// Whether the last command would have closed the connection.
+    pub(crate) fn closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Connects another client, which sends nothing.
+    pub(crate) fn connect(&self, address: &str) -> Arc<Client> {
+        let origin = Origin {
+            address: address.into(),
+            local_address: "127.0.0.1:6379".into(),
+            fd: 8,
+            unix: false,
+        };
+        self.server().clients.add(origin, self.now)
     }
 
     /// Lets time pass.
@@ -118,7 +136,8 @@ impl Db {
                 break;
             }
         }
-        self.session.then = Default::default();
+        self.closed = self.session.then == Then::Close;
+        self.session.then = Then::GoOn;
         std::mem::take(self.reply.buffer_mut())
     }
 }

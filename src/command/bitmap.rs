@@ -1,6 +1,391 @@
-//! Bit operations on strings.
+//! Strings as rows of bits.
 
-use super::Command;
+use super::argument::{self, KEY};
+use super::{Argument, Arity::*, Command, Context, Flags, Group, KeySpec, parse};
+use crate::error::CommandError;
+use crate::keyspace::Expiry;
+use crate::resp::Args;
+use crate::value::bits::{self, BitRange, Operation, Unit};
+use crate::value::number;
 
 /// The rows of this family.
-pub(super) const COMMANDS: &[Command] = &[];
+pub(super) const COMMANDS: &[Command] = &[
+    Command {
+        name: "setbit",
+        arity: Exactly(4),
+        keys: &[KeySpec::at(1, &["RW", "access", "update"])],
+        flags: Flags::WRITE.and(Flags::DENYOOM),
+        run: setbit,
+        group: Group::Bitmap,
+        since: "2.2.0",
+        summary: "Sets one bit of a string, which grows as needed, and returns the old one.",
+        arguments: &[
+            KEY,
+            Argument::new("offset", "integer"),
+            Argument::new("value", "integer"),
+        ],
+        ..Command::BLANK
+    },
+    Command {
+        name: "getbit",
+        arity: Exactly(3),
+        keys: &[KeySpec::at(1, &["RO", "access"])],
+        flags: Flags::READONLY.and(Flags::FAST),
+        run: getbit,
+        group: Group::Bitmap,
+        since: "2.2.0",
+        summary: "Returns one bit of a string.",
+        arguments: &[KEY, Argument::new("offset", "integer")],
+        ..Command::BLANK
+    },
+    Command {
+        name: "bitcount",
+        arity: AtLeast(2),
+        keys: &[KeySpec::at(1, &["RO", "access"])],
+        flags: Flags::READONLY,
+        run: bitcount,
+        group: Group::Bitmap,
+        since: "2.6.0",
+        complexity: "O(N) in the length of the range.",
+        summary: "Counts the set bits of a string.",
+        arguments: &[
+            KEY,
+            argument::optional(argument::block(
+                "index",
+                &[
+                    Argument::new("start", "integer"),
+                    Argument::new("end", "integer"),
+                    UNIT,
+                ],
+            )),
+        ],
+        ..Command::BLANK
+    },
+    Command {
+        name: "bitpos",
+        arity: AtLeast(3),
+        keys: &[KeySpec::at(1, &["RO", "access"])],
+        flags: Flags::READONLY,
+        run: bitpos,
+        group: Group::Bitmap,
+        since: "2.8.7",
+        complexity: "O(N) in the length of the range.",
+        summary: "Finds the first bit of a string that is set, or that is not.",
+        arguments: &[
+            KEY,
+            Argument::new("bit", "integer"),
+            argument::optional(argument::block(
+                "index",
+                &[
+                    Argument::new("start", "integer"),
+                    argument::optional(argument::block(
+                        "end_index",
+                        &[Argument::new("end", "integer"), UNIT],
+                    )),
+                ],
+            )),
+        ],
+        ..Command::BLANK
+    },
+    Command {
+        name: "bitop",
+        arity: AtLeast(4),
+        keys: &[
+            KeySpec::at(2, &["OW", "update"]),
+            KeySpec::range(3, -1, 1, &["RO", "access"]),
+        ],
+        flags: Flags::WRITE.and(Flags::DENYOOM),
+        run: bitop,
+        group: Group::Bitmap,
+        since: "2.6.0",
+        complexity: "O(N) in the length of the strings.",
+        summary: "Combines strings bit by bit and stores the result.",
+        arguments: &[
+            Argument::new("operation", "string"),
+            argument::key("destkey", 0),
+            argument::multiple(argument::key("key", 1)),
+        ],
+        ..Command::BLANK
+    },
+];
+
+/// What the start and end of a range count.
+const UNIT: Argument = argument::optional(argument::since(
+    "7.0.0",
+    argument::oneof(
+        "index_unit",
+        &[argument::word("byte", "BYTE"), argument::word("bit", "BIT")],
+    ),
+));
+
+/// Reads the place of a bit, which must lie in a string of `proto-max-bulk-len` bytes. With a
+/// `field_width` it may be `#n`: the place of the nth field of that width.
+pub(super) fn offset(
+    cx: &Context<'_>,
+    text: &[u8],
+    field_width: Option<u32>,
+) -> Result<u64, CommandError> {
+    let (text, width) = match (text, field_width) {
+        ([b'#', index @ ..], Some(width)) => (index, i64::from(width)),
+        _ => (text, 1),
+    };
+    number::parse_i64(text)
+        .and_then(|offset| offset.checked_mul(width))
+        .and_then(|offset| u64::try_from(offset).ok())
+        .filter(|offset| offset / 8 < cx.config.proto_max_bulk_len)
+        .ok_or(CommandError::text(
+            "ERR bit offset is not an integer or out of range",
+        ))
+}
+
+fn setbit(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
+    let key = args.at(1);
+    let offset = offset(cx, args.at(2), None)?;
+    let bit = match args.at(3) {
+        b"0" => false,
+        b"1" => true,
+        _ => {
+            return Err(CommandError::text(
+                "ERR bit is not an integer or out of range",
+            ));
+        }
+    };
+    let needed = bits::bytes_for(offset);
+    let old = cx.keys.string_for_write(key)?;
+    let same = old.is_some_and(|value| value.len() >= needed && bits::get(value, offset) == bit);
+    if same {
+        cx.reply.flag(bit);
+        return Ok(());
+    }
+    let len = old.map_or(0, <[u8]>::len).max(needed);
+    let was = bits::set(cx.keys.string_resized(key, len)?, offset, bit);
+    cx.reply.flag(was);
+    Ok(())
+}
+
+fn getbit(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
+    let offset = offset(cx, args.at(2), None)?;
+    let value = cx.keys.string(args.at(1))?.unwrap_or_default();
+    cx.reply.flag(bits::get(value, offset));
+    Ok(())
+}
+
+/// As in Redis 7.0 the options of an absent key are not looked at, nor is the unit of a range that
+/// is empty by its indexes alone.
+fn bitcount(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
+    let Some(value) = cx.keys.string(args.at(1))? else {
+        cx.reply.int(0);
+        return Ok(());
+    };
+    let range = match args.len() {
+        2 => BitRange::whole(value.len()),
+        4 | 5 => {
+            let (start, end) = (parse::integer(args.at(2))?, parse::integer(args.at(3))?);
+            if start < 0 && end < 0 && start > end {
+                None
+            } else {
+                BitRange::for_count(start, end, unit(args.get(4))?, value.len())
+            }
+        }
+        _ => return Err(CommandError::Syntax),
+    };
+    let count = range.map_or(0, |range| bits::count(value, range));
+    cx.reply.int(count.cast_signed());
+    Ok(())
+}
+
+fn unit(word: Option<&[u8]>) -> Result<Unit, CommandError> {
+    match word {
+        None => Ok(Unit::Byte),
+        Some(word) if word.eq_ignore_ascii_case(b"BYTE") => Ok(Unit::Byte),
+        Some(word) if word.eq_ignore_ascii_case(b"BIT") => Ok(Unit::Bit),
+        Some(_) => Err(CommandError::Syntax),
+    }
+}
+
+/// An absent key is a row of zeros without end; its options are not looked at, as in Redis 7.0.
+fn bitpos(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
+    let bit = match parse::integer(args.at(2))? {
+        0 => false,
+        1 => true,
+        _ => {
+            return Err(CommandError::text("ERR The bit argument must be 1 or 0."));
+        }
+    };
+    let Some(value) = cx.keys.string(args.at(1))? else {
+        cx.reply.int(if bit { -1 } else { 0 });
+        return Ok(());
+    };
+    let range = position_range(args, value.len())?;
+    let position = range.and_then(|range| bits::position(value, bit, range, args.len() > 4));
+    cx.reply.int(position.map_or(-1, u64::cast_signed));
+    Ok(())
+}
+
+fn position_range(args: &Args<'_>, len: usize) -> Result<Option<BitRange>, CommandError> {
+    if args.len() > 6 {
+        return Err(CommandError::Syntax);
+    }
+    let Some(start) = args.get(3) else {
+        return Ok(BitRange::whole(len));
+    };
+    let start = parse::integer(start)?;
+    let unit = unit(args.get(5))?;
+    let end = args.get(4).map_or(Ok(-1), parse::integer)?;
+    Ok(BitRange::for_position(start, end, unit, len))
+}
+
+fn bitop(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
+    let operation = match args.at(1).to_ascii_uppercase().as_slice() {
+        b"AND" => Operation::And,
+        b"OR" => Operation::Or,
+        b"XOR" => Operation::Xor,
+        b"NOT" => Operation::Not,
+        _ => return Err(CommandError::Syntax),
+    };
+    if operation == Operation::Not && args.len() != 4 {
+        return Err(CommandError::text(
+            "ERR BITOP NOT must be called with a single source key.",
+        ));
+    }
+    for source in args.from(3) {
+        cx.keys.string(source)?;
+    }
+    let keys = &cx.keys;
+    let inputs: Vec<&[u8]> = args
+        .from(3)
+        .map(|source| keys.view(source).map_or(&b""[..], |entry| entry.value()))
+        .collect();
+    let result = bits::combine(operation, &inputs);
+    if result.is_empty() {
+        cx.keys.remove(args.at(2));
+    } else {
+        cx.keys.set_raw(args.at(2), &result, Expiry::Set(None));
+    }
+    cx.reply.count(result.len());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Config;
+    use crate::testing::{Db, script};
+
+    script!(setbit_makes_the_string_as_long_as_needed, |db| {
+        db.run("SETBIT k 7 1").int(0);
+        db.run("GET k").bulk([1]);
+        db.run("SETBIT k 7 1").int(1);
+        db.run("SETBIT k 23 0").int(0);
+        db.run("GET k").bulk([1, 0, 0]);
+        db.run("SETBIT k 7 0").int(1);
+        db.run("GETBIT k 7").int(0);
+        db.run("GETBIT k 4294967295").int(0);
+        db.run("GETBIT nokey 100").int(0);
+        db.run("EXISTS nokey").int(0);
+    });
+
+    script!(setbit_keeps_the_expiry, |db| {
+        db.run("SET k a").ok();
+        db.run("PEXPIRE k 5000").int(1);
+        db.run("SETBIT k 100 1").int(0);
+        db.run("PTTL k").int(5000);
+    });
+
+    script!(setbit_refuses_what_redis_refuses, |db| {
+        let offset = "ERR bit offset is not an integer or out of range";
+        for place in ["x", "-1", "4294967296", "#0"] {
+            db.run(&format!("SETBIT k {place} 2")).error(offset);
+            db.run(&format!("GETBIT k {place}")).error(offset);
+        }
+        for bit in ["x", "2", "-1", "01"] {
+            db.run(&format!("SETBIT k 1 {bit}"))
+                .error("ERR bit is not an integer or out of range");
+        }
+        db.run("EXISTS k").int(0);
+    });
+
+    #[test]
+    fn the_last_bit_is_the_last_of_proto_max_bulk_len() {
+        let mut config = Config::default();
+        config.proto_max_bulk_len = 1 << 20;
+        let mut db = Db::with_config(config);
+        db.run("SETBIT k 8388607 1").int(0);
+        db.run("SETBIT k 8388608 1")
+            .error("ERR bit offset is not an integer or out of range");
+        db.run("BITFIELD k GET u8 #1048575").is("*1\r\n:1\r\n");
+        db.run("BITFIELD k GET u8 #1048576")
+            .error("ERR bit offset is not an integer or out of range");
+    }
+
+    script!(bitcount_counts_in_bytes_or_bits, |db| {
+        db.run("SET k foobar").ok();
+        db.run("SET empty \"\"").ok();
+        db.run("BITCOUNT k").int(26);
+        db.run("BITCOUNT k 0 0").int(4);
+        db.run("BITCOUNT k 1 1 byte").int(6);
+        db.run("BITCOUNT k 5 30 BIT").int(17);
+        db.run("BITCOUNT k -2 -1").int(7);
+        db.run("BITCOUNT k 4 2").int(0);
+        db.run("BITCOUNT empty 0 -1").int(0);
+        db.run("BITCOUNT nokey x").int(0);
+        db.run("BITCOUNT k -1 -2 foo").int(0);
+        db.run("BITCOUNT k 0").error("ERR syntax error");
+        db.run("BITCOUNT k 0 1 foo").error("ERR syntax error");
+        db.run("BITCOUNT k 0 1 BIT 3").error("ERR syntax error");
+        db.run("BITCOUNT k 0 x")
+            .error("ERR value is not an integer or out of range");
+    });
+
+    script!(bitpos_finds_the_first, |db| {
+        db.run_args(&[b"SET", b"k", b"\xff\xf0\x00"]).ok();
+        db.run("SET empty \"\"").ok();
+        db.run("BITPOS k 0").int(12);
+        db.run("BITPOS k 1").int(0);
+        db.run("BITPOS k 1 2").int(-1);
+        db.run("BITPOS k 0 0 0").int(-1);
+        db.run("BITPOS k 0 13 14 BIT").int(13);
+        db.run_args(&[b"SET", b"ones", b"\xff"]).ok();
+        db.run("BITPOS ones 0").int(8);
+        db.run("BITPOS ones 0 0 -1").int(-1);
+        db.run("BITPOS empty 0").int(-1);
+        db.run("BITPOS nokey 0 x").int(0);
+        db.run("BITPOS nokey 1 x").int(-1);
+        db.run("BITPOS k 2")
+            .error("ERR The bit argument must be 1 or 0.");
+        db.run("BITPOS k x")
+            .error("ERR value is not an integer or out of range");
+        db.run("BITPOS k 0 x y foo")
+            .error("ERR value is not an integer or out of range");
+        db.run("BITPOS k 0 1 y foo").error("ERR syntax error");
+        db.run("BITPOS k 0 1 2 BIT 4").error("ERR syntax error");
+    });
+
+    script!(bitop_combines_strings, |db| {
+        db.run("SET a abc").ok();
+        db.run("SET b ab").ok();
+        db.run("PEXPIRE a 5000").int(1);
+        db.run("BITOP and d a b nokey").int(3);
+        db.run("GET d").bulk([0, 0, 0]);
+        db.run("BITOP OR d a b").int(3);
+        db.run("GET d").bulk("abc");
+        db.run("BITOP XOR a a b").int(3);
+        db.run("GET a").bulk([0, 0, b'c']);
+        db.run("PTTL a").int(-1);
+        db.run("BITOP NOT d b").int(2);
+        db.run("GET d").bulk([!b'a', !b'b']);
+        db.run("BITOP NOT d nokey").int(0);
+        db.run("EXISTS d").int(0);
+        db.run("BITOP NOT d a b")
+            .error("ERR BITOP NOT must be called with a single source key.");
+        db.run("BITOP foo d a").error("ERR syntax error");
+    });
+
+    script!(an_expired_source_is_empty, |db| {
+        db.run("SET a abc").ok();
+        db.run("SET b b").ok();
+        db.run("PEXPIRE a 10").int(1);
+        db.advance(10);
+        db.run("BITOP OR d a b a").int(1);
+        db.run("GET d").bulk("b");
+    });
+}

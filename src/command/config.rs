@@ -1,6 +1,6 @@
 //! CONFIG: the options in force.
 
-use super::help::reply_help;
+use super::help;
 use super::{Argument, Arity::*, Command, Context, Flags, Group};
 use crate::config;
 use crate::error::CommandError;
@@ -162,7 +162,7 @@ fn rewrite(cx: &mut Context<'_>, _: &Args<'_>) -> Result<(), CommandError> {
 }
 
 fn help(cx: &mut Context<'_>, _: &Args<'_>) -> Result<(), CommandError> {
-    reply_help(cx, "CONFIG", HELP);
+    help::help(cx.reply, "CONFIG", HELP);
     Ok(())
 }
 

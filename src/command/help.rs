@@ -1,16 +1,15 @@
-//! HELP of the container commands: one shape for all.
+//! The reply of the HELP subcommands, the same for all containers.
 
-use super::Context;
+use crate::resp::Reply;
 
-/// Answers with the head, the lines that tell of the subcommands, and HELP itself.
-pub(super) fn reply_help(cx: &mut Context<'_>, container: &str, lines: &[&str]) {
-    cx.reply.array(lines.len() + 3);
-    cx.reply.simple(&format!(
+/// Answers what a container can do. `lines` has its subcommands, each followed by what it does,
+/// indented by four spaces; HELP itself is added.
+pub(super) fn help(reply: &mut Reply, container: &str, lines: &[&str]) {
+    reply.array(lines.len() + 3);
+    reply.simple(&format!(
         "{container} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"
     ));
-    for line in lines {
-        cx.reply.simple(line);
-    }
-    cx.reply.simple("HELP");
-    cx.reply.simple("    Prints this help.");
+    lines.iter().for_each(|line| reply.simple(line));
+    reply.simple("HELP");
+    reply.simple("    Prints this help.");
 }

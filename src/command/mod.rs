@@ -6,21 +6,30 @@
 //!
 //! This folder never imports `net`, `tier`, `upstream` or tokio; a test checks that.
 
+mod acl_categories;
+mod argument;
+mod bitfield;
 mod bitmap;
 mod client;
 mod cluster;
 mod config;
 mod connection;
 mod diagnostics;
+mod expire;
 mod generic;
 mod help;
 mod hyperloglog;
 mod info;
 mod introspection;
 pub mod key_specs;
+mod keyspace_wide;
+mod object;
+mod parse;
 mod server;
 mod string;
 pub mod table;
+#[cfg(test)]
+mod tests;
 
 use crate::clock::UnixMs;
 use crate::config::Config;
@@ -35,8 +44,16 @@ pub use self::key_specs::{Begin, Find, KeySpec, Need};
 /// The rows of all families, in the order of the reference page.
 const FAMILIES: &[&[Command]] = &[
     string::COMMANDS,
+    string::counter::COMMANDS,
+    string::many::COMMANDS,
+    string::part::COMMANDS,
+    string::lcs::COMMANDS,
     generic::COMMANDS,
+    expire::COMMANDS,
+    object::COMMANDS,
+    keyspace_wide::COMMANDS,
     bitmap::COMMANDS,
+    bitfield::COMMANDS,
     hyperloglog::COMMANDS,
     connection::COMMANDS,
     client::COMMANDS,
@@ -221,6 +238,8 @@ pub struct Argument {
     pub token: Option<&'static str>,
     /// When it came, where that is later than the command.
     pub since: Option<&'static str>,
+    /// Since when another one should be used.
+    pub deprecated_since: Option<&'static str>,
     /// `optional`, `multiple`, `multiple_token`.
     pub flags: &'static [&'static str],
     /// The parts of a `oneof` or a `block`.
@@ -236,9 +255,24 @@ impl Argument {
             key_spec: None,
             token: None,
             since: None,
+            deprecated_since: None,
             flags: &[],
             arguments: &[],
         }
+    }
+
+    /// A word that stands for itself.
+    pub const fn word(name: &'static str, token: &'static str) -> Self {
+        let mut argument = Self::new(name, "pure-token");
+        argument.token = Some(token);
+        argument
+    }
+
+    /// An argument that may be left out.
+    pub const fn optional(name: &'static str, kind: &'static str) -> Self {
+        let mut argument = Self::new(name, kind);
+        argument.flags = &["optional"];
+        argument
     }
 }
 

@@ -25,6 +25,8 @@ pub struct Row {
     pub id: usize,
     /// The rows of the subcommands.
     pub subcommands: Vec<Row>,
+    /// Whether the first word alone finds this row: no container, no subcommand.
+    pub is_plain: bool,
     /// The place of the only key, where there is just one at a fixed place.
     single_key: Option<usize>,
 }
@@ -54,6 +56,7 @@ impl Row {
             full_name,
             id,
             subcommands,
+            is_plain: container.is_none() && command.subcommands.is_empty(),
             single_key,
         }
     }

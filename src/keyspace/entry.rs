@@ -579,7 +579,8 @@ impl<'a> EntryMut<'a> {
 
     /// Writes an expiry into the room that the header has for it.
     fn write_expiry(&mut self, expires_at: Option<UnixMs>) {
-        let at = expires_at.map_or(NO_EXPIRY, |at| at.0);
+        // The very last millisecond stands for no expiry; a client may ask for it nevertheless.
+        let at = expires_at.map_or(NO_EXPIRY, |at| at.0.min(NO_EXPIRY - 1));
         let b = at.to_le_bytes();
         match self.view().expiry_form() {
             ExpiryForm::Absent => {}

@@ -16,6 +16,9 @@ use super::{KeyHash, Keyspace, Locked, Terms, ThreadSlot};
 use crate::clock::UnixMs;
 use crate::error::CommandError;
 
+/// The longest value that an entry holds, in bytes: its length has 32 bits.
+pub const VALUE_BYTES_MAX: u64 = u32::MAX as u64;
+
 /// What becomes of a key's expiry when its value is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expiry {
@@ -51,6 +54,8 @@ enum Change {
 pub struct Keys<'a> {
     keyspace: &'a Keyspace,
     locked: SmallVec<[Locked<'a>; 1]>,
+    /// The hash of the key, where the command has just one.
+    only: Option<KeyHash>,
     counters: &'a Counters,
     thread: ThreadSlot,
     access: AccessPolicy,
@@ -80,6 +85,7 @@ impl<'a> Keys<'a> {
     pub(super) fn new(
         keyspace: &'a Keyspace,
         locked: SmallVec<[Locked<'a>; 1]>,
+        only: Option<KeyHash>,
         db: usize,
         terms: Terms,
     ) -> Self {
@@ -94,6 +100,7 @@ impl<'a> Keys<'a> {
         Self {
             keyspace,
             locked,
+            only,
             counters,
             thread,
             access,
@@ -127,6 +134,14 @@ impl<'a> Keys<'a> {
 
     #[inline]
     fn locate(&self, key: &[u8]) -> (usize, Tag, KeyHash) {
+        if let Some(hash) = self.only {
+            debug_assert_eq!(
+                hash,
+                self.keyspace.hash(key),
+                "a command's row declares every key that it uses"
+            );
+            return (0, hash.tag(), hash);
+        }
         let hash = self.keyspace.hash(key);
         let shard = hash.shard();
         let lock = match self.locked.as_slice() {
@@ -193,6 +208,23 @@ impl<'a> Keys<'a> {
         Some(self.table(found).get(found.at))
     }
 
+    /// A living key as it is, neither an access nor counted: for commands that look at several
+    /// values at once, after they have read each.
+    pub fn view(&self, key: &[u8]) -> Option<EntryRef<'_>> {
+        let (lock, tag, _) = self.locate(key);
+        let table = &self.locked[lock].table;
+        let entry = table.get(table.find(tag, self.space, key)?);
+        entry
+            .expires_at()
+            .is_none_or(|at| at > self.now)
+            .then_some(entry)
+    }
+
+    /// How accesses are recorded, which tells what the access record of an entry means.
+    pub fn access_policy(&self) -> AccessPolicy {
+        self.access
+    }
+
     /// The string at a key, for reading.
     #[inline]
     pub fn string(&mut self, key: &[u8]) -> Result<Option<&[u8]>, CommandError> {
@@ -209,6 +241,42 @@ impl<'a> Keys<'a> {
         };
         self.touch(found);
         as_string(self.table(found).get(found.at)).map(Some)
+    }
+
+    /// The string at a key, neither an access nor counted: for a command that goes on to write it,
+    /// which is the access.
+    pub fn peek_string(&mut self, key: &[u8]) -> Result<Option<&[u8]>, CommandError> {
+        self.peek(key).map(as_string).transpose()
+    }
+
+    /// Writes what `update` makes of the string at a key (`None`: there is none), with one lookup
+    /// where it exists. The expiry stays. Where `update` refuses, nothing changes.
+    #[inline]
+    pub fn update_string<T: AsRef<[u8]>>(
+        &mut self,
+        key: &[u8],
+        update: impl FnOnce(Option<&[u8]>) -> Result<T, CommandError>,
+    ) -> Result<(), CommandError> {
+        let Some(found) = self.find(key) else {
+            let value = update(None)?;
+            self.set(key, value.as_ref(), Expiry::Set(None));
+            return Ok(());
+        };
+        self.touch(found);
+        let entry = self.table(found).get(found.at);
+        let expires_at = entry.expires_at();
+        let value = update(Some(as_string(entry)?))?;
+        let parts = EntryParts {
+            space: self.space,
+            key,
+            value: value.as_ref(),
+            expires_at,
+            raw: false,
+        };
+        let table = &mut self.locked[found.lock].table;
+        table.overwrite(found.at, &parts);
+        self.changed(Change::Written);
+        Ok(())
     }
 
     /// Whether a key exists; neither an access nor counted.

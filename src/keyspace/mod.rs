@@ -34,7 +34,7 @@ use self::eviction::{AccessPolicy, Group};
 use self::table::{Table, TableHint, Tag};
 use crate::clock::UnixMs;
 
-pub use self::keys::{Expiry, Keys, Renamed};
+pub use self::keys::{Expiry, Keys, Renamed, VALUE_BYTES_MAX};
 pub use self::whole::SpaceStats;
 
 /// So many that growing one table, or one slice of maintenance, holds its lock for microseconds.
@@ -54,6 +54,11 @@ struct Shard {
     hint: TableHint,
     table: Mutex<Table>,
 }
+
+const _: () = assert!(
+    size_of::<Shard>() == 64,
+    "a request touches one line of a shard"
+);
 
 /// All keys of all databases.
 #[derive(Debug)]
@@ -189,6 +194,7 @@ impl Keyspace {
     /// more than one.
     pub fn lock<'a>(&'a self, hashes: &[KeyHash], db: usize, terms: Terms) -> Keys<'a> {
         let thread = terms.thread;
+        let only = (hashes.len() == 1).then(|| hashes[0]);
         let mut locked: SmallVec<[Locked<'a>; 1]> = SmallVec::new();
         match hashes {
             [] => {}
@@ -204,7 +210,7 @@ impl Keyspace {
                 );
             }
         }
-        Keys::new(self, locked, db, terms)
+        Keys::new(self, locked, only, db, terms)
     }
 
     fn lock_shard(&self, index: usize, thread: ThreadSlot) -> Locked<'_> {

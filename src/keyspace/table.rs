@@ -36,7 +36,7 @@
 #![allow(unsafe_code)]
 
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use super::entry::{Entry, EntryMut, EntryParts, EntryRef};
 use crate::clock::UnixMs;
@@ -176,18 +176,20 @@ fn floor_of(expires_at: Option<UnixMs>) -> u64 {
 }
 
 /// The table of one shard.
+///
+/// It is small, so that with its lock and the hint it fills one cache line of the shard.
 pub struct Table {
-    buckets: Vec<Bucket>,
-    len: usize,
+    buckets: Box<[Bucket]>,
     entry_bytes: usize,
     /// Not above the floor of any bucket.
     floor: u64,
+    len: u32,
 }
 
 impl Default for Table {
     fn default() -> Self {
         Self {
-            buckets: Vec::new(),
+            buckets: Box::default(),
             len: 0,
             entry_bytes: 0,
             floor: FLOOR_NONE,
@@ -224,7 +226,7 @@ impl Drop for Table {
 impl Table {
     /// The number of entries.
     pub fn len(&self) -> usize {
-        self.len
+        self.len as usize
     }
 
     /// Whether there is no entry.
@@ -347,7 +349,7 @@ impl Table {
 
     /// Adds an entry, whose key must not be in the table.
     pub fn insert(&mut self, tag: Tag, entry: Entry) -> Position {
-        if (self.len + 1) * GROW_AT.1 > self.buckets.len() * SLOTS * GROW_AT.0 {
+        if (self.len() + 1) * GROW_AT.1 > self.buckets.len() * SLOTS * GROW_AT.0 {
             self.rebuild(self.buckets.len() + self.buckets.len() / 3 + 1);
         }
         self.entry_bytes += entry.allocated_bytes();
@@ -395,8 +397,8 @@ impl Table {
         let slots = self.buckets.len() * SLOTS;
         if self.len == 0 {
             self.rebuild(0);
-        } else if self.buckets.len() > 1 && self.len * SHRINK_BELOW.1 < slots * SHRINK_BELOW.0 {
-            self.rebuild(self.len.div_ceil(SLOTS - 2));
+        } else if self.buckets.len() > 1 && self.len() * SHRINK_BELOW.1 < slots * SHRINK_BELOW.0 {
+            self.rebuild(self.len().div_ceil(SLOTS - 2));
         }
     }
 
@@ -408,7 +410,10 @@ impl Table {
         } else {
             super::entry::size_class(buckets * line) / line
         };
-        let old = std::mem::replace(&mut self.buckets, vec![Bucket::EMPTY; buckets]);
+        let old = std::mem::replace(
+            &mut self.buckets,
+            vec![Bucket::EMPTY; buckets].into_boxed_slice(),
+        );
         for bucket in &old {
             for slot in bucket.slots.iter().filter(|slot| !slot.is_empty()) {
                 // The floor of the whole old bucket: true as a bound, and costs no entry.
@@ -575,7 +580,7 @@ impl Table {
                 passed = self.after(passed);
             }
         }
-        assert_eq!((len, bytes), (self.len, self.entry_bytes));
+        assert_eq!((len, bytes), (self.len(), self.entry_bytes));
         for (bucket, over) in self.buckets.iter().zip(over) {
             assert!(
                 bucket.over() == over || bucket.over() == OVER_MASK,
@@ -590,14 +595,14 @@ impl Table {
 #[derive(Debug, Default)]
 pub struct TableHint {
     base: AtomicPtr<u8>,
-    buckets: AtomicUsize,
+    buckets: AtomicU32,
 }
 
 impl TableHint {
     /// Notes where the table is now. Called with the shard's lock held.
     #[inline]
     pub fn note(&self, table: &Table) {
-        let buckets = table.buckets.len();
+        let buckets = table.buckets.len() as u32;
         if self.buckets.load(Ordering::Relaxed) != buckets {
             self.base.store(
                 table.buckets.as_ptr().cast::<u8>().cast_mut(),
@@ -610,7 +615,7 @@ impl TableHint {
     /// Fetches the home bucket of a tag into the cache.
     #[inline]
     pub fn prefetch(&self, tag: Tag) {
-        let home = (tag.0 as usize * self.buckets.load(Ordering::Relaxed)) >> TAG_BITS;
+        let home = (tag.0 as usize * self.buckets.load(Ordering::Relaxed) as usize) >> TAG_BITS;
         prefetch(
             self.base
                 .load(Ordering::Relaxed)

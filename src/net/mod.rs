@@ -1,1 +1,284 @@
-//! placeholder
+//! The network: listeners, worker threads, connections, and the server's start and stop.
+//!
+//! One thread accepts and hands connections to the workers in turn; each worker has a runtime of its own, so that a
+//! connection's requests never leave their thread. It knows no command.
+
+mod connection;
+mod listen;
+mod worker;
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
+
+use self::listen::{Accepted, Listeners};
+use self::worker::Workers;
+use crate::server::{Server, maintenance};
+
+/// How often a stop looks whether the last connection has gone.
+const DRAIN_POLL: Duration = Duration::from_millis(5);
+/// After an accept failed for want of descriptors the next one waits so long.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Why the server cannot start: one line that says what to change.
+#[derive(Debug)]
+pub struct StartError {
+    what: String,
+    source: io::Error,
+}
+
+impl StartError {
+    fn new(what: impl Into<String>, source: io::Error) -> Self {
+        Self {
+            what: what.into(),
+            source,
+        }
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.what, self.source)
+    }
+}
+
+impl std::error::Error for StartError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+/// Serves until a signal or SHUTDOWN, then lets connections finish and returns.
+pub fn serve(server: &Arc<Server>) -> Result<(), StartError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| StartError::new("cannot start the accepting thread's runtime", error))?;
+    allow_clients(server);
+    runtime.block_on(async {
+        let listeners = Listeners::open(&server.config.load())?;
+        let workers = Workers::start(server)
+            .map_err(|error| StartError::new("cannot start a worker thread", error))?;
+        let maintenance = maintenance::start(Arc::clone(server))
+            .map_err(|error| StartError::new("cannot start the maintenance thread", error))?;
+        tracing::info!(
+            "Ready to accept connections on {listeners} ({} worker threads)",
+            server.workers
+        );
+        run(server, listeners, workers).await?;
+        drop(maintenance);
+        Ok(())
+    })
+}
+
+/// Descriptors that are needed besides those of clients.
+const OTHER_DESCRIPTORS: u64 = 32;
+
+/// Raises the limit of open files to what `maxclients` needs; where that is not allowed, lowers `maxclients`.
+fn allow_clients(server: &Server) {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let needed = u64::from(server.config.load().maxclients) + OTHER_DESCRIPTORS;
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= needed) {
+        return;
+    }
+    let maximum = limit.maximum.map_or(needed, |maximum| maximum.max(needed));
+    // Raising the hard limit too needs a privilege; without it the hard limit is the most there is.
+    let raised = setrlimit(
+        Resource::Nofile,
+        Rlimit {
+            current: Some(needed),
+            maximum: Some(maximum),
+        },
+    )
+    .is_ok()
+        || setrlimit(
+            Resource::Nofile,
+            Rlimit {
+                current: limit.maximum,
+                maximum: limit.maximum,
+            },
+        )
+        .is_ok();
+    let allowed = getrlimit(Resource::Nofile).current.unwrap_or(needed);
+    if allowed >= needed {
+        return;
+    }
+    let clients = u32::try_from(allowed.saturating_sub(OTHER_DESCRIPTORS))
+        .unwrap_or(u32::MAX)
+        .max(1);
+    tracing::warn!(
+        "The limit of open files is {allowed} (raised: {raised}), so maxclients is lowered to {clients}"
+    );
+    let lowered = server.config.update(|config| {
+        let mut config = config.clone();
+        config.maxclients = clients;
+        Ok::<_, std::convert::Infallible>(config)
+    });
+    match lowered {
+        Ok(_) => {}
+        Err(never) => match never {},
+    }
+}
+
+/// Accepts until the server is asked to stop, then drains.
+async fn run(
+    server: &Arc<Server>,
+    listeners: Listeners,
+    workers: Workers,
+) -> Result<(), StartError> {
+    let no_signals = |error| StartError::new("cannot listen for signals", error);
+    let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signals)?;
+    let workers = Arc::new(workers);
+    let Listeners { tcp, unix } = listeners;
+    let unix_path = unix.as_ref().map(|(_, path)| path.clone());
+    let mut accepting: Vec<_> = tcp
+        .into_iter()
+        .map(|listener| {
+            tokio::spawn(accept_tcp(
+                Arc::clone(server),
+                listener,
+                Arc::clone(&workers),
+            ))
+        })
+        .collect();
+    if let Some((listener, path)) = unix {
+        accepting.push(tokio::spawn(accept_unix(
+            Arc::clone(server),
+            listener,
+            path,
+            Arc::clone(&workers),
+        )));
+    }
+    let asked = first_of(server.shutdown.asked(), terminate.recv(), interrupt.recv()).await;
+    tracing::info!("{asked}, finishing what was begun");
+    accepting.iter().for_each(|task| task.abort());
+    server.shutdown.ask();
+    let second = first_of(drain(server), terminate.recv(), interrupt.recv()).await;
+    if let Some(path) = unix_path {
+        // Left behind it would only be in the way; that it is gone already is fine.
+        let _ = std::fs::remove_file(path);
+    }
+    if second.is_signal() {
+        tracing::warn!("{second} again, exiting at once");
+        std::process::exit(1);
+    }
+    tracing::info!("Bye");
+    Ok(())
+}
+
+/// Which of three things came first.
+#[derive(Clone, Copy)]
+enum First {
+    Asked,
+    Terminate,
+    Interrupt,
+}
+
+impl First {
+    const fn is_signal(self) -> bool {
+        !matches!(self, Self::Asked)
+    }
+}
+
+impl fmt::Display for First {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Asked => "Shutdown requested",
+            Self::Terminate => "SIGTERM received",
+            Self::Interrupt => "SIGINT received",
+        })
+    }
+}
+
+async fn first_of<T, U>(
+    asked: impl Future<Output = ()>,
+    terminate: impl Future<Output = T>,
+    interrupt: impl Future<Output = U>,
+) -> First {
+    let (mut asked, mut terminate, mut interrupt) = (
+        std::pin::pin!(asked),
+        std::pin::pin!(terminate),
+        std::pin::pin!(interrupt),
+    );
+    std::future::poll_fn(|cx| {
+        if terminate.as_mut().poll(cx).is_ready() {
+            return std::task::Poll::Ready(First::Terminate);
+        }
+        if interrupt.as_mut().poll(cx).is_ready() {
+            return std::task::Poll::Ready(First::Interrupt);
+        }
+        asked.as_mut().poll(cx).map(|()| First::Asked)
+    })
+    .await
+}
+
+/// Waits until all connections are closed, at most for `shutdown-timeout`.
+async fn drain(server: &Server) {
+    let deadline =
+        Instant::now() + Duration::from_secs(server.config.load().shutdown_timeout_s.into());
+    while !server.clients.is_empty() && Instant::now() < deadline {
+        server.clients.all().iter().for_each(|client| client.wake());
+        tokio::time::sleep(DRAIN_POLL).await;
+    }
+}
+
+async fn accept_tcp(server: Arc<Server>, listener: TcpListener, workers: Arc<Workers>) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, peer)) => admit(&server, &workers, Accepted::Tcp(stream, peer)),
+            Err(error) => accept_failed(&error).await,
+        }
+    }
+}
+
+async fn accept_unix(
+    server: Arc<Server>,
+    listener: tokio::net::UnixListener,
+    path: std::path::PathBuf,
+    workers: Arc<Workers>,
+) {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => admit(&server, &workers, Accepted::Unix(stream, path.clone())),
+            Err(error) => accept_failed(&error).await,
+        }
+    }
+}
+
+/// An accept that fails for want of descriptors would fail again at once.
+async fn accept_failed(error: &io::Error) {
+    tracing::warn!("Accepting a client connection failed: {error}");
+    tokio::time::sleep(ACCEPT_PAUSE).await;
+}
+
+/// Refuses a connection, with a reason, or gives it to a worker.
+fn admit(server: &Server, workers: &Workers, accepted: Accepted) {
+    server.stats.connections.fetch_add(1, Ordering::Relaxed);
+    let config = server.config.load();
+    if server.clients.len() + workers.waiting() >= config.maxclients as usize {
+        server
+            .stats
+            .rejected_connections
+            .fetch_add(1, Ordering::Relaxed);
+        return accepted.refuse(b"-ERR max number of clients reached\r\n");
+    }
+    if config.protected_mode && config.requirepass.is_empty() && !accepted.is_local() {
+        server
+            .stats
+            .rejected_connections
+            .fetch_add(1, Ordering::Relaxed);
+        return accepted.refuse(listen::PROTECTED);
+    }
+    match accepted.prepare(&config) {
+        Ok(prepared) => workers.give(prepared),
+        Err(error) => tracing::debug!("A connection was lost while it was set up: {error}"),
+    }
+}

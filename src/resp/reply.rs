@@ -130,8 +130,12 @@ impl Reply {
     /// A bulk string.
     #[inline]
     pub fn bulk(&mut self, bytes: &[u8]) {
-        self.buffer.reserve(bytes.len() + 24);
-        self.header(b'$', bytes.len() as i64);
+        let mut digits = itoa::Buffer::new();
+        let digits = digits.format(bytes.len()).as_bytes();
+        self.buffer.reserve(digits.len() + bytes.len() + 5);
+        self.buffer.push(b'$');
+        self.buffer.extend_from_slice(digits);
+        self.buffer.extend_from_slice(b"\r\n");
         self.buffer.extend_from_slice(bytes);
         self.buffer.extend_from_slice(b"\r\n");
     }

@@ -47,6 +47,10 @@ pub struct Client {
     pub query_capacity: AtomicUsize,
     /// Bytes of replies that are not sent yet.
     pub output_bytes: AtomicUsize,
+    /// The allocation that these bytes lie in.
+    pub output_capacity: AtomicUsize,
+    /// The most bytes of replies that waited at once since the allocation last shrank.
+    pub output_peak: AtomicUsize,
     /// Bytes received in all.
     pub total_input: AtomicU64,
     /// Bytes sent in all.
@@ -78,6 +82,11 @@ impl Client {
     /// Closes the connection, as soon as its task runs.
     pub fn kill(&self) {
         self.killed.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Has the connection's task look again at what has changed.
+    pub fn wake(&self) {
         if let Some(waker) = self.waker.lock().take() {
             waker.wake();
         }
@@ -138,6 +147,8 @@ impl Clients {
             query_bytes: AtomicUsize::new(0),
             query_capacity: AtomicUsize::new(0),
             output_bytes: AtomicUsize::new(0),
+            output_capacity: AtomicUsize::new(0),
+            output_peak: AtomicUsize::new(0),
             total_input: AtomicU64::new(0),
             total_output: AtomicU64::new(0),
             no_evict: AtomicBool::new(false),

@@ -2,6 +2,7 @@
 
 pub mod clients;
 pub mod latency;
+pub mod maintenance;
 pub mod memory;
 pub mod pause;
 pub mod process;
@@ -12,8 +13,8 @@ pub mod slowlog;
 pub mod stats;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use parking_lot::Mutex;
@@ -28,8 +29,9 @@ use self::stats::Stats;
 use crate::clock::{self, UnixMs};
 use crate::config::{Config, Live};
 use crate::keyspace::Keyspace;
+use crate::logging::LogControl;
 
-/// The version of Redis whose commands and replies we have, for clients that ask.
+/// The version of Redis that clients are told, by which they choose what to ask for.
 pub const REDIS_VERSION: &str = "7.2.4";
 
 /// The server's state, shared by all threads.
@@ -63,6 +65,8 @@ pub struct Server {
     pub run_id: String,
     /// The number of worker threads.
     pub workers: usize,
+    /// Changes the level of the log; not there in tests.
+    pub log: OnceLock<LogControl>,
     /// Bytes that were in use before the first key and client.
     pub startup_bytes: usize,
     sampling: Mutex<Sampling>,
@@ -88,6 +92,7 @@ impl Server {
             started: Instant::now(),
             run_id: run_id(),
             workers,
+            log: OnceLock::new(),
             startup_bytes: 0,
             sampling: Mutex::default(),
         };

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::clients::Client;
 use crate::clock::UnixMs;
+use crate::config::Config;
 
 /// Which replies a client wants: CLIENT REPLY.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -47,7 +48,7 @@ pub struct Session {
     pub client: Arc<Client>,
     /// The selected database.
     pub db: usize,
-    /// Whether it may run commands.
+    /// Whether it gave the password, or needed none when it came.
     pub authenticated: bool,
     /// Which replies it wants.
     pub reply_mode: ReplyMode,
@@ -72,6 +73,12 @@ impl Session {
             then: Then::GoOn,
             wait: None,
         }
+    }
+
+    /// Whether it may run commands: it is authenticated, or the password was taken away since.
+    #[inline]
+    pub fn may_run(&self, config: &Config) -> bool {
+        self.authenticated || config.requirepass.is_empty()
     }
 
     /// For a command that answers later: whether its time has come. The first call starts the wait.

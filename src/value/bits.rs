@@ -8,8 +8,8 @@
 //! weight  128 ........... 1 128 ....
 //! ```
 //!
-//! Reading past the end of a string gives zeros; writing there makes the string longer. The limits on offsets and on the
-//! size of a string are the caller's.
+//! Reading past the end of a string gives zeros; writing there needs a longer string, which [`bytes_for`] measures.
+//! Making it longer, and the limits on offsets and on the size of a string, are the caller's.
 
 use super::number::parse_i64;
 
@@ -18,9 +18,8 @@ pub fn get(bytes: &[u8], offset: u64) -> bool {
     byte_at(bytes, offset / 8) & mask(offset) != 0
 }
 
-/// Sets the bit at `offset`, making the string longer when it is past the end, and returns the bit as it was.
-pub fn set(bytes: &mut Vec<u8>, offset: u64, bit: bool) -> bool {
-    grow(bytes, offset);
+/// Sets the bit at `offset` and returns the bit as it was. Past the end nothing happens: see [`bytes_for`].
+pub fn set(bytes: &mut [u8], offset: u64, bit: bool) -> bool {
     let Some(byte) = usize::try_from(offset / 8)
         .ok()
         .and_then(|at| bytes.get_mut(at))
@@ -36,12 +35,9 @@ pub fn set(bytes: &mut Vec<u8>, offset: u64, bit: bool) -> bool {
     old
 }
 
-/// Appends zero bytes until the string has a bit at `offset`.
-pub fn grow(bytes: &mut Vec<u8>, offset: u64) {
-    let needed = usize::try_from(offset / 8 + 1).unwrap_or(usize::MAX);
-    if bytes.len() < needed {
-        bytes.resize(needed, 0);
-    }
+/// The bytes that a string must have so that there is a bit at `offset`.
+pub fn bytes_for(offset: u64) -> usize {
+    usize::try_from(offset / 8 + 1).unwrap_or(usize::MAX)
 }
 
 fn byte_at(bytes: &[u8], at: u64) -> u8 {
@@ -271,7 +267,7 @@ impl FieldType {
         self.width
     }
 
-    /// The last bit of a field at `offset`, to check against the size limit and to [`grow`] by.
+    /// The last bit of a field at `offset`, which says how long the string must be: see [`bytes_for`].
     pub fn last_bit(self, offset: u64) -> u64 {
         offset.saturating_add(u64::from(self.width) - 1)
     }
@@ -279,12 +275,11 @@ impl FieldType {
     /// The field at bit `offset`.
     pub fn get(self, bytes: &[u8], offset: u64) -> i64 {
         let (window, shift) = self.window(bytes, offset);
-        self.from_low_bits((window >> shift) as u64)
+        self.interpret((window >> shift) as u64)
     }
 
-    /// Stores the low bits of `value` at bit `offset`, making the string longer when needed.
-    pub fn set(self, bytes: &mut Vec<u8>, offset: u64, value: i64) {
-        grow(bytes, self.last_bit(offset));
+    /// Stores the low bits of `value` at bit `offset`. What is past the end is left out.
+    pub fn set(self, bytes: &mut [u8], offset: u64, value: i64) {
         let (window, shift) = self.window(bytes, offset);
         let mask = u128::from(self.mask()) << shift;
         let window = window & !mask | u128::from(value as u64) << shift & mask;
@@ -333,7 +328,7 @@ impl FieldType {
 
     fn overflowed(self, value: i64, limit: i64, overflow: Overflow) -> Option<i64> {
         match overflow {
-            Overflow::Wrap => Some(self.from_low_bits(value as u64)),
+            Overflow::Wrap => Some(self.interpret(value as u64)),
             Overflow::Saturate => Some(limit),
             Overflow::Fail => None,
         }
@@ -352,7 +347,7 @@ impl FieldType {
         u64::MAX >> (64 - self.width)
     }
 
-    fn from_low_bits(self, bits: u64) -> i64 {
+    fn interpret(self, bits: u64) -> i64 {
         let unused = 64 - self.width;
         if self.signed {
             ((bits << unused) as i64) >> unused
@@ -382,9 +377,12 @@ mod tests {
 
     #[test]
     fn single_bits() {
-        let mut bytes = Vec::new();
+        let mut bytes = vec![0];
         assert!(!set(&mut bytes, 7, true));
+        assert!(!set(&mut bytes, 8, true));
         assert_eq!(bytes, [1]);
+        assert_eq!((bytes_for(7), bytes_for(8), bytes_for(17)), (1, 2, 3));
+        bytes.resize(3, 0);
         assert!(!set(&mut bytes, 17, true));
         assert_eq!(bytes, [1, 0, 0x40]);
         assert!(get(&bytes, 17) && !get(&bytes, 16) && !get(&bytes, 1 << 40));
@@ -449,6 +447,7 @@ mod tests {
             let mut bytes = vec![fill; (next() % 40) as usize];
             for _ in 0..next() % 3 {
                 let offset = next() % (bytes.len() as u64 * 8 + 1);
+                bytes.resize(bytes.len().max(bytes_for(offset)), 0);
                 set(&mut bytes, offset, fill == 0);
             }
             let bits = bytes.len() as i64 * 8;
@@ -495,7 +494,7 @@ mod tests {
     fn fields_are_read_and_written_at_any_offset() {
         let i5 = FieldType::new(true, 5).unwrap();
         let u4 = FieldType::new(false, 4).unwrap();
-        let mut bytes = Vec::new();
+        let mut bytes = vec![0; bytes_for(i5.last_bit(100))];
         i5.set(&mut bytes, 100, -3);
         assert_eq!(bytes.len(), 14);
         assert_eq!(i5.get(&bytes, 100), -3);

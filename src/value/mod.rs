@@ -9,6 +9,5 @@ pub mod bits;
 pub mod glob;
 pub mod hll;
 pub mod lcs;
-pub mod lfu;
 mod long_double;
 pub mod number;

@@ -1,1 +1,12 @@
 //! One integration binary, a module per subject.
+//!
+//! `server` and `client` are the tools, the other modules are tests. Every test starts servers of
+//! its own on free loopback ports and in a directory of its own, so that all run side by side.
+
+mod client;
+mod clients;
+mod differential;
+mod generator;
+mod robustness;
+mod server;
+mod shutdown;

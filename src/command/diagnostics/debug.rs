@@ -6,8 +6,7 @@ use std::sync::atomic::Ordering;
 use super::digest::Digest;
 use super::unknown_form;
 use crate::clock::UnixMs;
-use crate::command::help::reply_help;
-use crate::command::{Arity, Arity::*, Command, Context, Flags, Group, Run};
+use crate::command::{Arity, Arity::*, Command, Context, Flags, Group, Run, help};
 use crate::error::CommandError;
 use crate::keyspace::entry::EntryRef;
 use crate::keyspace::eviction::AccessPolicy;
@@ -125,7 +124,7 @@ fn help(cx: &mut Context<'_>, _: &Args<'_>) -> Result<(), CommandError> {
         .flat_map(|subcommand| subcommand.help)
         .copied()
         .collect();
-    reply_help(cx, "DEBUG", &lines);
+    help::help(cx.reply, "DEBUG", &lines);
     Ok(())
 }
 

@@ -1,7 +1,6 @@
 //! MEMORY: how much is in use, and for what.
 
-use crate::command::help::reply_help;
-use crate::command::{Argument, Arity::*, Command, Context, Flags, Group, KeySpec};
+use crate::command::{Argument, Arity::*, Command, Context, Flags, Group, KeySpec, help};
 use crate::error::CommandError;
 use crate::resp::Args;
 use crate::server::memory::{self, MemoryUse};
@@ -269,7 +268,7 @@ fn purge(cx: &mut Context<'_>, _: &Args<'_>) -> Result<(), CommandError> {
 }
 
 fn help(cx: &mut Context<'_>, _: &Args<'_>) -> Result<(), CommandError> {
-    reply_help(cx, "MEMORY", HELP);
+    help::help(cx.reply, "MEMORY", HELP);
     Ok(())
 }
 

@@ -1,8 +1,7 @@
 //! SLOWLOG: the last commands that took longer than `slowlog-log-slower-than`.
 
 use super::unknown_form;
-use crate::command::help::reply_help;
-use crate::command::{Argument, Arity::*, Command, Context, Flags, Group};
+use crate::command::{Argument, Arity::*, Command, Context, Flags, Group, help};
 use crate::error::CommandError;
 use crate::resp::Args;
 use crate::value::number;
@@ -135,7 +134,7 @@ fn reset(cx: &mut Context<'_>, _: &Args<'_>) -> Result<(), CommandError> {
 }
 
 fn help(cx: &mut Context<'_>, _: &Args<'_>) -> Result<(), CommandError> {
-    reply_help(cx, "SLOWLOG", HELP);
+    help::help(cx.reply, "SLOWLOG", HELP);
     Ok(())
 }
 

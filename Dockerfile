@@ -1,0 +1,19 @@
+# syntax=docker/dockerfile:1
+FROM rust:1.95-slim-bookworm AS build
+RUN apt-get update && apt-get install -y --no-install-recommends make && rm -rf /var/lib/apt/lists/*
+WORKDIR /src
+COPY Cargo.toml Cargo.lock clippy.toml ./
+COPY src src
+COPY benches benches
+COPY tests tests
+COPY examples examples
+RUN cargo build --release --locked --bin strata && strip target/release/strata
+
+FROM debian:bookworm-slim
+RUN useradd --system --no-create-home --uid 10001 strata
+COPY --from=build /src/target/release/strata /usr/local/bin/strata
+USER strata
+WORKDIR /data
+EXPOSE 6379
+# In a container clients come from outside, so it listens everywhere; protected mode still asks for a password.
+ENTRYPOINT ["strata", "--bind", "*"]

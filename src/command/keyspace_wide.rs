@@ -1,0 +1,404 @@
+//! Commands over all keys of a database, or over whole databases.
+//!
+//! Their rows declare no keys, so no shard is locked while they go from one to the next.
+
+use super::{Argument, Arity::*, Command, Context, Flags, Group, argument, parse};
+use crate::error::CommandError;
+use crate::keyspace::entry::EntryRef;
+use crate::resp::{Args, Reply};
+use crate::value::{glob, number};
+
+/// Keys that SCAN shows at once, unless told otherwise.
+const SCAN_COUNT: usize = 10;
+
+/// The rows of this family.
+pub(super) const COMMANDS: &[Command] = &[
+    Command {
+        name: "randomkey",
+        arity: Exactly(1),
+        flags: Flags::READONLY,
+        run: randomkey,
+        summary: "Returns one key at random.",
+        tips: &["request_policy:all_shards", "nondeterministic_output"],
+        ..Command::BLANK
+    },
+    Command {
+        name: "keys",
+        arity: Exactly(2),
+        flags: Flags::READONLY,
+        run: keys,
+        categories: &["@dangerous"],
+        complexity: "O(N) in the number of keys in all databases.",
+        summary: "Returns all keys that match a pattern.",
+        tips: &["request_policy:all_shards", "nondeterministic_output_order"],
+        arguments: &[Argument::new("pattern", "pattern")],
+        ..Command::BLANK
+    },
+    Command {
+        name: "scan",
+        arity: AtLeast(2),
+        flags: Flags::READONLY,
+        run: scan,
+        since: "2.8.0",
+        complexity: "O(1) for a call that asks for few keys, O(N) for a whole walk over N keys.",
+        summary: "Walks over the keys a few at a time.",
+        tips: &["nondeterministic_output", "request_policy:special"],
+        arguments: &[
+            Argument::new("cursor", "integer"),
+            argument::optional(argument::after(
+                "MATCH",
+                Argument::new("pattern", "pattern"),
+            )),
+            argument::optional(argument::after("COUNT", Argument::new("count", "integer"))),
+            argument::optional(argument::since(
+                "6.0.0",
+                argument::after("TYPE", Argument::new("type", "string")),
+            )),
+        ],
+        ..Command::BLANK
+    },
+    Command {
+        name: "dbsize",
+        arity: Exactly(1),
+        flags: Flags::READONLY.and(Flags::FAST),
+        run: dbsize,
+        group: Group::Server,
+        categories: &["@keyspace"],
+        summary: "Tells the number of keys in the database.",
+        tips: &["request_policy:all_shards", "response_policy:agg_sum"],
+        ..Command::BLANK
+    },
+    Command {
+        name: "swapdb",
+        arity: Exactly(3),
+        flags: Flags::WRITE.and(Flags::FAST),
+        run: swapdb,
+        group: Group::Server,
+        categories: &["@keyspace", "@dangerous"],
+        since: "4.0.0",
+        summary: "Exchanges the contents of two databases.",
+        arguments: &[
+            Argument::new("index1", "integer"),
+            Argument::new("index2", "integer"),
+        ],
+        ..Command::BLANK
+    },
+    Command {
+        name: "flushdb",
+        arity: AtLeast(1),
+        flags: Flags::WRITE,
+        run: flushdb,
+        group: Group::Server,
+        categories: &["@keyspace", "@dangerous"],
+        complexity: "O(N) in the number of keys in the database; many keys are freed in the background.",
+        summary: "Removes all keys of the database.",
+        tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
+        arguments: &[MODE],
+        ..Command::BLANK
+    },
+    Command {
+        name: "flushall",
+        arity: AtLeast(1),
+        flags: Flags::WRITE,
+        run: flushall,
+        group: Group::Server,
+        categories: &["@keyspace", "@dangerous"],
+        complexity: "O(N) in the number of keys; many keys are freed in the background.",
+        summary: "Removes all keys of all databases.",
+        tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
+        arguments: &[MODE],
+        ..Command::BLANK
+    },
+];
+
+/// How FLUSHDB and FLUSHALL free the memory.
+const MODE: Argument = argument::optional(argument::oneof(
+    "async",
+    &[
+        argument::since("4.0.0", argument::word("async", "ASYNC")),
+        argument::since("6.2.0", argument::word("sync", "SYNC")),
+    ],
+));
+
+fn randomkey(cx: &mut Context<'_>, _: &Args<'_>) -> Result<(), CommandError> {
+    let key = cx
+        .keys
+        .keyspace()
+        .random_key(cx.keys.db(), cx.now, cx.random);
+    cx.reply.bulk_or_nil(key.as_deref());
+    Ok(())
+}
+
+fn keys(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
+    let filter = Filter {
+        pattern: Some(args.at(1)),
+        type_name: None,
+    };
+    let array = cx.reply.array_deferred();
+    let (_, count) = filter.show(cx, 0, usize::MAX);
+    cx.reply.finish_array(array, count);
+    Ok(())
+}
+
+fn scan(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
+    let cursor = number::parse_cursor(args.at(1)).ok_or(CommandError::InvalidCursor)?;
+    let (filter, count) = Filter::parse(args)?;
+    let home = std::mem::replace(cx.reply.buffer_mut(), Vec::new());
+    let (next, shown) = filter.show(cx, cursor, count);
+    let shown_keys = std::mem::replace(cx.reply.buffer_mut(), home);
+    cx.reply.array(2);
+    cx.reply.bulk(&number::format_u64(next));
+    cx.reply.array(shown);
+    cx.reply.buffer_mut().extend_from_slice(&shown_keys);
+    Ok(())
+}
+
+/// Which keys KEYS and SCAN show.
+#[derive(Clone, Copy, Default)]
+struct Filter<'a> {
+    pattern: Option<&'a [u8]>,
+    type_name: Option<&'a [u8]>,
+}
+
+impl<'a> Filter<'a> {
+    /// The options of SCAN: the filter, and COUNT.
+    fn parse(args: &Args<'a>) -> Result<(Self, usize), CommandError> {
+        let (mut filter, mut count) = (Self::default(), SCAN_COUNT);
+        let mut words = args.from(2);
+        while let Some(word) = words.next() {
+            let value = words.next().ok_or(CommandError::Syntax)?;
+            match word.to_ascii_uppercase().as_slice() {
+                b"COUNT" => count = positive(value)?,
+                b"MATCH" => filter.pattern = Some(value),
+                b"TYPE" => filter.type_name = Some(value),
+                _ => return Err(CommandError::Syntax),
+            }
+        }
+        Ok((filter, count))
+    }
+
+    fn fits(&self, entry: EntryRef<'_>) -> bool {
+        let has_type =
+            |name: &[u8]| name.eq_ignore_ascii_case(entry.value_type().name().as_bytes());
+        // The star alone is what most calls of KEYS ask for.
+        let matches =
+            |pattern: &[u8]| pattern == b"*" || glob::matches(pattern, entry.key(), false);
+        self.type_name.is_none_or(has_type) && self.pattern.is_none_or(matches)
+    }
+
+    /// Writes the keys that fit, among about `look_at`. Gives the next cursor and their number.
+    fn show(&self, cx: &mut Context<'_>, cursor: u64, look_at: usize) -> (u64, usize) {
+        let (keyspace, db) = (cx.keys.keyspace(), cx.keys.db());
+        let reply: &mut Reply = cx.reply;
+        let mut shown = 0;
+        let next = keyspace.scan(db, cursor, look_at, cx.now, |entry| {
+            if self.fits(entry) {
+                reply.bulk(entry.key());
+                shown += 1;
+            }
+        });
+        (next, shown)
+    }
+}
+
+fn positive(text: &[u8]) -> Result<usize, CommandError> {
+    usize::try_from(parse::integer(text)?)
+        .ok()
+        .filter(|&count| count > 0)
+        .ok_or(CommandError::Syntax)
+}
+
+fn dbsize(cx: &mut Context<'_>, _: &Args<'_>) -> Result<(), CommandError> {
+    let count = cx.keys.keyspace().db_size(cx.keys.db());
+    cx.reply.count(count);
+    Ok(())
+}
+
+fn swapdb(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
+    let index = |at: usize, text| {
+        number::parse_i64(args.at(at))
+            .filter(|&index| i32::try_from(index).is_ok())
+            .ok_or(CommandError::text(text))
+    };
+    let first = index(1, "ERR invalid first DB index")?;
+    let second = index(2, "ERR invalid second DB index")?;
+    let first = parse::database_in_range(cx, first)?;
+    let second = parse::database_in_range(cx, second)?;
+    let keyspace = cx.keys.keyspace();
+    keyspace.swap_dbs(first, second);
+    keyspace.counters(cx.keys.thread()).changes.add(1);
+    cx.reply.ok();
+    Ok(())
+}
+
+fn flushdb(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
+    check_mode(args)?;
+    flush(cx, cx.keys.db());
+    cx.reply.ok();
+    Ok(())
+}
+
+fn flushall(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
+    check_mode(args)?;
+    (0..cx.config.databases).for_each(|db| flush(cx, db));
+    cx.reply.ok();
+    Ok(())
+}
+
+/// Both modes remove the keys at once and free many of them in the background.
+fn check_mode(args: &Args<'_>) -> Result<(), CommandError> {
+    let known =
+        |word: &[u8]| word.eq_ignore_ascii_case(b"ASYNC") || word.eq_ignore_ascii_case(b"SYNC");
+    let fits = args.len() <= 2 && args.get(1).is_none_or(known);
+    if fits {
+        Ok(())
+    } else {
+        Err(CommandError::Syntax)
+    }
+}
+
+fn flush(cx: &Context<'_>, db: usize) {
+    let keyspace = cx.keys.keyspace();
+    // Exchanging the contents of an empty database would cost a walk over all shards.
+    if keyspace.db_size(db) > 0 {
+        keyspace.flush_db(db, cx.keys.thread());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{Db, script};
+
+    /// The words of a reply, sorted: the bulk strings and numbers without their headers.
+    fn sorted(db: &mut Db, line: &str) -> Vec<String> {
+        let bytes = db.run(line).bytes().to_vec();
+        let mut words: Vec<String> = String::from_utf8(bytes)
+            .expect("the keys are text")
+            .lines()
+            .filter(|line| !line.starts_with(['*', '$']))
+            .map(str::to_owned)
+            .collect();
+        words.sort();
+        words
+    }
+
+    script!(keys_shows_what_matches_and_lives, |db| {
+        db.run("KEYS *").bulks(&[]);
+        for key in ["one", "two", "three", "gone"] {
+            db.run(&format!("SET {key} 1")).ok();
+        }
+        db.run("PEXPIRE gone 1").int(1);
+        db.advance(1);
+        assert_eq!(sorted(&mut db, "KEYS *"), ["one", "three", "two"]);
+        assert_eq!(sorted(&mut db, "KEYS t[a-z]*"), ["three", "two"]);
+        db.run("KEYS ?ne").bulks(&["one"]);
+        db.run("KEYS ONE").bulks(&[]);
+        db.run("MOVE one 1").int(1);
+        assert_eq!(sorted(&mut db, "KEYS *"), ["three", "two"]);
+    });
+
+    script!(scan_walks_over_all_keys, |db| {
+        for i in 0..300 {
+            db.run(&format!("SET key:{i} 1")).ok();
+        }
+        let (mut cursor, mut found) = ("0".to_owned(), std::collections::BTreeSet::new());
+        loop {
+            let reply = db.run(&format!("SCAN {cursor} COUNT 7 MATCH key:*"));
+            let text = String::from_utf8_lossy(reply.bytes()).into_owned();
+            let mut lines = text.lines().skip(2).step_by(2);
+            cursor = lines.next().expect("a reply has a cursor").to_owned();
+            found.extend(
+                text.lines()
+                    .filter(|l| l.starts_with("key:"))
+                    .map(str::to_owned),
+            );
+            if cursor == "0" {
+                break;
+            }
+        }
+        assert_eq!(found.len(), 300);
+    });
+
+    script!(scan_filters_by_pattern_and_type, |db| {
+        db.run("SET a 1").ok();
+        db.run("SET b 1").ok();
+        db.run("SCAN 0 COUNT 100 MATCH b")
+            .is("*2\r\n$1\r\n0\r\n*1\r\n$1\r\nb\r\n");
+        db.run("SCAN 0 COUNT 100 TYPE hash")
+            .is("*2\r\n$1\r\n0\r\n*0\r\n");
+        assert_eq!(
+            sorted(&mut db, "SCAN 0 COUNT 100 TYPE STRING"),
+            ["0", "a", "b"]
+        );
+        db.run("SCAN 18446744073709551615")
+            .is("*2\r\n$1\r\n0\r\n*0\r\n");
+    });
+
+    script!(scan_refuses_what_redis_refuses, |db| {
+        db.run("SCAN x foo bar").error("ERR invalid cursor");
+        db.run("SCAN 18446744073709551616")
+            .error("ERR invalid cursor");
+        db.run("SCAN 0 COUNT 0").error("ERR syntax error");
+        db.run("SCAN 0 COUNT").error("ERR syntax error");
+        db.run("SCAN 0 foo bar").error("ERR syntax error");
+        db.run("SCAN 0 COUNT x")
+            .error("ERR value is not an integer or out of range");
+    });
+
+    script!(randomkey_finds_the_only_living_key, |db| {
+        db.run("RANDOMKEY").nil();
+        db.run("SET gone 1").ok();
+        db.run("PEXPIRE gone 1").int(1);
+        db.run("SET k 1").ok();
+        db.advance(1);
+        db.run("RANDOMKEY").bulk("k");
+        db.run("DEL k").int(1);
+        db.run("RANDOMKEY").nil();
+    });
+
+    script!(swapdb_exchanges_contents, |db| {
+        db.run("SET a 1").ok();
+        db.run("SWAPDB 0 3").ok();
+        db.run("DBSIZE").int(0);
+        db.run("SWAPDB 3 0").ok();
+        db.run("SWAPDB 0 0").ok();
+        db.run("GET a").bulk("1");
+        db.run("SWAPDB x y").error("ERR invalid first DB index");
+        db.run("SWAPDB 0 2147483648")
+            .error("ERR invalid second DB index");
+        db.run("SWAPDB 0 16").error("ERR DB index is out of range");
+        db.run("SWAPDB -1 0").error("ERR DB index is out of range");
+    });
+
+    script!(flushdb_empties_one_database_and_flushall_each, |db| {
+        db.run("SET a 1").ok();
+        db.run("SET b 1").ok();
+        db.run("MOVE a 1").int(1);
+        db.run("FLUSHDB sync").ok();
+        db.run("DBSIZE").int(0);
+        db.run("SWAPDB 0 1").ok();
+        db.run("DBSIZE").int(1);
+        db.run("SWAPDB 0 1").ok();
+        db.run("FLUSHALL ASYNC").ok();
+        db.run("SWAPDB 0 1").ok();
+        db.run("DBSIZE").int(0);
+        db.run("FLUSHALL").ok();
+        db.run("SET a 1").ok();
+        db.run("FLUSHDB foo").error("ERR syntax error");
+        db.run("FLUSHALL SYNC ASYNC").error("ERR syntax error");
+        db.run("DBSIZE").int(1);
+    });
+
+    #[test]
+    fn a_number_of_a_database_is_below_the_number_of_databases() {
+        let mut config = crate::config::Config::default();
+        config.databases = 2;
+        let mut db = Db::with_config(config);
+        db.run("SWAPDB 0 1").ok();
+        db.run("SWAPDB 0 2").error("ERR DB index is out of range");
+        db.run("SET a 1").ok();
+        db.run("MOVE a 2").error("ERR DB index is out of range");
+        db.run("COPY a b DB 2")
+            .error("ERR DB index is out of range");
+    }
+}

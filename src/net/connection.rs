@@ -1,0 +1,445 @@
+//! One connection: reads what has arrived, has it run, sends what was answered.
+//!
+//! While it waits a connection owns no buffer, unless a request arrived in part or the client is
+//! slow to read: input goes through the thread's buffer, and replies go out from it in one write.
+//!
+//! A client that does not read its replies does not stop its requests from being run, since many
+//! clients send a whole pipeline before they read; what is kept for it is bounded by
+//! `client-output-buffer-limit`, and what it sends without a complete request by
+//! `client-query-buffer-limit`.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::time::Instant;
+
+use super::worker::{Local, with_local};
+use crate::clock::{self, UnixMs};
+use crate::config::OutputLimit;
+use crate::dispatch::Next;
+use crate::keyspace::ThreadSlot;
+use crate::resp::Protocol;
+use crate::resp::request::Partial;
+use crate::server::Server;
+use crate::server::clients::Origin;
+use crate::server::session::Session;
+
+/// Replies are sent when so many bytes have gathered, even if more requests wait.
+const SEND_BYTES: usize = 256 * 1024;
+/// The thread's reply buffer is given back when one reply made it larger than this.
+const REPLY_BUFFER_MAX: usize = 1024 * 1024;
+/// The buffer of an unfinished request grows by this, or doubles, but never ahead of the data by
+/// more than the second.
+const INPUT_GROW_MIN: usize = 16 * 1024;
+const INPUT_GROW_MAX: usize = 64 * 1024 * 1024;
+
+/// A connection and all that it owns.
+pub(super) struct Connection<S> {
+    server: Arc<Server>,
+    stream: S,
+    session: Session,
+    protocol: Protocol,
+    /// Requests that have arrived in part, or wait for the end of a pause.
+    input: BytesMut,
+    /// Bytes that `input` must hold before a request in it can be complete.
+    needed: usize,
+    partial: Option<Box<Partial>>,
+    /// Replies that the client was too slow to take.
+    output: BytesMut,
+    over_soft_limit_since: Option<Instant>,
+    pause: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    closing: bool,
+    /// What is counted for this connection's buffers.
+    counted_bytes: usize,
+    thread: Option<ThreadSlot>,
+}
+
+/// The connection is to be closed, for a reason that needs no word.
+struct Closed;
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    pub(super) fn new(server: Arc<Server>, stream: S, origin: Origin) -> Self {
+        let client = server.clients.add(origin, clock::now());
+        let authenticated = server.config.load().requirepass.is_empty();
+        Self {
+            session: Session::new(client, authenticated),
+            server,
+            stream,
+            protocol: Protocol::default(),
+            input: BytesMut::new(),
+            needed: 0,
+            partial: None,
+            output: BytesMut::new(),
+            over_soft_limit_since: None,
+            pause: None,
+            closing: false,
+            counted_bytes: 0,
+            thread: None,
+        }
+    }
+
+    /// Serves the connection until it closes.
+    pub(super) async fn serve(mut self) {
+        poll_fn(|cx| self.poll_serve(cx)).await;
+    }
+
+    fn poll_serve(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self.poll_steps(cx) {
+            Err(Closed) => Poll::Ready(()),
+            Ok(()) => {
+                self.session.client.set_waker(cx.waker());
+                // A kill between the last look and the waker would wake nobody.
+                if self.session.client.is_killed() {
+                    Poll::Ready(())
+                } else {
+                    Poll::Pending
+                }
+            }
+        }
+    }
+
+    /// Does all that can be done without waiting.
+    fn poll_steps(&mut self, cx: &mut Context<'_>) -> Result<(), Closed> {
+        loop {
+            if self.session.client.is_killed() && !self.closing {
+                return Err(Closed);
+            }
+            self.poll_send(cx)?;
+            if self.closing {
+                return if self.output.is_empty() {
+                    Err(Closed)
+                } else {
+                    Ok(())
+                };
+            }
+            if self.is_paused(cx) {
+                return Ok(());
+            }
+            let progressed = with_local(|local| self.poll_receive(cx, local))?;
+            self.account();
+            if !progressed {
+                if self.server.shutdown.is_asked() {
+                    self.closing = true;
+                    continue;
+                }
+                return Ok(());
+            }
+        }
+    }
+
+    /// Whether commands are held back; looks again when the pause is over.
+    fn is_paused(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(pause) = &mut self.pause else {
+            return false;
+        };
+        if !self.server.shutdown.is_asked() && pause.as_mut().poll(cx).is_pending() {
+            return true;
+        }
+        self.pause = None;
+        self.session.client.blocked.store(false, Ordering::Relaxed);
+        // What was held back is in `input`, complete.
+        self.needed = 0;
+        false
+    }
+
+    /// Reads once and runs what is complete. False where there was nothing to read.
+    fn poll_receive(&mut self, cx: &mut Context<'_>, local: &mut Local) -> Result<bool, Closed> {
+        self.thread = Some(local.executor.thread());
+        if !self.input.is_empty() && self.needed == 0 {
+            return self.run_input(cx, local).map(|()| true);
+        }
+        if self.input.is_empty() {
+            let mut input = std::mem::take(&mut local.input);
+            let received = self.poll_read_shared(cx, &mut input);
+            let result = match received {
+                Poll::Pending => Ok(false),
+                Poll::Ready(Err(closed)) => Err(closed),
+                Poll::Ready(Ok(n)) => self.run_shared(cx, local, &input[..n]).map(|()| true),
+            };
+            local.input = input;
+            return result;
+        }
+        self.reserve_input();
+        let read = pin!(self.stream.read_buf(&mut self.input)).poll(cx);
+        match read {
+            Poll::Pending => Ok(false),
+            Poll::Ready(Ok(0) | Err(_)) => Err(Closed),
+            Poll::Ready(Ok(n)) => {
+                self.count_input(n);
+                if self.input.len() >= self.needed {
+                    self.run_input(cx, local)?;
+                }
+                self.check_input_limit(local)?;
+                Ok(true)
+            }
+        }
+    }
+
+    fn poll_read_shared(
+        &mut self,
+        cx: &mut Context<'_>,
+        input: &mut [u8],
+    ) -> Poll<Result<usize, Closed>> {
+        let mut read = ReadBuf::new(input);
+        match Pin::new(&mut self.stream).poll_read(cx, &mut read) {
+            Poll::Pending => Poll::Pending,
+            Poll::Ready(Ok(())) if !read.filled().is_empty() => {
+                let n = read.filled().len();
+                self.count_input(n);
+                Poll::Ready(Ok(n))
+            }
+            Poll::Ready(_) => Poll::Ready(Err(Closed)),
+        }
+    }
+
+    fn count_input(&self, bytes: usize) {
+        let Some(thread) = self.thread else { return };
+        let stripe = self.server.stats.stripe(thread);
+        stripe.input_bytes.add(bytes as i64);
+        stripe.reads.add(1);
+        let client = &self.session.client;
+        // Only this task writes it, so that no atomic addition is needed.
+        client.total_input.store(
+            client.total_input.load(Ordering::Relaxed) + bytes as u64,
+            Ordering::Relaxed,
+        );
+    }
+
+    /// Makes room for the rest of a request, not much ahead of what has arrived.
+    fn reserve_input(&mut self) {
+        let missing = self.needed.saturating_sub(self.input.len());
+        let ahead = self.input.len().clamp(INPUT_GROW_MIN, INPUT_GROW_MAX);
+        if self.input.capacity() == self.input.len() {
+            self.input.reserve(missing.clamp(INPUT_GROW_MIN, ahead));
+        }
+    }
+
+    fn check_input_limit(&self, local: &mut Local) -> Result<(), Closed> {
+        let limit = local.executor.config().client_query_buffer_limit;
+        if self.input.len() as u64 <= limit {
+            return Ok(());
+        }
+        tracing::warn!(
+            "Closing client {} that reached client-query-buffer-limit",
+            self.session.client.address
+        );
+        Err(Closed)
+    }
+
+    /// Runs what stands in the thread's buffer; what is left of it is kept.
+    fn run_shared(
+        &mut self,
+        cx: &mut Context<'_>,
+        local: &mut Local,
+        input: &[u8],
+    ) -> Result<(), Closed> {
+        let consumed = self.run(cx, local, input)?;
+        if consumed < input.len() && !self.closing {
+            self.input.extend_from_slice(&input[consumed..]);
+        }
+        Ok(())
+    }
+
+    /// Runs what stands in the connection's own buffer.
+    fn run_input(&mut self, cx: &mut Context<'_>, local: &mut Local) -> Result<(), Closed> {
+        let mut input = std::mem::take(&mut self.input);
+        let consumed = self.run(cx, local, &input)?;
+        if consumed < input.len() {
+            input.advance(consumed);
+            self.input = input;
+        }
+        Ok(())
+    }
+
+    /// Runs the complete requests of a buffer and sends the replies. Gives the bytes done with.
+    fn run(
+        &mut self,
+        cx: &mut Context<'_>,
+        local: &mut Local,
+        input: &[u8],
+    ) -> Result<usize, Closed> {
+        let Local {
+            executor, reply, ..
+        } = local;
+        reply.set_protocol(self.protocol);
+        let mut consumed = 0;
+        loop {
+            let ran = executor.run(&mut self.session, input, consumed, &mut self.partial, reply);
+            consumed = ran.consumed;
+            let more = match ran.next {
+                Next::More => consumed < input.len(),
+                Next::Read(needed) => {
+                    self.needed = needed;
+                    false
+                }
+                Next::Pause(until) => {
+                    self.start_pause(until, executor.now());
+                    false
+                }
+                Next::Close => {
+                    self.closing = true;
+                    false
+                }
+            };
+            if !more || reply.len() >= SEND_BYTES {
+                self.send_reply(cx, reply.buffer_mut())?;
+            }
+            if !more {
+                break;
+            }
+        }
+        self.protocol = reply.protocol();
+        if reply.buffer_mut().capacity() > REPLY_BUFFER_MAX {
+            *reply.buffer_mut() = Vec::new();
+        }
+        Ok(consumed)
+    }
+
+    fn start_pause(&mut self, until: UnixMs, now: UnixMs) {
+        let server = Arc::clone(&self.server);
+        let wait = Duration::from_millis((until.0 - now.0).max(1).cast_unsigned());
+        self.session.client.blocked.store(true, Ordering::Relaxed);
+        self.needed = usize::MAX;
+        self.pause = Some(Box::pin(async move {
+            // Either way the command is looked at again.
+            let _ = tokio::time::timeout(wait, server.pause.wait_for_end()).await;
+        }));
+    }
+
+    /// Sends replies; what the socket does not take is kept.
+    fn send_reply(&mut self, cx: &mut Context<'_>, reply: &mut Vec<u8>) -> Result<(), Closed> {
+        let mut sent = 0;
+        if self.output.is_empty() {
+            while sent < reply.len() {
+                match Pin::new(&mut self.stream).poll_write(cx, &reply[sent..]) {
+                    Poll::Ready(Ok(n)) if n > 0 => sent += n,
+                    Poll::Ready(_) => return Err(Closed),
+                    Poll::Pending => break,
+                }
+            }
+            self.count_output(sent);
+        }
+        self.output.extend_from_slice(&reply[sent..]);
+        reply.clear();
+        self.check_output_limit()
+    }
+
+    /// Sends what was kept.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Result<(), Closed> {
+        let before = self.output.len();
+        while !self.output.is_empty() {
+            match Pin::new(&mut self.stream).poll_write(cx, &self.output) {
+                Poll::Ready(Ok(n)) if n > 0 => self.output.advance(n),
+                Poll::Ready(_) => return Err(Closed),
+                Poll::Pending => break,
+            }
+        }
+        if before > 0 {
+            self.count_output(before - self.output.len());
+            if self.output.is_empty() {
+                self.output = BytesMut::new();
+            }
+            self.account();
+        }
+        Ok(())
+    }
+
+    fn count_output(&self, bytes: usize) {
+        let Some(thread) = self.thread.filter(|_| bytes > 0) else {
+            return;
+        };
+        let stripe = self.server.stats.stripe(thread);
+        stripe.output_bytes.add(bytes as i64);
+        stripe.writes.add(1);
+        let client = &self.session.client;
+        client.total_output.store(
+            client.total_output.load(Ordering::Relaxed) + bytes as u64,
+            Ordering::Relaxed,
+        );
+    }
+
+    fn check_output_limit(&mut self) -> Result<(), Closed> {
+        if self.output.is_empty() {
+            self.over_soft_limit_since = None;
+            return Ok(());
+        }
+        let limit = self.server.config.load().client_output_buffer_limit.normal;
+        if !self.passes(limit) {
+            return Ok(());
+        }
+        self.server
+            .stats
+            .output_limit_disconnections
+            .fetch_add(1, Ordering::Relaxed);
+        tracing::warn!(
+            "Closing client {} that reached client-output-buffer-limit",
+            self.session.client.address
+        );
+        Err(Closed)
+    }
+
+    fn passes(&mut self, limit: OutputLimit) -> bool {
+        let kept = self.output.len() as u64;
+        if limit.hard_bytes > 0 && kept > limit.hard_bytes {
+            return true;
+        }
+        if limit.soft_bytes == 0 || kept <= limit.soft_bytes {
+            self.over_soft_limit_since = None;
+            return false;
+        }
+        let since = *self.over_soft_limit_since.get_or_insert_with(Instant::now);
+        since.elapsed() >= Duration::from_secs(limit.soft_s.into())
+    }
+
+    /// Counts the buffers that this connection owns.
+    fn account(&mut self) {
+        let bytes = self.input.capacity() + self.output.capacity();
+        let Some(thread) = self
+            .thread
+            .filter(|_| bytes != self.counted_bytes || bytes > 0)
+        else {
+            return;
+        };
+        self.server
+            .stats
+            .stripe(thread)
+            .buffer_bytes
+            .add(bytes as i64 - self.counted_bytes as i64);
+        self.counted_bytes = bytes;
+        let client = &self.session.client;
+        client
+            .query_bytes
+            .store(self.input.len(), Ordering::Relaxed);
+        client
+            .query_capacity
+            .store(self.input.capacity(), Ordering::Relaxed);
+        client
+            .output_bytes
+            .store(self.output.len(), Ordering::Relaxed);
+        client
+            .output_capacity
+            .store(self.output.capacity(), Ordering::Relaxed);
+        client
+            .output_peak
+            .fetch_max(self.output.len(), Ordering::Relaxed);
+    }
+}
+
+impl<S> Drop for Connection<S> {
+    fn drop(&mut self) {
+        self.server.clients.remove(self.session.client.id);
+        if let Some(thread) = self.thread {
+            self.server
+                .stats
+                .stripe(thread)
+                .buffer_bytes
+                .add(-(self.counted_bytes as i64));
+        }
+    }
+}

@@ -1,0 +1,220 @@
+//! Listening sockets, and connections fresh from them.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+
+use super::StartError;
+use crate::config::{Bind, Config};
+use crate::server::clients::Origin;
+
+/// What a client from another machine reads while there is no password.
+pub(super) const PROTECTED: &[u8] = b"-DENIED Strata is running in protected mode because protected mode is enabled and \
+no password is set for the default user. In this mode connections are only accepted from the loopback interface. To \
+connect from other machines set a password with the option requirepass, or, where the network is trusted, start the \
+server with --protected-mode no.\r\n";
+
+/// The sockets that the server listens on.
+pub(super) struct Listeners {
+    pub(super) tcp: Vec<TcpListener>,
+    pub(super) unix: Option<(UnixListener, PathBuf)>,
+}
+
+impl Listeners {
+    /// Opens what the options ask for.
+    pub(super) fn open(config: &Config) -> Result<Self, StartError> {
+        let mut tcp = Vec::new();
+        if config.port != 0 {
+            for bind in &config.bind {
+                tcp.extend(open_tcp(bind, config)?);
+            }
+        }
+        let unix = match &config.unixsocket {
+            Some(path) => Some((open_unix(path, config.unixsocketperm)?, path.clone())),
+            None => None,
+        };
+        if tcp.is_empty() && unix.is_none() {
+            let source = io::Error::new(
+                io::ErrorKind::AddrNotAvailable,
+                "none of the addresses exists here",
+            );
+            return Err(StartError::new(
+                "cannot listen anywhere; change bind, port or unixsocket",
+                source,
+            ));
+        }
+        Ok(Self { tcp, unix })
+    }
+}
+
+impl fmt::Display for Listeners {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tcp = self
+            .tcp
+            .iter()
+            .filter_map(|listener| listener.local_addr().ok())
+            .map(|a| a.to_string());
+        let unix = self.unix.iter().map(|(_, path)| path.display().to_string());
+        f.write_str(&tcp.chain(unix).collect::<Vec<_>>().join(", "))
+    }
+}
+
+/// Opens an address. `None` where it does not exist on this machine and need not.
+fn open_tcp(bind: &Bind, config: &Config) -> Result<Option<TcpListener>, StartError> {
+    let failed = |error: io::Error| {
+        let advice = "choose another with --port or --bind";
+        StartError::new(
+            format!("cannot listen on {}:{} ({advice})", bind.host, config.port),
+            error,
+        )
+    };
+    let ip = match bind.host.as_str() {
+        "*" => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        "::*" => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+        host => resolve(host).map_err(failed)?,
+    };
+    match listen_tcp(SocketAddr::new(ip, config.port), config.tcp_backlog) {
+        Ok(listener) => Ok(Some(listener)),
+        Err(error) if bind.optional && is_absent(&error) => Ok(None),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+fn resolve(host: &str) -> io::Result<IpAddr> {
+    use std::net::ToSocketAddrs;
+    let mut addresses = (host, 0).to_socket_addrs()?;
+    let first = addresses.next().map(|address| address.ip());
+    first.ok_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address"))
+}
+
+/// Whether the machine has no such address or no such family of addresses.
+fn is_absent(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    error.kind() == io::ErrorKind::AddrNotAvailable
+        || Errno::from_io_error(error).is_some_and(|e| {
+            matches!(
+                e,
+                Errno::AFNOSUPPORT | Errno::PROTONOSUPPORT | Errno::NOPROTOOPT
+            )
+        })
+}
+
+fn listen_tcp(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+    TcpListener::from_std(socket.into())
+}
+
+fn open_unix(path: &PathBuf, mode: u32) -> Result<UnixListener, StartError> {
+    let failed = |error| {
+        StartError::new(
+            format!("cannot listen on unixsocket {}", path.display()),
+            error,
+        )
+    };
+    // A socket that an earlier run left behind is in the way; anything else there is not ours.
+    if std::fs::symlink_metadata(path)
+        .is_ok_and(|found| std::os::unix::fs::FileTypeExt::is_socket(&found.file_type()))
+    {
+        std::fs::remove_file(path).map_err(failed)?;
+    }
+    let listener = UnixListener::bind(path).map_err(failed)?;
+    if mode != 0 {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(failed)?;
+    }
+    Ok(listener)
+}
+
+/// A connection fresh from a listener.
+pub(super) enum Accepted {
+    Tcp(TcpStream, SocketAddr),
+    Unix(UnixStream, PathBuf),
+}
+
+/// A connection ready to be given to another thread, whose runtime it will belong to.
+pub(super) struct Prepared {
+    pub(super) stream: PreparedStream,
+    pub(super) origin: Origin,
+}
+
+pub(super) enum PreparedStream {
+    Tcp(std::net::TcpStream),
+    Unix(std::os::unix::net::UnixStream),
+}
+
+impl Accepted {
+    /// Whether the other end is on this machine.
+    pub(super) fn is_local(&self) -> bool {
+        match self {
+            Self::Tcp(_, peer) => peer.ip().to_canonical().is_loopback(),
+            Self::Unix(..) => true,
+        }
+    }
+
+    /// Sends a reason, if the socket takes it at once, and closes.
+    pub(super) fn refuse(self, reason: &[u8]) {
+        // A client that cannot even take this line is refused all the same.
+        let _ = match &self {
+            Self::Tcp(stream, _) => stream.try_write(reason),
+            Self::Unix(stream, _) => stream.try_write(reason),
+        };
+    }
+
+    /// Sets the socket's options and takes it off the accepting thread's runtime.
+    pub(super) fn prepare(self, config: &Config) -> io::Result<Prepared> {
+        match self {
+            Self::Tcp(stream, peer) => {
+                stream.set_nodelay(true)?;
+                if config.tcp_keepalive_s > 0 {
+                    let time = Duration::from_secs(config.tcp_keepalive_s.into());
+                    let third = Duration::from_secs((u64::from(config.tcp_keepalive_s) / 3).max(1));
+                    let keepalive = TcpKeepalive::new()
+                        .with_time(time)
+                        .with_interval(third)
+                        .with_retries(3);
+                    SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
+                }
+                let origin = Origin {
+                    address: peer.to_string(),
+                    local_address: stream.local_addr()?.to_string(),
+                    fd: i64::from(stream.as_raw_fd()),
+                    unix: false,
+                };
+                Ok(Prepared {
+                    stream: PreparedStream::Tcp(stream.into_std()?),
+                    origin,
+                })
+            }
+            Self::Unix(stream, path) => {
+                let address = format!("{}:0", path.display());
+                let origin = Origin {
+                    address: address.clone(),
+                    local_address: address,
+                    fd: i64::from(stream.as_raw_fd()),
+                    unix: true,
+                };
+                Ok(Prepared {
+                    stream: PreparedStream::Unix(stream.into_std()?),
+                    origin,
+                })
+            }
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Worker threads: each one a runtime, an executor and the buffers that its connections share.
+
+use std::cell::RefCell;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use super::connection::Connection;
+use super::listen::{Prepared, PreparedStream};
+use crate::clock::Clock;
+use crate::dispatch::Executor;
+use crate::keyspace::ThreadSlot;
+use crate::resp::{Protocol, Reply};
+use crate::server::Server;
+
+/// Bytes that one read takes at most, while nothing of an unfinished request is kept.
+const READ_BYTES: usize = 64 * 1024;
+
+/// What the connections of a thread use in turn. A connection that waits owns no buffer.
+pub(super) struct Local {
+    pub(super) executor: Executor,
+    pub(super) input: Box<[u8]>,
+    pub(super) reply: Reply,
+}
+
+thread_local! {
+    static LOCAL: RefCell<Option<Local>> = const { RefCell::new(None) };
+}
+
+/// Lends the thread's executor and buffers.
+///
+/// # Panics
+/// On a thread that is no worker, and if called inside itself.
+pub(super) fn with_local<T>(work: impl FnOnce(&mut Local) -> T) -> T {
+    LOCAL.with_borrow_mut(|local| work(local.as_mut().expect("only workers serve connections")))
+}
+
+/// The worker threads, to which connections are given in turn.
+pub(super) struct Workers {
+    queues: Vec<UnboundedSender<Prepared>>,
+    next: AtomicUsize,
+    /// Connections given and not yet taken.
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Workers {
+    /// Starts the threads.
+    pub(super) fn start(server: &Arc<Server>) -> io::Result<Self> {
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let queues = (0..server.workers)
+            .map(|index| {
+                let (sender, receiver) = unbounded_channel();
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()?;
+                let (server, waiting) = (Arc::clone(server), Arc::clone(&waiting));
+                std::thread::Builder::new()
+                    .name(format!("worker-{index}"))
+                    .spawn(move || {
+                        runtime.block_on(work(server, ThreadSlot(index), receiver, waiting))
+                    })?;
+                Ok(sender)
+            })
+            .collect::<io::Result<_>>()?;
+        Ok(Self {
+            queues,
+            next: AtomicUsize::new(0),
+            waiting,
+        })
+    }
+
+    /// Gives a connection to the worker whose turn it is.
+    pub(super) fn give(&self, prepared: Prepared) {
+        let index = self.next.fetch_add(1, Ordering::Relaxed) % self.queues.len();
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        // Only a worker that has ended refuses, and then the server ends.
+        if self.queues[index].send(prepared).is_err() {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Connections given and not yet taken.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+}
+
+/// A worker's life: takes connections and serves each as a task of its runtime.
+async fn work(
+    server: Arc<Server>,
+    thread: ThreadSlot,
+    mut queue: UnboundedReceiver<Prepared>,
+    waiting: Arc<AtomicUsize>,
+) {
+    LOCAL.set(Some(Local {
+        executor: Executor::new(Arc::clone(&server), thread, Clock::System),
+        input: vec![0; READ_BYTES].into_boxed_slice(),
+        reply: Reply::new(Protocol::Resp2),
+    }));
+    while let Some(prepared) = queue.recv().await {
+        let started = start(&server, prepared);
+        waiting.fetch_sub(1, Ordering::Relaxed);
+        if let Err(error) = started {
+            tracing::debug!("A connection was lost before it was served: {error}");
+        }
+    }
+}
+
+fn start(server: &Arc<Server>, prepared: Prepared) -> io::Result<()> {
+    match prepared.stream {
+        PreparedStream::Tcp(stream) => {
+            let stream = TcpStream::from_std(stream)?;
+            tokio::spawn(Connection::new(Arc::clone(server), stream, prepared.origin).serve());
+        }
+        PreparedStream::Unix(stream) => {
+            let stream = UnixStream::from_std(stream)?;
+            tokio::spawn(Connection::new(Arc::clone(server), stream, prepared.origin).serve());
+        }
+    }
+    Ok(())
+}
