@@ -445,6 +445,7 @@ impl Executor {
     }
 
     fn make_room(&mut self, now: UnixMs) -> bool {
+        let began = self.ticker.read();
         let server = &self.server;
         self.room_generation = server.config.generation();
         let limits = memory_limits(server, self.config.current(), now);
@@ -453,6 +454,10 @@ impl Executor {
             .make_room(&limits, self.thread, &mut self.pool);
         let added = server.keyspace.counters(self.thread).used_bytes.read();
         self.room_until = added.saturating_add(server.keyspace.headroom(&limits));
+        let nanos = self.ticker.nanos_between(began, self.ticker.read());
+        let threshold_ms = self.config.current().latency_monitor_threshold_ms;
+        let latency = &self.server.latency;
+        latency.note(Event::EvictionCycle, nanos / 1_000_000, threshold_ms, now);
         has_room
     }
 

@@ -18,27 +18,19 @@ pub enum Event {
     Command,
     /// A command that is flagged as fast.
     FastCommand,
-    /// Dropping expired keys in the background.
-    ExpireCycle,
-    /// Making room.
+    /// Making room for a command.
     EvictionCycle,
 }
 
 impl Event {
     /// Every event.
-    pub const ALL: &'static [Self] = &[
-        Self::Command,
-        Self::FastCommand,
-        Self::ExpireCycle,
-        Self::EvictionCycle,
-    ];
+    pub const ALL: &'static [Self] = &[Self::Command, Self::FastCommand, Self::EvictionCycle];
 
     /// The name in LATENCY's replies.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Command => "command",
             Self::FastCommand => "fast-command",
-            Self::ExpireCycle => "expire-cycle",
             Self::EvictionCycle => "eviction-cycle",
         }
     }

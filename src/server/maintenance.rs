@@ -126,6 +126,7 @@ fn close_large_clients(server: &Server, config: &Config) {
             client.address
         );
         client.kill();
+        server.stats.evicted_clients.fetch_add(1, Ordering::Relaxed);
         excess = excess.saturating_sub(bytes(&client) as u64);
         if excess == 0 {
             break;

@@ -24,6 +24,8 @@ pub struct Stats {
     pub rejected_connections: AtomicU64,
     /// Clients closed because a limit of their buffers was passed.
     pub output_limit_disconnections: AtomicU64,
+    /// Clients closed to keep `maxmemory-clients`.
+    pub evicted_clients: AtomicU64,
     errors: Mutex<BTreeMap<String, u64>>,
     /// The most bytes that were in use when somebody looked.
     pub peak_bytes: AtomicU64,
@@ -144,6 +146,7 @@ impl Stats {
             connections: AtomicU64::new(0),
             rejected_connections: AtomicU64::new(0),
             output_limit_disconnections: AtomicU64::new(0),
+            evicted_clients: AtomicU64::new(0),
             errors: Mutex::default(),
             peak_bytes: AtomicU64::new(0),
         }
@@ -220,6 +223,7 @@ impl Stats {
             &self.connections,
             &self.rejected_connections,
             &self.output_limit_disconnections,
+            &self.evicted_clients,
             &self.peak_bytes,
         ] {
             number.store(0, Ordering::Relaxed);

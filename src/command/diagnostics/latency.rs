@@ -1,9 +1,8 @@
 //! LATENCY: what took too long, and how long commands take.
 
 use super::graph;
-use crate::command::help;
 use crate::command::table::{Row, table};
-use crate::command::{Argument, Arity::*, Command, Context, Flags, Group};
+use crate::command::{Argument, Arity::*, Command, Context, Flags, Group, help};
 use crate::error::CommandError;
 use crate::resp::Args;
 use crate::server::latency::{Event, Series};
@@ -328,7 +327,6 @@ const fn advice(event: Event) -> &'static str {
         Event::FastCommand => {
             "commands that should be fast were not: the machine may be short of processor time or memory."
         }
-        Event::ExpireCycle => "many keys expire at once; spread their times.",
         Event::EvictionCycle => "much goes at once to make room; raise maxmemory or write less.",
     }
 }

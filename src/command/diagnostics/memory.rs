@@ -1,7 +1,6 @@
 //! MEMORY: how much is in use, and for what.
 
-use crate::command::help;
-use crate::command::{Argument, Arity::*, Command, Context, Flags, Group, KeySpec};
+use crate::command::{Argument, Arity::*, Command, Context, Flags, Group, KeySpec, help};
 use crate::error::CommandError;
 use crate::resp::Args;
 use crate::server::memory::{self, MemoryUse};

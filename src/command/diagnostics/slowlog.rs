@@ -1,8 +1,7 @@
 //! SLOWLOG: the last commands that took longer than `slowlog-log-slower-than`.
 
 use super::unknown_form;
-use crate::command::help;
-use crate::command::{Argument, Arity::*, Command, Context, Flags, Group};
+use crate::command::{Argument, Arity::*, Command, Context, Flags, Group, help};
 use crate::error::CommandError;
 use crate::resp::Args;
 use crate::value::number;

@@ -71,6 +71,7 @@ pub(super) fn stats(look: &Look<'_>, lines: &mut Lines) {
         ("io_threaded_reads_processed", 0),
         ("io_threaded_writes_processed", 0),
     ]);
+    lines.field("evicted_clients", stats.evicted_clients.load(Relaxed));
     lines.field(
         "client_output_buffer_limit_disconnections",
         stats.output_limit_disconnections.load(Relaxed),

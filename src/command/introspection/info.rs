@@ -70,7 +70,11 @@ fn describe(reply: &mut Reply, row: &Row) {
         .keys
         .iter()
         .for_each(|spec| describe_keys(reply, spec));
-    reply.set(row.subcommands.len());
+    // Redis has a set only where there are none.
+    match row.subcommands.len() {
+        0 => reply.set(0),
+        count => reply.array(count),
+    }
     row.subcommands.iter().for_each(|row| describe(reply, row));
 }
 
