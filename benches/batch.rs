@@ -31,8 +31,10 @@ struct Bench {
 
 impl Bench {
     fn new(keys: u64) -> Self {
-        let mut config = Config::default();
-        config.worker_threads = 1;
+        let config = Config {
+            worker_threads: 1,
+            ..Config::default()
+        };
         let server = Arc::new(Server::new(config, None));
         let origin = Origin {
             address: "bench".into(),

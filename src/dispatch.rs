@@ -307,6 +307,15 @@ impl Executor {
         reply: &mut Reply,
         now: UnixMs,
     ) -> bool {
+        if self.plan[index].row.is_none() && is_http(args.at(0)) {
+            tracing::warn!(
+                "Possible attack: {} speaks HTTP, closing",
+                session.client.address
+            );
+            reply.truncate(0);
+            session.then = Then::Close;
+            return false;
+        }
         let start = reply.len();
         let row = self.plan[index].row;
         let checked = self.check(row, args, session, now);
@@ -576,6 +585,12 @@ fn find_row(args: &Args<'_>) -> Option<&'static Row> {
             .and_then(|name| row.subcommand(name))
             .unwrap_or(row),
     )
+}
+
+/// Whether a line is of HTTP. A browser that was lured into sending a request here must not get past its headers to
+/// commands in its body.
+fn is_http(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")
 }
 
 fn unknown_command(args: &Args<'_>) -> CommandError {

@@ -130,7 +130,8 @@ pub(super) fn offset(
         _ => (text, 1),
     };
     number::parse_i64(text)
-        .and_then(|offset| offset.checked_mul(width))
+        // It wraps as Redis's does; what comes out is checked all the same.
+        .map(|offset| offset.wrapping_mul(width))
         .and_then(|offset| u64::try_from(offset).ok())
         .filter(|offset| offset / 8 < cx.config.proto_max_bulk_len)
         .ok_or(CommandError::text(
@@ -138,8 +139,6 @@ pub(super) fn offset(
         ))
 }
 
-/// A bit that has its value already is not written, so that nobody hears of a change. OBJECT ENCODING
-/// may then tell another name than Redis, which makes the string `raw` even so.
 fn setbit(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     let key = args.at(1);
     let offset = offset(cx, args.at(2), None)?;
@@ -154,11 +153,6 @@ fn setbit(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     };
     let needed = bits::bytes_for(offset);
     let old = cx.keys.string_for_write(key)?;
-    let same = old.is_some_and(|value| value.len() >= needed && bits::get(value, offset) == bit);
-    if same {
-        cx.reply.flag(bit);
-        return Ok(());
-    }
     let len = old.map_or(0, <[u8]>::len).max(needed);
     let was = bits::set(cx.keys.string_resized(key, len)?, offset, bit);
     cx.reply.flag(was);

@@ -172,23 +172,25 @@ fn echo(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
 /// What HELLO was asked for.
 struct Greeting<'a> {
     protocol: Option<Protocol>,
-    /// Users and passwords, each of which must be right.
-    logins: Vec<(&'a [u8], &'a [u8])>,
+    /// Whether a user and the right password are among it.
+    logged_in: bool,
     name: Option<&'a [u8]>,
 }
 
 impl<'a> Greeting<'a> {
-    fn parse(args: &Args<'a>) -> Result<Self, CommandError> {
+    /// Each option is checked when its turn comes, so that the first fault is the one that is told.
+    fn parse(args: &Args<'a>, config: &Config) -> Result<Self, CommandError> {
         let mut greeting = Self {
             protocol: args.get(1).map(parse_protocol).transpose()?,
-            logins: Vec::new(),
+            logged_in: false,
             name: None,
         };
         let mut at = 2;
         while let Some(option) = args.get(at) {
             match (args.get(at + 1), args.get(at + 2)) {
                 (Some(user), Some(password)) if option.eq_ignore_ascii_case(b"AUTH") => {
-                    greeting.logins.push((user, password));
+                    check_password(config, user, password)?;
+                    greeting.logged_in = true;
                     at += 3;
                 }
                 (Some(name), _) if option.eq_ignore_ascii_case(b"SETNAME") => {
@@ -218,9 +220,8 @@ fn parse_protocol(version: &[u8]) -> Result<Protocol, CommandError> {
 }
 
 fn hello(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
-    let greeting = Greeting::parse(args)?;
-    for (user, password) in greeting.logins {
-        check_password(cx.config, user, password)?;
+    let greeting = Greeting::parse(args, cx.config)?;
+    if greeting.logged_in {
         cx.session.authenticated = true;
     }
     if !cx.session.may_run(cx.config) {

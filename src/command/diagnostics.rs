@@ -24,8 +24,9 @@ const NAME_BYTES_MAX: usize = 128;
 
 /// The error where a subcommand, or the number of its arguments, is not known.
 fn unknown_form(container: &str, name: &[u8]) -> CommandError {
-    let name = String::from_utf8_lossy(&name[..name.len().min(NAME_BYTES_MAX)]);
-    CommandError::message(format!(
-        "ERR unknown subcommand or wrong number of arguments for '{name}'. Try {container} HELP."
-    ))
+    CommandError::with_word(
+        "ERR unknown subcommand or wrong number of arguments for '",
+        &name[..name.len().min(NAME_BYTES_MAX)],
+        &format!("'. Try {container} HELP."),
+    )
 }

@@ -131,10 +131,6 @@ impl KeySpec {
                     }
                     _ => count + last,
                 };
-                // Keys up to the end may be none, as the sources of PFMERGE.
-                if begin as isize == count && last + 1 == count {
-                    return true;
-                }
                 if begin as isize >= count || last >= count || last < begin as isize {
                     return false;
                 }

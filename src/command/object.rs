@@ -94,7 +94,7 @@ fn encoding_name(entry: EntryRef<'_>) -> &'static str {
             let value = entry.value();
             if entry.is_raw() {
                 "raw"
-            } else if number::parse_i64(value).is_some() {
+            } else if !entry.is_text() && number::parse_i64(value).is_some() {
                 "int"
             } else if value.len() <= EMBEDDED_BYTES_MAX {
                 "embstr"

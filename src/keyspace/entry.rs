@@ -1,7 +1,7 @@
 //! An entry: one key with its value, expiry and access record in one allocation.
 //!
 //! ```text
-//! byte 0      kind: type (4 bits) | raw (1) | wide lengths (1) | expiry form (2)
+//! byte 0      kind: type (3 bits) | text (1) | raw (1) | wide lengths (1) | expiry form (2)
 //! byte 1      space: which database's contents this belongs to
 //! byte 2      policy bits: S3-FIFO frequency (2) | in the small queue (1)
 //! bytes 3-5   access record, 24 bits: LRU seconds, or LFU minutes and counter
@@ -31,6 +31,8 @@ use crate::clock::UnixMs;
 pub(super) const ENTRY_ALIGN: usize = 16;
 
 const TYPE_MASK: u8 = 0x0f;
+/// Part of the type's bits, so that it goes with it wherever an entry is rebuilt.
+const TEXT: u8 = 0x08;
 const RAW: u8 = 0x10;
 const WIDE: u8 = 0x20;
 const EXPIRY_SHIFT: u8 = 6;
@@ -459,6 +461,12 @@ impl<'a> EntryRef<'a> {
         ValueType::String
     }
 
+    /// Whether the string is text even if it reads as an integer: what INCRBYFLOAT leaves.
+    #[inline]
+    pub fn is_text(self) -> bool {
+        self.kind() & TEXT != 0
+    }
+
     /// Whether the string was built by writing into it.
     #[inline]
     pub fn is_raw(self) -> bool {
@@ -495,13 +503,17 @@ impl<'a> EntryRef<'a> {
     /// The same value and expiry under another key or in another space. The access record of the
     /// new entry starts anew.
     pub fn to_entry(self, space: u8, key: &[u8]) -> Entry {
-        Entry::new(&EntryParts {
+        let mut entry = Entry::new(&EntryParts {
             space,
             key,
             value: self.value(),
             expires_at: self.expires_at(),
             raw: self.is_raw(),
-        })
+        });
+        if self.is_text() {
+            entry.view_mut().set_text();
+        }
+        entry
     }
 
     /// What the allocator really takes for this entry.
@@ -557,6 +569,12 @@ impl<'a> EntryMut<'a> {
     #[inline]
     pub fn set_policy_bits(&mut self, bits: u8) {
         self.write(2, [bits]);
+    }
+
+    /// Marks a string as text even if it reads as an integer.
+    pub fn set_text(&mut self) {
+        let kind = self.view().kind() | TEXT;
+        self.write(0, [kind]);
     }
 
     /// Marks a string as built by writing into it.

@@ -404,6 +404,13 @@ impl<'a> Keys<'a> {
         Ok(entry.into_value())
     }
 
+    /// Marks the string at a key as text, which OBJECT ENCODING never calls an integer.
+    pub fn mark_text(&mut self, key: &[u8]) {
+        if let Some(found) = self.find(key) {
+            self.locked[found.lock].table.get_mut(found.at).set_text();
+        }
+    }
+
     /// Deletes a key. False where there was none.
     pub fn remove(&mut self, key: &[u8]) -> bool {
         let Some(found) = self.find(key) else {
@@ -414,10 +421,6 @@ impl<'a> Keys<'a> {
     }
 
     /// When a key expires; `None` where there is no such key.
-    #[expect(
-        clippy::option_option,
-        reason = "absent key, and key without expiry, are two answers"
-    )]
     pub fn expiry(&mut self, key: &[u8]) -> Option<Option<UnixMs>> {
         self.peek(key).map(EntryRef::expires_at)
     }

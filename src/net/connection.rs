@@ -387,7 +387,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             return false;
         }
         let since = *self.over_soft_limit_since.get_or_insert_with(Instant::now);
-        since.elapsed() >= Duration::from_secs(limit.soft_s.into())
+        since.elapsed() >= Duration::from_secs(limit.soft_s)
     }
 
     /// Counts the buffers that this connection owns.

@@ -125,7 +125,9 @@ fn incrbyfloat(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError
         let text = sum.to_human();
         reply.text(&text);
         Ok(text)
-    })
+    })?;
+    cx.keys.mark_text(args.at(1));
+    Ok(())
 }
 
 fn float(text: &[u8]) -> Result<LongDouble, CommandError> {

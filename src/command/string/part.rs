@@ -191,8 +191,10 @@ mod tests {
 
     #[test]
     fn an_entry_limits_strings_too() {
-        let mut config = Config::default();
-        config.proto_max_bulk_len = u64::MAX;
+        let config = Config {
+            proto_max_bulk_len: u64::MAX,
+            ..Config::default()
+        };
         let limit = VALUE_BYTES_MAX as usize;
         assert_eq!(length_within_limit(&config, limit, 0), Ok(limit));
         assert!(length_within_limit(&config, limit, 1).is_err());

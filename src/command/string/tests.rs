@@ -14,11 +14,12 @@ fn expire_error(command: &str) -> String {
 
 /// A server that takes strings of up to `bytes`.
 fn limited_to(bytes: u64) -> Db {
-    let mut config = Config::default();
-    config.worker_threads = 1;
-    config.maxmemory = 0;
-    config.proto_max_bulk_len = bytes;
-    Db::with_config(config)
+    Db::with_config(Config {
+        worker_threads: 1,
+        maxmemory: 0,
+        proto_max_bulk_len: bytes,
+        ..Config::default()
+    })
 }
 
 mod whole {
