@@ -35,11 +35,12 @@ pub(crate) struct Answer {
 impl Db {
     /// An empty server with the default options, one worker, and no limit of memory.
     pub(crate) fn new() -> Self {
-        let mut config = Config::default();
-        config.worker_threads = 1;
-        config.maxmemory = 0;
-        config.slowlog_log_slower_than_us = -1;
-        Self::with_config(config)
+        Self::with_config(Config {
+            worker_threads: 1,
+            maxmemory: 0,
+            slowlog_log_slower_than_us: -1,
+            ..Config::default()
+        })
     }
 
     /// An empty server with these options.

@@ -310,15 +310,7 @@ mod tests {
         for word in ["u64", "i65", "u0", "x8", "8"] {
             db.run(&format!("BITFIELD k GET {word} 0")).error(field);
         }
-        for place in [
-            "x",
-            "-1",
-            "#x",
-            "#-1",
-            "4294967296",
-            "#536870912",
-            "#4611686018427387904",
-        ] {
+        for place in ["x", "-1", "#x", "#-1", "4294967296", "#536870912"] {
             db.run(&format!("BITFIELD k GET u8 {place}"))
                 .error("ERR bit offset is not an integer or out of range");
         }

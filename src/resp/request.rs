@@ -346,7 +346,7 @@ fn parse_header(
             Some(end) if end + 1 < rest.len() && rest[end] == b'\r' => {
                 (crate::value::number::parse_i64(&rest[..end]), end)
             }
-            _ if rest.len() > LINE_BYTES_MAX => {
+            _ if rest.len() + 1 > LINE_BYTES_MAX => {
                 return fault(match header {
                     Header::Args => "too big mbulk count string",
                     Header::Bulk => "too big bulk count string",
@@ -495,7 +495,9 @@ mod tests {
         authenticated: true,
     };
 
-    fn parse_all(bytes: &[u8]) -> Result<(Vec<Vec<Vec<u8>>>, Progress), ProtocolError> {
+    type Words = Vec<Vec<u8>>;
+
+    fn parse_all(bytes: &[u8]) -> Result<(Vec<Words>, Progress), ProtocolError> {
         let mut batch = Batch::default();
         let progress = batch.parse(bytes, 0, 1000, LIMITS, &mut None)?;
         let requests = (0..batch.len())
@@ -504,7 +506,7 @@ mod tests {
         Ok((requests, progress))
     }
 
-    fn words(line: &[u8]) -> Vec<Vec<u8>> {
+    fn words(line: &[u8]) -> Words {
         parse_all(line).unwrap().0.concat()
     }
 

@@ -594,9 +594,37 @@ fn normalise(request: &Request, reply: Reply) -> Reply {
         ("CLIENT", "ID" | "INFO") => kind_only(reply),
         // Bytes of each server's own structures; how many share an object; how many were slow.
         ("MEMORY", "USAGE") | ("OBJECT", "REFCOUNT") | ("SLOWLOG", "LEN") => kind_only(reply),
-        // Flags, categories, hints and key flags are sets, sent in any order.
-        ("COMMAND", "INFO" | "GETKEYSANDFLAGS") => sorted_deeply(reply),
+        // Flags, categories, hints and key flags are sets, sent in any order. Notes on key specs are prose.
+        ("COMMAND", "INFO" | "GETKEYSANDFLAGS") => sorted_deeply(without_notes(reply)),
         _ => reply,
+    }
+}
+
+/// Takes the pairs named `notes` out of the maps of RESP3 and of the arrays that stand for them in RESP2.
+fn without_notes(reply: Reply) -> Reply {
+    let is_notes = |reply: &Reply| matches!(reply, Reply::Bulk(name) if name == b"notes");
+    match reply {
+        Reply::Array(items) => {
+            let mut kept = Vec::new();
+            let mut items = items.into_iter();
+            while let Some(item) = items.next() {
+                if is_notes(&item) {
+                    items.next();
+                } else {
+                    kept.push(without_notes(item));
+                }
+            }
+            Reply::Array(kept)
+        }
+        Reply::Set(items) => Reply::Set(items.into_iter().map(without_notes).collect()),
+        Reply::Map(pairs) => Reply::Map(
+            pairs
+                .into_iter()
+                .filter(|(name, _)| !is_notes(name))
+                .map(|(name, value)| (name, without_notes(value)))
+                .collect(),
+        ),
+        other => other,
     }
 }
 

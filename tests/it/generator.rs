@@ -101,8 +101,11 @@ const TEMPLATES: &str = "
     8 BITFIELD_RO <bit-key> {GET <bit-type> <bit-place>}*
     2 BITFIELD_RO <bit-key> {SET <bit-type> <bit-place> <int>|GET <bit-type> <bit-place>}+
 
-    16 PFADD <hll-key> <element>*
-    4 PFADD <hll-key> <element>+ <element>+ <element>+ <element>+ <element>+ <element>+
+    2 PFADD <hll-key>
+    12 PFADD <hll-key> <element>
+    8 PFADD <own-hll-key> <element>+ <element>+ <element>+ <element>+ <element>+ <element>+
+    5 PFCOUNT <own-hll-key>+
+    3 PFMERGE <own-hll-key> <own-hll-key>*
     10 PFCOUNT <hll-key>+
     6 PFMERGE <hll-key> <hll-key>*
 
@@ -182,6 +185,9 @@ const KEYS: &[&[u8]] = &[
 ];
 const LCS_KEYS: &[&[u8]] = &[b"lcs:1", b"lcs:2", b"lcs:3"];
 const BIT_KEYS: &[&[u8]] = &[b"bits:1", b"bits:2", b"bits:3"];
+/// Keys that no command of strings reaches. Of a damaged HyperLogLog Redis keeps the elements that it added before it
+/// came upon the damage, we keep none; so only these get several at once.
+const OWN_HLL_KEYS: &[&[u8]] = &[b"pf:1", b"pf:2"];
 const HLL_KEYS: &[&[u8]] = &[b"hll:1", b"hll:2", b"hll:3", b"hll:4"];
 
 #[rustfmt::skip]
@@ -580,6 +586,7 @@ fn argument(kind: &str, random: &mut Random) -> Vec<u8> {
         "bits" => bits(random),
         "hll-key" if random.percent(4) => argument("key", random),
         "hll-key" => random.pick(HLL_KEYS).to_vec(),
+        "own-hll-key" => random.pick(OWN_HLL_KEYS).to_vec(),
         "value" => value(random),
         "short" => short(random),
         "long" => long(random, 300),
