@@ -170,7 +170,7 @@ impl Executor {
     }
 
     fn refuse_framing(&self, fault: &ProtocolError, from: usize, reply: &mut Reply) -> Ran {
-        let error = CommandError::message(fault.to_string());
+        let error = CommandError::bytes(&[&fault.wire()]);
         self.server
             .stats
             .count_error(self.thread, &fault.to_string());

@@ -169,45 +169,6 @@ fn echo(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// What HELLO was asked for.
-struct Greeting<'a> {
-    protocol: Option<Protocol>,
-    /// Whether a user and the right password are among it.
-    logged_in: bool,
-    name: Option<&'a [u8]>,
-}
-
-impl<'a> Greeting<'a> {
-    /// Each option is checked when its turn comes, so that the first fault is the one that is told.
-    fn parse(args: &Args<'a>, config: &Config) -> Result<Self, CommandError> {
-        let mut greeting = Self {
-            protocol: args.get(1).map(parse_protocol).transpose()?,
-            logged_in: false,
-            name: None,
-        };
-        let mut at = 2;
-        while let Some(option) = args.get(at) {
-            match (args.get(at + 1), args.get(at + 2)) {
-                (Some(user), Some(password)) if option.eq_ignore_ascii_case(b"AUTH") => {
-                    check_password(config, user, password)?;
-                    greeting.logged_in = true;
-                    at += 3;
-                }
-                (Some(name), _) if option.eq_ignore_ascii_case(b"SETNAME") => {
-                    check_name(name)?;
-                    greeting.name = Some(name);
-                    at += 2;
-                }
-                _ => {
-                    let before = "ERR Syntax error in HELLO option '";
-                    return Err(CommandError::with_word(before, option, "'"));
-                }
-            }
-        }
-        Ok(greeting)
-    }
-}
-
 fn parse_protocol(version: &[u8]) -> Result<Protocol, CommandError> {
     match number::parse_i64(version) {
         Some(2) => Ok(Protocol::Resp2),
@@ -219,10 +180,27 @@ fn parse_protocol(version: &[u8]) -> Result<Protocol, CommandError> {
     }
 }
 
+/// Each option takes effect when its turn comes, as in Redis 7.0: a later fault leaves it in force.
 fn hello(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
-    let greeting = Greeting::parse(args, cx.config)?;
-    if greeting.logged_in {
-        cx.session.authenticated = true;
+    let protocol = args.get(1).map(parse_protocol).transpose()?;
+    let mut at = 2;
+    while let Some(option) = args.get(at) {
+        match (args.get(at + 1), args.get(at + 2)) {
+            (Some(user), Some(password)) if option.eq_ignore_ascii_case(b"AUTH") => {
+                check_password(cx.config, user, password)?;
+                cx.session.authenticated = true;
+                at += 3;
+            }
+            (Some(name), _) if option.eq_ignore_ascii_case(b"SETNAME") => {
+                check_name(name)?;
+                *cx.session.client.name.lock() = name.to_vec();
+                at += 2;
+            }
+            _ => {
+                let before = "ERR Syntax error in HELLO option '";
+                return Err(CommandError::with_word(before, option, "'"));
+            }
+        }
     }
     if !cx.session.may_run(cx.config) {
         return Err(CommandError::text(
@@ -231,10 +209,7 @@ fn hello(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
              the RESP protocol version at the same time",
         ));
     }
-    if let Some(name) = greeting.name {
-        *cx.session.client.name.lock() = name.to_vec();
-    }
-    if let Some(protocol) = greeting.protocol {
+    if let Some(protocol) = protocol {
         speak(cx, protocol);
     }
     introduce(cx);
@@ -417,7 +392,7 @@ mod tests {
         db.run("CLIENT GETNAME").bulk("cd");
         db.run("HELLO 2 SETNAME zz AUTH")
             .error("ERR Syntax error in HELLO option 'AUTH'");
-        db.run("CLIENT GETNAME").bulk("cd");
+        db.run("CLIENT GETNAME").bulk("zz");
         db.run("HELLO 2 SETNAME \"\"")
             .is(introduction("*14\r\n", 2));
         db.run("CLIENT GETNAME").nil();

@@ -23,18 +23,25 @@ const PARTIAL_ARGS_MIN: usize = 64;
 
 /// A fault in the framing, after which nothing that the client sends can be understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProtocolError(String);
+pub struct ProtocolError(Vec<u8>);
 
 impl fmt::Display for ProtocolError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ERR Protocol error: {}", self.0)
+        f.write_str(&String::from_utf8_lossy(&self.wire()))
     }
 }
 
 impl std::error::Error for ProtocolError {}
 
+impl ProtocolError {
+    /// The bytes on the wire after the leading `-`.
+    pub fn wire(&self) -> Vec<u8> {
+        [b"ERR Protocol error: ", self.0.as_slice()].concat()
+    }
+}
+
 fn fault<T>(text: &str) -> Result<T, ProtocolError> {
-    Err(ProtocolError(text.to_owned()))
+    Err(ProtocolError(text.into()))
 }
 
 /// What a request may not exceed.
@@ -400,7 +407,18 @@ fn parse_bulk(buffer: &[u8], at: usize, limits: RequestLimits) -> Result<Bulk, P
                 });
             }
         },
-        Some(&[other, ..]) => return fault(&format!("expected '$', got '{}'", char::from(other))),
+        // As Redis does, the fault is told when the line is there.
+        Some(rest @ &[other, ..]) => match memchr::memchr2(b'\r', 0, rest) {
+            Some(end) if rest[end] == b'\r' && end + 1 < rest.len() => {
+                return Err(expected_dollar(other));
+            }
+            _ if rest.len() > LINE_BYTES_MAX => return fault("too big bulk count string"),
+            _ => {
+                return Ok(Bulk::Unfinished {
+                    end: buffer.len() + 1,
+                });
+            }
+        },
     };
     if len.cast_unsigned() > limits.bulk_bytes {
         return fault("invalid bulk length");
@@ -415,6 +433,13 @@ fn parse_bulk(buffer: &[u8], at: usize, limits: RequestLimits) -> Result<Bulk, P
         span: Span { start, len },
         end,
     })
+}
+
+#[cold]
+fn expected_dollar(found: u8) -> ProtocolError {
+    // A zero byte ends the text, as it does in C.
+    let end: &[u8] = if found == 0 { b"" } else { &[found, b'\''] };
+    ProtocolError([b"expected '$', got '", end].concat())
 }
 
 /// Reads one word into `out` and gives what follows it. `None` where a quote is not closed, or
@@ -578,7 +603,7 @@ mod tests {
         long.resize(LINE_BYTES_MAX + 2, b'1');
         assert_eq!(
             parse_all(&long).unwrap_err().0,
-            "too big mbulk count string"
+            b"too big mbulk count string"
         );
     }
 
