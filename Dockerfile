@@ -5,8 +5,8 @@ WORKDIR /src
 COPY Cargo.toml Cargo.lock clippy.toml ./
 COPY src src
 COPY benches benches
-COPY tests tests
 COPY examples examples
+COPY tests tests
 RUN cargo build --release --locked --bin strata && strip target/release/strata
 
 FROM debian:bookworm-slim
@@ -15,5 +15,6 @@ COPY --from=build /src/target/release/strata /usr/local/bin/strata
 USER strata
 WORKDIR /data
 EXPOSE 6379
-# In a container clients come from outside, so it listens everywhere; protected mode still asks for a password.
+# In a container clients come from outside, so it listens everywhere. Protected mode refuses them until a password is set
+# (STRATA_REQUIREPASS) or it is switched off.
 ENTRYPOINT ["strata", "--bind", "*"]
