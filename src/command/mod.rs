@@ -33,6 +33,10 @@ pub use self::key_specs::{Begin, Find, KeySpec, Need};
 /// The rows of all families, in the order of the reference page.
 const FAMILIES: &[&[Command]] = &[
     string::COMMANDS,
+    string::counter::COMMANDS,
+    string::many::COMMANDS,
+    string::part::COMMANDS,
+    string::lcs::COMMANDS,
     generic::COMMANDS,
     bitmap::COMMANDS,
     hyperloglog::COMMANDS,

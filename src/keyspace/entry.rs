@@ -579,7 +579,8 @@ impl<'a> EntryMut<'a> {
 
     /// Writes an expiry into the room that the header has for it.
     fn write_expiry(&mut self, expires_at: Option<UnixMs>) {
-        let at = expires_at.map_or(NO_EXPIRY, |at| at.0);
+        // The very last millisecond stands for no expiry; a client may ask for it nevertheless.
+        let at = expires_at.map_or(NO_EXPIRY, |at| at.0.min(NO_EXPIRY - 1));
         let b = at.to_le_bytes();
         match self.view().expiry_form() {
             ExpiryForm::Absent => {}
@@ -632,6 +633,13 @@ mod tests {
     fn an_entry_of_16_64_with_expiry_fills_one_class_of_96() {
         let entry = Entry::new(&parts(&[1; 16], &[2; 64], Some(1_700_000_000_000)));
         assert_eq!(entry.allocated_bytes(), 96);
+    }
+
+    #[test]
+    fn the_last_millisecond_is_an_expiry_too() {
+        let entry = Entry::new(&parts(b"k", b"v", Some(i64::MAX)));
+        assert_eq!(entry.view().expires_at(), Some(UnixMs(i64::MAX - 1)));
+        assert_eq!(entry.set_expiry(None).view().expires_at(), None);
     }
 
     #[test]

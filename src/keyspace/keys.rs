@@ -16,6 +16,9 @@ use super::{KeyHash, Keyspace, Locked, Terms, ThreadSlot};
 use crate::clock::UnixMs;
 use crate::error::CommandError;
 
+/// The longest value that an entry holds, in bytes: its length has 32 bits.
+pub const VALUE_BYTES_MAX: u64 = u32::MAX as u64;
+
 /// What becomes of a key's expiry when its value is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expiry {
@@ -209,6 +212,42 @@ impl<'a> Keys<'a> {
         };
         self.touch(found);
         as_string(self.table(found).get(found.at)).map(Some)
+    }
+
+    /// The string at a key, neither an access nor counted: for a command that goes on to write it,
+    /// which is the access.
+    pub fn peek_string(&mut self, key: &[u8]) -> Result<Option<&[u8]>, CommandError> {
+        self.peek(key).map(as_string).transpose()
+    }
+
+    /// Writes what `update` makes of the string at a key (`None`: there is none), with one lookup
+    /// where it exists. The expiry stays. Where `update` refuses, nothing changes.
+    #[inline]
+    pub fn update_string<T: AsRef<[u8]>>(
+        &mut self,
+        key: &[u8],
+        update: impl FnOnce(Option<&[u8]>) -> Result<T, CommandError>,
+    ) -> Result<(), CommandError> {
+        let Some(found) = self.find(key) else {
+            let value = update(None)?;
+            self.set(key, value.as_ref(), Expiry::Set(None));
+            return Ok(());
+        };
+        self.touch(found);
+        let entry = self.table(found).get(found.at);
+        let expires_at = entry.expires_at();
+        let value = update(Some(as_string(entry)?))?;
+        let parts = EntryParts {
+            space: self.space,
+            key,
+            value: value.as_ref(),
+            expires_at,
+            raw: false,
+        };
+        let table = &mut self.locked[found.lock].table;
+        table.overwrite(found.at, &parts);
+        self.changed(Change::Written);
+        Ok(())
     }
 
     /// Whether a key exists; neither an access nor counted.

@@ -34,7 +34,7 @@ use self::eviction::{AccessPolicy, Group};
 use self::table::{Table, TableHint, Tag};
 use crate::clock::UnixMs;
 
-pub use self::keys::{Expiry, Keys, Renamed};
+pub use self::keys::{Expiry, Keys, Renamed, VALUE_BYTES_MAX};
 pub use self::whole::SpaceStats;
 
 /// So many that growing one table, or one slice of maintenance, holds its lock for microseconds.
