@@ -654,6 +654,13 @@ mod tests {
     }
 
     #[test]
+    fn the_last_millisecond_is_an_expiry_too() {
+        let entry = Entry::new(&parts(b"k", b"v", Some(i64::MAX)));
+        assert_eq!(entry.view().expires_at(), Some(UnixMs(i64::MAX - 1)));
+        assert_eq!(entry.set_expiry(None).view().expires_at(), None);
+    }
+
+    #[test]
     fn parts_come_back_at_every_edge_of_length_and_expiry() {
         let lengths: &[usize] = if cfg!(miri) {
             &[0, 255, 256]

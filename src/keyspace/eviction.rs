@@ -198,6 +198,7 @@ struct Record {
 struct Hand {
     shard: usize,
     bucket: usize,
+    slot: u32,
 }
 
 impl Group {
@@ -206,7 +207,11 @@ impl Group {
         Self {
             small: VecDeque::new(),
             ghosts: Ghosts::default(),
-            hand: Hand { shard, bucket: 0 },
+            hand: Hand {
+                shard,
+                bucket: 0,
+                slot: 0,
+            },
         }
     }
 
@@ -515,16 +520,11 @@ impl Keyspace {
             let mut locked = self.lock_shard(hand.shard, thread);
             let end = locked.table.bucket_count().min(hand.bucket + HAND_BUCKETS);
             while hand.bucket < end && !evicted {
-                evicted = self.hand_over_bucket(&mut locked, hand.bucket);
-                if !evicted {
-                    hand.bucket += 1;
-                }
-                if hand.bucket >= locked.table.bucket_count() {
-                    break;
-                }
+                evicted = self.hand_over_bucket(&mut locked, &mut hand);
             }
             if hand.bucket >= locked.table.bucket_count() {
                 hand.bucket = 0;
+                hand.slot = 0;
                 hand.shard = first + (hand.shard - first + 1) % (SHARDS / GROUPS);
                 shards += 1;
             }
@@ -533,9 +533,13 @@ impl Keyspace {
         evicted
     }
 
-    /// Evicts the first key of a bucket that was not used, and takes a use from those before it.
-    fn hand_over_bucket(&self, locked: &mut Locked<'_>, bucket: usize) -> bool {
-        for at in locked.table.positions(bucket) {
+    /// Evicts the first key of a bucket, from the hand on, that was not used, and takes a use from those before it. The
+    /// hand stops behind the victim: a key that it has passed is not charged again in the same round.
+    fn hand_over_bucket(&self, locked: &mut Locked<'_>, hand: &mut Hand) -> bool {
+        for at in locked.table.positions(hand.bucket) {
+            if at.slot() < hand.slot {
+                continue;
+            }
             let table = &mut locked.table;
             let bits = table.get(at).policy_bits();
             let live = self.is_live(table.get(at).space());
@@ -550,9 +554,12 @@ impl Keyspace {
                 table.get_mut(at).set_policy_bits(bits - 1);
             } else {
                 self.evict_at(locked, at);
+                hand.slot = at.slot() + 1;
                 return true;
             }
         }
+        hand.bucket += 1;
+        hand.slot = 0;
         false
     }
 

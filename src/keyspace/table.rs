@@ -80,6 +80,13 @@ pub struct Position {
     slot: u32,
 }
 
+impl Position {
+    /// Which slot of its bucket it is.
+    pub fn slot(self) -> u32 {
+        self.slot
+    }
+}
+
 /// The address of an entry with its tag, or nothing. Kept as a pointer, so that the provenance of
 /// the allocation stays with it.
 #[derive(Clone, Copy)]

@@ -1,6 +1,9 @@
 //! Scripts of the string commands; what they reply was compared with redis-server 7.0.15.
 
 use crate::config::Config;
+use crate::dispatch::lfu_settings;
+use crate::keyspace::eviction::AccessPolicy;
+use crate::keyspace::{Terms, ThreadSlot};
 use crate::testing::{Db, START, script};
 
 const NOT_INTEGER: &str = "ERR value is not an integer or out of range";
@@ -20,6 +23,20 @@ fn limited_to(bytes: u64) -> Db {
         proto_max_bulk_len: bytes,
         ..Config::default()
     })
+}
+
+/// Whether OBJECT ENCODING would call a string `raw` whatever its length.
+fn is_raw(db: &Db, key: &[u8]) -> bool {
+    let config = Config::default();
+    let terms = Terms {
+        now: START,
+        access: AccessPolicy::new(config.maxmemory_policy, lfu_settings(&config), START, 0),
+        default_ttl_ms: 0,
+        thread: ThreadSlot(0),
+    };
+    let keyspace = &db.server().keyspace;
+    let mut keys = keyspace.lock(&[keyspace.hash(key)], 0, terms);
+    keys.peek(key).unwrap().is_raw()
 }
 
 mod whole {
@@ -141,16 +158,19 @@ mod whole {
     });
 
     script!(set_with_each_form_of_expiry, |db| {
-        let second = START.0 / 1000 + 2;
+        let mut end_ms = START.0;
         for option in [
-            "EX 2".to_owned(),
-            "px 2000".to_owned(),
-            format!("exat {second}"),
-            format!("PXAT {}", START.0 + 2000),
-            "EX 100 EX 2".to_owned(),
-            "EX 2 GET".to_owned(),
+            "EX 2",
+            "px 2000",
+            "exat SECOND",
+            "PXAT MILLISECOND",
+            "EX 100 EX 2",
+            "EX 2 GET",
         ] {
-            let mut db = Db::new();
+            end_ms += 2000;
+            let option = option
+                .replace("MILLISECOND", &end_ms.to_string())
+                .replace("SECOND", &(end_ms / 1000).to_string());
             let _ = db.run(&format!("SET k v {option}"));
             db.advance(1999);
             db.run("GET k").bulk("v");
@@ -190,6 +210,26 @@ mod whole {
         }
         db.run(&format!("SET k v PXAT {}", START.0 + 1)).ok();
         db.run("GET k").bulk("v");
+    });
+
+    script!(the_count_of_keys_that_expire_is_right, |db| {
+        let expiring = |db: &Db| db.server().keyspace.space_stats(0, START, 0).expiring;
+        for (line, count) in [
+            ("SET k v PXAT 9223372036854775807", 1),
+            ("GETEX k EX 10", 1),
+            ("INCR n", 1),
+            ("SETEX n 10 5", 2),
+            ("INCR n", 2),
+            ("APPEND n 0", 2),
+            ("GETEX n PERSIST", 1),
+            ("GETEX k EXAT 1", 0),
+            ("SET k v PXAT 9223372036854775807", 1),
+            ("GETDEL k", 0),
+            ("MSET k v n 1", 0),
+        ] {
+            let _ = db.run(line);
+            assert_eq!(expiring(&db), count, "{line}");
+        }
     });
 
     script!(set_refuses_options_that_contradict, |db| {
@@ -417,6 +457,23 @@ mod part {
         db.run("APPEND k c").int(1);
         db.advance(5);
         db.run("GET k").bulk("c");
+    });
+
+    script!(only_writing_into_a_string_makes_it_raw, |db| {
+        for (command, raw) in [
+            ("APPEND k 1", false),
+            ("SETRANGE k 0 \"\"", false),
+            ("APPEND k \"\"", true),
+            ("SET k 1", false),
+            ("SETRANGE k 0 2", true),
+            ("APPEND k 3", true),
+            ("INCR k", false),
+            ("SETRANGE new 0 2", true),
+        ] {
+            let _ = db.run(command);
+            let key = command.split(' ').nth(1).unwrap().as_bytes();
+            assert_eq!(is_raw(&db, key), raw, "{command}");
+        }
     });
 
     script!(strlen_counts_bytes, |db| {
