@@ -15,6 +15,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
@@ -64,7 +65,7 @@ pub fn serve(server: &Arc<Server>) -> Result<(), StartError> {
     allow_clients(server);
     runtime.block_on(async {
         let listeners = Listeners::open(&server.config.load())?;
-        let workers = Workers::start(server)
+        let workers = Workers::start(server, &Handle::current())
             .map_err(|error| StartError::new("cannot start a worker thread", error))?;
         let maintenance = maintenance::start(Arc::clone(server))
             .map_err(|error| StartError::new("cannot start the maintenance thread", error))?;
