@@ -77,6 +77,19 @@ impl EvictionPolicy {
 }
 
 words! {
+    /// What of the disk tier survives the end of the process.
+    TierDurability {
+        /// Nothing: the tier holds what memory has no room for, and begins empty after a crash.
+        None = "none",
+        /// All but the last second.
+        #[default]
+        Everysec = "everysec",
+        /// All that was acknowledged.
+        Always = "always",
+    }
+}
+
+words! {
     /// The least severe message that is logged.
     LogLevel {
         /// Everything.

@@ -27,6 +27,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 
+use super::below::{self, Place};
 use super::entry::{EntryMut, EntryRef};
 use super::lfu::{self, LfuSettings};
 use super::table::{Position, Tag};
@@ -127,17 +128,19 @@ impl AccessPolicy {
     }
 
     /// Starts the record of a new key.
-    pub(super) fn first(&self, mut entry: EntryMut<'_>, admitted: Admitted) {
+    /// `state` is how it stands to its copy below.
+    pub(super) fn first(&self, mut entry: EntryMut<'_>, admitted: Admitted, state: u8) {
         entry.set_access(if is_lfu(self.policy) {
             lfu::first(self.now.as_minutes())
         } else {
             self.lru_clock()
         });
-        entry.set_policy_bits(if admitted == Admitted::Small {
+        let small = if admitted == Admitted::Small {
             SMALL
         } else {
             0
-        });
+        };
+        entry.set_policy_bits(state | small);
     }
 
     /// Seconds since the last access. `None` under an LFU policy, which does not know.
@@ -168,6 +171,17 @@ pub struct Limits {
     pub lfu: LfuSettings,
     /// The time by which keys are judged.
     pub now: UnixMs,
+}
+
+/// Whether the limits of memory are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// They are.
+    Enough,
+    /// They will be when the tier below has written what it is given.
+    Soon,
+    /// They cannot be: the policy does not allow it, or nothing is left.
+    None,
 }
 
 /// Where a new key starts.
@@ -372,12 +386,15 @@ impl Keyspace {
             && (limits.max_entries == 0 || entries <= limits.max_entries)
     }
 
-    /// Evicts until the limits are kept. False where that cannot be, because the policy does not
-    /// allow it or nothing is left.
-    pub fn make_room(&self, limits: &Limits, thread: ThreadSlot, pool: &mut EvictionPool) -> bool {
+    /// Evicts until the limits are kept.
+    pub fn make_room(&self, limits: &Limits, thread: ThreadSlot, pool: &mut EvictionPool) -> Room {
         for _ in 0..EVICTIONS_PER_COMMAND {
             if self.within(limits) {
-                return true;
+                return Room::Enough;
+            }
+            // Looking for the few that may go would take long.
+            if self.unwritten_bytes() > self.used_bytes() / 2 {
+                return Room::Soon;
             }
             let evicted = match limits.policy {
                 EvictionPolicy::NoEviction => false,
@@ -385,10 +402,13 @@ impl Keyspace {
                 _ => self.evict_sampled(limits, thread, pool),
             };
             if !evicted {
-                return false;
+                return match self.unwritten_bytes() {
+                    0 => Room::None,
+                    _ => Room::Soon,
+                };
             }
         }
-        true
+        Room::Enough
     }
 
     /// How many bytes this thread may add before it must look again.
@@ -493,12 +513,14 @@ impl Keyspace {
         let Some(at) = table.find_by(record.tag, |entry| entry.policy_bits() & SMALL != 0) else {
             return false;
         };
-        if table.get(at).policy_bits() & FREQUENCY != 0 && self.is_live(table.get(at).space()) {
-            table.get_mut(at).set_policy_bits(0);
+        let bits = table.get(at).policy_bits();
+        let used = bits & FREQUENCY != 0 && self.is_live(table.get(at).space());
+        let hash = self.hash(table.get(at).key());
+        if used || !self.evict_at(&mut locked, at) {
+            let main = bits & below::STATE;
+            locked.table.get_mut(at).set_policy_bits(main);
             return false;
         }
-        let hash = self.hash(table.get(at).key());
-        self.evict_at(&mut locked, at);
         drop(locked);
         let main = self.group_entries[index].load(Ordering::Relaxed);
         let mut group = self.groups[index].lock();
@@ -545,15 +567,14 @@ impl Keyspace {
             let live = self.is_live(table.get(at).space());
             if bits & SMALL != 0 && live {
                 let next = if bits & MET != 0 {
-                    bits & FREQUENCY
+                    bits & (FREQUENCY | below::STATE)
                 } else {
                     bits | MET
                 };
                 table.get_mut(at).set_policy_bits(next);
             } else if bits & FREQUENCY != 0 && live {
                 table.get_mut(at).set_policy_bits(bits - 1);
-            } else {
-                self.evict_at(locked, at);
+            } else if self.evict_at(locked, at) {
                 hand.slot = at.slot() + 1;
                 return true;
             }
@@ -563,14 +584,50 @@ impl Keyspace {
         false
     }
 
-    fn evict_at(&self, locked: &mut Locked<'_>, at: Position) {
+    /// Takes an entry out of memory. False where the tier below must have it first.
+    fn evict_at(&self, locked: &mut Locked<'_>, at: Position) -> bool {
         let table = &mut locked.table;
+        let entry = table.get(at);
+        let is_key = self.is_live(entry.space()) && !entry.is_absent();
+        if let Some(below) = &self.below {
+            if entry.policy_bits() & below::CLEAN == 0 && self.is_live(entry.space()) {
+                let place = Place::new(locked.shard, table.tag(at));
+                below.queue_victim(table.get_mut(at), place, locked.thread);
+                return false;
+            }
+            below.count_cold(
+                entry.space(),
+                entry.expires_at().is_some(),
+                i64::from(is_key),
+            );
+        }
         let entry = table.remove(at);
         table.shrink_if_sparse();
         let counters = locked.counters;
         self.count_removed(counters, locked.shard, entry.view());
-        if self.is_live(entry.view().space()) {
-            counters.evicted.add(1);
+        if is_key {
+            let gone = if self.has_below() {
+                &counters.demoted
+            } else {
+                &counters.evicted
+            };
+            gone.add(1);
+        }
+        true
+    }
+
+    /// Takes all that may go out of memory.
+    #[cfg(test)]
+    pub(crate) fn demote_all(&self, thread: ThreadSlot) {
+        for shard in 0..SHARDS {
+            let mut locked = self.lock_shard(shard, thread);
+            for bucket in (0..locked.table.bucket_count()).rev() {
+                for at in locked.table.positions(bucket) {
+                    if locked.table.bucket_count() > bucket {
+                        self.evict_at(&mut locked, at);
+                    }
+                }
+            }
         }
     }
 
@@ -589,10 +646,11 @@ impl Keyspace {
                 let mut locked = self.lock_shard(candidate.shard, thread);
                 let table = &mut locked.table;
                 let found = table.find(candidate.tag, candidate.space, &candidate.key);
-                if let Some(at) = found
-                    .filter(|&at| !policy.is_volatile() || table.get(at).expires_at().is_some())
+                let fits =
+                    |at: &Position| !policy.is_volatile() || table.get(*at).expires_at().is_some();
+                if let Some(at) = found.filter(fits)
+                    && self.evict_at(&mut locked, at)
                 {
-                    self.evict_at(&mut locked, at);
                     return true;
                 }
             }

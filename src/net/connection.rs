@@ -31,6 +31,7 @@ use crate::resp::request::Partial;
 use crate::server::Server;
 use crate::server::clients::Origin;
 use crate::server::session::Session;
+use crate::tier::Met;
 
 /// The thread's reply buffer is given back when one reply made it larger than this.
 const REPLY_BUFFER_MAX: usize = 1024 * 1024;
@@ -60,6 +61,8 @@ pub(super) struct Connection<S> {
     output: Outbox,
     over_soft_limit_since: Option<Instant>,
     pause: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// What its next command waits for.
+    need: Option<Pin<Box<dyn Future<Output = Met> + Send>>>,
     closing: bool,
     /// What is counted for this connection's buffers.
     counted_bytes: usize,
@@ -85,6 +88,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             output: Outbox::default(),
             over_soft_limit_since: None,
             pause: None,
+            need: None,
             closing: false,
             counted_bytes: 0,
             thread: None,
@@ -126,7 +130,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     Ok(())
                 };
             }
-            if self.is_paused(cx) {
+            if self.is_paused(cx) || self.is_in_need(cx) {
                 return Ok(());
             }
             let progressed = with_local(|local| self.poll_receive(cx, local))?;
@@ -157,6 +161,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.pause = None;
         self.session.client.blocked.store(false, Ordering::Relaxed);
         // What was held back is in `input`, complete.
+        self.needed = 0;
+        false
+    }
+
+    /// Whether the next command still waits for the tier below.
+    fn is_in_need(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(need) = &mut self.need else {
+            return false;
+        };
+        let Poll::Ready(met) = need.as_mut().poll(cx) else {
+            return true;
+        };
+        met.tell(&mut self.session);
+        self.need = None;
         self.needed = 0;
         false
     }
@@ -297,6 +315,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 }
                 Next::Pause(until) => {
                     self.start_pause(until, executor.now(), timers);
+                    false
+                }
+                Next::Below(need) => {
+                    self.needed = usize::MAX;
+                    self.need = self.server.tier.as_ref().map(|tier| tier.meet(need));
                     false
                 }
                 Next::Close => {

@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use self::listen::{Accepted, Listeners};
 use self::worker::Workers;
 use crate::server::{Server, maintenance};
+use crate::tier::Tier;
 
 /// How often a stop looks whether the last connection has gone.
 const DRAIN_POLL: Duration = Duration::from_millis(5);
@@ -73,8 +74,14 @@ pub fn serve(server: &Arc<Server>) -> Result<(), StartError> {
             "Ready to accept connections on {listeners} ({} worker threads)",
             server.workers
         );
+        let tier = Tier::start(server)
+            .map_err(|error| StartError::new("cannot start the disk tier's threads", error))?;
         run(server, listeners, workers).await?;
         drop(maintenance);
+        if let Some(tier) = tier {
+            tier.stop(server);
+        }
+        tracing::info!("Bye");
         Ok(())
     })
 }
@@ -172,7 +179,6 @@ async fn run(
         tracing::warn!("{second} again, exiting at once");
         std::process::exit(1);
     }
-    tracing::info!("Bye");
     Ok(())
 }
 
