@@ -12,6 +12,7 @@
 //!
 //! What memory and tier know of each other is in [`crate::keyspace::below`].
 
+pub mod compress;
 pub mod loads;
 pub mod record;
 pub mod store;
