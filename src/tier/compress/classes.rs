@@ -202,7 +202,7 @@ impl Classes {
             return false;
         }
         let sample = &value[..value.len().min(tuning.sample_max_bytes)];
-        self.make_room_for_samples(sample.len());
+        self.make_room_for_samples(slot, sample.len());
         let class = &mut self.classes[slot];
         class.samples.push(sample);
         let (count, bytes) = (class.samples.count(), class.samples.bytes());
@@ -219,12 +219,17 @@ impl Classes {
         self.classes.iter().map(|class| class.samples.bytes()).sum()
     }
 
-    /// The class with the fewest samples loses them, so that those with more get done.
-    fn make_room_for_samples(&mut self, bytes: usize) {
+    /// Of the other classes the one with the fewest samples loses them: those with more get done, and one that has gone
+    /// quiet cannot keep the room from this one.
+    fn make_room_for_samples(&mut self, slot: usize, bytes: usize) {
         while self.samples_bytes() + bytes > self.tuning.all_samples_bytes {
-            let holders = self
+            let others = self
                 .classes
                 .iter_mut()
+                .enumerate()
+                .filter(|(other, _)| *other != slot);
+            let holders = others
+                .map(|(_, class)| class)
                 .filter(|class| class.samples.count() > 0);
             let Some(slowest) = holders.min_by_key(|class| class.samples.count()) else {
                 return;

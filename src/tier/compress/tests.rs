@@ -418,7 +418,7 @@ fn hostile_keys_cannot_make_classes_without_end() {
     let dictionaries = scratch.open();
     let mut compressor = Compressor::new(Method::Zstd, dictionaries);
     let mut random = Random(31);
-    for index in 0..150_000u64 {
+    for index in 0..140_000u64 {
         let key = match index % 4 {
             0 => format!("{}:{}", random.next(), index),
             1 => format!(
@@ -462,7 +462,7 @@ fn prepared_dictionaries_and_samples_are_bounded() {
     };
     let mut compressor = Compressor::with_tuning(Method::Zstd, Arc::clone(&dictionaries), tuning);
     let mut random = Random(37);
-    for round in 0..4000 {
+    for round in 0..2000 {
         let value = user_json(&mut random);
         encode(&mut compressor, &format!("c{}:1", random.below(40)), &value);
         if round % 10 == 0 {
@@ -470,12 +470,14 @@ fn prepared_dictionaries_and_samples_are_bounded() {
         }
     }
     for class in 0..40 {
-        teach(
-            &mut compressor,
-            &format!("c{class}"),
-            &mut random,
-            user_json,
-        );
+        for _ in 0..tuning.samples {
+            encode(
+                &mut compressor,
+                &format!("c{class}:1"),
+                &user_json(&mut random),
+            );
+        }
+        compressor.finish_training();
     }
     assert!(
         dictionaries.ids().len() >= 40,

@@ -27,6 +27,7 @@ const HEADER_BYTES: u64 = 2;
 const ZSTD_ID: std::ops::Range<usize> = 4..8;
 const ZSTD_DICTIONARY_MAGIC: [u8; 4] = [0x37, 0xa4, 0x30, 0xec];
 /// Below the threads that serve.
+#[cfg(target_os = "linux")]
 const NICE: i32 = 10;
 
 /// Values of one class, one behind the other.
@@ -109,7 +110,8 @@ fn run(
     current: Option<&Dictionary>,
     dictionaries: &Dictionaries,
 ) -> Outcome {
-    // It is only slower for others if this fails.
+    // Linux lowers the thread, other systems would lower the whole process. If it fails, others are slower for a moment.
+    #[cfg(target_os = "linux")]
     let _ = rustix::process::nice(NICE);
     let Some(choice) = choose(samples, current) else {
         return Outcome::Refused;
