@@ -2,3 +2,4 @@
 //! what that takes is asked here, once for a batch, and this is the only step of a request that may wait.
 
 pub mod residency;
+pub mod store;
