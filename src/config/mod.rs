@@ -41,7 +41,7 @@ pub use rewrite::rewrite;
 pub use template::template;
 pub use types::{
     Bind, CallableFrom, EvictionPolicy, LogFormat, LogLevel, OutputLimit, OutputLimits, Secret,
-    Share, TierDurability,
+    Share, TierCompression, TierDurability,
 };
 
 /// Declares the struct and its blank form, so that the fields are listed once. A blank is never seen outside: the rows fill it.
@@ -105,6 +105,8 @@ config! {
         pub tier_max_bytes: u64,
         /// What of it survives.
         pub tier_durability: TierDurability,
+        /// How its values are compressed.
+        pub tier_compression: TierCompression,
         /// Keys compared per eviction.
         pub maxmemory_samples: u32,
         /// Most keys; 0 means no limit.

@@ -5,7 +5,9 @@
 //! and Strata does not is in `foreign.rs`.
 
 use super::kinds::{Kind, Number, Slot, Word};
-use super::types::{CallableFrom, EvictionPolicy, LogFormat, LogLevel, TierDurability};
+use super::types::{
+    CallableFrom, EvictionPolicy, LogFormat, LogLevel, TierCompression, TierDurability,
+};
 use Group::{Clients, Expiry, Memory, Network, Observation, Process, Security, Tier, Values};
 
 /// An option of the server.
@@ -376,6 +378,13 @@ pub static OPTIONS: &[Opt] = &[
             field: number!(tier_max_bytes),
         },
         "The most that the disk tier may take; when it is full the oldest goes. 0: there is no disk tier.",
+    ),
+    live(
+        Tier,
+        "tier-compression",
+        "zstd",
+        word!(tier_compression: TierCompression),
+        "How values on disk are compressed from now on: zstd (with dictionaries that are learnt from the values), lz4, none.",
     ),
     fixed(
         Tier,

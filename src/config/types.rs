@@ -90,6 +90,19 @@ words! {
 }
 
 words! {
+    /// How values on disk are compressed.
+    TierCompression {
+        /// With zstd, and dictionaries that are learnt.
+        #[default]
+        Zstd = "zstd",
+        /// With lz4: fast, and of little use for short values.
+        Lz4 = "lz4",
+        /// Not at all.
+        None = "none",
+    }
+}
+
+words! {
     /// The least severe message that is logged.
     LogLevel {
         /// Everything.

@@ -44,6 +44,8 @@ const PRESSED_PERCENT: u64 = 90;
 const EVICTIONS_PER_COMMAND: usize = 10_000;
 /// The hand moves over so many buckets in one lock of a shard.
 const HAND_BUCKETS: usize = 64;
+/// Keys that the tier below must have first, after which the hand stops and waits for it.
+const REFUSED_MAX: usize = 512;
 /// How many candidates of the sampled policies are remembered.
 const POOL: usize = 16;
 
@@ -534,15 +536,17 @@ impl Keyspace {
     fn evict_main(&self, index: usize, thread: ThreadSlot) -> bool {
         let first = index * (SHARDS / GROUPS);
         let mut hand = self.groups[index].lock().hand;
+        let start = hand;
+        let mut refused = 0;
         // A key is passed at most so often: three uses, twice met in the small queue.
         let rounds = (FREQUENCY as usize + 3) * (SHARDS / GROUPS);
         let mut shards = 0;
         let mut evicted = false;
-        while shards <= rounds && !evicted {
+        while shards <= rounds && !evicted && refused < REFUSED_MAX {
             let mut locked = self.lock_shard(hand.shard, thread);
             let end = locked.table.bucket_count().min(hand.bucket + HAND_BUCKETS);
             while hand.bucket < end && !evicted {
-                evicted = self.hand_over_bucket(&mut locked, &mut hand);
+                evicted = self.hand_over_bucket(&mut locked, &mut hand, &mut refused);
             }
             if hand.bucket >= locked.table.bucket_count() {
                 hand.bucket = 0;
@@ -551,13 +555,20 @@ impl Keyspace {
                 shards += 1;
             }
         }
-        self.groups[index].lock().hand = hand;
+        // What the tier below must have first can go when the hand comes again, and soon.
+        let stays = !evicted && refused > 0;
+        self.groups[index].lock().hand = if stays { start } else { hand };
         evicted
     }
 
     /// Evicts the first key of a bucket, from the hand on, that was not used, and takes a use from those before it. The
     /// hand stops behind the victim: a key that it has passed is not charged again in the same round.
-    fn hand_over_bucket(&self, locked: &mut Locked<'_>, hand: &mut Hand) -> bool {
+    fn hand_over_bucket(
+        &self,
+        locked: &mut Locked<'_>,
+        hand: &mut Hand,
+        refused: &mut usize,
+    ) -> bool {
         for at in locked.table.positions(hand.bucket) {
             if at.slot() < hand.slot {
                 continue;
@@ -577,6 +588,8 @@ impl Keyspace {
             } else if self.evict_at(locked, at) {
                 hand.slot = at.slot() + 1;
                 return true;
+            } else {
+                *refused += 1;
             }
         }
         hand.bucket += 1;

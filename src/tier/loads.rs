@@ -149,17 +149,18 @@ impl Tier {
         let access = AccessPolicy::new(policy, lfu_settings(&config), now, hash.value());
         let mut on_disk = Vec::with_capacity(key.len() + 8);
         record::encode_key(Place::of(*hash), *name, key, &mut on_disk);
+        let mut value = Vec::new();
         while let Some(stamp) = keyspace.begin_load(*hash, *name, key, thread) {
             let record = self.store.get(hash.value(), &on_disk)?;
             let loaded = match &record {
                 None => Loaded::Nothing,
-                Some(record) => match record::decode(record) {
-                    None => return Err(TierError::Record),
-                    Some(stored) if stored.expires_at.is_some_and(|at| at <= now) => {
-                        Loaded::Expired
+                Some(record) => {
+                    let stored = self.decode(record, &mut value)?;
+                    match stored.expires_at {
+                        Some(at) if at <= now => Loaded::Expired,
+                        _ => Loaded::Value(stored),
                     }
-                    Some(stored) => Loaded::Value(stored),
-                },
+                }
             };
             if keyspace.finish_load((*hash, *name, key), stamp, loaded, &access, thread) {
                 break;

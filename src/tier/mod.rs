@@ -28,13 +28,14 @@ use std::thread::JoinHandle;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
+use self::compress::{DecodeError, Dictionaries};
 use self::loads::Loads;
 use self::store::{Recovery, Store, StoreError, StoreOptions};
 use self::writer::Pace;
 use crate::clock::UnixMs;
 use crate::config::{Config, TierDurability};
-use crate::keyspace::below::{Ask, Filter, Page};
-use crate::keyspace::{DATABASES, KeyHash, Keyspace};
+use crate::keyspace::below::{Ask, Filter, Page, Stored};
+use crate::keyspace::{DATABASES, KeyHash, Keyspace, VALUE_BYTES_MAX};
 use crate::server::Server;
 use crate::server::session::Session;
 
@@ -55,6 +56,9 @@ pub struct Tier {
     store: Arc<Store>,
     /// The writing side, for the writer alone.
     disk: Mutex<Option<store::Writer>>,
+    dictionaries: Arc<Dictionaries>,
+    /// Keys that a start after a crash has still to count.
+    uncounted: Mutex<Option<store::Scan>>,
     loads: Loads,
     pace: Pace,
 }
@@ -114,8 +118,9 @@ impl Tier {
         if config.tier_max_bytes == 0 {
             return Ok((Keyspace::new(threads), None));
         }
+        let dir = config.tier_dir.clone().unwrap_or_else(|| "data".into());
         let (store, mut disk) = Store::open(StoreOptions {
-            dir: config.tier_dir.clone().unwrap_or_else(|| "data".into()),
+            dir: dir.clone(),
             max_bytes: config.tier_max_bytes,
             cache_bytes: CACHE_BYTES,
             generations: GENERATIONS,
@@ -141,17 +146,28 @@ impl Tier {
             spaces.next_name,
         );
         keyspace.follow_writes(config.tier_durability != TierDurability::None);
-        let counted = match spaces.keys.filter(|_| clean) {
-            Some(keys) => keys,
-            None => writer::count_keys(&store, &spaces.names)?,
+        let counted = spaces.keys.filter(|_| clean);
+        let uncounted = match counted {
+            None if store.stats().generations > 0 => Some(store.scan(0)?),
+            _ => None,
         };
-        for (db, counts) in counted.iter().enumerate() {
+        for (db, counts) in counted.iter().flatten().enumerate() {
             let lasting = counts.keys.saturating_sub(counts.expiring);
             keyspace.count_below(db, false, lasting.cast_signed());
             keyspace.count_below(db, true, counts.expiring.cast_signed());
         }
+        let (dictionaries, damaged) = Dictionaries::open(dir.join("dictionaries"))?;
+        for file in damaged {
+            tracing::error!(
+                "A compression dictionary is damaged, and values that need it are lost: {}: {}",
+                file.path.display(),
+                file.error
+            );
+        }
         let tier = Self {
             store,
+            dictionaries: Arc::new(dictionaries),
+            uncounted: Mutex::new(uncounted),
             disk: Mutex::new(Some(disk)),
             loads: Loads::default(),
             pace: Pace::default(),
@@ -172,6 +188,16 @@ impl Tier {
                     .spawn(move || loads::read(&server, server.tier_slot(index + 1)))
             })
             .collect::<io::Result<_>>()?;
+        if let Some(scan) = server
+            .tier
+            .as_ref()
+            .and_then(|tier| tier.uncounted.lock().take())
+        {
+            let server = Arc::clone(server);
+            std::thread::Builder::new()
+                .name("tier-counter".into())
+                .spawn(move || writer::count_keys(&server, scan))?;
+        }
         let server = Arc::clone(server);
         let writer = std::thread::Builder::new()
             .name("tier-writer".into())
@@ -327,6 +353,21 @@ impl Tier {
     }
 }
 
+impl Tier {
+    /// Takes a record apart; its value is put into `value`.
+    fn decode<'v>(&self, record: &[u8], value: &'v mut Vec<u8>) -> Result<Stored<'v>, TierError> {
+        let (head, encoded) = record::decode(record).ok_or(TierError::Record)?;
+        value.clear();
+        let limit = usize::try_from(VALUE_BYTES_MAX).unwrap_or(usize::MAX);
+        self.dictionaries.decode(encoded, limit, value)?;
+        Ok(Stored {
+            form: head.form,
+            bytes: value,
+            expires_at: head.expires_at,
+        })
+    }
+}
+
 /// Why something could not be had from the tier.
 #[derive(Debug)]
 pub enum TierError {
@@ -334,6 +375,14 @@ pub enum TierError {
     Store(StoreError),
     /// A record is not what was written.
     Record,
+    /// Nor is its value, or the dictionary that it needs.
+    Value(DecodeError),
+}
+
+impl From<DecodeError> for TierError {
+    fn from(error: DecodeError) -> Self {
+        Self::Value(error)
+    }
 }
 
 impl From<StoreError> for TierError {
@@ -346,6 +395,7 @@ impl fmt::Display for TierError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Store(error) => error.fmt(f),
+            Self::Value(error) => error.fmt(f),
             Self::Record => f.write_str("a record is damaged"),
         }
     }

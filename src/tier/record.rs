@@ -3,13 +3,13 @@
 //! ```text
 //! key     place (4 bytes, big endian: the order of SCAN) | name of the space (4) | key
 //! record  head: form of the value (5 bits) | width of the expiry (2 bits: 0, 6 or 8 bytes) | 1
-//!         expiry (milliseconds since the epoch, little endian) | value
+//!         expiry (milliseconds since the epoch, little endian) | value, as `compress` has it
 //! ```
 //!
 //! A marker, which says that the key was deleted, is the store's own and no record.
 
 use crate::clock::UnixMs;
-use crate::keyspace::below::{Place, Stored};
+use crate::keyspace::below::Place;
 use crate::keyspace::hash_with;
 
 /// The longest key that the store takes. Longer ones live in memory only.
@@ -44,10 +44,19 @@ pub fn decode_key(bytes: &[u8]) -> Option<(u32, &[u8])> {
     Some((name, key))
 }
 
-/// Writes a record.
-pub fn encode(stored: Stored<'_>, out: &mut Vec<u8>) {
-    let form = stored.form | HEAD;
-    match stored.expires_at {
+/// What a record says beside the value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The type and flags of the value.
+    pub form: u8,
+    /// When the key expires.
+    pub expires_at: Option<UnixMs>,
+}
+
+/// Writes what stands before the value.
+pub fn encode_head(head: Head, out: &mut Vec<u8>) {
+    let form = head.form | HEAD;
+    match head.expires_at {
         None => out.push(form),
         Some(UnixMs(at @ 0..=NARROW_MAX)) => {
             out.push(form | NARROW);
@@ -58,11 +67,10 @@ pub fn encode(stored: Stored<'_>, out: &mut Vec<u8>) {
             out.extend_from_slice(&at.to_le_bytes());
         }
     }
-    out.extend_from_slice(stored.bytes);
 }
 
-/// Reads a record. `None` where it is damaged.
-pub fn decode(record: &[u8]) -> Option<Stored<'_>> {
+/// Takes a record apart: what it says, and the value as it is stored. `None` where it is damaged.
+pub fn decode(record: &[u8]) -> Option<(Head, &[u8])> {
     let (&head, rest) = record.split_first()?;
     let width = match head & WIDTH {
         0 => 0,
@@ -70,14 +78,15 @@ pub fn decode(record: &[u8]) -> Option<Stored<'_>> {
         WIDE => 8,
         _ => return None,
     };
-    let (expiry, bytes) = rest.split_at_checked(width)?;
+    let (expiry, value) = rest.split_at_checked(width)?;
     let mut at = [0; 8];
     at[..width].copy_from_slice(expiry);
-    (head & HEAD != 0).then_some(Stored {
+    let is_head = head & HEAD != 0;
+    let head = Head {
         form: head & (NARROW - 1),
-        bytes,
         expires_at: (width > 0).then(|| UnixMs(i64::from_le_bytes(at))),
-    })
+    };
+    is_head.then_some((head, value))
 }
 
 #[cfg(test)]
@@ -93,16 +102,14 @@ mod tests {
             Some(NARROW_MAX + 1),
             Some(-1),
         ] {
-            let stored = Stored {
+            let head = Head {
                 form: 0x1f,
-                bytes: b"value",
                 expires_at: at.map(UnixMs),
             };
             let mut record = Vec::new();
-            encode(stored, &mut record);
-            let back = decode(&record).unwrap();
-            assert_eq!((back.form, back.bytes), (0x1f, &b"value"[..]));
-            assert_eq!(back.expires_at, at.map(UnixMs));
+            encode_head(head, &mut record);
+            record.extend_from_slice(b"value");
+            assert_eq!(decode(&record), Some((head, &b"value"[..])));
             assert!(decode(&record[..0]).is_none());
             assert!(at.is_none() || decode(&record[..3]).is_none());
         }

@@ -9,7 +9,7 @@ use std::collections::HashSet;
 
 use super::{Tier, TierError, Wanted, record};
 use crate::clock::UnixMs;
-use crate::keyspace::below::{Ask, Listed, Page, Place, Presence, stored};
+use crate::keyspace::below::{Ask, Listed, Page, Place, Presence, Stored, stored};
 use crate::keyspace::{Keyspace, ThreadSlot};
 use crate::server::Server;
 
@@ -114,6 +114,7 @@ impl Walk<'_> {
         let mut on_disk = Vec::new();
         let name = self.keyspace.space_name(db);
         let (mut last, mut seen) = (cursor, 0);
+        let mut value = Vec::new();
         for found in self.tier.store.scan(cursor as u32)? {
             let found = found?;
             let place = u64::from(place_of(&found.key));
@@ -131,10 +132,20 @@ impl Walk<'_> {
                     let Some(record) = found.record()? else {
                         continue;
                     };
-                    let stored = record::decode(&record).ok_or(TierError::Record)?;
-                    if stored.expires_at.is_none_or(|at| at > now) {
-                        on_disk.push(Listed::new(db, key, stored, values));
+                    let (head, _) = record::decode(&record).ok_or(TierError::Record)?;
+                    if head.expires_at.is_some_and(|at| at <= now) {
+                        continue;
                     }
+                    let stored = if values {
+                        self.tier.decode(&record, &mut value)?
+                    } else {
+                        Stored {
+                            form: head.form,
+                            bytes: b"",
+                            expires_at: head.expires_at,
+                        }
+                    };
+                    on_disk.push(Listed::new(db, key, stored, values));
                 }
                 _ => {}
             }

@@ -7,16 +7,19 @@
 //! Invariant: an entry counts as safe only after its run has ended well; until then memory keeps it.
 //! Where a run fails all of its entries wait again, and nothing else changes.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
-use super::record::{self, KEY_BYTES_MAX};
-use super::store::{self, Run, Store, StoreError};
+use super::compress::{Compressor, Effort, Method};
+use super::record::{self, Head, KEY_BYTES_MAX};
+use super::store::{self, Run, StoreError};
 use super::{Counts, Spaces, Tier, TierError};
 use crate::clock::UnixMs;
-use crate::keyspace::below::{Picked, Place, Stored};
+use crate::config::TierCompression;
+use crate::keyspace::below::{Picked, Place};
 use crate::keyspace::{DATABASES, KeyHash, ThreadSlot};
 use crate::server::Server;
 
@@ -169,6 +172,7 @@ pub(super) struct Writer<'a> {
     bytes: Vec<u8>,
     key: Vec<u8>,
     record: Vec<u8>,
+    compressor: Compressor,
     spaces: Spaces,
 }
 
@@ -193,6 +197,7 @@ impl<'a> Writer<'a> {
             bytes: Vec::new(),
             key: Vec::new(),
             record: Vec::new(),
+            compressor: Compressor::new(Method::None, Arc::clone(&tier.dictionaries)),
             spaces: Spaces::decode(&tier.store.blob()).unwrap_or_default(),
         }
     }
@@ -200,6 +205,12 @@ impl<'a> Writer<'a> {
     /// Makes safe what has changed so far.
     pub(super) fn write_changes(&mut self) -> Result<(), StoreError> {
         let keyspace = &self.server.keyspace;
+        let method = match self.server.config.load().tier_compression {
+            TierCompression::Zstd => Method::Zstd,
+            TierCompression::Lz4 => Method::Lz4,
+            TierCompression::None => Method::None,
+        };
+        self.compressor.set_method(method);
         let places = keyspace.take_changed();
         let written = self
             .save_spaces(None)
@@ -251,9 +262,7 @@ impl<'a> Writer<'a> {
         };
         let gone = keyspace.lose_copy(KeyHash::of_value(hash), name, key, self.thread);
         if gone {
-            let record = found.record()?;
-            let stored = record.as_ref().and_then(|record| record::decode(record));
-            let expires = stored.is_some_and(|stored| stored.expires_at.is_some());
+            let expires = found.record()?.is_some_and(|record| expires(&record));
             keyspace.count_below_named(name, expires, -1);
         }
         Ok(gone)
@@ -341,18 +350,20 @@ impl<'a> Writer<'a> {
         if entry.unsure
             && let Some(record) = self.tier.store.get(hash, &self.key)?
         {
-            let expires = record::decode(&record).is_some_and(|old| old.expires_at.is_some());
-            self.server.keyspace.count_shadowed(entry.space, expires);
+            let keyspace = &self.server.keyspace;
+            keyspace.count_shadowed(entry.space, expires(&record));
         }
         match &entry.value {
             Some((form, value, expires_at)) => {
                 self.record.clear();
-                let stored = Stored {
+                let head = Head {
                     form: *form,
-                    bytes: &self.bytes[value.clone()],
                     expires_at: *expires_at,
                 };
-                record::encode(stored, &mut self.record);
+                record::encode_head(head, &mut self.record);
+                let value = &self.bytes[value.clone()];
+                self.compressor
+                    .encode(Effort::Fast, key, value, &mut self.record);
                 run.write(hash, &self.key, &self.record)
             }
             None if self.tier.store.may_hold(hash) => run.mark(hash, &self.key),
@@ -383,18 +394,26 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// Counts the keys of each database on disk, from its records.
-pub(super) fn count_keys(store: &Store, names: &[u32]) -> Result<Vec<Counts>, StoreError> {
-    let mut counts = vec![Counts::default(); names.len()];
-    for found in store.scan(0)? {
-        let found = found?;
-        let name = record::decode_key(&found.key).map(|(name, _)| name);
-        if let Some(db) = names.iter().position(|&n| Some(n) == name) {
-            let record = found.record()?;
-            let stored = record.as_ref().and_then(|record| record::decode(record));
-            counts[db].keys += 1;
-            counts[db].expiring += u64::from(stored.is_some_and(|old| old.expires_at.is_some()));
+fn expires(record: &[u8]) -> bool {
+    record::decode(record).is_some_and(|(head, _)| head.expires_at.is_some())
+}
+
+/// Counts the keys of each database on disk, after a crash. Keys that come and go meanwhile are counted
+/// where that happens.
+pub(super) fn count_keys(server: &Server, scan: store::Scan) {
+    let (names, _) = server.keyspace.space_names();
+    for found in scan {
+        let counted = found.and_then(|found| {
+            let name = record::decode_key(&found.key).map(|(name, _)| name);
+            if let Some(name) = name.filter(|name| names.contains(name)) {
+                let expires = found.record()?.is_some_and(|record| expires(&record));
+                server.keyspace.count_below_named(name, expires, 1);
+            }
+            Ok(())
+        });
+        if let Err(error) = counted {
+            tracing::error!("The keys on disk could not be counted: {error}");
+            return;
         }
     }
-    Ok(counts)
 }

@@ -289,7 +289,7 @@ fn filters_are_loaded_after_a_close_and_rebuilt_without_files() {
     assert!((0..4_100).all(|i| store.may_hold(of(i))));
     let absent = (10_000..20_000).filter(|i| store.may_hold(of(*i))).count();
     let generations = store.stats().generations;
-    assert!(absent <= 150 * generations, "{absent} in {generations}");
+    assert!(absent <= 100 * generations, "{absent} in {generations}");
     assert_eq!(all(&store, 0).len(), 4_100);
 }
 

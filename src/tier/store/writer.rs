@@ -89,7 +89,7 @@ impl Writer {
         last: Option<&Generation>,
     ) -> Result<Arc<Generation>, StoreError> {
         let number = last.map_or(0, |last| last.number + 1);
-        let keys = last.map_or(FIRST_KEYS, |last| last.filter.keys() as usize);
+        let keys = last.map_or(FIRST_KEYS, |last| with_slack(last.filter.keys() as usize));
         let keyspace = database
             .keyspace(&generation::name(number), generation::keyspace_options)
             .map_err(StoreError::Database)?;
@@ -224,6 +224,12 @@ impl Store {
     }
 }
 
+/// A little more, so that a generation as large as the last does not need a second segment for its last keys, which would
+/// double the share of absent keys that look as if they were there.
+fn with_slack(keys: usize) -> usize {
+    keys + keys / 16
+}
+
 enum Step<'k> {
     Write(&'k [u8], &'k [u8]),
     Finish,
@@ -318,7 +324,7 @@ impl<'a> Run<'a> {
         let records = u128::from(self.before.records + self.done.records);
         let bytes = u128::from(self.before.bytes + self.done.bytes).max(1);
         let full = u128::from(self.store.options.generation_bytes());
-        (records * full / bytes) as usize
+        with_slack((records * full / bytes) as usize)
     }
 
     /// Makes the run durable and lets readers see it.

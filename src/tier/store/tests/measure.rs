@@ -5,7 +5,6 @@ use std::time::Instant;
 use super::*;
 
 const KEYS: u64 = 2_000_000;
-const RUN_KEYS: u64 = 200_000;
 
 fn proc_number(file: &str, name: &str) -> u64 {
     let text = fs::read_to_string(format!("/proc/self/{file}")).unwrap();
@@ -16,12 +15,13 @@ fn proc_number(file: &str, name: &str) -> u64 {
 #[test]
 #[ignore = "takes half a minute, and is of use only in a release build"]
 fn measure() {
-    for record_bytes in [100, 1_000] {
-        measure_records(record_bytes, KEYS * 100 / record_bytes as u64);
-    }
+    measure_records(100, KEYS, KEYS / 10);
+    // Ten runs for each generation.
+    measure_records(100, KEYS, KEYS / 100);
+    measure_records(1_000, KEYS / 10, KEYS / 100);
 }
 
-fn measure_records(record_bytes: usize, keys: u64) {
+fn measure_records(record_bytes: usize, keys: u64, run_keys: u64) {
     let scratch = Scratch::new();
     let options = StoreOptions {
         cache_bytes: 32 << 20,
@@ -29,7 +29,6 @@ fn measure_records(record_bytes: usize, keys: u64) {
         ..scratch.options(keys * (record_bytes as u64 + 20) * 11 / 10)
     };
     let (store, mut writer) = Store::open(options.clone()).unwrap();
-    let run_keys = RUN_KEYS * 100 / record_bytes as u64;
     let (mut spent, mut user_bytes) = (0.0, 0);
     let written = proc_number("io", "write_bytes:");
     for run in 0..keys / run_keys {
