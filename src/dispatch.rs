@@ -48,6 +48,8 @@ pub struct Ran {
     pub consumed: usize,
     /// What comes next.
     pub next: Next,
+    /// Whether keys were changed, by this connection's requests, since the last call.
+    pub changed: bool,
 }
 
 /// What a connection has to do after its requests.
@@ -151,32 +153,41 @@ impl Executor {
             bulk_bytes: config.proto_max_bulk_len,
             authenticated: session.may_run(config),
         };
+        let before = self.changes();
         let mut batch = std::mem::take(&mut self.batch);
-        let ran = match batch.parse(buffer, from, BATCH_REQUESTS, limits, partial) {
+        let (consumed, next) = match batch.parse(buffer, from, BATCH_REQUESTS, limits, partial) {
             Err(fault) => self.refuse_framing(&fault, from, reply),
             Ok(_) if !batch.is_empty() => {
                 self.plan(&batch, buffer);
                 self.run_batch(&batch, session, buffer, from, reply)
             }
-            Ok(progress) => Ran {
-                consumed: progress.end,
-                next: Next::Read(progress.needed),
-            },
+            Ok(progress) => (progress.end, Next::Read(progress.needed)),
         };
         self.batch = batch;
-        ran
+        Ran {
+            consumed,
+            next,
+            changed: self.changes() != before,
+        }
     }
 
-    fn refuse_framing(&self, fault: &ProtocolError, from: usize, reply: &mut Reply) -> Ran {
+    /// Changes that this thread has made.
+    fn changes(&self) -> i64 {
+        self.server.keyspace.counters(self.thread).changes.read()
+    }
+
+    fn refuse_framing(
+        &self,
+        fault: &ProtocolError,
+        from: usize,
+        reply: &mut Reply,
+    ) -> (usize, Next) {
         let error = CommandError::bytes(&[&fault.wire()]);
         self.server
             .stats
             .count_error(self.thread, &fault.to_string());
         reply.error(&error);
-        Ran {
-            consumed: from,
-            next: Next::Close,
-        }
+        (from, Next::Close)
     }
 
     /// Finds the rows and the keys of a batch, and has the keys' memory fetched: first the buckets
@@ -228,7 +239,7 @@ impl Executor {
         buffer: &[u8],
         from: usize,
         reply: &mut Reply,
-    ) -> Ran {
+    ) -> (usize, Next) {
         let mut done = from;
         let mut now = self.clock.now();
         let mut tick = self.ticker.read();
@@ -236,39 +247,27 @@ impl Executor {
             let args = batch.args(buffer, index);
             let row = self.plan[index].row;
             if let Some(until) = self.held_back(row, now) {
-                return Ran {
-                    consumed: done,
-                    next: Next::Pause(until),
-                };
+                return (done, Next::Pause(until));
             }
             if self.is_short_of_room(row, now) {
-                return Ran {
-                    consumed: done,
-                    next: Next::Below(Need::Room),
-                };
+                return (done, Next::Below(Need::Written));
             }
             let outcome = self.run_request(index, &args, session, reply, now);
             if outcome == Outcome::Lacking {
                 let wanted = self.lacking(batch, buffer, index, session);
-                return Ran {
-                    consumed: done,
-                    next: Next::Below(Need::Keys(wanted, now)),
-                };
+                return (done, Next::Below(Need::Keys(wanted, now)));
             }
             if let Some(ask) = session.asked.take() {
-                return Ran {
-                    consumed: done,
-                    next: Next::Below(Need::Answer(ask)),
-                };
+                return (done, Next::Below(Need::Answer(ask)));
             }
             let end = self.ticker.read();
             let mut nanos = self.ticker.nanos_between(tick, end);
             if let Some(wait) = session.wait {
                 if wait.until > now {
-                    return Ran {
-                        consumed: done,
-                        next: Next::Pause(UnixMs(wait.until.0.min(now.0 + WAIT_ROUND_MS))),
-                    };
+                    return (
+                        done,
+                        Next::Pause(UnixMs(wait.until.0.min(now.0 + WAIT_ROUND_MS))),
+                    );
                 }
                 session.wait = None;
                 if wait.counted {
@@ -285,20 +284,14 @@ impl Executor {
             tick = end;
             done = batch.end(index);
             if session.then == Then::Close {
-                return Ran {
-                    consumed: done,
-                    next: Next::Close,
-                };
+                return (done, Next::Close);
             }
             if reply.len() >= REPLY_BYTES_MAX {
                 break;
             }
         }
         self.publish(session, now);
-        Ran {
-            consumed: done,
-            next: Next::More,
-        }
+        (done, Next::More)
     }
 
     fn held_back(&self, row: Option<&Row>, now: UnixMs) -> Option<UnixMs> {

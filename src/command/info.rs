@@ -67,6 +67,7 @@ const SECTIONS: &[Section] = &[
     section("Memory", true, state::memory),
     section("Persistence", true, state::persistence),
     section("Stats", true, activity::stats),
+    section("Tier", true, state::tier),
     section("Replication", true, state::replication),
     section("CPU", true, activity::cpu),
     section("Modules", true, |_, _| {}),

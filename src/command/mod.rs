@@ -25,6 +25,7 @@ pub mod key_specs;
 mod keyspace_wide;
 mod object;
 mod parse;
+mod persistence;
 mod server;
 mod string;
 pub mod table;
@@ -62,6 +63,7 @@ const FAMILIES: &[&[Command]] = &[
     config::COMMANDS,
     info::COMMANDS,
     server::COMMANDS,
+    persistence::COMMANDS,
     diagnostics::COMMANDS,
 ];
 

@@ -122,6 +122,7 @@ fn other_value(row: &Opt) -> String {
         "2mb",
         "noeviction",
         "always",
+        "lz4",
         "debug",
         "json",
         "/x",

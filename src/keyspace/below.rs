@@ -267,6 +267,8 @@ pub enum Loaded<'a> {
 /// A question over all keys of a database, whose answer takes reads of the lower tier.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ask {
+    /// That all changes so far be safe.
+    Sync,
     /// A key, to be fetched into memory: for a command whose row does not declare it.
     Key {
         /// The database.

@@ -31,7 +31,7 @@ use crate::resp::request::Partial;
 use crate::server::Server;
 use crate::server::clients::Origin;
 use crate::server::session::Session;
-use crate::tier::Met;
+use crate::tier::{Met, Need};
 
 /// The thread's reply buffer is given back when one reply made it larger than this.
 const REPLY_BUFFER_MAX: usize = 1024 * 1024;
@@ -63,6 +63,8 @@ pub(super) struct Connection<S> {
     pause: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     /// What its next command waits for.
     need: Option<Pin<Box<dyn Future<Output = Met> + Send>>>,
+    /// What its deferred replies wait for: that the changes which they tell of are durable.
+    syncing: Option<Pin<Box<dyn Future<Output = Met> + Send>>>,
     closing: bool,
     /// What is counted for this connection's buffers.
     counted_bytes: usize,
@@ -89,6 +91,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             over_soft_limit_since: None,
             pause: None,
             need: None,
+            syncing: None,
             closing: false,
             counted_bytes: 0,
             thread: None,
@@ -121,6 +124,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             if self.session.client.is_killed() && !self.closing {
                 return Err(Closed);
             }
+            if self.is_syncing(cx) {
+                return Ok(());
+            }
             self.send_deferred(cx)?;
             self.poll_send(cx)?;
             if self.closing {
@@ -135,6 +141,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
             let progressed = with_local(|local| self.poll_receive(cx, local))?;
             self.account();
+            if self.syncing.is_some() {
+                continue;
+            }
             if !self.deferred.is_empty() {
                 // To the end of the thread's queue.
                 cx.waker().wake_by_ref();
@@ -162,6 +171,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.session.client.blocked.store(false, Ordering::Relaxed);
         // What was held back is in `input`, complete.
         self.needed = 0;
+        false
+    }
+
+    /// Whether what the replies tell of is not durable yet.
+    fn is_syncing(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(syncing) = &mut self.syncing else {
+            return false;
+        };
+        if syncing.as_mut().poll(cx).is_pending() {
+            return true;
+        }
+        self.syncing = None;
         false
     }
 
@@ -307,7 +328,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         loop {
             let ran = executor.run(&mut self.session, input, consumed, &mut self.partial, reply);
             consumed = ran.consumed;
+            let must_sync = ran.changed && self.server.is_durable_always();
             let more = match ran.next {
+                Next::More if must_sync => {
+                    // What is left runs when the replies are out.
+                    self.needed = 0;
+                    false
+                }
                 Next::More => consumed < input.len(),
                 Next::Read(needed) => {
                     self.needed = needed;
@@ -327,6 +354,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     false
                 }
             };
+            if must_sync {
+                self.syncing = self
+                    .server
+                    .tier
+                    .as_ref()
+                    .map(|tier| tier.meet(Need::Written));
+                let empty = spare.pop().unwrap_or_default();
+                self.deferred = std::mem::replace(reply.buffer_mut(), empty);
+                break;
+            }
             let may_wait = !more && !self.closing && self.output.is_empty();
             if may_wait && reply.len() <= DEFERRED_BYTES_MAX {
                 let empty = spare.pop().unwrap_or_default();

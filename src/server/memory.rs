@@ -77,7 +77,8 @@ impl Server {
     /// Bytes in use that are not the keyspace's: clients, and the counters of statistics. Together
     /// with the keyspace's they are `used_memory`, which `maxmemory` limits.
     pub fn other_bytes(&self) -> usize {
-        self.client_bytes() + self.stats.fixed_bytes() + size_of::<Self>()
+        let tier = self.tier.as_ref().map_or(0, |tier| tier.memory_bytes());
+        self.client_bytes() + self.stats.fixed_bytes() + size_of::<Self>() + tier
     }
 
     /// Looks how much memory is in use.

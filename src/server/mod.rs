@@ -27,7 +27,7 @@ use self::shutdown::Shutdown;
 use self::slowlog::SlowLog;
 use self::stats::Stats;
 use crate::clock::{self, UnixMs};
-use crate::config::{Config, Live};
+use crate::config::{Config, Live, TierDurability};
 use crate::dispatch::memory_limits;
 use crate::keyspace::eviction::{EvictionPool, Room};
 use crate::keyspace::{Keyspace, ThreadSlot};
@@ -106,6 +106,17 @@ impl Server {
         };
         server.startup_bytes = server.keyspace.used_bytes() + server.other_bytes();
         Ok(server)
+    }
+
+    /// When changes were last written into the tier; before the first time, when the server started.
+    pub fn last_save(&self) -> UnixMs {
+        let written = self.tier.as_ref().and_then(|tier| tier.stats().last_write);
+        written.unwrap_or(self.started_at)
+    }
+
+    /// Whether a reply must wait until what it tells of is durable.
+    pub fn is_durable_always(&self) -> bool {
+        self.tier.is_some() && self.config.load().tier_durability == TierDurability::Always
     }
 
     /// Evicts until the limits of memory are kept, as far as it can.

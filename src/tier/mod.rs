@@ -1,14 +1,14 @@
 //! The disk tier: what memory has no room for, and what shall survive the process.
 //!
 //! It owns the store on disk and the threads that work on it: a few that read ([`loads`]) and one that
-//! writes ([`writer`]). No command and no request thread touches the disk. A request meets the tier in
+//! writes (`writer`). No command and no request thread touches the disk. A request meets the tier in
 //! two places only: a command whose keys memory cannot answer for waits for a load, and under
 //! `tier-durability always` its reply waits for the writer.
 //!
 //! * [`record`] is the form of keys and values on disk.
 //! * [`loads`] fetches keys into memory, each once however many wait for it.
-//! * [`writer`] takes what changed, and makes it safe below.
-//! * [`walk`] goes over all keys of both tiers.
+//! * `writer` takes what changed, and makes it safe below.
+//! * `walk` goes over all keys of both tiers.
 //!
 //! What memory and tier know of each other is in [`crate::keyspace::below`].
 
@@ -23,12 +23,13 @@ use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use self::compress::{DecodeError, Dictionaries};
+use self::compress::{ClassStats, DecodeError, Dictionaries};
 use self::loads::Loads;
 use self::store::{Recovery, Store, StoreError, StoreOptions};
 use self::writer::Pace;
@@ -46,8 +47,10 @@ const READERS: usize = 4;
 /// Threads of the tier that touch the keyspace: those, and the writer.
 const THREADS: usize = READERS + 1;
 
-/// Memory for blocks that were read from disk.
-const CACHE_BYTES: u64 = 16 * 1024 * 1024;
+/// Memory for blocks that were read from disk: a part of `maxmemory`, within bounds.
+const CACHE_SHARE: u64 = 16;
+const CACHE_BYTES_MIN: u64 = 1024 * 1024;
+const CACHE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Parts that the disk's space is divided into; the oldest goes as a whole.
 const GENERATIONS: usize = 12;
 
@@ -57,6 +60,11 @@ pub struct Tier {
     /// The writing side, for the writer alone.
     disk: Mutex<Option<store::Writer>>,
     dictionaries: Arc<Dictionaries>,
+    /// What was compressed, by kinds of keys.
+    classes: Mutex<Vec<ClassStats>>,
+    last_write: Mutex<Option<UnixMs>>,
+    cache_bytes: u64,
+    memory_bytes: AtomicUsize,
     /// Keys that a start after a crash has still to count.
     uncounted: Mutex<Option<store::Scan>>,
     loads: Loads,
@@ -118,11 +126,15 @@ impl Tier {
         if config.tier_max_bytes == 0 {
             return Ok((Keyspace::new(threads), None));
         }
+        let cache_bytes = match config.maxmemory {
+            0 => CACHE_BYTES_MAX,
+            memory => (memory / CACHE_SHARE).clamp(CACHE_BYTES_MIN, CACHE_BYTES_MAX),
+        };
         let dir = config.tier_dir.clone().unwrap_or_else(|| "data".into());
         let (store, mut disk) = Store::open(StoreOptions {
             dir: dir.clone(),
             max_bytes: config.tier_max_bytes,
-            cache_bytes: CACHE_BYTES,
+            cache_bytes,
             generations: GENERATIONS,
             hash_key: record::hash_of_key,
         })?;
@@ -167,11 +179,16 @@ impl Tier {
         let tier = Self {
             store,
             dictionaries: Arc::new(dictionaries),
+            classes: Mutex::default(),
+            last_write: Mutex::new(None),
+            cache_bytes,
+            memory_bytes: AtomicUsize::new(0),
             uncounted: Mutex::new(uncounted),
             disk: Mutex::new(Some(disk)),
             loads: Loads::default(),
             pace: Pace::default(),
         };
+        tier.measure_memory();
         Ok((keyspace, Some(tier)))
     }
 
@@ -261,8 +278,8 @@ impl Spaces {
 pub enum Need {
     /// Keys in memory, loaded at a time by which they have expired or not.
     Keys(Vec<Wanted>, UnixMs),
-    /// Room in memory.
-    Room,
+    /// That all changes so far are safe below. Then there may be room in memory too.
+    Written,
     /// An answer.
     Answer(Ask),
 }
@@ -272,8 +289,8 @@ pub enum Need {
 pub enum Met {
     /// The keys are in memory, but for those that could not be read.
     Keys(Vec<KeyHash>),
-    /// There may be room.
-    Room,
+    /// They are, or the server stops.
+    Written,
     /// The answer.
     Answer(Page),
 }
@@ -283,13 +300,47 @@ impl Met {
     pub fn tell(self, session: &mut Session) {
         match self {
             Self::Keys(unreadable) => session.unreadable = unreadable,
-            Self::Room => {}
+            Self::Written => {}
             Self::Answer(page) => session.answer = Some(page),
         }
     }
 }
 
 impl Tier {
+    /// Waits until all changes so far are safe. False where the server stops before.
+    fn written(&self) -> impl Future<Output = bool> + Send + use<> {
+        let (done, written) = oneshot::channel();
+        self.pace.tell(done);
+        async move { written.await.is_ok() }
+    }
+
+    /// What INFO tells.
+    pub fn stats(&self) -> TierStats {
+        let store = self.store.stats();
+        let classes = self.classes.lock();
+        TierStats {
+            store,
+            raw_bytes: classes.iter().map(|class| class.raw_bytes).sum(),
+            stored_bytes: classes.iter().map(|class| class.stored_bytes).sum(),
+            dictionaries: self.dictionaries.ids().len(),
+            last_write: *self.last_write.lock(),
+            is_failing: self.pace.is_failing(),
+        }
+    }
+
+    /// Memory that the tier takes, in bytes.
+    pub fn memory_bytes(&self) -> usize {
+        self.memory_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Looks how much that is. Asked too often for each time: the writer does it.
+    fn measure_memory(&self) {
+        let filters = usize::try_from(self.store.stats().filter_bytes).unwrap_or(0);
+        let cache = usize::try_from(self.cache_bytes).unwrap_or(0);
+        let bytes = filters + cache + self.dictionaries.memory_bytes();
+        self.memory_bytes.store(bytes, Ordering::Relaxed);
+    }
+
     /// Meets a need, in time.
     pub fn meet(&self, need: Need) -> Pin<Box<dyn Future<Output = Met> + Send>> {
         match need {
@@ -297,13 +348,21 @@ impl Tier {
                 let loaded = self.load(wanted, now);
                 Box::pin(async move { Met::Keys(loaded.await) })
             }
-            Need::Room => {
-                let (done, synced) = oneshot::channel();
-                self.pace.tell(done);
+            Need::Written => {
+                let written = self.written();
                 Box::pin(async move {
-                    // Stopped or not: the command looks again.
-                    let _ = synced.await;
-                    Met::Room
+                    written.await;
+                    Met::Written
+                })
+            }
+            Need::Answer(Ask::Sync) => {
+                let written = self.written();
+                Box::pin(async move {
+                    let failed = !written.await;
+                    Met::Answer(Page {
+                        failed,
+                        ..Page::default()
+                    })
                 })
             }
             Need::Answer(ask) => {
@@ -338,9 +397,9 @@ impl Tier {
                 let failed = wanted.into_iter().filter(unreadable);
                 Met::Keys(failed.map(|wanted| wanted.hash).collect())
             }
-            Need::Room => {
+            Need::Written => {
                 self.write_now(server);
-                Met::Room
+                Met::Written
             }
             Need::Answer(ask) => Met::Answer(self.answer(server, ask, thread)),
         }
@@ -366,6 +425,23 @@ impl Tier {
             expires_at: head.expires_at,
         })
     }
+}
+
+/// Figures of the tier.
+#[derive(Clone, Copy, Debug)]
+pub struct TierStats {
+    /// The store's own.
+    pub store: store::StoreStats,
+    /// Values written since the start, in bytes.
+    pub raw_bytes: u64,
+    /// What they take on disk, in bytes.
+    pub stored_bytes: u64,
+    /// Dictionaries in use.
+    pub dictionaries: usize,
+    /// When a run last ended well.
+    pub last_write: Option<UnixMs>,
+    /// Whether the last run failed.
+    pub is_failing: bool,
 }
 
 /// Why something could not be had from the tier.

@@ -26,6 +26,8 @@ impl Tier {
             thread,
         };
         let answered = match ask {
+            // Nothing to read for it.
+            Ask::Sync => Ok(Page::default()),
             Ask::Key { db, key, now } => walk.fetch(db, key, now),
             Ask::Everything { databases, now } => walk.everything(databases, now),
             Ask::Keys {

@@ -17,7 +17,7 @@ use super::compress::{Compressor, Effort, Method};
 use super::record::{self, Head, KEY_BYTES_MAX};
 use super::store::{self, Run, StoreError};
 use super::{Counts, Spaces, Tier, TierError};
-use crate::clock::UnixMs;
+use crate::clock::{self, UnixMs};
 use crate::config::TierCompression;
 use crate::keyspace::below::{Picked, Place};
 use crate::keyspace::{DATABASES, KeyHash, ThreadSlot};
@@ -49,6 +49,8 @@ struct State {
     /// Those who want to be told of the end of a run, and of which.
     waiting: Vec<(u64, oneshot::Sender<()>)>,
     stopped: bool,
+    /// The last run failed.
+    failing: bool,
 }
 
 impl Pace {
@@ -74,6 +76,10 @@ impl Pace {
         self.changed.notify_all();
     }
 
+    pub(super) fn is_failing(&self) -> bool {
+        self.state.lock().failing
+    }
+
     fn begin(&self) {
         let mut state = self.state.lock();
         state.asked = false;
@@ -82,6 +88,7 @@ impl Pace {
 
     fn end(&self, well: bool) {
         let mut state = self.state.lock();
+        state.failing = !well;
         if !well {
             state.begun -= 1;
             return;
@@ -216,7 +223,12 @@ impl<'a> Writer<'a> {
             .save_spaces(None)
             .and_then(|()| self.write_run(&places));
         match written {
-            Ok(()) => keyspace.settle(&places, self.thread),
+            Ok(()) => {
+                keyspace.settle(&places, self.thread);
+                *self.tier.classes.lock() = self.compressor.stats();
+                *self.tier.last_write.lock() = Some(clock::now());
+                self.tier.measure_memory();
+            }
             Err(_) => keyspace.unsettle(&places, self.thread),
         }
         written

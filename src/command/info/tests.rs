@@ -36,6 +36,7 @@ script!(sections_are_chosen_as_redis_chooses_them, |db| {
         "Memory",
         "Persistence",
         "Stats",
+        "Tier",
         "Replication",
         "CPU",
         "Modules",
@@ -45,13 +46,13 @@ script!(sections_are_chosen_as_redis_chooses_them, |db| {
     ];
     assert_eq!(headings(&mut db, ""), default);
     assert_eq!(headings(&mut db, "default"), default);
-    assert_eq!(headings(&mut db, "ALL").len(), 13);
-    assert_eq!(headings(&mut db, "everything").len(), 13);
+    assert_eq!(headings(&mut db, "ALL").len(), 14);
+    assert_eq!(headings(&mut db, "everything").len(), 14);
     assert_eq!(
         headings(&mut db, "keyspace CPU nope cpu"),
         ["CPU", "Keyspace"]
     );
-    assert_eq!(headings(&mut db, "default commandstats").len(), 12);
+    assert_eq!(headings(&mut db, "default commandstats").len(), 13);
     db.run("INFO nope").bulk("");
     db.run("INFO modules cluster")
         .bulk("# Modules\r\n\r\n# Cluster\r\ncluster_enabled:0\r\n");

@@ -1,0 +1,127 @@
+//! Saving: what Redis's snapshots and log are to clients is a sync of the disk tier here.
+
+use super::{Argument, Arity::*, Command, Context, Flags, Group};
+use crate::error::CommandError;
+use crate::keyspace::below::Ask;
+use crate::resp::Args;
+
+/// The rows of this family.
+pub(super) const COMMANDS: &[Command] = &[
+    Command {
+        name: "save",
+        arity: Exactly(1),
+        flags: Flags::ADMIN.and(Flags::NOSCRIPT),
+        run: save,
+        group: Group::Server,
+        since: "1.0.0",
+        complexity: "O(N) where N is the number of keys that changed and are not written yet",
+        summary: "Waits until all that has changed is in the disk tier.",
+        ..Command::BLANK
+    },
+    Command {
+        name: "bgsave",
+        arity: AtLeast(1),
+        flags: Flags::ADMIN.and(Flags::NOSCRIPT),
+        run: bgsave,
+        group: Group::Server,
+        since: "1.0.0",
+        summary: "Has all that has changed written into the disk tier.",
+        arguments: &[Argument {
+            token: Some("SCHEDULE"),
+            since: Some("3.2.2"),
+            flags: &["optional"],
+            ..Argument::new("schedule", "pure-token")
+        }],
+        ..Command::BLANK
+    },
+    Command {
+        name: "bgrewriteaof",
+        arity: Exactly(1),
+        flags: Flags::ADMIN.and(Flags::NOSCRIPT),
+        run: bgrewriteaof,
+        group: Group::Server,
+        since: "1.0.0",
+        summary: "The same as BGSAVE: the disk tier has no log to rewrite.",
+        ..Command::BLANK
+    },
+    Command {
+        name: "lastsave",
+        arity: Exactly(1),
+        flags: Flags::LOADING.and(Flags::STALE).and(Flags::FAST),
+        run: lastsave,
+        group: Group::Server,
+        categories: &["@admin", "@dangerous"],
+        since: "1.0.0",
+        summary: "Returns the second when changes were last written into the disk tier.",
+        tips: &["nondeterministic_output"],
+        ..Command::BLANK
+    },
+];
+
+const NO_TIER: CommandError =
+    CommandError::text("ERR there is no disk tier to save to, tier-max-bytes is 0");
+
+fn save(cx: &mut Context<'_>, _: &Args<'_>) -> Result<(), CommandError> {
+    if !cx.keys.keyspace().has_below() {
+        return Err(NO_TIER);
+    }
+    if cx.ask_below(Ask::Sync)?.is_some() {
+        cx.reply.ok();
+    }
+    Ok(())
+}
+
+fn bgsave(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
+    let fits = args
+        .get(1)
+        .is_none_or(|word| args.len() == 2 && word.eq_ignore_ascii_case(b"SCHEDULE"));
+    if !fits {
+        return Err(CommandError::Syntax);
+    }
+    hurry(cx)?;
+    cx.reply.simple("Background saving started");
+    Ok(())
+}
+
+fn bgrewriteaof(cx: &mut Context<'_>, _: &Args<'_>) -> Result<(), CommandError> {
+    hurry(cx)?;
+    cx.reply
+        .simple("Background append only file rewriting started");
+    Ok(())
+}
+
+fn hurry(cx: &Context<'_>) -> Result<(), CommandError> {
+    cx.server.tier.as_ref().ok_or(NO_TIER)?.hurry();
+    Ok(())
+}
+
+fn lastsave(cx: &mut Context<'_>, _: &Args<'_>) -> Result<(), CommandError> {
+    cx.reply.int(cx.server.last_save().as_secs());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{Db, script};
+
+    script!(memory: without_a_tier_there_is_nothing_to_save_to, |db| {
+        for command in ["SAVE", "BGSAVE", "BGREWRITEAOF"] {
+            db.run(command)
+                .error("ERR there is no disk tier to save to, tier-max-bytes is 0");
+        }
+        assert!(db.run("LASTSAVE").bytes().starts_with(b":"));
+    });
+
+    #[test]
+    fn saving_is_a_sync_of_the_tier() {
+        let mut db = Db::spilled();
+        db.run("SET k v").ok();
+        db.run("SAVE").ok();
+        db.run("BGSAVE").simple("Background saving started");
+        db.run("BGSAVE SCHEDULE")
+            .simple("Background saving started");
+        db.run("BGSAVE foo").error("ERR syntax error");
+        db.run("BGREWRITEAOF")
+            .simple("Background append only file rewriting started");
+    }
+}
