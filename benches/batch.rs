@@ -35,7 +35,7 @@ impl Bench {
             worker_threads: 1,
             ..Config::default()
         };
-        let server = Arc::new(Server::new(config, None));
+        let server = Arc::new(Server::open(config, None).expect("there is no tier to open"));
         let origin = Origin {
             address: "bench".into(),
             local_address: "bench".into(),

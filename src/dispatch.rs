@@ -1,8 +1,9 @@
-//! A batch of requests on its way: rows and keys, residency, checks, locks, run, account.
+//! A batch of requests on its way: rows and keys, checks, locks, residency, run, account.
 //!
 //! Each worker thread has one [`Executor`], which its connections use in turn. A batch is planned
 //! as a whole, so that the memory of all its keys is on the way before the first command runs; then
-//! its commands run in order, each to its end.
+//! its commands run in order, each to its end. A command whose keys memory cannot answer for stops the
+//! batch: the connection waits until the tier below has fetched them, and comes again.
 //!
 //! Invariant: between the lock and the end of a command nothing waits.
 //! Invariant: in the normal case (no error, no growth of a table) nothing is allocated here.
@@ -16,7 +17,7 @@ use crate::command::table::{Row, table};
 use crate::command::{Context, Flags};
 use crate::config::{CallableFrom, Config, Reader};
 use crate::error::{CommandError, c_text};
-use crate::keyspace::eviction::{AccessPolicy, EvictionPool, Limits};
+use crate::keyspace::eviction::{AccessPolicy, EvictionPool, Limits, Room};
 use crate::keyspace::lfu::LfuSettings;
 use crate::keyspace::{KeyHash, Terms, ThreadSlot};
 use crate::resp::request::Partial;
@@ -25,7 +26,7 @@ use crate::server::Server;
 use crate::server::latency::Event;
 use crate::server::session::{ReplyMode, Session, Then};
 use crate::server::slowlog::{self, SlowCommand};
-use crate::tier::residency::Residency;
+use crate::tier::{Need, Wanted};
 
 /// Requests that are planned together: enough to keep the memory busy, few enough that what was
 /// fetched ahead is still in the cache when its turn comes.
@@ -58,6 +59,8 @@ pub enum Next {
     Read(usize),
     /// Wait: commands are held back until this time, or until the pause ends.
     Pause(UnixMs),
+    /// Wait for the tier below, then call again.
+    Below(Need),
     /// Send what was answered, and close.
     Close,
 }
@@ -70,7 +73,6 @@ pub struct Executor {
     config: Reader,
     clock: Clock,
     ticker: Ticker,
-    residency: Residency,
     pool: EvictionPool,
     /// Bytes counted by this thread up to which no limit can be passed; see `has_room`.
     room_until: i64,
@@ -99,7 +101,6 @@ impl Executor {
             config,
             clock,
             ticker: Ticker::default(),
-            residency: Residency::default(),
             pool: EvictionPool::default(),
             room_until: i64::MIN,
             room_generation: 0,
@@ -155,10 +156,7 @@ impl Executor {
             Err(fault) => self.refuse_framing(&fault, from, reply),
             Ok(_) if !batch.is_empty() => {
                 self.plan(&batch, buffer);
-                match self.residency.missing(&self.hashes) {
-                    Some(loads) => match loads {},
-                    None => self.run_batch(&batch, session, buffer, from, reply),
-                }
+                self.run_batch(&batch, session, buffer, from, reply)
             }
             Ok(progress) => Ran {
                 consumed: progress.end,
@@ -243,7 +241,26 @@ impl Executor {
                     next: Next::Pause(until),
                 };
             }
-            let ran = self.run_request(index, &args, session, reply, now);
+            if self.is_short_of_room(row, now) {
+                return Ran {
+                    consumed: done,
+                    next: Next::Below(Need::Room),
+                };
+            }
+            let outcome = self.run_request(index, &args, session, reply, now);
+            if outcome == Outcome::Lacking {
+                let wanted = self.lacking(batch, buffer, index, session);
+                return Ran {
+                    consumed: done,
+                    next: Next::Below(Need::Keys(wanted, now)),
+                };
+            }
+            if let Some(ask) = session.asked.take() {
+                return Ran {
+                    consumed: done,
+                    next: Next::Below(Need::Answer(ask)),
+                };
+            }
             let end = self.ticker.read();
             let mut nanos = self.ticker.nanos_between(tick, end);
             if let Some(wait) = session.wait {
@@ -259,7 +276,7 @@ impl Executor {
                     nanos = nanos.saturating_add(waited_ms.saturating_mul(1_000_000));
                 }
             }
-            if ran {
+            if outcome == Outcome::Ran {
                 self.account(row, &args, session, nanos, now);
             }
             if nanos > STALE_NANOS {
@@ -298,7 +315,39 @@ impl Executor {
             .filter(|_| !exempt)
     }
 
-    /// Runs a request and writes its reply. False where it was refused before it ran.
+    /// Whether a command that needs memory must wait until the tier below has taken some.
+    fn is_short_of_room(&mut self, row: Option<&Row>, now: UnixMs) -> bool {
+        self.server.keyspace.has_below()
+            && row.is_some_and(|row| row.command.flags.has(Flags::DENYOOM))
+            && self.has_room(now) == Room::Soon
+    }
+
+    /// The keys of a request, and of those behind it, that memory cannot answer for.
+    fn lacking(&self, batch: &Batch, buffer: &[u8], from: usize, session: &Session) -> Vec<Wanted> {
+        let keyspace = &self.server.keyspace;
+        let name = keyspace.space_name(session.db);
+        let mut wanted = Vec::new();
+        for index in from..batch.len() {
+            let args = batch.args(buffer, index);
+            let Some(row) = self.plan[index].row.filter(|row| row.looks_at_keys(&args)) else {
+                continue;
+            };
+            let hashes = &self.hashes[self.plan[index].hashes.clone()];
+            for (position, &hash) in key_positions(row, &args).into_iter().zip(hashes) {
+                let key = args.at(position);
+                if !keyspace.is_resident(hash, session.db, key, self.thread) {
+                    wanted.push(Wanted {
+                        hash,
+                        name,
+                        key: key.into(),
+                    });
+                }
+            }
+        }
+        wanted
+    }
+
+    /// Runs a request and writes its reply.
     fn run_request(
         &mut self,
         index: usize,
@@ -306,7 +355,7 @@ impl Executor {
         session: &mut Session,
         reply: &mut Reply,
         now: UnixMs,
-    ) -> bool {
+    ) -> Outcome {
         if self.plan[index].row.is_none() && is_http(args.at(0)) {
             tracing::warn!(
                 "Possible attack: {} speaks HTTP, closing",
@@ -314,12 +363,16 @@ impl Executor {
             );
             reply.truncate(0);
             session.then = Then::Close;
-            return false;
+            return Outcome::Refused;
         }
         let start = reply.len();
         let row = self.plan[index].row;
         let checked = self.check(row, args, session, now);
-        let ran = checked.is_ok();
+        let ran = if checked.is_ok() {
+            Outcome::Ran
+        } else {
+            Outcome::Refused
+        };
         let result = checked.and_then(|row| {
             self.call(row, index, args, session, reply, now)
                 .inspect_err(|_| {
@@ -328,12 +381,16 @@ impl Executor {
                         .add(1);
                 })
         });
-        if let Err(error) = result {
-            reply.truncate(start);
-            reply.error(&error);
-            self.server
-                .stats
-                .count_error(self.thread, &error.to_string());
+        match result {
+            Ok(true) => {}
+            Ok(false) => return Outcome::Lacking,
+            Err(error) => {
+                reply.truncate(start);
+                reply.error(&error);
+                self.server
+                    .stats
+                    .count_error(self.thread, &error.to_string());
+            }
         }
         if session.wait.is_some_and(|wait| wait.until > now) {
             reply.truncate(start);
@@ -397,13 +454,13 @@ impl Executor {
         if !row.command.flags.has(Flags::NO_AUTH) && !session.may_run(self.config.current()) {
             return Some(CommandError::text("NOAUTH Authentication required."));
         }
-        if row.command.flags.has(Flags::DENYOOM) && !self.has_room(now) {
+        if row.command.flags.has(Flags::DENYOOM) && self.has_room(now) == Room::None {
             return Some(CommandError::OutOfMemory);
         }
         None
     }
 
-    /// Locks the keys and calls the command's function.
+    /// Locks the keys and calls the command's function. False where memory cannot answer for them.
     #[inline]
     fn call(
         &mut self,
@@ -413,7 +470,7 @@ impl Executor {
         session: &mut Session,
         reply: &mut Reply,
         now: UnixMs,
-    ) -> Result<(), CommandError> {
+    ) -> Result<bool, CommandError> {
         self.random = self
             .random
             .wrapping_mul(0x5851_f42d_4c95_7f2d)
@@ -430,6 +487,17 @@ impl Executor {
         let hashes = &self.hashes[self.plan[index].hashes.clone()];
         let keys = self.server.keyspace.lock(hashes, session.db, terms);
         let server = &*self.server;
+        if server.keyspace.has_below() && row.looks_at_keys(args) {
+            let lacks = |&position: &usize| !keys.is_resident(args.at(position));
+            if key_positions(row, args).iter().any(lacks) {
+                let failed = |hash: &KeyHash| session.unreadable.contains(hash);
+                if hashes.iter().any(failed) {
+                    session.unreadable.clear();
+                    return Err(CommandError::Unreadable);
+                }
+                return Ok(false);
+            }
+        }
         let mut context = Context {
             keys,
             reply,
@@ -439,21 +507,21 @@ impl Executor {
             server,
             random,
         };
-        (row.command.run)(&mut context, args)
+        (row.command.run)(&mut context, args).map(|()| true)
     }
 
     /// Whether there is memory for a command that may need some; makes room where the policy allows
     /// it. While this thread has added less than its share of what was left, the answer is known.
     #[inline]
-    fn has_room(&mut self, now: UnixMs) -> bool {
+    fn has_room(&mut self, now: UnixMs) -> Room {
         let added = self.server.keyspace.counters(self.thread).used_bytes.read();
         if added < self.room_until && self.room_generation == self.server.config.generation() {
-            return true;
+            return Room::Enough;
         }
         self.make_room(now)
     }
 
-    fn make_room(&mut self, now: UnixMs) -> bool {
+    fn make_room(&mut self, now: UnixMs) -> Room {
         let began = self.ticker.read();
         let server = &self.server;
         self.room_generation = server.config.generation();
@@ -528,6 +596,17 @@ impl Executor {
             client.last_command.store(row.id as u16, Relaxed);
         }
     }
+}
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// It ran.
+    Ran,
+    /// It was refused before it ran.
+    Refused,
+    /// It waits for its keys, and nothing has happened.
+    Lacking,
 }
 
 /// The error for DEBUG where it is not enabled.

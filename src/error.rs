@@ -33,6 +33,8 @@ pub enum CommandError {
     WrongArity(Cow<'static, str>),
     /// `maxmemory` is reached, the policy evicts nothing, and the command would use more.
     OutOfMemory,
+    /// The tier below memory could not give what the command needs.
+    Unreadable,
     /// A text that repeats bytes of the client's, which may be no UTF-8.
     Bytes(Vec<u8>),
     /// Anything else: the whole text with its code (`ERR ...`).
@@ -89,6 +91,7 @@ impl fmt::Display for CommandError {
                 return write!(f, "ERR wrong number of arguments for '{command}' command");
             }
             Self::OutOfMemory => "OOM command not allowed when used memory > 'maxmemory'.",
+            Self::Unreadable => "IOERR the disk tier could not be read, see the log of the server",
             Self::Bytes(bytes) => return f.write_str(&String::from_utf8_lossy(bytes)),
             Self::Text(text) => text,
         })

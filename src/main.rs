@@ -23,7 +23,10 @@ fn main() -> ExitCode {
         Ok(log) => log,
         Err(error) => return refuse(&format!("cannot write logfile: {error}")),
     };
-    let server = Arc::new(Server::new(loaded.config, loaded.file));
+    let server = match Server::open(loaded.config, loaded.file) {
+        Ok(server) => Arc::new(server),
+        Err(error) => return refuse(&format!("cannot open the disk tier in tier-dir: {error}")),
+    };
     server.log.get_or_init(|| log);
     loaded
         .warnings

@@ -2,7 +2,9 @@
 //!
 //! [`script!`] makes a test that runs in every residency mode, so that each command's test is a test of the tiers too.
 
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::clock::{Clock, UnixMs};
 use crate::config::Config;
@@ -23,6 +25,17 @@ pub(crate) struct Db {
     reply: Reply,
     now: UnixMs,
     closed: bool,
+    /// The directory of its disk tier. Every key is sent there after every command.
+    spill: Option<PathBuf>,
+}
+
+impl Drop for Db {
+    fn drop(&mut self) {
+        if let Some(dir) = &self.spill {
+            // What is left behind is a temporary file.
+            let _ = std::fs::remove_dir_all(dir);
+        }
+    }
 }
 
 /// The reply to a command, to be compared.
@@ -43,9 +56,35 @@ impl Db {
         })
     }
 
+    /// The same over a disk tier, where every key goes after every command.
+    pub(crate) fn spilled() -> Self {
+        static NUMBER: AtomicUsize = AtomicUsize::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("strata-spilled-{}-{number}", std::process::id());
+        // In memory where there is such a place: thousands of syncs would take minutes.
+        let shared_memory = PathBuf::from("/dev/shm");
+        let base = if shared_memory.is_dir() {
+            shared_memory
+        } else {
+            std::env::temp_dir()
+        };
+        let dir = base.join(name);
+        let mut db = Self::with_config(Config {
+            worker_threads: 1,
+            maxmemory: 0,
+            slowlog_log_slower_than_us: -1,
+            tier_dir: Some(dir.clone()),
+            tier_max_bytes: 1 << 30,
+            ..Config::default()
+        });
+        db.spill = Some(dir);
+        db
+    }
+
     /// An empty server with these options.
     pub(crate) fn with_config(config: Config) -> Self {
-        let server = Arc::new(Server::new(config, None));
+        let server = Server::open(config, None).expect("a temporary directory can be written");
+        let server = Arc::new(server);
         let origin = Origin {
             address: "127.0.0.1:50000".into(),
             local_address: "127.0.0.1:6379".into(),
@@ -62,6 +101,16 @@ impl Db {
             reply: Reply::new(Protocol::Resp2),
             now: START,
             closed: false,
+            spill: None,
+        }
+    }
+
+    /// Sends every key to the disk tier, if there is one.
+    fn spill(&self) {
+        let server = self.server();
+        if let Some(tier) = &server.tier {
+            tier.write_now(server);
+            server.keyspace.demote_all(ThreadSlot(0));
         }
     }
 
@@ -133,10 +182,17 @@ impl Db {
                 .executor
                 .run(&mut self.session, bytes, from, &mut None, &mut self.reply);
             from = ran.consumed;
-            if ran.next != Next::More {
-                break;
+            match ran.next {
+                Next::More => {}
+                Next::Below(need) => {
+                    let server = Arc::clone(self.executor.server());
+                    let tier = server.tier.as_ref().expect("it is the tier that is asked");
+                    tier.meet_now(&server, need).tell(&mut self.session);
+                }
+                _ => break,
             }
         }
+        self.spill();
         self.closed = self.session.then == Then::Close;
         self.session.then = Then::GoOn;
         std::mem::take(self.reply.buffer_mut())
@@ -207,14 +263,36 @@ impl Answer {
     }
 }
 
-/// Makes a test of a script, run in every residency mode. With a single tier there is one: Memory.
+/// Makes tests of a script, one for each residency mode: Memory, and Spilled, where the disk tier has
+/// every key after every command. With `memory:` before the name it is Memory alone, for what differs:
+/// the idle time and the memory of a key.
 macro_rules! script {
-    ($name:ident, |$db:ident| $body:block) => {
+    (memory: $name:ident, |$db:ident| $body:block) => {
         #[test]
         fn $name() {
-            #[allow(unused_mut, unused_variables)]
             let mut $db = $crate::testing::Db::new();
             $body
+        }
+    };
+    ($name:ident, |$db:ident| $body:block) => {
+        mod $name {
+            #[allow(unused_imports)]
+            use super::*;
+
+            #[allow(unused_mut, unused_variables)]
+            fn script(mut $db: $crate::testing::Db) {
+                $body
+            }
+
+            #[test]
+            fn memory() {
+                script($crate::testing::Db::new());
+            }
+
+            #[test]
+            fn spilled() {
+                script($crate::testing::Db::spilled());
+            }
         }
     };
 }

@@ -171,15 +171,13 @@ struct Run {
 
 impl Run {
     fn new(settings: u8) -> Self {
-        let server = Server::new(
-            Config {
-                worker_threads: 1,
-                proto_max_bulk_len: BULK_BYTES_MAX,
-                maxmemory: 0,
-                ..Config::default()
-            },
-            None,
-        );
+        let config = Config {
+            worker_threads: 1,
+            proto_max_bulk_len: BULK_BYTES_MAX,
+            maxmemory: 0,
+            ..Config::default()
+        };
+        let server = Server::open(config, None).expect("it opens nothing");
         let room = [0, 1_000, 20_000][usize::from(settings >> 1 & 3) % 3];
         let policy = match settings >> 3 & 3 {
             0 => EvictionPolicy::AllkeysS3fifo,
@@ -241,6 +239,7 @@ impl Run {
                 Next::More => {}
                 Next::Read(_) => break from == wire.len(),
                 Next::Close => break false,
+                Next::Below(_) => unreachable!("nothing is below"),
                 Next::Pause(until) => {
                     assert!(until > self.now, "it waits for the future");
                     if until.0 > self.now.0 + PAUSE_MAX_MS || self.now.0 > START.0 + (1 << 40) {

@@ -143,6 +143,8 @@ impl Run {
         let Some(at) = self.find(number) else { return };
         assert!(at.slot() < 7);
         assert_eq!(self.table.tag(at), self.tag_of(number));
+        let same_tag = self.table.positions_of(self.tag_of(number).value());
+        assert!(same_tag.contains(&at), "{number}");
         let entry = self.table.get(at);
         assert_eq!(number_of(entry), number);
         assert_eq!(Held::of(entry), self.model[&number], "{number}");
@@ -179,7 +181,8 @@ impl Run {
                 }
             }
             6 => self.expire(program),
-            7 | 8 => self.walk(usize::from(number)),
+            7 => self.walk(usize::from(number)),
+            8 => self.replace(number, program),
             9 => self.table.shrink_if_sparse(),
             10 => {
                 let expires_at = self.expiry(program);
@@ -281,6 +284,30 @@ impl Run {
                 held.raw = true;
             }
         }
+    }
+
+    /// As a key that comes back from below: another entry, which takes over nothing.
+    fn replace(&mut self, number: Number, program: &mut Program<'_>) {
+        let (value, expires_at) = (self.value(program), self.expiry(program));
+        let Some(at) = self.find(number) else { return };
+        let key = key_of(number);
+        let parts = EntryParts {
+            space: space_of(number),
+            key: &key,
+            value: &value,
+            expires_at: expires_at.map(UnixMs),
+            raw: true,
+        };
+        self.table.replace(at, Entry::new(&parts));
+        let held = Held {
+            value,
+            expires_at: stored(expires_at),
+            raw: true,
+            text: false,
+            access: 0,
+            policy_bits: 0,
+        };
+        self.model.insert(number, held);
     }
 
     /// As COPY does: the same under another key.

@@ -268,12 +268,20 @@ fn parse_overflow(word: &[u8]) -> Result<Overflow, CommandError> {
 
 /// BITFIELD writes only where it is asked to.
 fn bitfield_key_flags(args: &Args<'_>) -> &'static [&'static str] {
-    let writes =
-        |word: &[u8]| word.eq_ignore_ascii_case(b"SET") || word.eq_ignore_ascii_case(b"INCRBY");
-    match args.from(2).any(writes) {
-        true => &["RW", "access", "update"],
-        false => &["RO", "access"],
+    let mut words = args.from(2);
+    while let Some(word) = words.next() {
+        let operands = match word.to_ascii_uppercase().as_slice() {
+            b"GET" => 2,
+            b"OVERFLOW" => 1,
+            // SET and INCRBY write; what the command is going to refuse counts as if it would.
+            _ => return &["RW", "access", "update"],
+        };
+        if words.len() < operands {
+            return &["RW", "access", "update"];
+        }
+        words.nth(operands - 1);
     }
+    &["RO", "access"]
 }
 
 #[cfg(test)]

@@ -655,9 +655,9 @@ mod tests {
         let help = String::from_utf8_lossy(help.bytes()).into_owned();
         assert!(help.starts_with(&format!(
             "*{}\r\n+CLIENT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:\r\n",
-            super::HELP.len() + 3
+            super::super::HELP.len() + 3
         )));
-        for row in super::SUBCOMMANDS {
+        for row in super::super::SUBCOMMANDS {
             let name = row.name.to_ascii_uppercase();
             assert!(help.contains(&format!("\r\n+{name}")), "{name}");
         }

@@ -204,6 +204,9 @@ fn copy(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     if options.db == cx.keys.db() && from == to {
         return Err(SAME_OBJECT);
     }
+    if cx.must_fetch(options.db, to)? {
+        return Ok(());
+    }
     let copied = cx.keys.read(from).is_some()
         && cx.keys.copy(from, to, options.db, options.replace) == Renamed::Done;
     cx.reply.flag(copied);
@@ -241,6 +244,9 @@ fn move_key(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     let db = parse::database(cx, args.at(2))?;
     if db == cx.keys.db() {
         return Err(SAME_OBJECT);
+    }
+    if cx.must_fetch(db, key)? {
+        return Ok(());
     }
     let moved = cx.keys.rename(key, key, db, false);
     cx.reply.flag(moved == Renamed::Done);

@@ -212,7 +212,7 @@ mod tests {
     }
 
     script!(count_leaves_out_subcommands, |db| {
-        let rows = super::table().rows().len();
+        let rows = super::super::table().rows().len();
         db.run("COMMAND COUNT").int(rows as i64);
         assert!(text(&db.run("COMMAND")).starts_with(&format!("*{rows}\r\n*10\r\n")));
         assert_eq!(text(&db.run("COMMAND INFO")), text(&db.run("COMMAND")));
@@ -226,7 +226,7 @@ mod tests {
     });
 
     script!(list_names_all_or_some, |db| {
-        let all = super::table().ids();
+        let all = super::super::table().ids();
         assert!(text(&db.run("COMMAND LIST")).starts_with(&format!("*{all}\r\n")));
         db.run("COMMAND LIST FILTERBY PATTERN CLIENT|*ET*NAME")
             .bulks(&["client|getname", "client|setname"]);
@@ -260,7 +260,7 @@ mod tests {
             "*21\r\n+COMMAND <subcommand> [<arg> [value] [opt] ...]. Subcommands are:\r\n+(no subcommand)\r\n"
         ));
         assert!(help.ends_with("+HELP\r\n+    Prints this help.\r\n"));
-        for row in super::SUBCOMMANDS {
+        for row in super::super::SUBCOMMANDS {
             let name = row.name.to_ascii_uppercase();
             assert!(help.contains(&format!("\r\n+{name}")), "{name}");
         }

@@ -1,4 +1,4 @@
-//! Where the keys of a request are, and what the command needs of each.
+//! Where the keys of a request are.
 //!
 //! A key spec has the two steps of COMMAND INFO: where to begin, and how to go on from there.
 
@@ -55,17 +55,6 @@ pub enum Find {
     },
 }
 
-/// What must be known of a key before the command runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Need {
-    /// The value.
-    Value,
-    /// Whether it exists, its type and its expiry.
-    Meta,
-    /// Nothing of the old value: it is replaced.
-    Overwrite,
-}
-
 impl KeySpec {
     /// One key at a place.
     pub const fn at(index: usize, flags: &'static [&'static str]) -> Self {
@@ -100,19 +89,6 @@ impl KeySpec {
                 step: 1,
             },
             flags,
-        }
-    }
-
-    /// What the command needs of these keys.
-    pub fn need(&self) -> Need {
-        if self.flags.contains(&"OW") && !self.flags.contains(&"access") {
-            Need::Overwrite
-        } else if self.flags.contains(&"RM")
-            || !self.flags.contains(&"access") && self.flags.contains(&"RO")
-        {
-            Need::Meta
-        } else {
-            Need::Value
         }
     }
 

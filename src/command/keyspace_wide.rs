@@ -4,6 +4,7 @@
 
 use super::{Argument, Arity::*, Command, Context, Flags, Group, argument, parse};
 use crate::error::CommandError;
+use crate::keyspace::below::Ask;
 use crate::keyspace::entry::EntryRef;
 use crate::resp::{Args, Reply};
 use crate::value::{glob, number};
@@ -121,6 +122,17 @@ const MODE: Argument = argument::optional(argument::oneof(
 ));
 
 fn randomkey(cx: &mut Context<'_>, _: &Args<'_>) -> Result<(), CommandError> {
+    if cx.keys.keyspace().has_below() {
+        let ask = Ask::AnyKey {
+            db: cx.keys.db(),
+            random: cx.random,
+            now: cx.now,
+        };
+        if let Some(page) = cx.ask_below(ask)? {
+            cx.reply.bulk_or_nil(page.keys.first().map(|key| &*key.key));
+        }
+        return Ok(());
+    }
     let key = cx
         .keys
         .keyspace()
@@ -135,8 +147,9 @@ fn keys(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
         type_name: None,
     };
     let array = cx.reply.array_deferred();
-    let (_, count) = filter.show(cx, 0, usize::MAX);
-    cx.reply.finish_array(array, count);
+    if let Some((_, count)) = filter.show(cx, 0, usize::MAX)? {
+        cx.reply.finish_array(array, count);
+    }
     Ok(())
 }
 
@@ -144,8 +157,11 @@ fn scan(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     let cursor = number::parse_cursor(args.at(1)).ok_or(CommandError::InvalidCursor)?;
     let (filter, count) = Filter::parse(args)?;
     let home = std::mem::take(cx.reply.buffer_mut());
-    let (next, shown) = filter.show(cx, cursor, count);
+    let answer = filter.show(cx, cursor, count);
     let shown_keys = std::mem::replace(cx.reply.buffer_mut(), home);
+    let Some((next, shown)) = answer? else {
+        return Ok(());
+    };
     cx.reply.array(2);
     cx.reply.bulk(&number::format_u64(next));
     cx.reply.array(shown);
@@ -186,9 +202,18 @@ impl<'a> Filter<'a> {
         self.type_name.is_none_or(has_type) && self.pattern.is_none_or(matches)
     }
 
-    /// Writes the keys that fit, among about `look_at`. Gives the next cursor and their number.
-    fn show(&self, cx: &mut Context<'_>, cursor: u64, look_at: usize) -> (u64, usize) {
+    /// Writes the keys that fit, among about `look_at`. Gives the next cursor and their number, or
+    /// nothing where the tier below is asked first.
+    fn show(
+        &self,
+        cx: &mut Context<'_>,
+        cursor: u64,
+        look_at: usize,
+    ) -> Result<Option<(u64, usize)>, CommandError> {
         let (keyspace, db) = (cx.keys.keyspace(), cx.keys.db());
+        if keyspace.has_below() {
+            return self.show_below(cx, cursor, look_at);
+        }
         let reply: &mut Reply = cx.reply;
         let mut shown = 0;
         let next = keyspace.scan(db, cursor, look_at, cx.now, |entry| {
@@ -197,7 +222,32 @@ impl<'a> Filter<'a> {
                 shown += 1;
             }
         });
-        (next, shown)
+        Ok(Some((next, shown)))
+    }
+
+    fn show_below(
+        &self,
+        cx: &mut Context<'_>,
+        cursor: u64,
+        look_at: usize,
+    ) -> Result<Option<(u64, usize)>, CommandError> {
+        let ask = Ask::Keys {
+            db: cx.keys.db(),
+            cursor,
+            count: look_at,
+            now: cx.now,
+        };
+        let Some(page) = cx.ask_below(ask)? else {
+            return Ok(None);
+        };
+        let mut shown = 0;
+        for key in &page.keys {
+            if self.fits(key.to_entry().view()) {
+                cx.reply.bulk(&key.key);
+                shown += 1;
+            }
+        }
+        Ok(Some((page.next, shown)))
     }
 }
 

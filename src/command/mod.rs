@@ -35,11 +35,12 @@ use crate::clock::UnixMs;
 use crate::config::Config;
 use crate::error::CommandError;
 use crate::keyspace::Keys;
+use crate::keyspace::below::{Ask, Page};
 use crate::resp::{Args, Reply};
 use crate::server::Server;
 use crate::server::session::Session;
 
-pub use self::key_specs::{Begin, Find, KeySpec, Need};
+pub use self::key_specs::{Begin, Find, KeySpec};
 
 /// The rows of all families, in the order of the reference page.
 const FAMILIES: &[&[Command]] = &[
@@ -75,6 +76,9 @@ pub struct Command {
     pub keys: &'static [KeySpec],
     /// What happens to the keys of one request, where its options decide that.
     pub key_flags: Option<fn(&Args<'_>) -> &'static [&'static str]>,
+    /// Whether a request writes over its keys without a look at what they were, so that a lower tier
+    /// need not fetch them. `None`: never.
+    pub blind: Option<fn(&Args<'_>) -> bool>,
     /// What the command does and where it may run.
     pub flags: Flags,
     /// The function. A container's own is never called while it has subcommands.
@@ -285,6 +289,7 @@ impl Command {
         arity: Arity::Exactly(0),
         keys: &[],
         key_flags: None,
+        blind: None,
         flags: Flags::NONE,
         run: container,
         subcommands: &[],
@@ -320,4 +325,33 @@ pub struct Context<'a> {
     pub server: &'a Server,
     /// A random number, new for each command.
     pub random: u64,
+}
+
+impl Context<'_> {
+    /// Has a key fetched that no row declares: one of another database. True where the command must
+    /// wait for it, and runs again then.
+    fn must_fetch(&mut self, db: usize, key: &[u8]) -> Result<bool, CommandError> {
+        if self.session.answer.take().is_some_and(|page| page.failed) {
+            return Err(CommandError::Unreadable);
+        }
+        let lacking = !self.keys.is_resident_in(db, key);
+        self.session.asked = lacking.then(|| Ask::Key {
+            db,
+            key: key.into(),
+            now: self.now,
+        });
+        Ok(lacking)
+    }
+
+    /// Asks the tier below. `None`: the answer comes later, and the command runs again then.
+    fn ask_below(&mut self, ask: Ask) -> Result<Option<Page>, CommandError> {
+        match self.session.answer.take() {
+            Some(page) if page.failed => Err(CommandError::Unreadable),
+            Some(page) => Ok(Some(page)),
+            None => {
+                self.session.asked = Some(ask);
+                Ok(None)
+            }
+        }
+    }
 }

@@ -194,7 +194,7 @@ mod tests {
         db.run("OBJECT REFCOUNT nokey").nil();
     });
 
-    script!(idletime_counts_from_the_last_use, |db| {
+    script!(memory: idletime_counts_from_the_last_use, |db| {
         db.run("SET k v").ok();
         db.advance(2500);
         db.run("OBJECT IDLETIME k").int(2);

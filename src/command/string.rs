@@ -38,6 +38,7 @@ pub(super) const COMMANDS: &[Command] = &[
         )],
         flags: Flags::WRITE.and(Flags::DENYOOM),
         key_flags: Some(set_key_flags),
+        blind: Some(set_is_blind),
         run: set,
         group: Group::String,
         summary: "Sets the string at a key, whatever was there, if the condition holds.",
@@ -49,6 +50,7 @@ pub(super) const COMMANDS: &[Command] = &[
         arity: Exactly(4),
         keys: &[KeySpec::at(1, &["OW", "update"])],
         flags: Flags::WRITE.and(Flags::DENYOOM),
+        blind: Some(|_| true),
         run: setex,
         group: Group::String,
         since: "2.0.0",
@@ -61,6 +63,7 @@ pub(super) const COMMANDS: &[Command] = &[
         arity: Exactly(4),
         keys: &[KeySpec::at(1, &["OW", "update"])],
         flags: Flags::WRITE.and(Flags::DENYOOM),
+        blind: Some(|_| true),
         run: psetex,
         group: Group::String,
         since: "2.6.0",
@@ -298,6 +301,16 @@ fn persist(cx: &mut Context<'_>, key: &[u8]) {
     if expiry.is_some() {
         cx.keys.set_expiry(key, None);
     }
+}
+
+/// SET asks for the old value only where an option does.
+fn set_is_blind(args: &Args<'_>) -> bool {
+    let looks = |option: &[u8]| {
+        [&b"NX"[..], b"XX", b"IFEQ", b"GET", b"KEEPTTL"]
+            .iter()
+            .any(|word| option.eq_ignore_ascii_case(word))
+    };
+    !args.from(3).any(looks)
 }
 
 /// SET reads the old value only where it is asked for it.

@@ -78,6 +78,13 @@ impl Row {
         fits.then_some(found)
     }
 
+    /// Whether a request must have its keys in memory: it has some, and not only writes over them.
+    #[inline]
+    pub fn looks_at_keys(&self, args: &Args<'_>) -> bool {
+        let blind = |row: &Self| row.command.blind.is_some_and(|blind| blind(args));
+        !self.command.keys.is_empty() && self.command.arity.accepts(args.len()) && !blind(self)
+    }
+
     /// The subcommand with a name in any case.
     pub fn subcommand(&self, name: &[u8]) -> Option<&Self> {
         self.subcommands

@@ -41,7 +41,7 @@ pub use rewrite::rewrite;
 pub use template::template;
 pub use types::{
     Bind, CallableFrom, EvictionPolicy, LogFormat, LogLevel, OutputLimit, OutputLimits, Secret,
-    Share,
+    Share, TierCompression, TierDurability,
 };
 
 /// Declares the struct and its blank form, so that the fields are listed once. A blank is never seen outside: the rows fill it.
@@ -99,6 +99,14 @@ config! {
         pub maxmemory: u64,
         /// What goes when `maxmemory` or `max_entries` is reached.
         pub maxmemory_policy: EvictionPolicy,
+        /// Where the disk tier lives.
+        pub tier_dir: Option<PathBuf>,
+        /// What the disk tier may take; 0 means there is none.
+        pub tier_max_bytes: u64,
+        /// What of it survives.
+        pub tier_durability: TierDurability,
+        /// How its values are compressed.
+        pub tier_compression: TierCompression,
         /// Keys compared per eviction.
         pub maxmemory_samples: u32,
         /// Most keys; 0 means no limit.

@@ -5,8 +5,10 @@
 //! and Strata does not is in `foreign.rs`.
 
 use super::kinds::{Kind, Number, Slot, Word};
-use super::types::{CallableFrom, EvictionPolicy, LogFormat, LogLevel};
-use Group::{Clients, Expiry, Memory, Network, Observation, Process, Security, Values};
+use super::types::{
+    CallableFrom, EvictionPolicy, LogFormat, LogLevel, TierCompression, TierDurability,
+};
+use Group::{Clients, Expiry, Memory, Network, Observation, Process, Security, Tier, Values};
 
 /// An option of the server.
 pub struct Opt {
@@ -39,6 +41,8 @@ pub enum Group {
     Security,
     /// How much is kept, and what goes first.
     Memory,
+    /// What is kept on disk.
+    Tier,
     /// When keys go.
     Expiry,
     /// The form of values.
@@ -56,6 +60,7 @@ impl Group {
         Self::Clients,
         Self::Security,
         Self::Memory,
+        Self::Tier,
         Self::Expiry,
         Self::Values,
         Self::Process,
@@ -70,6 +75,7 @@ impl Group {
             Self::Clients => "Clients",
             Self::Security => "Security",
             Self::Memory => "Memory",
+            Self::Tier => "Disk tier",
             Self::Expiry => "Expiry",
             Self::Values => "Values",
             Self::Process => "Process",
@@ -355,6 +361,37 @@ pub static OPTIONS: &[Opt] = &[
         "0",
         integer(0, i64::MAX, number!(max_entries)),
         "The most keys in all databases together; then maxmemory-policy decides. 0: no limit.",
+    ),
+    fixed(
+        Tier,
+        "tier-dir",
+        "./data",
+        Kind::Path(slot!(tier_dir)),
+        "The directory of the disk tier.",
+    ),
+    fixed(
+        Tier,
+        "tier-max-bytes",
+        "0",
+        Kind::Bytes {
+            min: 0,
+            field: number!(tier_max_bytes),
+        },
+        "The most that the disk tier may take; when it is full the oldest goes. 0: there is no disk tier.",
+    ),
+    live(
+        Tier,
+        "tier-compression",
+        "zstd",
+        word!(tier_compression: TierCompression),
+        "How values on disk are compressed from now on: zstd (with dictionaries that are learnt from the values), lz4, none.",
+    ),
+    fixed(
+        Tier,
+        "tier-durability",
+        "everysec",
+        word!(tier_durability: TierDurability),
+        "What survives the end of the process: everysec (all but the last second), always (all that was acknowledged), none (nothing after a crash).",
     ),
     live(
         Memory,

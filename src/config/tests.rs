@@ -121,6 +121,7 @@ fn other_value(row: &Opt) -> String {
         "3",
         "2mb",
         "noeviction",
+        "always",
         "debug",
         "json",
         "/x",

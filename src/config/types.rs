@@ -77,6 +77,32 @@ impl EvictionPolicy {
 }
 
 words! {
+    /// What of the disk tier survives the end of the process.
+    TierDurability {
+        /// Nothing: the tier holds what memory has no room for, and begins empty after a crash.
+        None = "none",
+        /// All but the last second.
+        #[default]
+        Everysec = "everysec",
+        /// All that was acknowledged.
+        Always = "always",
+    }
+}
+
+words! {
+    /// How values on disk are compressed.
+    TierCompression {
+        /// With zstd, and dictionaries that are learnt.
+        #[default]
+        Zstd = "zstd",
+        /// With lz4: fast, and of little use for short values.
+        Lz4 = "lz4",
+        /// Not at all.
+        None = "none",
+    }
+}
+
+words! {
     /// The least severe message that is logged.
     LogLevel {
         /// Everything.

@@ -50,6 +50,10 @@ pub struct Counters {
     pub expired: Counter,
     /// Keys dropped for space.
     pub evicted: Counter,
+    /// Keys that left memory for the tier below.
+    pub demoted: Counter,
+    /// Keys that came back from there.
+    pub promoted: Counter,
     /// Changes made by commands.
     pub changes: Counter,
     /// Keys of each space.
@@ -67,6 +71,8 @@ impl Counters {
             &self.misses,
             &self.expired,
             &self.evicted,
+            &self.demoted,
+            &self.promoted,
         ] {
             counter.reset();
         }
@@ -82,6 +88,8 @@ impl Default for Counters {
             misses: Counter::default(),
             expired: Counter::default(),
             evicted: Counter::default(),
+            demoted: Counter::default(),
+            promoted: Counter::default(),
             changes: Counter::default(),
             keys: std::array::from_fn(|_| Counter::default()),
             expiring: std::array::from_fn(|_| Counter::default()),

@@ -3,7 +3,8 @@
 //! ```text
 //! byte 0      kind: type (3 bits) | text (1) | raw (1) | wide lengths (1) | expiry form (2)
 //! byte 1      space: which database's contents this belongs to
-//! byte 2      policy bits: S3-FIFO frequency (2) | in the small queue (1)
+//! byte 2      policy bits: S3-FIFO frequency (2) | in the small queue (1) | met there (1)
+//!             and how the entry stands to its copy below (4)
 //! bytes 3-5   access record, 24 bits: LRU seconds, or LFU minutes and counter
 //!             expiry: absent, or 6 bytes, or 8 bytes (milliseconds since the epoch)
 //!             lengths: key u8, value u16; or, wide, key u32, value u32
@@ -30,7 +31,11 @@ use crate::clock::UnixMs;
 /// Entries lie on this boundary, which leaves the low four bits of an address to the table.
 pub(super) const ENTRY_ALIGN: usize = 16;
 
+/// The type, and whether a string is text or raw: what a copy below keeps.
+const FORM_MASK: u8 = 0x1f;
 const TYPE_MASK: u8 = 0x0f;
+/// In place of a type: there is no such key.
+const ABSENT: u8 = 0x07;
 /// Part of the type's bits, so that it goes with it wherever an entry is rebuilt.
 const TEXT: u8 = 0x08;
 const RAW: u8 = 0x10;
@@ -193,6 +198,19 @@ impl Entry {
         entry.view_mut().write_expiry(parts.expires_at);
         entry.copy_in(shape.key_at(), parts.key);
         entry.copy_in(shape.value_at(), parts.value);
+        entry
+    }
+
+    /// A mark that there is no such key.
+    pub(super) fn absent(space: u8, key: &[u8]) -> Self {
+        let mut entry = Self::new(&EntryParts {
+            space,
+            key,
+            value: b"",
+            expires_at: None,
+            raw: false,
+        });
+        entry.view_mut().set_form(ABSENT);
         entry
     }
 
@@ -461,6 +479,18 @@ impl<'a> EntryRef<'a> {
         ValueType::String
     }
 
+    /// Whether this is no key, but a mark that there is none.
+    #[inline]
+    pub(super) fn is_absent(self) -> bool {
+        self.kind() & ABSENT == ABSENT
+    }
+
+    /// The type of the value and what else must be kept with it: below and in copies.
+    #[inline]
+    pub fn form(self) -> u8 {
+        self.kind() & FORM_MASK
+    }
+
     /// Whether the string is text even if it reads as an integer: what INCRBYFLOAT leaves.
     #[inline]
     pub fn is_text(self) -> bool {
@@ -569,6 +599,12 @@ impl<'a> EntryMut<'a> {
     #[inline]
     pub fn set_policy_bits(&mut self, bits: u8) {
         self.write(2, [bits]);
+    }
+
+    /// Sets what [`EntryRef::form`] gives.
+    pub(super) fn set_form(&mut self, form: u8) {
+        let kind = self.view().kind() & !FORM_MASK | form & FORM_MASK;
+        self.write(0, [kind]);
     }
 
     /// Marks a string as text even if it reads as an integer.

@@ -27,6 +27,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 
+use super::below::{self, Place};
 use super::entry::{EntryMut, EntryRef};
 use super::lfu::{self, LfuSettings};
 use super::table::{Position, Tag};
@@ -43,6 +44,8 @@ const PRESSED_PERCENT: u64 = 90;
 const EVICTIONS_PER_COMMAND: usize = 10_000;
 /// The hand moves over so many buckets in one lock of a shard.
 const HAND_BUCKETS: usize = 64;
+/// Keys that the tier below must have first, after which the hand stops and waits for it.
+const REFUSED_MAX: usize = 512;
 /// How many candidates of the sampled policies are remembered.
 const POOL: usize = 16;
 
@@ -127,17 +130,19 @@ impl AccessPolicy {
     }
 
     /// Starts the record of a new key.
-    pub(super) fn first(&self, mut entry: EntryMut<'_>, admitted: Admitted) {
+    /// `state` is how it stands to its copy below.
+    pub(super) fn first(&self, mut entry: EntryMut<'_>, admitted: Admitted, state: u8) {
         entry.set_access(if is_lfu(self.policy) {
             lfu::first(self.now.as_minutes())
         } else {
             self.lru_clock()
         });
-        entry.set_policy_bits(if admitted == Admitted::Small {
+        let small = if admitted == Admitted::Small {
             SMALL
         } else {
             0
-        });
+        };
+        entry.set_policy_bits(state | small);
     }
 
     /// Seconds since the last access. `None` under an LFU policy, which does not know.
@@ -168,6 +173,17 @@ pub struct Limits {
     pub lfu: LfuSettings,
     /// The time by which keys are judged.
     pub now: UnixMs,
+}
+
+/// Whether the limits of memory are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    /// They are.
+    Enough,
+    /// They will be when the tier below has written what it is given.
+    Soon,
+    /// They cannot be: the policy does not allow it, or nothing is left.
+    None,
 }
 
 /// Where a new key starts.
@@ -372,12 +388,15 @@ impl Keyspace {
             && (limits.max_entries == 0 || entries <= limits.max_entries)
     }
 
-    /// Evicts until the limits are kept. False where that cannot be, because the policy does not
-    /// allow it or nothing is left.
-    pub fn make_room(&self, limits: &Limits, thread: ThreadSlot, pool: &mut EvictionPool) -> bool {
+    /// Evicts until the limits are kept.
+    pub fn make_room(&self, limits: &Limits, thread: ThreadSlot, pool: &mut EvictionPool) -> Room {
         for _ in 0..EVICTIONS_PER_COMMAND {
             if self.within(limits) {
-                return true;
+                return Room::Enough;
+            }
+            // Looking for the few that may go would take long.
+            if self.unwritten_bytes() > self.used_bytes() / 2 {
+                return Room::Soon;
             }
             let evicted = match limits.policy {
                 EvictionPolicy::NoEviction => false,
@@ -385,10 +404,13 @@ impl Keyspace {
                 _ => self.evict_sampled(limits, thread, pool),
             };
             if !evicted {
-                return false;
+                return match self.unwritten_bytes() {
+                    0 => Room::None,
+                    _ => Room::Soon,
+                };
             }
         }
-        true
+        Room::Enough
     }
 
     /// How many bytes this thread may add before it must look again.
@@ -493,12 +515,14 @@ impl Keyspace {
         let Some(at) = table.find_by(record.tag, |entry| entry.policy_bits() & SMALL != 0) else {
             return false;
         };
-        if table.get(at).policy_bits() & FREQUENCY != 0 && self.is_live(table.get(at).space()) {
-            table.get_mut(at).set_policy_bits(0);
+        let bits = table.get(at).policy_bits();
+        let used = bits & FREQUENCY != 0 && self.is_live(table.get(at).space());
+        let hash = self.hash(table.get(at).key());
+        if used || !self.evict_at(&mut locked, at) {
+            let main = bits & below::STATE;
+            locked.table.get_mut(at).set_policy_bits(main);
             return false;
         }
-        let hash = self.hash(table.get(at).key());
-        self.evict_at(&mut locked, at);
         drop(locked);
         let main = self.group_entries[index].load(Ordering::Relaxed);
         let mut group = self.groups[index].lock();
@@ -512,15 +536,17 @@ impl Keyspace {
     fn evict_main(&self, index: usize, thread: ThreadSlot) -> bool {
         let first = index * (SHARDS / GROUPS);
         let mut hand = self.groups[index].lock().hand;
+        let start = hand;
+        let mut refused = 0;
         // A key is passed at most so often: three uses, twice met in the small queue.
         let rounds = (FREQUENCY as usize + 3) * (SHARDS / GROUPS);
         let mut shards = 0;
         let mut evicted = false;
-        while shards <= rounds && !evicted {
+        while shards <= rounds && !evicted && refused < REFUSED_MAX {
             let mut locked = self.lock_shard(hand.shard, thread);
             let end = locked.table.bucket_count().min(hand.bucket + HAND_BUCKETS);
             while hand.bucket < end && !evicted {
-                evicted = self.hand_over_bucket(&mut locked, &mut hand);
+                evicted = self.hand_over_bucket(&mut locked, &mut hand, &mut refused);
             }
             if hand.bucket >= locked.table.bucket_count() {
                 hand.bucket = 0;
@@ -529,13 +555,20 @@ impl Keyspace {
                 shards += 1;
             }
         }
-        self.groups[index].lock().hand = hand;
+        // What the tier below must have first can go when the hand comes again, and soon.
+        let stays = !evicted && refused > 0;
+        self.groups[index].lock().hand = if stays { start } else { hand };
         evicted
     }
 
     /// Evicts the first key of a bucket, from the hand on, that was not used, and takes a use from those before it. The
     /// hand stops behind the victim: a key that it has passed is not charged again in the same round.
-    fn hand_over_bucket(&self, locked: &mut Locked<'_>, hand: &mut Hand) -> bool {
+    fn hand_over_bucket(
+        &self,
+        locked: &mut Locked<'_>,
+        hand: &mut Hand,
+        refused: &mut usize,
+    ) -> bool {
         for at in locked.table.positions(hand.bucket) {
             if at.slot() < hand.slot {
                 continue;
@@ -545,17 +578,18 @@ impl Keyspace {
             let live = self.is_live(table.get(at).space());
             if bits & SMALL != 0 && live {
                 let next = if bits & MET != 0 {
-                    bits & FREQUENCY
+                    bits & (FREQUENCY | below::STATE)
                 } else {
                     bits | MET
                 };
                 table.get_mut(at).set_policy_bits(next);
             } else if bits & FREQUENCY != 0 && live {
                 table.get_mut(at).set_policy_bits(bits - 1);
-            } else {
-                self.evict_at(locked, at);
+            } else if self.evict_at(locked, at) {
                 hand.slot = at.slot() + 1;
                 return true;
+            } else {
+                *refused += 1;
             }
         }
         hand.bucket += 1;
@@ -563,14 +597,50 @@ impl Keyspace {
         false
     }
 
-    fn evict_at(&self, locked: &mut Locked<'_>, at: Position) {
+    /// Takes an entry out of memory. False where the tier below must have it first.
+    fn evict_at(&self, locked: &mut Locked<'_>, at: Position) -> bool {
         let table = &mut locked.table;
+        let entry = table.get(at);
+        let is_key = self.is_live(entry.space()) && !entry.is_absent();
+        if let Some(below) = &self.below {
+            if entry.policy_bits() & below::CLEAN == 0 && self.is_live(entry.space()) {
+                let place = Place::new(locked.shard, table.tag(at));
+                below.queue_victim(table.get_mut(at), place, locked.thread);
+                return false;
+            }
+            below.count_cold(
+                entry.space(),
+                entry.expires_at().is_some(),
+                i64::from(is_key),
+            );
+        }
         let entry = table.remove(at);
         table.shrink_if_sparse();
         let counters = locked.counters;
         self.count_removed(counters, locked.shard, entry.view());
-        if self.is_live(entry.view().space()) {
-            counters.evicted.add(1);
+        if is_key {
+            let gone = if self.has_below() {
+                &counters.demoted
+            } else {
+                &counters.evicted
+            };
+            gone.add(1);
+        }
+        true
+    }
+
+    /// Takes all that may go out of memory.
+    #[cfg(test)]
+    pub(crate) fn demote_all(&self, thread: ThreadSlot) {
+        for shard in 0..SHARDS {
+            let mut locked = self.lock_shard(shard, thread);
+            for bucket in (0..locked.table.bucket_count()).rev() {
+                for at in locked.table.positions(bucket) {
+                    if locked.table.bucket_count() > bucket {
+                        self.evict_at(&mut locked, at);
+                    }
+                }
+            }
         }
     }
 
@@ -589,10 +659,11 @@ impl Keyspace {
                 let mut locked = self.lock_shard(candidate.shard, thread);
                 let table = &mut locked.table;
                 let found = table.find(candidate.tag, candidate.space, &candidate.key);
-                if let Some(at) = found
-                    .filter(|&at| !policy.is_volatile() || table.get(at).expires_at().is_some())
+                let fits =
+                    |at: &Position| !policy.is_volatile() || table.get(*at).expires_at().is_some();
+                if let Some(at) = found.filter(fits)
+                    && self.evict_at(&mut locked, at)
                 {
-                    self.evict_at(&mut locked, at);
                     return true;
                 }
             }

@@ -1,18 +1,21 @@
 //! What a command sees of the keyspace: the keys that its row declared, locked, at one moment.
 //!
 //! It finds keys, drops those whose time has come before anybody sees them, records accesses, and
-//! is the one place where a change to a key is written down ([`Keys::changed`]).
+//! is where a change to a key is written down: all of them pass through two private functions.
 //!
 //! Invariant: a command reaches only keys whose shards it locked; asking for another one is a
 //! mistake in its row, and panics.
 
+use std::sync::atomic::Ordering;
+
 use smallvec::SmallVec;
 
+use super::below::{self, Place};
 use super::counters::Counters;
 use super::entry::{Entry, EntryParts, EntryRef, ValueType};
 use super::eviction::AccessPolicy;
 use super::table::{Position, Table, Tag};
-use super::{KeyHash, Keyspace, Locked, Terms, ThreadSlot};
+use super::{KeyHash, Keyspace, Locked, Terms, ThreadSlot, group_of_shard};
 use crate::clock::UnixMs;
 use crate::error::CommandError;
 
@@ -39,11 +42,9 @@ pub enum Renamed {
     Occupied,
 }
 
-/// What happened to a key, told to [`Keys::changed`].
+/// Why a key goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Change {
-    /// The value or the expiry was written.
-    Written,
     /// A client asked that it goes.
     Deleted,
     /// Its time came.
@@ -163,11 +164,11 @@ impl<'a> Keys<'a> {
         let (lock, tag, _) = self.locate(key);
         let table = &self.locked[lock].table;
         let at = table.find(tag, self.space, key)?;
-        if table
-            .get(at)
-            .expires_at()
-            .is_some_and(|expires_at| expires_at <= self.now)
-        {
+        let entry = table.get(at);
+        if entry.is_absent() {
+            return None;
+        }
+        if entry.expires_at().is_some_and(|at| at <= self.now) {
             self.take(Found { lock, at }, Change::Expired);
             return None;
         }
@@ -214,10 +215,8 @@ impl<'a> Keys<'a> {
         let (lock, tag, _) = self.locate(key);
         let table = &self.locked[lock].table;
         let entry = table.get(table.find(tag, self.space, key)?);
-        entry
-            .expires_at()
-            .is_none_or(|at| at > self.now)
-            .then_some(entry)
+        let lives = !entry.is_absent() && entry.expires_at().is_none_or(|at| at > self.now);
+        lives.then_some(entry)
     }
 
     /// How accesses are recorded, which tells what the access record of an entry means.
@@ -275,7 +274,7 @@ impl<'a> Keys<'a> {
         };
         let table = &mut self.locked[found.lock].table;
         table.overwrite(found.at, &parts);
-        self.changed(Change::Written);
+        self.wrote(found, None);
         Ok(())
     }
 
@@ -300,10 +299,14 @@ impl<'a> Keys<'a> {
         let space = self.space;
         let table = &self.locked[lock].table;
         let old = table.find(tag, space, key);
-        let old_expiry = old.and_then(|at| table.get(at).expires_at());
+        let (marked, live): (Option<Position>, Option<Position>) = match old {
+            Some(at) if table.get(at).is_absent() => (old, None),
+            _ => (None, old),
+        };
+        let old_expiry = live.and_then(|at| table.get(at).expires_at());
         let expires_at = match expiry {
             // An expired key that was not seen yet does not hand its expiry on.
-            Expiry::Keep if old.is_some() => old_expiry.filter(|at| *at > self.now),
+            Expiry::Keep if live.is_some() => old_expiry.filter(|at| *at > self.now),
             Expiry::Set(Some(expires_at)) => Some(expires_at),
             Expiry::Keep | Expiry::Set(None) => self.default_expiry(),
         };
@@ -314,14 +317,14 @@ impl<'a> Keys<'a> {
             expires_at,
             raw,
         };
-        if let Some(at) = old {
+        if let Some(at) = live {
             self.locked[lock].table.overwrite(at, &parts);
             self.count_expiring(space, old_expiry, expires_at);
             self.touch(Found { lock, at });
+            self.wrote(Found { lock, at }, None);
         } else {
-            self.add(lock, tag, hash, Entry::new(&parts));
+            self.put(lock, tag, hash, marked, Entry::new(&parts));
         }
-        self.changed(Change::Written);
     }
 
     /// The expiry that `default-ttl` gives to a key which is written without one.
@@ -329,16 +332,45 @@ impl<'a> Keys<'a> {
         (self.default_ttl_ms > 0).then(|| UnixMs(self.now.0 + self.default_ttl_ms))
     }
 
-    /// Puts in an entry whose key is known to be absent.
-    fn add(&mut self, lock: usize, tag: Tag, hash: KeyHash, entry: Entry) {
+    /// Puts in an entry whose key does not exist, in the place of its absent mark if it has one.
+    fn add(&mut self, lock: usize, tag: Tag, hash: KeyHash, entry: Entry) -> Found {
+        let marked = if self.keyspace.has_below() {
+            let (space, key) = (entry.view().space(), entry.view().key());
+            self.locked[lock].table.find(tag, space, key)
+        } else {
+            None
+        };
+        self.put(lock, tag, hash, marked, entry)
+    }
+
+    fn put(
+        &mut self,
+        lock: usize,
+        tag: Tag,
+        hash: KeyHash,
+        marked: Option<Position>,
+        entry: Entry,
+    ) -> Found {
         let (space, expires_at) = (entry.view().space(), entry.view().expires_at());
         let table = &mut self.locked[lock].table;
-        let at = table.insert(tag, entry);
         let admitted = self.keyspace.admit(hash, &self.access);
-        self.access.first(table.get_mut(at), admitted);
-        self.keyspace.count_added(self.counters, hash.shard());
-        self.counters.keys[usize::from(space)].add(1);
-        self.count_expiring(space, None, expires_at);
+        let (at, state) = match marked {
+            Some(at) => {
+                let state = table.get(at).policy_bits() & below::STATE;
+                table.replace(at, entry);
+                (at, state)
+            }
+            None => {
+                self.keyspace.group_entries[group_of_shard(hash.shard())]
+                    .fetch_add(1, Ordering::Relaxed);
+                (table.insert(tag, entry), 0)
+            }
+        };
+        self.access.first(table.get_mut(at), admitted, state);
+        self.keyspace.count_key(self.counters, space, expires_at, 1);
+        let found = Found { lock, at };
+        self.wrote(found, marked.is_none().then_some(hash));
+        found
     }
 
     fn count_expiring(&self, space: u8, before: Option<UnixMs>, after: Option<UnixMs>) {
@@ -348,23 +380,67 @@ impl<'a> Keys<'a> {
         }
     }
 
-    fn take(&mut self, found: Found, change: Change) -> Entry {
-        let table = &mut self.locked[found.lock].table;
+    /// Takes a key away, and counts that.
+    fn take(&mut self, found: Found, change: Change) {
+        self.take_uncounted(found);
+        match change {
+            Change::Deleted => self.counters.changes.add(1),
+            Change::Expired => self.counters.expired.add(1),
+        }
+    }
+
+    /// The first of the two places where a change to a key is written down: it goes. What others must
+    /// learn of a change, lower tiers and waiting or watching clients, hears of it here or in `wrote`.
+    fn take_uncounted(&mut self, found: Found) {
+        let Locked { shard, table, .. } = &mut self.locked[found.lock];
+        if let Some(below) = &self.keyspace.below {
+            let entry = table.get(found.at);
+            if below.must_mark(entry, self.keyspace.hash(entry.key())) {
+                let (space, state) = (entry.space(), entry.policy_bits() & below::STATE);
+                self.keyspace
+                    .count_key(self.counters, space, entry.expires_at(), -1);
+                let mark = Entry::absent(space, entry.key());
+                let place = Place::new(*shard, table.tag(found.at));
+                table.replace(found.at, mark);
+                let mut mark = table.get_mut(found.at);
+                mark.set_policy_bits(state & !(below::CLEAN | below::WRITING));
+                below.queue(mark, place, self.thread);
+                return;
+            }
+        }
         let entry = table.remove(found.at);
         table.shrink_if_sparse();
         self.keyspace
-            .count_removed(self.counters, self.locked[found.lock].shard, entry.view());
-        self.changed(change);
-        entry
+            .count_removed(self.counters, *shard, entry.view());
     }
 
-    /// The one place where a change to a key is written down. What others must learn of it, lower
-    /// tiers and waiting or watching clients, hears of it from here and from nowhere else.
-    fn changed(&self, change: Change) {
-        match change {
-            Change::Written | Change::Deleted => self.counters.changes.add(1),
-            Change::Expired => self.counters.expired.add(1),
+    /// The second place: a key was written. `fresh` is the hash of one that memory did not hold.
+    #[inline]
+    fn wrote(&mut self, found: Found, fresh: Option<KeyHash>) {
+        self.counters.changes.add(1);
+        if let Some(below) = &self.keyspace.below {
+            let Locked { shard, table, .. } = &mut self.locked[found.lock];
+            let place = Place::new(*shard, table.tag(found.at));
+            below.wrote(table.get_mut(found.at), place, fresh, self.thread);
         }
+    }
+
+    /// Whether memory can answer for a key: it holds it, or the key is nowhere.
+    #[inline]
+    pub fn is_resident(&self, key: &[u8]) -> bool {
+        self.is_resident_in(self.db, key)
+    }
+
+    /// The same for a key of another database.
+    #[inline]
+    pub fn is_resident_in(&self, db: usize, key: &[u8]) -> bool {
+        let Some(below) = &self.keyspace.below else {
+            return true;
+        };
+        let (lock, tag, hash) = self.locate(key);
+        let table = &self.locked[lock].table;
+        let held = table.find(tag, self.keyspace.space_of(db), key).is_some();
+        held || !below.may_hold(hash)
     }
 
     /// The string at a key, resized to `len` (zero-filled) and lent for writing. An absent key is
@@ -374,6 +450,7 @@ impl<'a> Keys<'a> {
             Some(found) => {
                 as_string(self.table(found).get(found.at))?;
                 self.touch(found);
+                self.wrote(found, None);
                 found
             }
             None => {
@@ -386,15 +463,9 @@ impl<'a> Keys<'a> {
                     expires_at,
                     raw: true,
                 };
-                self.add(lock, tag, hash, Entry::new(&parts));
-                let at = self.locked[lock].table.find(tag, self.space, key);
-                Found {
-                    lock,
-                    at: at.expect("it was put in just now"),
-                }
+                self.add(lock, tag, hash, Entry::new(&parts))
             }
         };
-        self.changed(Change::Written);
         let table = &mut self.locked[found.lock].table;
         if table.get(found.at).value().len() != len {
             table.resize_value(found.at, len);
@@ -416,7 +487,7 @@ impl<'a> Keys<'a> {
         let Some(found) = self.find(key) else {
             return false;
         };
-        drop(self.take(found, Change::Deleted));
+        self.take(found, Change::Deleted);
         true
     }
 
@@ -432,14 +503,14 @@ impl<'a> Keys<'a> {
             return false;
         };
         if expires_at.is_some_and(|at| at <= self.now) {
-            drop(self.take(found, Change::Deleted));
+            self.take(found, Change::Deleted);
             return true;
         }
         let table = &mut self.locked[found.lock].table;
         let before = table.get(found.at).expires_at();
         table.set_expiry(found.at, expires_at);
         self.count_expiring(self.space, before, expires_at);
-        self.changed(Change::Written);
+        self.wrote(found, None);
         true
     }
 
@@ -457,7 +528,7 @@ impl<'a> Keys<'a> {
         let result = self.copy(from, to, to_db, replace);
         if result == Renamed::Done {
             let found = self.find(from).expect("it was copied just now");
-            drop(self.take(found, Change::Deleted));
+            self.take(found, Change::Deleted);
         }
         result
     }
@@ -478,10 +549,9 @@ impl<'a> Keys<'a> {
             existing => {
                 let (lock, tag, hash) = self.locate(to);
                 if let Some(found) = existing {
-                    drop(self.take(found, Change::Deleted));
+                    self.take(found, Change::Deleted);
                 }
                 self.add(lock, tag, hash, entry);
-                self.changed(Change::Written);
                 Renamed::Done
             }
         };

@@ -1,9 +1,12 @@
 //! Work that no request waits for, in slices that hold a shard's lock for microseconds: dropping
 //! keys that nobody reads when their time comes, and freeing what FLUSHDB emptied.
 
+use std::sync::atomic::Ordering;
+
+use super::below::{self, Place};
 use super::counters::Counters;
-use super::entry::Entry;
-use super::{Keyspace, SHARDS, ThreadSlot};
+use super::entry::{Entry, EntryRef};
+use super::{Keyspace, Locked, SHARDS, ThreadSlot, group_of_shard};
 use crate::clock::UnixMs;
 
 /// Entries taken out in one lock of a shard. They are freed after it is released.
@@ -22,6 +25,9 @@ impl Keyspace {
             let all = locked
                 .table
                 .take_expired(now, SLICE, |entry| taken.push(entry));
+            for entry in &taken {
+                self.mark_expired(&mut locked, entry.view());
+            }
             locked.table.shrink_if_sparse();
             drop(locked);
             count += taken.len();
@@ -36,6 +42,22 @@ impl Keyspace {
                 return count;
             }
         }
+    }
+
+    /// Leaves an absent mark for an expired key where the tier below may hold an older version.
+    fn mark_expired(&self, locked: &mut Locked<'_>, entry: EntryRef<'_>) {
+        let hash = self.hash(entry.key());
+        let Some(below) = &self.below else { return };
+        if !self.is_live(entry.space()) || !below.must_mark(entry, hash) {
+            return;
+        }
+        let state = entry.policy_bits() & below::UNSURE;
+        let mark = Entry::absent(entry.space(), entry.key());
+        let at = locked.table.insert(hash.tag(), mark);
+        self.group_entries[group_of_shard(locked.shard)].fetch_add(1, Ordering::Relaxed);
+        let mut mark = locked.table.get_mut(at);
+        mark.set_policy_bits(state);
+        below.queue(mark, Place::new(locked.shard, hash.tag()), locked.thread);
     }
 
     /// The number of shards, for callers that go over them slice by slice.

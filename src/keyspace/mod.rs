@@ -13,6 +13,7 @@
 //! Invariant: which space a database has is read with the shard's lock held, so that a key cannot
 //! be added to a space whose shard was already swept.
 
+pub mod below;
 pub mod counters;
 pub mod entry;
 pub mod eviction;
@@ -23,11 +24,13 @@ pub mod table;
 mod whole;
 
 use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 
+use self::below::{Below, Filter};
 use self::counters::{Counters, SPACES};
 use self::entry::EntryRef;
 use self::eviction::{AccessPolicy, Group};
@@ -65,7 +68,9 @@ const _: () = assert!(
 pub struct Keyspace {
     shards: Box<[Shard]>,
     groups: Box<[Mutex<Group>]>,
-    hasher: foldhash::quality::RandomState,
+    hasher: foldhash::quality::FixedState,
+    /// What is known of the tier below, if there is one.
+    below: Option<Below>,
     counters: Box<[Counters]>,
     /// Which space each database shows.
     spaces: [AtomicU8; DATABASES],
@@ -88,10 +93,21 @@ struct Emptied {
 }
 
 /// A key's hash.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyHash(u64);
 
 impl KeyHash {
+    /// A hash as it was given by [`Self::value`].
+    pub fn of_value(value: u64) -> Self {
+        Self(value)
+    }
+
+    /// The hash itself.
+    #[inline]
+    pub fn value(self) -> u64 {
+        self.0
+    }
+
     #[inline]
     fn shard(self) -> usize {
         (self.0 >> (64 - SHARD_BITS)) as usize
@@ -105,6 +121,13 @@ impl KeyHash {
 
 fn group_of_shard(shard: usize) -> usize {
     shard >> (SHARD_BITS - GROUP_BITS)
+}
+
+/// The hash of a key in a keyspace that was made with `seed`.
+pub fn hash_with(seed: u64, key: &[u8]) -> u64 {
+    let mut hasher = foldhash::quality::FixedState::with_seed(seed).build_hasher();
+    hasher.write(key);
+    hasher.finish()
 }
 
 /// Which thread is asking: it names the stripe of counters that the thread owns.
@@ -128,6 +151,7 @@ pub struct Terms {
 struct Locked<'a> {
     shard: usize,
     used_before: usize,
+    thread: ThreadSlot,
     hint: &'a TableHint,
     counters: &'a Counters,
     table: MutexGuard<'a, Table>,
@@ -147,12 +171,34 @@ impl Drop for Locked<'_> {
 }
 
 impl Keyspace {
-    /// An empty keyspace for `threads` threads, each with its own [`ThreadSlot`].
+    /// An empty keyspace for `threads` threads, each with its own [`ThreadSlot`], with nothing below.
     pub fn new(threads: usize) -> Self {
+        Self::build(
+            threads,
+            std::hash::RandomState::new().hash_one(threads),
+            None,
+        )
+    }
+
+    /// An empty keyspace over a lower tier, whose order of keys is made with `seed`. The contents of
+    /// the databases have these names there, and `next_name` is free.
+    pub fn over(
+        threads: usize,
+        seed: u64,
+        filter: Arc<dyn Filter>,
+        names: &[u32],
+        next_name: u32,
+    ) -> Self {
+        let below = Below::new(filter, threads, names, next_name);
+        Self::build(threads, seed, Some(below))
+    }
+
+    fn build(threads: usize, seed: u64, below: Option<Below>) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
             groups: (0..GROUPS).map(Group::new).map(Mutex::new).collect(),
-            hasher: foldhash::quality::RandomState::default(),
+            hasher: foldhash::quality::FixedState::with_seed(seed),
+            below,
             counters: (0..threads).map(|_| Counters::default()).collect(),
             spaces: std::array::from_fn(|db| AtomicU8::new(db as u8)),
             emptied: Mutex::new(Emptied {
@@ -167,8 +213,7 @@ impl Keyspace {
         }
     }
 
-    /// Hashes a key. The seed is random for each process, so that nobody can choose keys that
-    /// collide.
+    /// Hashes a key. The seed is random, and secret, so that nobody can choose keys that collide.
     #[inline]
     pub fn hash(&self, key: &[u8]) -> KeyHash {
         let mut hasher = self.hasher.build_hasher();
@@ -188,6 +233,15 @@ impl Keyspace {
         if let Some(table) = self.shards[hash.shard()].table.try_lock() {
             table.prefetch_entry(hash.tag());
         }
+    }
+
+    /// Whether memory can answer for a key: it holds it, or the key is nowhere.
+    pub fn is_resident(&self, hash: KeyHash, db: usize, key: &[u8], thread: ThreadSlot) -> bool {
+        self.below.as_ref().is_none_or(|below| {
+            let locked = self.lock_shard(hash.shard(), thread);
+            let held = locked.table.find(hash.tag(), self.space_of(db), key);
+            held.is_some() || !below.may_hold(hash)
+        })
     }
 
     /// Locks the shards of some keys, in ascending order and each once: the one place that locks
@@ -218,6 +272,7 @@ impl Keyspace {
         let table = shard.table.lock();
         Locked {
             shard: index,
+            thread,
             used_before: table.used_bytes(),
             hint: &shard.hint,
             counters: self.counters(thread),
@@ -247,7 +302,7 @@ impl Keyspace {
         usize::try_from(sum).unwrap_or(0) + size_of::<Shard>() * SHARDS + self.queue_bytes()
     }
 
-    /// The number of entries in all databases, and in emptied ones that are still being freed.
+    /// The number of keys in memory, in all databases and in emptied ones that are still being freed.
     pub fn entries(&self) -> usize {
         let sum: i64 = self.counters.iter().map(|c| c.entries.read()).sum();
         usize::try_from(sum).unwrap_or(0)
@@ -258,19 +313,14 @@ impl Keyspace {
         self.spaces[db].load(Ordering::Acquire)
     }
 
-    fn count_added(&self, counters: &Counters, shard: usize) {
-        counters.entries.add(1);
-        self.group_entries[group_of_shard(shard)].fetch_add(1, Ordering::Relaxed);
-    }
-
     /// Settles the counts for an entry that was taken out of its table.
     fn count_removed(&self, counters: &Counters, shard: usize, entry: EntryRef<'_>) {
-        let space = usize::from(entry.space());
-        counters.entries.add(-1);
         self.group_entries[group_of_shard(shard)].fetch_sub(1, Ordering::Relaxed);
-        counters.keys[space].add(-1);
-        if entry.expires_at().is_some() {
-            counters.expiring[space].add(-1);
+        if !entry.is_absent() {
+            self.count_key(counters, entry.space(), entry.expires_at(), -1);
+        }
+        if let Some(below) = &self.below {
+            below.departed(shard);
         }
     }
 

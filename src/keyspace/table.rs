@@ -38,6 +38,8 @@
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
+use smallvec::SmallVec;
+
 use super::entry::{Entry, EntryMut, EntryParts, EntryRef};
 use crate::clock::UnixMs;
 
@@ -513,6 +515,34 @@ impl Table {
         }
         self.buckets[bucket].set_floor(floor);
         count
+    }
+
+    /// The positions of the entries with a tag.
+    pub fn positions_of(&self, tag: u32) -> SmallVec<[Position; 4]> {
+        let mut found = SmallVec::new();
+        if self.buckets.is_empty() {
+            return found;
+        }
+        let home = self.home(Tag(tag));
+        let mut at = home;
+        loop {
+            let bucket = &self.buckets[at];
+            let with_tag = (0..SLOTS).filter(|&i| bucket.slots[i].tag() == Tag(tag));
+            found.extend(with_tag.map(|slot| Position {
+                bucket: at as u32,
+                slot: slot as u32,
+            }));
+            at = self.after(at);
+            if bucket.over() == 0 || at == home {
+                return found;
+            }
+        }
+    }
+
+    /// Puts another entry with the same key in the place of one.
+    pub fn replace(&mut self, at: Position, entry: Entry) {
+        debug_assert_eq!(self.get(at).key(), entry.view().key());
+        self.with_entry(at, |_| entry);
     }
 
     /// Whether any entry in a bucket may have an expiry.

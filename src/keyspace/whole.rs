@@ -29,16 +29,20 @@ pub struct SpaceStats {
 }
 
 impl Keyspace {
-    /// The number of keys in a database.
+    /// The number of keys in a database, in memory and below.
     pub fn db_size(&self, db: usize) -> usize {
-        self.sum_space(self.space_of(db), |c, space| c.keys[space].read())
+        let space = self.space_of(db);
+        let cold = self.below.as_ref().map_or(0, |below| below.cold(space));
+        self.sum_space(space, |c, space| c.keys[space].read()) + cold
     }
 
     /// Counts for INFO.
     pub fn space_stats(&self, db: usize, now: UnixMs, random: u64) -> SpaceStats {
         let space = self.space_of(db);
-        let expiring = self.sum_space(space, |c, space| c.expiring[space].read());
-        let mean_ttl_ms = if expiring == 0 {
+        let in_memory = self.sum_space(space, |c, space| c.expiring[space].read());
+        let below = self.below.as_ref();
+        let expiring = in_memory + below.map_or(0, |below| below.cold_expiring(space));
+        let mean_ttl_ms = if in_memory == 0 {
             0
         } else {
             self.mean_ttl_ms(space, now, random)
@@ -81,6 +85,9 @@ impl Keyspace {
             }
             self.sweep_emptied(thread, || {});
         };
+        if let Some(below) = &self.below {
+            below.begin_space(space);
+        }
         let old = self.spaces[db].swap(space, Ordering::AcqRel);
         self.emptied.lock().sweeping.push(old);
         self.counters(thread).changes.add(keys as i64);
@@ -117,7 +124,7 @@ impl Keyspace {
             let space = self.space_of(db);
             while tag < Tag::END && shown < count {
                 tag = table.scan(tag, |entry| {
-                    if entry.space() == space && entry.expires_at().is_none_or(|at| at > now) {
+                    if entry.space() == space && lives(entry, now) {
                         shown += 1;
                         show(entry);
                     }
@@ -166,9 +173,7 @@ impl Keyspace {
     ) -> Option<Vec<u8>> {
         let table = self.shards[shard].table.lock();
         let space = self.space_of(db);
-        let fits = |entry: EntryRef<'_>| {
-            entry.space() == space && entry.expires_at().is_none_or(|at| at > now)
-        };
+        let fits = |entry: EntryRef<'_>| entry.space() == space && lives(entry, now);
         let count = table
             .all_positions()
             .filter(|&at| fits(table.get(at)))
@@ -179,4 +184,8 @@ impl Keyspace {
             .nth(random.checked_rem(count)?)?;
         Some(table.get(at).key().to_vec())
     }
+}
+
+fn lives(entry: EntryRef<'_>, now: UnixMs) -> bool {
+    !entry.is_absent() && entry.expires_at().is_none_or(|at| at > now)
 }

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::outbox::Outbox;
@@ -30,9 +31,14 @@ use crate::resp::request::Partial;
 use crate::server::Server;
 use crate::server::clients::Origin;
 use crate::server::session::Session;
+use crate::tier::Met;
 
 /// The thread's reply buffer is given back when one reply made it larger than this.
 const REPLY_BUFFER_MAX: usize = 1024 * 1024;
+/// Replies of up to so many bytes wait for those of the thread's other ready connections.
+const DEFERRED_BYTES_MAX: usize = 16 * 1024;
+/// Buffers for them that a thread keeps.
+const SPARE_BUFFERS_MAX: usize = 128;
 /// The buffer of an unfinished request grows by this, or doubles, but never ahead of the data by
 /// more than the second.
 const INPUT_GROW_MIN: usize = 16 * 1024;
@@ -49,10 +55,14 @@ pub(super) struct Connection<S> {
     /// Bytes that `input` must hold before a request in it can be complete.
     needed: usize,
     partial: Option<Box<Partial>>,
+    /// Replies that are sent when the thread's other ready connections have run too.
+    deferred: Vec<u8>,
     /// Replies that the client was too slow to take.
     output: Outbox,
     over_soft_limit_since: Option<Instant>,
     pause: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// What its next command waits for.
+    need: Option<Pin<Box<dyn Future<Output = Met> + Send>>>,
     closing: bool,
     /// What is counted for this connection's buffers.
     counted_bytes: usize,
@@ -74,9 +84,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             input: BytesMut::new(),
             needed: 0,
             partial: None,
+            deferred: Vec::new(),
             output: Outbox::default(),
             over_soft_limit_since: None,
             pause: None,
+            need: None,
             closing: false,
             counted_bytes: 0,
             thread: None,
@@ -109,6 +121,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             if self.session.client.is_killed() && !self.closing {
                 return Err(Closed);
             }
+            self.send_deferred(cx)?;
             self.poll_send(cx)?;
             if self.closing {
                 return if self.output.is_empty() {
@@ -117,11 +130,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     Ok(())
                 };
             }
-            if self.is_paused(cx) {
+            if self.is_paused(cx) || self.is_in_need(cx) {
                 return Ok(());
             }
             let progressed = with_local(|local| self.poll_receive(cx, local))?;
             self.account();
+            if !self.deferred.is_empty() {
+                // To the end of the thread's queue.
+                cx.waker().wake_by_ref();
+                return Ok(());
+            }
             if !progressed {
                 if self.server.shutdown.is_asked() {
                     self.closing = true;
@@ -143,6 +161,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.pause = None;
         self.session.client.blocked.store(false, Ordering::Relaxed);
         // What was held back is in `input`, complete.
+        self.needed = 0;
+        false
+    }
+
+    /// Whether the next command still waits for the tier below.
+    fn is_in_need(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(need) = &mut self.need else {
+            return false;
+        };
+        let Poll::Ready(met) = need.as_mut().poll(cx) else {
+            return true;
+        };
+        met.tell(&mut self.session);
+        self.need = None;
         self.needed = 0;
         false
     }
@@ -264,7 +296,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         input: &[u8],
     ) -> Result<usize, Closed> {
         let Local {
-            executor, reply, ..
+            executor,
+            reply,
+            spare,
+            timers,
+            ..
         } = local;
         reply.set_protocol(self.protocol);
         let mut consumed = 0;
@@ -278,7 +314,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     false
                 }
                 Next::Pause(until) => {
-                    self.start_pause(until, executor.now());
+                    self.start_pause(until, executor.now(), timers);
+                    false
+                }
+                Next::Below(need) => {
+                    self.needed = usize::MAX;
+                    self.need = self.server.tier.as_ref().map(|tier| tier.meet(need));
                     false
                 }
                 Next::Close => {
@@ -286,7 +327,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     false
                 }
             };
-            if !more || reply.len() >= REPLY_BYTES_MAX {
+            let may_wait = !more && !self.closing && self.output.is_empty();
+            if may_wait && reply.len() <= DEFERRED_BYTES_MAX {
+                let empty = spare.pop().unwrap_or_default();
+                self.deferred = std::mem::replace(reply.buffer_mut(), empty);
+            } else if !more || reply.len() >= REPLY_BYTES_MAX {
                 self.send_reply(cx, reply.buffer_mut())?;
             }
             if !more {
@@ -300,15 +345,33 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Ok(consumed)
     }
 
-    fn start_pause(&mut self, until: UnixMs, now: UnixMs) {
+    fn start_pause(&mut self, until: UnixMs, now: UnixMs, timers: &Handle) {
         let server = Arc::clone(&self.server);
         let wait = Duration::from_millis((until.0 - now.0).max(1).cast_unsigned());
         self.session.client.blocked.store(true, Ordering::Relaxed);
         self.needed = usize::MAX;
+        let ended = async move { server.pause.wait_for_end().await };
+        let _timers = timers.enter();
+        let ended = tokio::time::timeout(wait, ended);
         self.pause = Some(Box::pin(async move {
             // Either way the command is looked at again.
-            let _ = tokio::time::timeout(wait, server.pause.wait_for_end()).await;
+            let _ = ended.await;
         }));
+    }
+
+    /// Sends the replies of the last batch.
+    fn send_deferred(&mut self, cx: &mut Context<'_>) -> Result<(), Closed> {
+        if self.deferred.is_empty() {
+            return Ok(());
+        }
+        let mut reply = std::mem::take(&mut self.deferred);
+        let sent = self.send_reply(cx, &mut reply);
+        with_local(|local| {
+            if local.spare.len() < SPARE_BUFFERS_MAX {
+                local.spare.push(reply);
+            }
+        });
+        sent
     }
 
     /// Sends replies; what the socket does not take is kept.

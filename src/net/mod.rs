@@ -15,12 +15,14 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
 use self::listen::{Accepted, Listeners};
 use self::worker::Workers;
 use crate::server::{Server, maintenance};
+use crate::tier::Tier;
 
 /// How often a stop looks whether the last connection has gone.
 const DRAIN_POLL: Duration = Duration::from_millis(5);
@@ -64,7 +66,7 @@ pub fn serve(server: &Arc<Server>) -> Result<(), StartError> {
     allow_clients(server);
     runtime.block_on(async {
         let listeners = Listeners::open(&server.config.load())?;
-        let workers = Workers::start(server)
+        let workers = Workers::start(server, &Handle::current())
             .map_err(|error| StartError::new("cannot start a worker thread", error))?;
         let maintenance = maintenance::start(Arc::clone(server))
             .map_err(|error| StartError::new("cannot start the maintenance thread", error))?;
@@ -72,8 +74,14 @@ pub fn serve(server: &Arc<Server>) -> Result<(), StartError> {
             "Ready to accept connections on {listeners} ({} worker threads)",
             server.workers
         );
+        let tier = Tier::start(server)
+            .map_err(|error| StartError::new("cannot start the disk tier's threads", error))?;
         run(server, listeners, workers).await?;
         drop(maintenance);
+        if let Some(tier) = tier {
+            tier.stop(server);
+        }
+        tracing::info!("Bye");
         Ok(())
     })
 }
@@ -171,7 +179,6 @@ async fn run(
         tracing::warn!("{second} again, exiting at once");
         std::process::exit(1);
     }
-    tracing::info!("Bye");
     Ok(())
 }
 

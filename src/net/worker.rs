@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::net::{TcpStream, UnixStream};
+use tokio::runtime::Handle;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::connection::Connection;
@@ -24,6 +25,10 @@ pub(super) struct Local {
     pub(super) executor: Executor,
     pub(super) input: Box<[u8]>,
     pub(super) reply: Reply,
+    /// The runtime that has timers.
+    pub(super) timers: Handle,
+    /// Empty buffers for replies.
+    pub(super) spare: Vec<Vec<u8>>,
 }
 
 thread_local! {
@@ -48,19 +53,22 @@ pub(super) struct Workers {
 
 impl Workers {
     /// Starts the threads.
-    pub(super) fn start(server: &Arc<Server>) -> io::Result<Self> {
+    pub(super) fn start(server: &Arc<Server>, timers: &Handle) -> io::Result<Self> {
         let waiting = Arc::new(AtomicUsize::new(0));
         let queues = (0..server.workers)
             .map(|index| {
                 let (sender, receiver) = unbounded_channel();
+                // Its timers are the accepting thread's: a runtime that has none of its own reads the
+                // clock less often.
                 let runtime = tokio::runtime::Builder::new_current_thread()
-                    .enable_all()
+                    .enable_io()
                     .build()?;
                 let (server, waiting) = (Arc::clone(server), Arc::clone(&waiting));
+                let timers = timers.clone();
                 std::thread::Builder::new()
                     .name(format!("worker-{index}"))
                     .spawn(move || {
-                        runtime.block_on(work(server, ThreadSlot(index), receiver, waiting))
+                        runtime.block_on(work(server, ThreadSlot(index), timers, receiver, waiting))
                     })?;
                 Ok(sender)
             })
@@ -92,6 +100,7 @@ impl Workers {
 async fn work(
     server: Arc<Server>,
     thread: ThreadSlot,
+    timers: Handle,
     mut queue: UnboundedReceiver<Prepared>,
     waiting: Arc<AtomicUsize>,
 ) {
@@ -99,6 +108,8 @@ async fn work(
         executor: Executor::new(Arc::clone(&server), thread, Clock::System),
         input: vec![0; READ_BYTES].into_boxed_slice(),
         reply: Reply::new(Protocol::Resp2),
+        spare: Vec::new(),
+        timers,
     }));
     while let Some(prepared) = queue.recv().await {
         let started = start(&server, prepared);

@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 use super::Server;
 use crate::clock::{self, UnixMs};
 use crate::config::Config;
-use crate::dispatch::memory_limits;
 use crate::keyspace::eviction::EvictionPool;
 
 /// The rhythm of the thread.
@@ -67,10 +66,7 @@ fn run_tick(server: &Server, tick: u64, pool: &mut EvictionPool) {
             .keyspace
             .sweep_emptied(server.maintenance_slot(), || pacer.pause());
     }
-    let limits = memory_limits(server, &config, clock::now());
-    server
-        .keyspace
-        .make_room(&limits, server.maintenance_slot(), pool);
+    server.make_room(clock::now(), server.maintenance_slot(), pool);
     if tick.is_multiple_of(CLIENT_TICKS) {
         close_idle_clients(server, &config, clock::now());
     }

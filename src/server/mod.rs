@@ -28,8 +28,12 @@ use self::slowlog::SlowLog;
 use self::stats::Stats;
 use crate::clock::{self, UnixMs};
 use crate::config::{Config, Live};
-use crate::keyspace::Keyspace;
+use crate::dispatch::memory_limits;
+use crate::keyspace::eviction::{EvictionPool, Room};
+use crate::keyspace::{Keyspace, ThreadSlot};
 use crate::logging::LogControl;
+use crate::tier::Tier;
+use crate::tier::store::StoreError;
 
 /// The version of Redis that clients are told, by which they choose what to ask for.
 pub const REDIS_VERSION: &str = "7.2.4";
@@ -69,18 +73,22 @@ pub struct Server {
     pub log: OnceLock<LogControl>,
     /// Bytes that were in use before the first key and client.
     pub startup_bytes: usize,
+    /// What lies below memory, if anything.
+    pub tier: Option<Tier>,
     sampling: Mutex<Sampling>,
 }
 
 impl Server {
-    /// A server with no connection and no key. Thread slots 0 to `workers - 1` are the workers',
+    /// A server with no connection, and the keys that its tier has. Thread slots 0 to `workers - 1` are the workers',
     /// [`Server::maintenance_slot`] is the maintenance thread's.
-    pub fn new(config: Config, config_file: Option<PathBuf>) -> Self {
+    pub fn open(config: Config, config_file: Option<PathBuf>) -> Result<Self, StoreError> {
         let workers = config.worker_thread_count();
+        let (keyspace, tier) = Tier::open(&config, workers + 1)?;
         let mut server = Self {
             config: Arc::new(Live::new(config)),
             config_file,
-            keyspace: Keyspace::new(workers + 1),
+            keyspace,
+            tier,
             clients: Clients::default(),
             stats: Stats::new(workers + 1),
             slowlog: SlowLog::default(),
@@ -97,7 +105,13 @@ impl Server {
             sampling: Mutex::default(),
         };
         server.startup_bytes = server.keyspace.used_bytes() + server.other_bytes();
-        server
+        Ok(server)
+    }
+
+    /// Evicts until the limits of memory are kept, as far as it can.
+    pub fn make_room(&self, now: UnixMs, thread: ThreadSlot, pool: &mut EvictionPool) -> Room {
+        let limits = memory_limits(self, &self.config.load(), now);
+        self.keyspace.make_room(&limits, thread, pool)
     }
 
     /// Takes the samples that INFO's rates and peaks are made of. The maintenance thread calls this
@@ -125,8 +139,13 @@ impl Server {
     }
 
     /// The slot of the maintenance thread.
-    pub fn maintenance_slot(&self) -> crate::keyspace::ThreadSlot {
-        crate::keyspace::ThreadSlot(self.workers)
+    pub fn maintenance_slot(&self) -> ThreadSlot {
+        ThreadSlot(self.workers)
+    }
+
+    /// The slot of a thread of the tier.
+    pub fn tier_slot(&self, index: usize) -> ThreadSlot {
+        ThreadSlot(self.workers + 1 + index)
     }
 }
 

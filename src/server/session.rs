@@ -5,6 +5,8 @@ use std::sync::Arc;
 use super::clients::Client;
 use crate::clock::UnixMs;
 use crate::config::Config;
+use crate::keyspace::KeyHash;
+use crate::keyspace::below::{Ask, Page};
 
 /// Which replies a client wants: CLIENT REPLY.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,6 +61,12 @@ pub struct Session {
     /// Its command that answers later. While it is set and its time has not come, the command is
     /// not done: it stays in the buffer and runs again.
     pub wait: Option<Wait>,
+    /// Its question to the tier below, which answers later: the command runs again then.
+    pub asked: Option<Ask>,
+    /// The answer.
+    pub answer: Option<Page>,
+    /// Keys that the tier below could not read, for the command that waits for them.
+    pub unreadable: Vec<KeyHash>,
 }
 
 impl Session {
@@ -72,6 +80,9 @@ impl Session {
             no_touch: false,
             then: Then::GoOn,
             wait: None,
+            asked: None,
+            answer: None,
+            unreadable: Vec::new(),
         }
     }
 

@@ -1,4 +1,419 @@
-//! The seam below the keyspace. A command runs only when all that its row declares is in memory or known to be absent;
-//! what that takes is asked here, once for a batch, and this is the only step of a request that may wait.
+//! The disk tier: what memory has no room for, and what shall survive the process.
+//!
+//! It owns the store on disk and the threads that work on it: a few that read ([`loads`]) and one that
+//! writes ([`writer`]). No command and no request thread touches the disk. A request meets the tier in
+//! two places only: a command whose keys memory cannot answer for waits for a load, and under
+//! `tier-durability always` its reply waits for the writer.
+//!
+//! * [`record`] is the form of keys and values on disk.
+//! * [`loads`] fetches keys into memory, each once however many wait for it.
+//! * [`writer`] takes what changed, and makes it safe below.
+//! * [`walk`] goes over all keys of both tiers.
+//!
+//! What memory and tier know of each other is in [`crate::keyspace::below`].
 
-pub mod residency;
+pub mod compress;
+pub mod loads;
+pub mod record;
+pub mod store;
+mod walk;
+mod writer;
+
+use std::fmt;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use parking_lot::Mutex;
+use tokio::sync::oneshot;
+
+use self::compress::{DecodeError, Dictionaries};
+use self::loads::Loads;
+use self::store::{Recovery, Store, StoreError, StoreOptions};
+use self::writer::Pace;
+use crate::clock::UnixMs;
+use crate::config::{Config, TierDurability};
+use crate::keyspace::below::{Ask, Filter, Page, Stored};
+use crate::keyspace::{DATABASES, KeyHash, Keyspace, VALUE_BYTES_MAX};
+use crate::server::Server;
+use crate::server::session::Session;
+
+pub use self::loads::Wanted;
+
+/// Threads that read. A cold read is one read of the disk, of which it does several at once well.
+const READERS: usize = 4;
+/// Threads of the tier that touch the keyspace: those, and the writer.
+const THREADS: usize = READERS + 1;
+
+/// Memory for blocks that were read from disk.
+const CACHE_BYTES: u64 = 16 * 1024 * 1024;
+/// Parts that the disk's space is divided into; the oldest goes as a whole.
+const GENERATIONS: usize = 12;
+
+/// The tier of a server.
+pub struct Tier {
+    store: Arc<Store>,
+    /// The writing side, for the writer alone.
+    disk: Mutex<Option<store::Writer>>,
+    dictionaries: Arc<Dictionaries>,
+    /// Keys that a start after a crash has still to count.
+    uncounted: Mutex<Option<store::Scan>>,
+    loads: Loads,
+    pace: Pace,
+}
+
+/// The threads of the tier. Stopping them writes what is still to be written.
+#[derive(Debug)]
+pub struct Threads {
+    readers: Vec<JoinHandle<()>>,
+    writer: JoinHandle<()>,
+}
+
+/// Asks the store's filters. The tier's own, so that the keyspace need not know the store.
+struct StoreFilter(Arc<Store>);
+
+impl fmt::Debug for StoreFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("StoreFilter")
+    }
+}
+
+impl fmt::Debug for Tier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tier")
+            .field("loads", &self.loads)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Filter for StoreFilter {
+    #[inline]
+    fn may_hold(&self, hash: KeyHash) -> bool {
+        self.0.may_hold(hash.value())
+    }
+}
+
+/// What the tier remembers of the keyspace over a restart: which contents the databases have, and how
+/// many keys each has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Spaces {
+    next_name: u32,
+    names: Vec<u32>,
+    /// Known only after a clean stop.
+    keys: Option<Vec<Counts>>,
+}
+
+/// The keys of a database.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Counts {
+    keys: u64,
+    expiring: u64,
+}
+
+impl Tier {
+    /// Opens the tier that the options ask for, if any, and makes the keyspace over it for so many
+    /// threads of the server.
+    pub fn open(config: &Config, threads: usize) -> Result<(Keyspace, Option<Self>), StoreError> {
+        if config.tier_max_bytes == 0 {
+            return Ok((Keyspace::new(threads), None));
+        }
+        let dir = config.tier_dir.clone().unwrap_or_else(|| "data".into());
+        let (store, mut disk) = Store::open(StoreOptions {
+            dir: dir.clone(),
+            max_bytes: config.tier_max_bytes,
+            cache_bytes: CACHE_BYTES,
+            generations: GENERATIONS,
+            hash_key: record::hash_of_key,
+        })?;
+        let clean = *store.recovery() != Recovery::Unclean;
+        if config.tier_durability == TierDurability::None && !clean {
+            // What changed in memory since is older there.
+            tracing::warn!(
+                "The disk tier was not closed in order; without durability it starts empty"
+            );
+            while store.stats().generations > 0 {
+                disk.drop_oldest()?;
+            }
+        }
+        let spaces = Spaces::decode(&store.blob()).unwrap_or_default();
+        let filter = Arc::new(StoreFilter(Arc::clone(&store)));
+        let keyspace = Keyspace::over(
+            threads + THREADS,
+            store.hash_seed(),
+            filter,
+            &spaces.names,
+            spaces.next_name,
+        );
+        keyspace.follow_writes(config.tier_durability != TierDurability::None);
+        let counted = spaces.keys.filter(|_| clean);
+        let uncounted = match counted {
+            None if store.stats().generations > 0 => Some(store.scan(0)?),
+            _ => None,
+        };
+        for (db, counts) in counted.iter().flatten().enumerate() {
+            let lasting = counts.keys.saturating_sub(counts.expiring);
+            keyspace.count_below(db, false, lasting.cast_signed());
+            keyspace.count_below(db, true, counts.expiring.cast_signed());
+        }
+        let (dictionaries, damaged) = Dictionaries::open(dir.join("dictionaries"))?;
+        for file in damaged {
+            tracing::error!(
+                "A compression dictionary is damaged, and values that need it are lost: {}: {}",
+                file.path.display(),
+                file.error
+            );
+        }
+        let tier = Self {
+            store,
+            dictionaries: Arc::new(dictionaries),
+            uncounted: Mutex::new(uncounted),
+            disk: Mutex::new(Some(disk)),
+            loads: Loads::default(),
+            pace: Pace::default(),
+        };
+        Ok((keyspace, Some(tier)))
+    }
+
+    /// Starts the threads.
+    pub fn start(server: &Arc<Server>) -> io::Result<Option<Threads>> {
+        if server.tier.is_none() {
+            return Ok(None);
+        }
+        let readers = (0..READERS)
+            .map(|index| {
+                let server = Arc::clone(server);
+                std::thread::Builder::new()
+                    .name(format!("tier-reader-{index}"))
+                    .spawn(move || loads::read(&server, server.tier_slot(index + 1)))
+            })
+            .collect::<io::Result<_>>()?;
+        if let Some(scan) = server
+            .tier
+            .as_ref()
+            .and_then(|tier| tier.uncounted.lock().take())
+        {
+            let server = Arc::clone(server);
+            std::thread::Builder::new()
+                .name("tier-counter".into())
+                .spawn(move || writer::count_keys(&server, scan))?;
+        }
+        let server = Arc::clone(server);
+        let writer = std::thread::Builder::new()
+            .name("tier-writer".into())
+            .spawn(move || writer::run(&server))?;
+        Ok(Some(Threads { readers, writer }))
+    }
+}
+
+impl Threads {
+    /// Has all that changed written, and ends the threads.
+    pub fn stop(self, server: &Server) {
+        if let Some(tier) = &server.tier {
+            tier.pace.stop();
+            tier.loads.stop();
+        }
+        for thread in self.readers.into_iter().chain([self.writer]) {
+            // A thread that panicked has said so already.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Default for Spaces {
+    fn default() -> Self {
+        Self {
+            next_name: DATABASES as u32,
+            names: (0..DATABASES as u32).collect(),
+            keys: None,
+        }
+    }
+}
+
+impl Spaces {
+    fn encode(&self) -> Vec<u8> {
+        let mut bytes = self.next_name.to_le_bytes().to_vec();
+        bytes.extend(self.names.iter().flat_map(|name| name.to_le_bytes()));
+        let keys = self.keys.iter().flatten();
+        bytes.extend(keys.flat_map(|c| [c.keys, c.expiring].map(u64::to_le_bytes).concat()));
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let (next, rest) = bytes.split_first_chunk::<4>()?;
+        let (names, keys) = rest.split_at_checked(DATABASES * 4)?;
+        let names = names.as_chunks::<4>().0;
+        let keys = keys.as_chunks::<8>().0.as_chunks::<2>().0;
+        let counts = |pair: &[[u8; 8]; 2]| Counts {
+            keys: u64::from_le_bytes(pair[0]),
+            expiring: u64::from_le_bytes(pair[1]),
+        };
+        Some(Self {
+            next_name: u32::from_le_bytes(*next),
+            names: names.iter().map(|&name| u32::from_le_bytes(name)).collect(),
+            keys: (keys.len() == DATABASES).then(|| keys.iter().map(counts).collect()),
+        })
+    }
+}
+
+/// What a batch of requests waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Keys in memory, loaded at a time by which they have expired or not.
+    Keys(Vec<Wanted>, UnixMs),
+    /// Room in memory.
+    Room,
+    /// An answer.
+    Answer(Ask),
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub enum Met {
+    /// The keys are in memory, but for those that could not be read.
+    Keys(Vec<KeyHash>),
+    /// There may be room.
+    Room,
+    /// The answer.
+    Answer(Page),
+}
+
+impl Met {
+    /// Tells the session, whose command looks again.
+    pub fn tell(self, session: &mut Session) {
+        match self {
+            Self::Keys(unreadable) => session.unreadable = unreadable,
+            Self::Room => {}
+            Self::Answer(page) => session.answer = Some(page),
+        }
+    }
+}
+
+impl Tier {
+    /// Meets a need, in time.
+    pub fn meet(&self, need: Need) -> Pin<Box<dyn Future<Output = Met> + Send>> {
+        match need {
+            Need::Keys(wanted, now) => {
+                let loaded = self.load(wanted, now);
+                Box::pin(async move { Met::Keys(loaded.await) })
+            }
+            Need::Room => {
+                let (done, synced) = oneshot::channel();
+                self.pace.tell(done);
+                Box::pin(async move {
+                    // Stopped or not: the command looks again.
+                    let _ = synced.await;
+                    Met::Room
+                })
+            }
+            Need::Answer(ask) => {
+                let (done, answered) = oneshot::channel();
+                self.query(move |server, thread| {
+                    if let Some(tier) = &server.tier {
+                        // A connection that has gone does not wait any more.
+                        let _ = done.send(tier.answer(server, ask, thread));
+                    }
+                });
+                Box::pin(async move {
+                    let failed = Page {
+                        failed: true,
+                        ..Page::default()
+                    };
+                    Met::Answer(answered.await.unwrap_or(failed))
+                })
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+impl Tier {
+    /// Meets a need on this thread.
+    pub(crate) fn meet_now(&self, server: &Server, need: Need) -> Met {
+        let thread = server.tier_slot(1);
+        match need {
+            Need::Keys(wanted, now) => {
+                let unreadable =
+                    |wanted: &Wanted| self.load_now(server, wanted, now, thread).is_err();
+                let failed = wanted.into_iter().filter(unreadable);
+                Met::Keys(failed.map(|wanted| wanted.hash).collect())
+            }
+            Need::Room => {
+                self.write_now(server);
+                Met::Room
+            }
+            Need::Answer(ask) => Met::Answer(self.answer(server, ask, thread)),
+        }
+    }
+
+    /// Writes what has changed on this thread.
+    pub(crate) fn write_now(&self, server: &Server) {
+        let written = writer::Writer::new(server, self).write_changes();
+        written.expect("a temporary directory can be written");
+    }
+}
+
+impl Tier {
+    /// Takes a record apart; its value is put into `value`.
+    fn decode<'v>(&self, record: &[u8], value: &'v mut Vec<u8>) -> Result<Stored<'v>, TierError> {
+        let (head, encoded) = record::decode(record).ok_or(TierError::Record)?;
+        value.clear();
+        let limit = usize::try_from(VALUE_BYTES_MAX).unwrap_or(usize::MAX);
+        self.dictionaries.decode(encoded, limit, value)?;
+        Ok(Stored {
+            form: head.form,
+            bytes: value,
+            expires_at: head.expires_at,
+        })
+    }
+}
+
+/// Why something could not be had from the tier.
+#[derive(Debug)]
+pub enum TierError {
+    /// The store failed.
+    Store(StoreError),
+    /// A record is not what was written.
+    Record,
+    /// Nor is its value, or the dictionary that it needs.
+    Value(DecodeError),
+}
+
+impl From<DecodeError> for TierError {
+    fn from(error: DecodeError) -> Self {
+        Self::Value(error)
+    }
+}
+
+impl From<StoreError> for TierError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl fmt::Display for TierError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Store(error) => error.fmt(f),
+            Self::Value(error) => error.fmt(f),
+            Self::Record => f.write_str("a record is damaged"),
+        }
+    }
+}
+
+impl std::error::Error for TierError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spaces_come_back() {
+        let mut spaces = Spaces::default();
+        assert_eq!(Spaces::decode(&spaces.encode()), Some(spaces.clone()));
+        let counts = |keys| Counts { keys, expiring: 1 };
+        spaces.keys = Some((0..DATABASES as u64).map(counts).collect());
+        assert_eq!(Spaces::decode(&spaces.encode()), Some(spaces));
+        assert_eq!(Spaces::decode(b"short"), None);
+    }
+}

@@ -8,6 +8,7 @@ use super::unknown_form;
 use crate::clock::UnixMs;
 use crate::command::{Arity, Arity::*, Command, Context, Flags, Group, Run, help};
 use crate::error::CommandError;
+use crate::keyspace::below::Ask;
 use crate::keyspace::entry::EntryRef;
 use crate::keyspace::eviction::AccessPolicy;
 use crate::keyspace::lfu::LfuSettings;
@@ -145,12 +146,42 @@ fn sleep(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
 }
 
 fn digest(cx: &mut Context<'_>, _: &Args<'_>) -> Result<(), CommandError> {
-    let digest = Digest::of_all(&cx.server.keyspace, cx.config.databases, cx.now);
+    let (databases, now) = (cx.config.databases, cx.now);
+    let digest = if cx.keys.keyspace().has_below() {
+        let Some(page) = cx.ask_below(Ask::Everything { databases, now })? else {
+            return Ok(());
+        };
+        Digest::of_page(&page)
+    } else {
+        Digest::of_all(cx.keys.keyspace(), databases, now)
+    };
     cx.reply.simple(&digest.hex());
     Ok(())
 }
 
+/// Has the first of some keys fetched that memory cannot answer for. True where there is one.
+fn must_fetch<'k>(
+    cx: &mut Context<'_>,
+    keys: impl Iterator<Item = &'k [u8]>,
+) -> Result<bool, CommandError> {
+    if cx.session.answer.take().is_some_and(|page| page.failed) {
+        return Err(CommandError::Unreadable);
+    }
+    let (keyspace, db, thread) = (cx.keys.keyspace(), cx.keys.db(), cx.keys.thread());
+    let mut lacking = keys.filter(|key| !keyspace.is_resident(keyspace.hash(key), db, key, thread));
+    let lacking = lacking.next();
+    cx.session.asked = lacking.map(|key| Ask::Key {
+        db,
+        key: key.into(),
+        now: cx.now,
+    });
+    Ok(lacking.is_some())
+}
+
 fn digest_value(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
+    if must_fetch(cx, args.from(2))? {
+        return Ok(());
+    }
     cx.reply.array(args.len() - 2);
     for key in args.from(2) {
         let mut keys = lock(cx, key);
@@ -182,6 +213,9 @@ fn access(cx: &Context<'_>) -> AccessPolicy {
 }
 
 fn object(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
+    if must_fetch(cx, args.from(2))? {
+        return Ok(());
+    }
     let access = access(cx);
     let mut keys = lock(cx, args.at(2));
     let entry = keys.peek(args.at(2)).ok_or(CommandError::NoSuchKey)?;
@@ -277,7 +311,7 @@ mod tests {
         db.run("DEBUG SLEEP x").ok();
     });
 
-    script!(debug_object_tells_encoding_and_length, |db| {
+    script!(memory: debug_object_tells_encoding_and_length, |db| {
         db.run("DEBUG OBJECT k").error("ERR no such key");
         for (value, encoding, bytes) in [
             ("1", "int", 2),

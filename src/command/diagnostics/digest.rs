@@ -15,6 +15,7 @@ use sha1::{Digest as _, Sha1};
 
 use crate::clock::UnixMs;
 use crate::keyspace::Keyspace;
+use crate::keyspace::below::Page;
 use crate::keyspace::entry::{EntryRef, ValueType};
 
 /// Keys that are looked at in one lock of a shard.
@@ -32,18 +33,32 @@ impl Digest {
             all.mix(&(db as u32).to_be_bytes());
             let mut cursor = 0;
             loop {
-                cursor = keyspace.scan(db, cursor, SLICE, now, |entry| {
-                    let mut one = Self::default();
-                    one.mix(entry.key());
-                    one.add_value(entry);
-                    all.xor(&one.0);
-                });
+                cursor = keyspace.scan(db, cursor, SLICE, now, |entry| all.add_key(entry));
                 if cursor == 0 {
                     break;
                 }
             }
         }
         all
+    }
+
+    /// Of all keys, as the tier below lists them.
+    pub(super) fn of_page(page: &Page) -> Self {
+        let mut all = Self::default();
+        for db in page.keys.chunk_by(|a, b| a.db == b.db) {
+            all.mix(&(db[0].db as u32).to_be_bytes());
+            for key in db {
+                all.add_key(key.to_entry().view());
+            }
+        }
+        all
+    }
+
+    fn add_key(&mut self, entry: EntryRef<'_>) {
+        let mut one = Self::default();
+        one.mix(entry.key());
+        one.add_value(entry);
+        self.xor(&one.0);
     }
 
     /// Of a value, whatever its key.

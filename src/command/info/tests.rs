@@ -106,7 +106,7 @@ script!(what_clients_and_exporters_read_is_there, |db| {
     }
 });
 
-script!(used_memory_is_exact_and_at_once, |db| {
+script!(memory: used_memory_is_exact_and_at_once, |db| {
     let before = fields(&mut db, "memory");
     let value = "x".repeat(100_000);
     db.run(&format!("SET k {value}")).ok();

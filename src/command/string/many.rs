@@ -30,6 +30,7 @@ pub(in crate::command) const COMMANDS: &[Command] = &[
         arity: AtLeast(3),
         keys: &[KeySpec::range(1, -1, 2, &["OW", "update"])],
         flags: Flags::WRITE.and(Flags::DENYOOM),
+        blind: Some(|_| true),
         run: mset,
         group: Group::String,
         since: "1.0.1",

@@ -459,7 +459,7 @@ mod part {
         db.run("GET k").bulk("c");
     });
 
-    script!(only_writing_into_a_string_makes_it_raw, |db| {
+    script!(memory: only_writing_into_a_string_makes_it_raw, |db| {
         for (command, raw) in [
             ("APPEND k 1", false),
             ("SETRANGE k 0 \"\"", false),

@@ -1,0 +1,245 @@
+//! The compressor of the writer thread: sorts values into classes, picks the form, and has dictionaries trained.
+//!
+//! Invariant: what does not become smaller costs next to nothing: after some failures of a class most of its values go
+//! untried, and long ones that look random are not tried at all.
+
+use std::sync::Arc;
+
+use super::classes::{Class, ClassStats, Classes, Tuning};
+use super::codec::{Encoded, Form};
+use super::dictionaries::Dictionaries;
+use super::encoder::Encoder;
+use super::training::{Outcome, Training, is_noise};
+
+/// Shorter values are stored raw: no form saves a tenth of them.
+const MIN_LEN: usize = 32;
+/// From this length on a look at the beginning costs much less than a try.
+const NOISE_CHECK_LEN: usize = 2048;
+/// How much is looked at.
+const NOISE_CHECK_BYTES: usize = 1024;
+/// Longer values have enough to repeat in themselves, and go without dictionary.
+const DICTIONARY_MAX_VALUE: usize = 64 << 10;
+
+/// How values are compressed: the option `tier-compression`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Method {
+    /// Not at all.
+    None,
+    /// With lz4: fast, and of little use for short values.
+    Lz4,
+    /// With zstd and dictionaries.
+    #[default]
+    Zstd,
+}
+
+/// How hard zstd tries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Effort {
+    /// For values on their way out of memory.
+    #[default]
+    Fast,
+    /// For values that are moved from one generation to another, and so have shown that they stay.
+    Thorough,
+}
+
+impl Effort {
+    pub(super) fn level(self) -> i32 {
+        match self {
+            Self::Fast => 1,
+            Self::Thorough => 3,
+        }
+    }
+}
+
+/// Encodes values, and learns from them. Owned by one thread.
+pub struct Compressor {
+    method: Method,
+    dictionaries: Arc<Dictionaries>,
+    classes: Classes,
+    encoder: Encoder,
+    training: Option<Training>,
+}
+
+impl Compressor {
+    /// A compressor whose classes start with the newest dictionaries that there are for them.
+    #[must_use]
+    pub fn new(method: Method, dictionaries: Arc<Dictionaries>) -> Self {
+        Self::with_tuning(method, dictionaries, Tuning::default())
+    }
+
+    pub(super) fn with_tuning(
+        method: Method,
+        dictionaries: Arc<Dictionaries>,
+        tuning: Tuning,
+    ) -> Self {
+        Self {
+            method,
+            classes: Classes::new(tuning, dictionaries.newest(&[])),
+            dictionaries,
+            encoder: Encoder::new(),
+            training: None,
+        }
+    }
+
+    /// Changes how the values from now on are compressed.
+    pub fn set_method(&mut self, method: Method) {
+        self.method = method;
+    }
+
+    /// Appends the value to `out` in its smallest sensible form, with its header, and says which form that is. A dictionary
+    /// that the form names is durable already; the caller keeps it with [`Dictionaries::retain`] as long as the value lives.
+    pub fn encode(
+        &mut self,
+        effort: Effort,
+        key: &[u8],
+        value: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Encoded {
+        self.end_training(false);
+        let start = out.len();
+        let dictionaries = &self.dictionaries;
+        let slot = self.classes.slot_of(key, |name| dictionaries.newest(name));
+        if self.method == Method::Zstd && value.len() >= MIN_LEN && self.classes.sample(slot, value)
+        {
+            self.start_training(slot);
+        }
+        let class = self.classes.class(slot);
+        let is_tried = self.method != Method::None && value.len() >= MIN_LEN && class.is_tried();
+        let compressed = if is_tried {
+            let compressed = compress(&mut self.encoder, self.method, effort, class, value);
+            class.tried(compressed.is_some());
+            compressed
+        } else {
+            None
+        };
+        let (form, payload) = compressed.unwrap_or((Form::Raw, value));
+        let header = Encoded {
+            form,
+            raw_len: value.len(),
+        };
+        header.write(out);
+        out.extend_from_slice(payload);
+        let tuning = self.classes.tuning;
+        let class = self.classes.class(slot);
+        class.stored(value.len(), out.len() - start, &tuning);
+        header
+    }
+
+    /// The ids of the dictionaries that new values are encoded with, in order.
+    #[must_use]
+    pub fn used_dictionaries(&self) -> Vec<u32> {
+        let mut ids: Vec<u32> = self
+            .classes
+            .iter()
+            .filter_map(|class| class.stats.dictionary)
+            .collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// The figures of all classes; the default class comes first.
+    #[must_use]
+    pub fn stats(&self) -> Vec<ClassStats> {
+        self.classes
+            .iter()
+            .map(|class| class.stats.clone())
+            .collect()
+    }
+
+    /// Memory in bytes, without the dictionaries that are shared.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.encoder.memory_bytes() + self.classes.samples_bytes()
+    }
+
+    /// Waits for the training under way, if there is one, and takes over what came of it.
+    pub fn finish_training(&mut self) {
+        self.end_training(true);
+    }
+
+    fn start_training(&mut self, slot: usize) {
+        if self.training.is_some() {
+            return;
+        }
+        let class = self.classes.class(slot);
+        let started = Training::start(
+            class.stats.name.clone(),
+            class.take_samples(),
+            class.dictionary.clone(),
+            Arc::clone(&self.dictionaries),
+        );
+        match started {
+            Ok(training) => self.training = Some(training),
+            Err(error) => {
+                tracing::warn!("No thread to train a compression dictionary: {error}");
+                class.refuse();
+            }
+        }
+    }
+
+    fn end_training(&mut self, wait: bool) {
+        let Some(training) = self
+            .training
+            .take_if(|training| wait || training.is_finished())
+        else {
+            return;
+        };
+        let name = training.class.clone();
+        let outcome = training.finish();
+        // The class may have made room for another meanwhile. Its dictionary is then deleted as any that is not used.
+        let Some(class) = self.classes.by_name(&name) else {
+            return;
+        };
+        match outcome {
+            Outcome::Accepted(dictionary, prepared) => {
+                if let Some(old) = class.stats.dictionary {
+                    self.encoder.forget(old);
+                }
+                self.encoder
+                    .adopt(dictionary.id(), Effort::Fast.level(), prepared);
+                class.accept(dictionary);
+            }
+            Outcome::Refused => class.refuse(),
+            Outcome::Failed(error) => {
+                tracing::warn!("A compression dictionary could not be made: {error}");
+                class.refuse();
+            }
+        }
+    }
+}
+
+impl Drop for Compressor {
+    /// A dictionary that is being saved is saved.
+    fn drop(&mut self) {
+        self.finish_training();
+    }
+}
+
+/// The value in a form that pays, if there is one.
+fn compress<'e>(
+    encoder: &'e mut Encoder,
+    method: Method,
+    effort: Effort,
+    class: &Class,
+    value: &[u8],
+) -> Option<(Form, &'e [u8])> {
+    if value.len() >= NOISE_CHECK_LEN && is_noise(&value[..NOISE_CHECK_BYTES]) {
+        return None;
+    }
+    if method == Method::Lz4 {
+        return encoder.lz4(value).map(|block| (Form::Lz4, block));
+    }
+    let dictionary = class
+        .dictionary
+        .as_deref()
+        .filter(|_| value.len() <= DICTIONARY_MAX_VALUE);
+    if let Some(dictionary) =
+        dictionary.filter(|dictionary| encoder.prepare(dictionary, effort.level()))
+    {
+        let frame = encoder.zstd_with(value, effort.level(), dictionary);
+        return frame.map(|frame| (Form::ZstdDictionary(dictionary.id()), frame));
+    }
+    encoder
+        .zstd(value, effort.level())
+        .map(|frame| (Form::Zstd, frame))
+}

@@ -1,0 +1,202 @@
+//! Makes a dictionary from the samples of a class, on a thread of its own: it takes up to half a second.
+//!
+//! Invariant: a dictionary is kept only if values it has not seen become at least a tenth smaller than without it.
+
+use std::io;
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+
+use zstd::dict::EncoderDictionary;
+
+use super::compressor::Effort;
+use super::dictionaries::{Dictionaries, Dictionary};
+use super::encoder::Encoder;
+
+/// One sample in five is not trained with, but judges the result.
+const HELD_OUT_ONE_IN: usize = 5;
+/// Small classes get small dictionaries, which stay in the processor's cache; more than 16 KiB gains nothing.
+const DICTIONARY_MIN_BYTES: usize = 4 << 10;
+const DICTIONARY_MAX_BYTES: usize = 16 << 10;
+/// Bytes of samples that a byte of dictionary asks for.
+const SAMPLE_BYTES_FOR_ONE: usize = 16;
+/// A dictionary must make stored values so much smaller, in percent of their new size.
+const GAIN_PERCENT: u64 = 110;
+/// The header of a stored value with a dictionary.
+const HEADER_BYTES: u64 = 2;
+/// Where zstd puts its own id of a dictionary, and how a dictionary begins.
+const ZSTD_ID: std::ops::Range<usize> = 4..8;
+const ZSTD_DICTIONARY_MAGIC: [u8; 4] = [0x37, 0xa4, 0x30, 0xec];
+/// Below the threads that serve.
+#[cfg(target_os = "linux")]
+const NICE: i32 = 10;
+
+/// Values of one class, one behind the other.
+#[derive(Default)]
+pub(super) struct Samples {
+    bytes: Vec<u8>,
+    lens: Vec<usize>,
+}
+
+impl Samples {
+    pub(super) fn push(&mut self, sample: &[u8]) {
+        self.bytes.extend_from_slice(sample);
+        self.lens.push(sample.len());
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.lens.len()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        let mut rest = &self.bytes[..];
+        self.lens.iter().map(move |&len| {
+            let (sample, behind) = rest.split_at(len);
+            rest = behind;
+            sample
+        })
+    }
+}
+
+/// What came of a training.
+pub(super) enum Outcome {
+    /// A new dictionary, saved, and prepared for [`Effort::Fast`].
+    Accepted(Arc<Dictionary>, EncoderDictionary<'static>),
+    /// A dictionary would not gain enough.
+    Refused,
+    /// It could not be saved, or not be made.
+    Failed(io::Error),
+}
+
+/// A training under way.
+pub(super) struct Training {
+    pub(super) class: Box<[u8]>,
+    thread: JoinHandle<Outcome>,
+}
+
+impl Training {
+    /// Starts the thread. `current` is the dictionary that the class has now.
+    pub(super) fn start(
+        class: Box<[u8]>,
+        samples: Samples,
+        current: Option<Arc<Dictionary>>,
+        dictionaries: Arc<Dictionaries>,
+    ) -> io::Result<Self> {
+        let name = class.clone();
+        let thread = Builder::new()
+            .name("strata-dict".into())
+            .spawn(move || run(&name, &samples, current.as_deref(), &dictionaries))?;
+        Ok(Self { class, thread })
+    }
+
+    pub(super) fn is_finished(&self) -> bool {
+        self.thread.is_finished()
+    }
+
+    /// Waits for the end.
+    pub(super) fn finish(self) -> Outcome {
+        self.thread
+            .join()
+            .unwrap_or_else(|_| Outcome::Failed(io::Error::other("the training panicked")))
+    }
+}
+
+fn run(
+    class: &[u8],
+    samples: &Samples,
+    current: Option<&Dictionary>,
+    dictionaries: &Dictionaries,
+) -> Outcome {
+    // Linux lowers the thread, other systems would lower the whole process. If it fails, others are slower for a moment.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::nice(NICE);
+    let Some(choice) = choose(samples, current) else {
+        return Outcome::Refused;
+    };
+    let saved = dictionaries.add(class, choice.ratio_permille, &choice.bytes);
+    let prepared = EncoderDictionary::try_copy(&choice.bytes, Effort::Fast.level());
+    match (saved, prepared) {
+        (Ok(dictionary), Ok(prepared)) => Outcome::Accepted(dictionary, prepared),
+        (Err(error), _) | (_, Err(error)) => Outcome::Failed(error),
+    }
+}
+
+struct Choice {
+    bytes: Vec<u8>,
+    ratio_permille: u32,
+}
+
+/// The dictionary that the samples make, if it gains enough over `current` or over none.
+fn choose(samples: &Samples, current: Option<&Dictionary>) -> Option<Choice> {
+    if is_noise(&samples.bytes) {
+        return None;
+    }
+    let (judges, teachers): (Vec<_>, Vec<_>) = samples
+        .iter()
+        .enumerate()
+        .partition(|(index, _)| index % HELD_OUT_ONE_IN == 0);
+    let [judges, teachers] = [judges, teachers].map(|part| {
+        part.into_iter()
+            .map(|(_, sample)| sample)
+            .collect::<Vec<_>>()
+    });
+    let bytes = train(&teachers)?;
+    let candidate = Dictionary::unsaved(&bytes).ok()?;
+    let raw: u64 = judges.iter().map(|sample| sample.len() as u64).sum();
+    let before = stored_bytes(&judges, current);
+    let after = stored_bytes(&judges, Some(&candidate));
+    (before * 100 >= after * GAIN_PERCENT).then(|| Choice {
+        bytes,
+        ratio_permille: ratio_permille(raw, after),
+    })
+}
+
+fn train(samples: &[&[u8]]) -> Option<Vec<u8>> {
+    let total: usize = samples.iter().map(|sample| sample.len()).sum();
+    let size = (total / SAMPLE_BYTES_FOR_ONE).clamp(DICTIONARY_MIN_BYTES, DICTIONARY_MAX_BYTES);
+    let mut bytes = zstd::dict::from_samples(samples, size).ok()?;
+    // Frames would repeat the id in four bytes, which our header says in one or two. Zero means none.
+    if bytes.starts_with(&ZSTD_DICTIONARY_MAGIC) {
+        bytes.get_mut(ZSTD_ID)?.fill(0);
+    }
+    Some(bytes)
+}
+
+/// What the samples would take on disk.
+fn stored_bytes(samples: &[&[u8]], dictionary: Option<&Dictionary>) -> u64 {
+    let mut encoder = Encoder::new();
+    let level = Effort::Fast.level();
+    let mut total = 0;
+    for sample in samples {
+        let payload = match dictionary {
+            Some(dictionary) if encoder.prepare(dictionary, level) => {
+                encoder.zstd_with(sample, level, dictionary)
+            }
+            _ => encoder.zstd(sample, level),
+        };
+        total += payload.map_or(sample.len(), <[u8]>::len) as u64 + HEADER_BYTES;
+    }
+    total
+}
+
+/// Raw over stored in thousandths.
+pub(super) fn ratio_permille(raw: u64, stored: u64) -> u32 {
+    u32::try_from(raw.saturating_mul(1000) / stored.max(1)).unwrap_or(u32::MAX)
+}
+
+/// Whether bytes look random, as compressed and encrypted data do. Measured by how often two of them are equal, which is
+/// cheaper than entropy: once in 256 for noise, once in 20 for text. Only meaningful for a few hundred bytes or more.
+pub(super) fn is_noise(bytes: &[u8]) -> bool {
+    /// Collisions of noise with this many values of a byte, not all 256: seven bits of entropy.
+    const VALUES_OF_NOISE: u64 = 128;
+    let mut counts = [0u32; 256];
+    for &byte in bytes {
+        counts[usize::from(byte)] += 1;
+    }
+    let len = bytes.len() as u64;
+    let pairs: u64 = counts.iter().map(|&count| u64::from(count).pow(2)).sum();
+    pairs < len + len * len / VALUES_OF_NOISE
+}

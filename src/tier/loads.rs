@@ -1,0 +1,195 @@
+//! Loads: keys that commands wait for, fetched into memory.
+//!
+//! A key is loaded once however many connections want it; they all wait for the same read. The
+//! reader puts what it found into the keyspace and only then wakes them; their commands look again,
+//! under their locks. So nothing is lost if the key was written or left again meanwhile: the command
+//! waits once more.
+
+use std::collections::VecDeque;
+
+use dashmap::DashMap;
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::oneshot;
+
+use super::record;
+use super::{Tier, TierError};
+use crate::clock::UnixMs;
+use crate::dispatch::lfu_settings;
+use crate::keyspace::below::{Loaded, Place};
+use crate::keyspace::eviction::{AccessPolicy, EvictionPool};
+use crate::keyspace::{KeyHash, ThreadSlot};
+use crate::server::Server;
+
+/// A key that memory cannot answer for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Wanted {
+    /// The key's hash.
+    pub hash: KeyHash,
+    /// The name below of the space that it is looked up in.
+    pub name: u32,
+    /// The key.
+    pub key: Box<[u8]>,
+}
+
+type Query = Box<dyn FnOnce(&Server, ThreadSlot) + Send>;
+
+/// Work for the readers.
+enum Job {
+    Load(Wanted, UnixMs),
+    /// Whatever else reads the disk: SCAN, RANDOMKEY.
+    Query(Query),
+}
+
+/// Whom to tell whether the key is in memory now.
+type Waiters = Vec<oneshot::Sender<bool>>;
+
+/// The loads under way.
+#[derive(Default)]
+pub(super) struct Loads {
+    waiters: DashMap<Wanted, Waiters>,
+    queue: Mutex<Queue>,
+    arrived: Condvar,
+}
+
+#[derive(Default)]
+struct Queue {
+    jobs: VecDeque<Job>,
+    stopped: bool,
+}
+
+impl std::fmt::Debug for Loads {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Loads")
+            .field("waited_for", &self.waiters.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Loads {
+    fn push(&self, job: Job) {
+        self.queue.lock().jobs.push_back(job);
+        self.arrived.notify_one();
+    }
+
+    /// The next job; `None` when the readers are to end.
+    fn next(&self) -> Option<Job> {
+        let mut queue = self.queue.lock();
+        loop {
+            if let Some(job) = queue.jobs.pop_front() {
+                return Some(job);
+            }
+            if queue.stopped {
+                return None;
+            }
+            self.arrived.wait(&mut queue);
+        }
+    }
+
+    pub(super) fn stop(&self) {
+        self.queue.lock().stopped = true;
+        self.arrived.notify_all();
+    }
+}
+
+impl Tier {
+    /// Fetches keys into memory. Gives those that could not be read. `now` tells what has expired.
+    pub fn load(
+        &self,
+        wanted: Vec<Wanted>,
+        now: UnixMs,
+    ) -> impl Future<Output = Vec<KeyHash>> + Send + use<> {
+        let waiting: Vec<_> = wanted
+            .into_iter()
+            .map(|wanted| {
+                let hash = wanted.hash;
+                (hash, self.begin(wanted, now))
+            })
+            .collect();
+        async move {
+            let mut failed = Vec::new();
+            for (hash, done) in waiting {
+                // A sender that went without a word is a reader that ended.
+                if !matches!(done.await, Ok(true)) {
+                    failed.push(hash);
+                }
+            }
+            failed
+        }
+    }
+
+    fn begin(&self, wanted: Wanted, now: UnixMs) -> oneshot::Receiver<bool> {
+        let (sender, receiver) = oneshot::channel();
+        match self.loads.waiters.entry(wanted.clone()) {
+            dashmap::Entry::Occupied(mut waiters) => waiters.get_mut().push(sender),
+            dashmap::Entry::Vacant(none) => {
+                none.insert(vec![sender]);
+                self.loads.push(Job::Load(wanted, now));
+            }
+        }
+        receiver
+    }
+
+    /// Has a reader do something that reads the disk.
+    pub fn query(&self, query: impl FnOnce(&Server, ThreadSlot) + Send + 'static) {
+        self.loads.push(Job::Query(Box::new(query)));
+    }
+
+    /// Fetches one key, here and now.
+    pub(crate) fn load_now(
+        &self,
+        server: &Server,
+        wanted: &Wanted,
+        now: UnixMs,
+        thread: ThreadSlot,
+    ) -> Result<(), TierError> {
+        let Wanted { hash, name, key } = wanted;
+        let keyspace = &server.keyspace;
+        let config = server.config.load();
+        let policy = config.maxmemory_policy;
+        let access = AccessPolicy::new(policy, lfu_settings(&config), now, hash.value());
+        let mut on_disk = Vec::with_capacity(key.len() + 8);
+        record::encode_key(Place::of(*hash), *name, key, &mut on_disk);
+        let mut value = Vec::new();
+        while let Some(stamp) = keyspace.begin_load(*hash, *name, key, thread) {
+            let record = self.store.get(hash.value(), &on_disk)?;
+            let loaded = match &record {
+                None => Loaded::Nothing,
+                Some(record) => {
+                    let stored = self.decode(record, &mut value)?;
+                    match stored.expires_at {
+                        Some(at) if at <= now => Loaded::Expired,
+                        _ => Loaded::Value(stored),
+                    }
+                }
+            };
+            if keyspace.finish_load((*hash, *name, key), stamp, loaded, &access, thread) {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A reader's life.
+pub(super) fn read(server: &Server, thread: ThreadSlot) {
+    let Some(tier) = &server.tier else { return };
+    let mut pool = EvictionPool::default();
+    while let Some(job) = tier.loads.next() {
+        match job {
+            Job::Query(query) => query(server, thread),
+            Job::Load(wanted, now) => {
+                let loaded = tier.load_now(server, &wanted, now, thread);
+                // What came into memory may push out something else.
+                server.make_room(now, thread, &mut pool);
+                if let Err(error) = &loaded {
+                    tracing::error!("The disk tier could not read a key: {error}");
+                }
+                let waiters = tier.loads.waiters.remove(&wanted);
+                for waiter in waiters.into_iter().flat_map(|(_, waiters)| waiters) {
+                    // A connection that has gone does not wait any more.
+                    let _ = waiter.send(loaded.is_ok());
+                }
+            }
+        }
+    }
+}

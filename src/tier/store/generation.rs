@@ -1,0 +1,157 @@
+//! A generation: one keyspace of the database, and its filter. The only file that sets up fjall.
+//!
+//! Data enters by ingestion only. The settings follow from that and from the generations' short lives:
+//!
+//! - Up to [`RUNS_MAX`] runs lie side by side before fjall merges them: a merge writes everything again.
+//! - Values from 512 bytes lie apart, so that a merge moves keys only. Nothing collects their garbage: the generation goes
+//!   as a whole.
+//! - Our filter has already said that the key is probably here; fjall's own filters serve only to find the run. They and
+//!   the indexes are cut into blocks of 4 KiB that come and go through the block cache: what stays in memory is 1/64 of
+//!   them. A filter in one piece, 350 KB for 200,000 keys, would be read whole for one key.
+//! - Nothing is compressed: the caller's records are.
+
+use std::sync::Arc;
+
+use fjall::config::{
+    BlockSizePolicy, BloomConstructionPolicy, CompressionPolicy, FilterPolicy, FilterPolicyEntry,
+    PartitioningPolicy, PinningPolicy,
+};
+use fjall::{
+    AbstractTree, CompressionType, Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions,
+    Slice,
+};
+
+use super::filter::Filter;
+use super::{StoreError, StoreOptions};
+
+/// So many tables in level 0 before they are merged.
+const RUNS_MAX: u8 = 32;
+/// Records from this size lie apart from their keys.
+pub(super) const APART_BYTES: u32 = 512;
+/// The least that fjall accepts. Only the making and dropping of generations is written to the journal.
+const JOURNAL_BYTES: u64 = 64 << 20;
+/// A memtable is never filled.
+const MEMTABLE_BYTES: u64 = 8 << 20;
+/// With one worker a flush can wait for ever after a crash (fjall #257).
+const WORKERS: usize = 2;
+
+/// A generation in the list of the store. Clones are cheap and keep its files from being removed.
+#[derive(Clone)]
+pub(super) struct Generation {
+    pub(super) number: u64,
+    pub(super) filter: Arc<Filter>,
+    /// None if it is quarantined: then its filter tells which keys of older generations are stale.
+    pub(super) keyspace: Option<Keyspace>,
+}
+
+/// What a generation has for a key.
+pub(super) enum Found {
+    Nothing,
+    /// The key is gone, whatever older generations hold.
+    Gone,
+    Record(Slice),
+}
+
+impl Generation {
+    /// The record of a key, if it is here.
+    pub(super) fn find(&self, key: &[u8]) -> Result<Found, StoreError> {
+        let Some(keyspace) = &self.keyspace else {
+            return Ok(Found::Gone);
+        };
+        match keyspace.get(key) {
+            Ok(None) => Ok(Found::Nothing),
+            Ok(Some(record)) if record.is_empty() => Ok(Found::Gone),
+            Ok(Some(record)) => Ok(Found::Record(record)),
+            Err(source) => Err(self.read_error(source)),
+        }
+    }
+
+    /// The bytes of a key's record, 0 for a marker, without reading a record that lies apart; None if it is not here.
+    pub(super) fn size_of(&self, key: &[u8]) -> Result<Option<u32>, StoreError> {
+        let Some(keyspace) = &self.keyspace else {
+            return Ok(Some(0));
+        };
+        keyspace
+            .size_of(key)
+            .map_err(|source| self.read_error(source))
+    }
+
+    pub(super) fn read_error(&self, source: fjall::Error) -> StoreError {
+        StoreError::Read {
+            generation: self.number,
+            source,
+        }
+    }
+
+    pub(super) fn is_readable(&self) -> bool {
+        self.keyspace.is_some()
+    }
+
+    pub(super) fn disk_bytes(&self) -> u64 {
+        self.keyspace.as_ref().map_or(0, Keyspace::disk_space)
+    }
+
+    /// With what newer runs have made stale.
+    pub(super) fn records(&self) -> u64 {
+        records(self.keyspace.as_ref())
+    }
+}
+
+pub(super) fn records(keyspace: Option<&Keyspace>) -> u64 {
+    keyspace.map_or(0, |keyspace| keyspace.approximate_len() as u64)
+}
+
+/// The name of a generation's keyspace.
+pub(super) fn name(number: u64) -> String {
+    format!("g{number:016x}")
+}
+
+pub(super) fn number(name: &str) -> Option<u64> {
+    let digits = name.strip_prefix('g').filter(|digits| digits.len() == 16)?;
+    u64::from_str_radix(digits, 16).ok()
+}
+
+pub(super) fn open_database(
+    path: &std::path::Path,
+    options: &StoreOptions,
+) -> fjall::Result<Database> {
+    Database::builder(path)
+        .worker_threads(WORKERS)
+        .cache_size(options.cache_bytes)
+        .max_journaling_size(JOURNAL_BYTES)
+        .journal_compression(CompressionType::None)
+        .open()
+}
+
+/// Whether new runs will be newer than what is there. Without its journal fjall opens a database with the sequence numbers
+/// of an empty one, and new data would be hidden by old.
+pub(super) fn sequence_goes_on(database: &Database) -> bool {
+    let names = database.list_keyspace_names().into_iter();
+    let keyspaces = names.filter_map(|name| database.keyspace(&name, keyspace_options).ok());
+    let last = keyspaces.filter_map(|keyspace| keyspace.tree.get_highest_persisted_seqno());
+    last.max().is_none_or(|last| last < database.seqno())
+}
+
+/// fjall keeps these with the keyspace: they hold for generations made from now on.
+pub(super) fn keyspace_options() -> KeyspaceCreateOptions {
+    let filter = FilterPolicyEntry::Bloom(BloomConstructionPolicy::FalsePositiveRate(0.001));
+    // A staleness above 1 is never reached.
+    let apart = KvSeparationOptions::default()
+        .separation_threshold(APART_BYTES)
+        .compression(CompressionType::None)
+        .staleness_threshold(2.0);
+    KeyspaceCreateOptions::default()
+        .max_memtable_size(MEMTABLE_BYTES)
+        .data_block_size_policy(BlockSizePolicy::all(4 << 10))
+        .data_block_compression_policy(CompressionPolicy::all(CompressionType::None))
+        .index_block_compression_policy(CompressionPolicy::all(CompressionType::None))
+        .filter_policy(FilterPolicy::all(filter))
+        .filter_block_pinning_policy(PinningPolicy::all(false))
+        .index_block_pinning_policy(PinningPolicy::all(false))
+        .filter_block_partitioning_policy(PartitioningPolicy::all(true))
+        .index_block_partitioning_policy(PartitioningPolicy::all(true))
+        .with_kv_separation(Some(apart))
+        .compaction_strategy(Arc::new(
+            fjall::compaction::Leveled::default().with_l0_threshold(RUNS_MAX),
+        ))
+}

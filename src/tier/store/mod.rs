@@ -1,0 +1,573 @@
+//! The store: the generations of the disk tier.
+//!
+//! It owns a directory with a database, in which keys and records are bytes. New data enters in sorted runs, always into
+//! the newest generation; when that is full, another is begun; the oldest is dropped as a whole. A key is looked up from
+//! the newest generation to the oldest and the first answer counts, so that an overwrite or a deletion, which is a
+//! **marker**, needs no read of what was there. It knows nothing of commands, the keyspace, compression or what is in a
+//! record.
+//!
+//! ```text
+//! request threads --- may_hold ---> filters in memory, a cache line for each generation
+//! I/O threads ------- get, scan --> database
+//! one writer -------- runs, drops -> database, filters, files
+//! ```
+//!
+//! A key's first four bytes are the top of its hash, big-endian, so that order on disk is hash order. A record has at least
+//! one byte: an empty value in the database is a marker.
+//!
+//! A generation that cannot be read is **quarantined**: its data is dropped, but its filter stays until all older
+//! generations are gone, and a key that it may have held is not looked for in them. Else an old version that it overwrote,
+//! or a key that it deleted, would come back.
+//!
+//! Invariant: a read that fails is an error, never "no such key".
+//! Invariant: what a finished run wrote is durable and in the filter.
+//! Invariant: a file of a live generation's filter exists only while the generation takes no run, and has all its keys.
+
+mod error;
+mod files;
+mod filter;
+mod generation;
+mod rebuild;
+mod scan;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use fjall::Database;
+use parking_lot::Mutex;
+
+use self::files::{Files, FilterKind, Meta};
+use self::filter::Filter;
+use self::generation::{Found, Generation};
+use self::rebuild::Rebuilds;
+
+pub use self::error::StoreError;
+pub use self::scan::{Entry, Scan, Walk};
+pub use self::writer::{Run, RunDone, Writer};
+pub use fjall::Slice;
+
+/// Where and how large a store is.
+#[derive(Clone, Debug)]
+pub struct StoreOptions {
+    /// Made if it does not exist.
+    pub dir: PathBuf,
+    /// What the generations should take on disk, with one generation of slack below it.
+    pub max_bytes: u64,
+    /// Memory for blocks that were read.
+    pub cache_bytes: u64,
+    /// How many generations share `max_bytes`.
+    pub generations: usize,
+    /// The hash of a key from the store's seed: what callers give with a key. With it filters are made again from keys.
+    pub hash_key: fn(u64, &[u8]) -> u64,
+}
+
+impl StoreOptions {
+    fn generation_bytes(&self) -> u64 {
+        (self.max_bytes / self.generations.max(1) as u64).max(1)
+    }
+}
+
+/// How a store was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Recovery {
+    /// There was none.
+    New,
+    /// As an orderly close left it.
+    Clean,
+    /// After a crash. What finished runs wrote is there.
+    Unclean,
+    /// Damaged beyond use: moved to this place, and a new one begun.
+    PutAside(PathBuf),
+}
+
+/// Numbers for INFO and metrics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StoreStats {
+    /// Those that can be read.
+    pub generations: usize,
+    /// Bytes of the generations on disk.
+    pub disk_bytes: u64,
+    /// Memory of the filters.
+    pub filter_bytes: u64,
+    /// Generations whose filter is not made yet.
+    pub filters_missing: usize,
+    /// Keys and markers in all generations, stale versions included.
+    pub records: u64,
+    /// Tables in level 0 of the generation that has most of them.
+    pub level0_tables: usize,
+    /// Runs finished since the start.
+    pub runs: u64,
+    /// Bytes of keys and records in those.
+    pub bytes_ingested: u64,
+    /// Disk bytes of the generations dropped since the start.
+    pub bytes_dropped: u64,
+    /// Generations quarantined since the start.
+    pub quarantined: u64,
+}
+
+/// The reading side, shared by all threads.
+pub struct Store {
+    options: StoreOptions,
+    files: Files,
+    hash_seed: u64,
+    recovery: Recovery,
+    meta: Mutex<Meta>,
+    list: ArcSwap<List>,
+    /// None while it is being reopened. Held while the list is changed, never during a read or a run.
+    database: Mutex<Option<Database>>,
+    rebuilds: Rebuilds,
+    poisoned: AtomicBool,
+    counters: Counters,
+}
+
+#[derive(Default)]
+struct Counters {
+    runs: AtomicU64,
+    bytes_ingested: AtomicU64,
+    bytes_dropped: AtomicU64,
+    quarantined: AtomicU64,
+}
+
+/// The generations at one moment.
+struct List {
+    open: bool,
+    /// Newest first. The last can be read, if there is any.
+    generations: Vec<Arc<Generation>>,
+}
+
+impl List {
+    const CLOSED: Self = Self {
+        open: false,
+        generations: Vec::new(),
+    };
+}
+
+impl Store {
+    /// Opens or creates a store. A damaged one is put aside.
+    ///
+    /// # Errors
+    /// The directory is in use by another process, or cannot be read or written.
+    pub fn open(options: StoreOptions) -> Result<(Arc<Self>, Writer), StoreError> {
+        let files = Files::new(&options.dir);
+        let (opened, recovery) = Opened::open_or_put_aside(&files, &options, None)?;
+        let store = Arc::new(Self {
+            hash_seed: opened.meta.hash_seed,
+            meta: Mutex::new(opened.meta),
+            list: ArcSwap::from_pointee(List::CLOSED),
+            database: Mutex::new(None),
+            rebuilds: Rebuilds::default(),
+            poisoned: AtomicBool::new(false),
+            counters: Counters::default(),
+            options,
+            files,
+            recovery,
+        });
+        store.install(opened.database, &[])?;
+        let writer = Writer::new(Arc::clone(&store));
+        Ok((store, writer))
+    }
+
+    /// How the store was found when it was opened.
+    pub fn recovery(&self) -> &Recovery {
+        &self.recovery
+    }
+
+    /// Random, and the same for as long as the store lives.
+    pub fn hash_seed(&self) -> u64 {
+        self.hash_seed
+    }
+
+    /// The hash of a key.
+    pub fn hash_of(&self, key: &[u8]) -> u64 {
+        (self.options.hash_key)(self.hash_seed, key)
+    }
+
+    /// Whether a key of this hash may be on disk. Reads memory only and takes no lock.
+    #[inline]
+    pub fn may_hold(&self, hash: u64) -> bool {
+        let list = self.list.load();
+        let mut generations = list.generations.iter();
+        match generations.find(|generation| generation.filter.may_hold(hash)) {
+            Some(generation) => generation.is_readable(),
+            None => !list.open,
+        }
+    }
+
+    /// The record of a key; None if the store has none. Waits for the disk.
+    ///
+    /// # Errors
+    /// [`StoreError::Read`] if a generation that may hold the key cannot be read.
+    pub fn get(&self, hash: u64, key: &[u8]) -> Result<Option<Slice>, StoreError> {
+        let list = self.open_list()?;
+        for generation in &list.generations {
+            if generation.filter.may_hold(hash) {
+                match generation.find(key)? {
+                    Found::Record(record) => return Ok(Some(record)),
+                    Found::Gone => return Ok(None),
+                    Found::Nothing => {}
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether the store has a record of the key. Waits for the disk, but does not read the record.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub fn holds(&self, hash: u64, key: &[u8]) -> Result<bool, StoreError> {
+        let list = self.open_list()?;
+        for generation in &list.generations {
+            if generation.filter.may_hold(hash)
+                && let Some(size) = generation.size_of(key)?
+            {
+                return Ok(size > 0);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Whether a generation newer than this one has a version of the key, or a marker. Waits for the disk.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub fn holds_newer(&self, generation: u64, hash: u64, key: &[u8]) -> Result<bool, StoreError> {
+        let list = self.open_list()?;
+        let newer = list.generations.iter();
+        for newer in newer.take_while(|newer| newer.number > generation) {
+            if newer.filter.may_hold(hash) && newer.size_of(key)?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// All keys from this hash prefix on, in order, each in its newest version. Must be gone before a reopen.
+    ///
+    /// # Errors
+    /// The first blocks cannot be read.
+    pub fn scan(&self, from_prefix: u32) -> Result<Scan, StoreError> {
+        let list = self.open_list()?;
+        let snapshot = self.snapshot()?;
+        let hash_key = self.options.hash_key;
+        Scan::new(list, &snapshot, from_prefix, self.hash_seed, hash_key)
+    }
+
+    /// The generation to drop next, if the disk is so full that one should go.
+    pub fn oldest_to_drop(&self) -> Option<u64> {
+        let list = self.list.load();
+        let used: u64 = list.generations.iter().map(|g| g.disk_bytes()).sum();
+        let limit = self
+            .options
+            .max_bytes
+            .saturating_sub(self.options.generation_bytes());
+        let (oldest, newer) = list.generations.split_last()?;
+        (used > limit && !newer.is_empty()).then_some(oldest.number)
+    }
+
+    /// The keys of the oldest generation from this key on, markers among them. Which of them are still the newest version
+    /// [`Self::holds_newer`] tells. None if the store is empty. Must be gone before the generation is dropped.
+    ///
+    /// # Errors
+    /// The store is closed.
+    pub fn walk_oldest(&self, from: &[u8]) -> Result<Option<Walk>, StoreError> {
+        let list = self.open_list()?;
+        let Some(oldest) = list.generations.last() else {
+            return Ok(None);
+        };
+        Ok(Walk::new(Arc::clone(oldest), &self.snapshot()?, from))
+    }
+
+    /// Takes a generation that cannot be read out of use, with its data; whether it was in use. Its keys are gone, and so
+    /// are older versions of them.
+    pub fn quarantine(&self, generation: u64) -> bool {
+        let database = self.database.lock();
+        let list = self.list.load_full();
+        let mut generations = list.generations.clone();
+        let Some(damaged) = generations
+            .iter_mut()
+            .find(|g| g.number == generation && g.is_readable())
+        else {
+            return false;
+        };
+        tracing::error!(generation, "a generation of the disk tier is quarantined");
+        let (filter, records) = (&damaged.filter, damaged.records());
+        log_failure("keep the filter of a quarantined generation", || {
+            self.write_filter(generation, FilterKind::Lost, records, filter)
+        });
+        let keyspace = damaged.keyspace.clone();
+        *damaged = Arc::new(Generation {
+            number: generation,
+            filter: Arc::clone(&damaged.filter),
+            keyspace: None,
+        });
+        self.set_list(generations);
+        self.counters.quarantined.fetch_add(1, Ordering::Relaxed);
+        if let (Some(database), Some(keyspace)) = (&*database, keyspace) {
+            log_failure("drop a quarantined generation", || {
+                database
+                    .delete_keyspace(keyspace)
+                    .map_err(StoreError::Database)
+            });
+        }
+        true
+    }
+
+    /// Whether writes fail until [`Writer::reopen`], as they do for ever once the disk was full.
+    pub fn is_poisoned(&self) -> bool {
+        self.poisoned.load(Ordering::Relaxed)
+    }
+
+    /// What [`Self::set_blob`] was given last; empty at first.
+    pub fn blob(&self) -> Vec<u8> {
+        self.meta.lock().blob.clone()
+    }
+
+    /// Keeps some bytes of the caller's with the store; durable on return.
+    ///
+    /// # Errors
+    /// The file cannot be written; the old bytes remain.
+    pub fn set_blob(&self, blob: Vec<u8>) -> Result<(), StoreError> {
+        let mut meta = self.meta.lock();
+        let next = Meta {
+            hash_seed: self.hash_seed,
+            blob,
+        };
+        self.files.write_meta(&next)?;
+        *meta = next;
+        Ok(())
+    }
+
+    /// The numbers of this moment.
+    pub fn stats(&self) -> StoreStats {
+        let list = self.list.load();
+        let all = || list.generations.iter();
+        let keyspaces = || all().filter_map(|g| g.keyspace.as_ref());
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        StoreStats {
+            generations: keyspaces().count(),
+            disk_bytes: all().map(|g| g.disk_bytes()).sum(),
+            filter_bytes: all().map(|g| g.filter.bytes()).sum(),
+            filters_missing: all().filter(|g| !g.filter.is_complete()).count(),
+            records: all().map(|g| g.records()).sum(),
+            level0_tables: keyspaces().map(|k| k.l0_table_count()).max().unwrap_or(0),
+            runs: count(&self.counters.runs),
+            bytes_ingested: count(&self.counters.bytes_ingested),
+            bytes_dropped: count(&self.counters.bytes_dropped),
+            quarantined: count(&self.counters.quarantined),
+        }
+    }
+
+    fn open_list(&self) -> Result<Arc<List>, StoreError> {
+        let list = self.list.load_full();
+        if list.open {
+            Ok(list)
+        } else {
+            Err(StoreError::Closed)
+        }
+    }
+
+    fn snapshot(&self) -> Result<fjall::Snapshot, StoreError> {
+        let database = self.database.lock();
+        Ok(database.as_ref().ok_or(StoreError::Closed)?.snapshot())
+    }
+
+    /// Makes this the list, without the quarantined generations at its end: there is nothing left that they hide. Called
+    /// with the database's lock held.
+    fn set_list(&self, mut generations: Vec<Arc<Generation>>) {
+        while let Some(lost) = generations.pop_if(|oldest| !oldest.is_readable()) {
+            log_failure("remove a filter", || {
+                Ok(self.files.remove_filter(lost.number, FilterKind::Lost)?)
+            });
+        }
+        self.list.store(Arc::new(List {
+            open: true,
+            generations,
+        }));
+    }
+
+    fn write_filter(
+        &self,
+        generation: u64,
+        kind: FilterKind,
+        records: u64,
+        filter: &Filter,
+    ) -> Result<(), StoreError> {
+        let seed = self.hash_seed;
+        Ok(self
+            .files
+            .write_filter(generation, kind, seed, records, filter)?)
+    }
+
+    /// Takes a database into use: finds its generations and their filters, which may be `known` from before a reopen.
+    fn install(
+        self: &Arc<Self>,
+        database: Database,
+        known: &[Arc<Generation>],
+    ) -> Result<(), StoreError> {
+        let generations = self.find_generations(&database, known)?;
+        for number in self.files.filters_of(FilterKind::Live)? {
+            if !generations.iter().any(|g| g.number == number) {
+                self.files.remove_filter(number, FilterKind::Live)?;
+            }
+        }
+        let missing: Vec<_> = generations
+            .iter()
+            .filter(|g| g.is_readable() && !g.filter.is_complete())
+            .cloned()
+            .collect();
+        let mut slot = self.database.lock();
+        self.set_list(generations);
+        *slot = Some(database);
+        drop(slot);
+        for generation in missing {
+            self.rebuild_in_place(generation);
+        }
+        Ok(())
+    }
+
+    fn find_generations(
+        &self,
+        database: &Database,
+        known: &[Arc<Generation>],
+    ) -> Result<Vec<Arc<Generation>>, StoreError> {
+        let lost = self.files.filters_of(FilterKind::Lost)?;
+        let mut generations = Vec::new();
+        for name in database.list_keyspace_names() {
+            let Some(number) = generation::number(&name) else {
+                continue;
+            };
+            let keyspace = database
+                .keyspace(&name, generation::keyspace_options)
+                .map_err(StoreError::Database)?;
+            if lost.contains(&number) {
+                // The crash came between the two steps of a quarantine.
+                database
+                    .delete_keyspace(keyspace)
+                    .map_err(StoreError::Database)?;
+                continue;
+            }
+            generations.push(Arc::new(Generation {
+                number,
+                filter: self.find_filter(number, &keyspace, known)?,
+                keyspace: Some(keyspace),
+            }));
+        }
+        for number in lost {
+            let found = self
+                .files
+                .read_filter(number, FilterKind::Lost, self.hash_seed, 0)?;
+            generations.push(Arc::new(Generation {
+                number,
+                // Without its filter it hides all that is older.
+                filter: Arc::new(found.unwrap_or_else(|| Filter::new(0, false))),
+                keyspace: None,
+            }));
+        }
+        generations.sort_by_key(|generation| std::cmp::Reverse(generation.number));
+        Ok(generations)
+    }
+
+    fn find_filter(
+        &self,
+        number: u64,
+        keyspace: &fjall::Keyspace,
+        known: &[Arc<Generation>],
+    ) -> Result<Arc<Filter>, StoreError> {
+        let known = known.iter().find(|g| g.number == number);
+        if let Some(known) = known.filter(|g| g.filter.is_complete()) {
+            return Ok(Arc::clone(&known.filter));
+        }
+        let records = generation::records(Some(keyspace));
+        let found = self
+            .files
+            .read_filter(number, FilterKind::Live, self.hash_seed, records)?;
+        let filter = found.unwrap_or_else(|| Filter::new(records as usize, records == 0));
+        Ok(Arc::new(filter))
+    }
+}
+
+/// A database that can be used, and its meta file.
+struct Opened {
+    database: Database,
+    meta: Meta,
+}
+
+impl Opened {
+    /// A damaged store is put aside. The new one that takes its place has the `meta` that the old one had, if that is known
+    /// to the running server.
+    fn open_or_put_aside(
+        files: &Files,
+        options: &StoreOptions,
+        meta: Option<&Meta>,
+    ) -> Result<(Self, Recovery), StoreError> {
+        if !files.is_used() {
+            return Ok((Self::create(files, options, meta)?, Recovery::New));
+        }
+        let clean = files.was_closed();
+        match Self::open(files, options) {
+            Ok(opened) => {
+                files.set_open()?;
+                let recovery = if clean {
+                    Recovery::Clean
+                } else {
+                    Recovery::Unclean
+                };
+                Ok((opened, recovery))
+            }
+            Err(error) if error.is_damage() => {
+                let to = files.put_aside(crate::clock::now().as_secs())?;
+                tracing::error!(%error, to = %to.display(), "the disk tier is damaged: it is put aside, and a new one begun");
+                Ok((Self::create(files, options, meta)?, Recovery::PutAside(to)))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn open(files: &Files, options: &StoreOptions) -> Result<Self, StoreError> {
+        // Without the seed no key can be found again.
+        let meta = files
+            .read_meta()?
+            .ok_or(StoreError::Database(fjall::Error::Unrecoverable))?;
+        files.create_dirs()?;
+        let database =
+            generation::open_database(&files.database(), options).map_err(StoreError::of_open)?;
+        if !generation::sequence_goes_on(&database) {
+            return Err(StoreError::Database(fjall::Error::Unrecoverable));
+        }
+        Ok(Self { database, meta })
+    }
+
+    fn create(
+        files: &Files,
+        options: &StoreOptions,
+        meta: Option<&Meta>,
+    ) -> Result<Self, StoreError> {
+        files.create_dirs()?;
+        let meta = meta.cloned().unwrap_or_else(|| Meta {
+            hash_seed: random(),
+            blob: Vec::new(),
+        });
+        files.write_meta(&meta)?;
+        let database =
+            generation::open_database(&files.database(), options).map_err(StoreError::of_open)?;
+        Ok(Self { database, meta })
+    }
+}
+
+fn random() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::hash::RandomState::new().build_hasher().finish()
+}
+
+/// For steps whose failure costs time or memory, not data.
+fn log_failure(what: &str, step: impl FnOnce() -> Result<(), StoreError>) {
+    if let Err(error) = step() {
+        tracing::warn!(%error, "the disk tier could not {what}");
+    }
+}

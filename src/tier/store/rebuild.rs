@@ -1,0 +1,117 @@
+//! Filters made again from the keys of a generation, in the background: after a crash, and when a sealed generation's
+//! filter has too many parts. Meanwhile the old filter serves, or an incomplete one that says "maybe".
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use parking_lot::Mutex;
+
+use super::files::FilterKind;
+use super::filter::Filter;
+use super::generation::Generation;
+use super::{Store, StoreError, log_failure};
+
+/// The walks under way.
+#[derive(Default)]
+pub(super) struct Rebuilds {
+    stop: Arc<AtomicBool>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Rebuilds {
+    /// Ends all walks and waits for them: they hold the database's files.
+    pub(super) fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.lock().drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a rebuild of a filter of the disk tier panicked");
+            }
+        }
+        self.stop.store(false, Ordering::Relaxed);
+    }
+
+    fn start(&self, work: impl FnOnce() + Send + 'static) -> Result<(), StoreError> {
+        let mut threads = self.threads.lock();
+        threads.retain(|thread| !thread.is_finished());
+        let thread = std::thread::Builder::new().name("tier-filter".to_owned());
+        threads.push(thread.spawn(work)?);
+        Ok(())
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+}
+
+impl Store {
+    /// Completes the filter of a generation. Runs may enter the generation meanwhile: they add their own keys.
+    pub(super) fn rebuild_in_place(self: &Arc<Self>, generation: Arc<Generation>) {
+        let store = Arc::clone(self);
+        log_failure("start to rebuild a filter", || {
+            self.rebuilds.start(move || {
+                log_failure("rebuild a filter", || store.complete(&generation));
+            })
+        });
+    }
+
+    /// Gives a sealed generation a filter in one part.
+    pub(super) fn rebuild_anew(self: &Arc<Self>, generation: Arc<Generation>) {
+        let store = Arc::clone(self);
+        log_failure("start to rebuild a filter", || {
+            self.rebuilds.start(move || {
+                log_failure("rebuild a filter", || {
+                    let anew = Generation {
+                        filter: Arc::new(Filter::new(generation.records() as usize, false)),
+                        ..(*generation).clone()
+                    };
+                    store.complete(&anew)
+                });
+            })
+        });
+    }
+
+    fn complete(&self, generation: &Generation) -> Result<(), StoreError> {
+        let Some(keyspace) = &generation.keyspace else {
+            return Ok(());
+        };
+        for entry in keyspace.iter() {
+            if self.rebuilds.is_stopping() {
+                return Ok(());
+            }
+            let key = entry
+                .key()
+                .map_err(|source| generation.read_error(source))?;
+            generation.filter.add(self.hash_of(&key), || 0);
+        }
+        generation.filter.set_complete();
+        let filter = Arc::clone(&generation.filter);
+        self.keep_filter_if_sealed(generation.number, filter)
+    }
+
+    /// Takes a complete filter into use and writes its file, unless the generation takes runs or is gone.
+    pub(super) fn keep_filter_if_sealed(
+        &self,
+        number: u64,
+        filter: Arc<Filter>,
+    ) -> Result<(), StoreError> {
+        // Also keeps two of these from writing one file.
+        let _database = self.database.lock();
+        let list = self.list.load_full();
+        let mut generations = list.generations.clone();
+        let sealed = generations.iter_mut().skip(1);
+        let Some(generation) = sealed
+            .into_iter()
+            .find(|g| g.number == number && g.is_readable())
+        else {
+            return Ok(());
+        };
+        self.write_filter(number, FilterKind::Live, generation.records(), &filter)?;
+        *generation = Arc::new(Generation {
+            filter,
+            ..(**generation).clone()
+        });
+        self.set_list(generations);
+        Ok(())
+    }
+}

@@ -1,0 +1,531 @@
+//! The store against a naive model, and what it does when it is killed or its disk is damaged.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::*;
+
+mod measure;
+
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("strata-store-{}-{count}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn options(&self, max_bytes: u64) -> StoreOptions {
+        StoreOptions {
+            dir: self.0.join("tier"),
+            max_bytes,
+            cache_bytes: 1 << 20,
+            generations: 4,
+            hash_key,
+        }
+    }
+
+    fn open(&self) -> (Arc<Store>, Writer) {
+        Store::open(self.options(1 << 20)).unwrap()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// The prefix of a test's key is part of its hash, as in the server.
+fn hash_key(seed: u64, key: &[u8]) -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    let mut hasher = foldhash::quality::FixedState::with_seed(seed).build_hasher();
+    hasher.write(&key[4..]);
+    hasher.finish()
+}
+
+fn key(seed: u64, i: u64) -> Vec<u8> {
+    let name = format!("    key:{i}").into_bytes();
+    let prefix = (hash_key(seed, &name) >> 32) as u32;
+    [&prefix.to_be_bytes()[..], &name[4..]].concat()
+}
+
+/// xorshift64.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % n
+    }
+}
+
+/// None is a marker.
+type Batch = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+
+fn write(writer: &mut Writer, batch: &Batch) -> RunDone {
+    let store = Arc::clone(writer.store());
+    let mut run = writer.begin_run().unwrap();
+    for (key, record) in batch {
+        match record {
+            Some(record) => run.write(store.hash_of(key), key, record).unwrap(),
+            None => run.mark(store.hash_of(key), key).unwrap(),
+        }
+    }
+    run.finish().unwrap()
+}
+
+fn records(store: &Store, keys: std::ops::Range<u64>, bytes: usize) -> Batch {
+    keys.map(|i| (key(store.hash_seed(), i), Some(vec![i as u8; bytes])))
+        .collect()
+}
+
+fn record(store: &Store, key: &[u8]) -> Option<Vec<u8>> {
+    let hash = store.hash_of(key);
+    let found = store.get(hash, key).unwrap().map(|record| record.to_vec());
+    assert_eq!(store.holds(hash, key).unwrap(), found.is_some());
+    assert!(found.is_none() || store.may_hold(hash));
+    found
+}
+
+fn all(store: &Store, from: u32) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let entries = store.scan(from).unwrap().map(Result::unwrap);
+    entries
+        .map(|entry| {
+            let record = entry.record().unwrap().unwrap();
+            assert_eq!(record.len(), entry.size as usize);
+            (entry.key.to_vec(), record.to_vec())
+        })
+        .collect()
+}
+
+fn wait_for_filters(store: &Store) {
+    while store.stats().filters_missing > 0 {
+        std::thread::yield_now();
+    }
+}
+
+fn check(store: &Store, model: &BTreeMap<Vec<u8>, Vec<u8>>, keys: u64) {
+    for i in 0..keys {
+        let key = key(store.hash_seed(), i);
+        assert_eq!(record(store, &key), model.get(&key).cloned(), "key {i}");
+    }
+    let from = u32::MAX / 3;
+    let expected = model.range(from.to_be_bytes().to_vec()..);
+    let expected: Vec<_> = expected.map(|(k, v)| (k.clone(), v.clone())).collect();
+    assert_eq!(all(store, from), expected);
+    assert_eq!(all(store, 0).len(), model.len());
+}
+
+/// Drops the oldest generation; every second of its keys that are alive is written again, the rest leave the model.
+fn drop_oldest(writer: &mut Writer, model: &mut BTreeMap<Vec<u8>, Vec<u8>>) {
+    let store = Arc::clone(writer.store());
+    let mut again = Batch::new();
+    let walk = store.walk_oldest(&[]).unwrap().unwrap();
+    let generation = walk.generation();
+    for (i, entry) in walk.enumerate() {
+        let entry = entry.unwrap();
+        let hash = store.hash_of(&entry.key);
+        if store.holds_newer(generation, hash, &entry.key).unwrap() {
+            continue;
+        }
+        let record = entry.record().unwrap().map(|record| record.to_vec());
+        assert_eq!(record.as_ref(), model.get(&*entry.key));
+        if i % 2 == 0 && record.is_some() {
+            again.insert(entry.key.to_vec(), record);
+        } else {
+            model.remove(&*entry.key);
+        }
+    }
+    let generations = store.stats().generations;
+    write(writer, &again);
+    let begun = store.stats().generations - generations;
+    assert!(writer.drop_oldest().unwrap() > 0);
+    assert_eq!(store.stats().generations + 1, generations + begun);
+}
+
+#[test]
+fn the_store_does_as_a_map() {
+    const KEYS: u64 = 3_000;
+    let seed = 0x5EED_0001;
+    let mut random = Random(seed);
+    let scratch = Scratch::new();
+    let (mut store, mut writer) = scratch.open();
+    let mut model = BTreeMap::new();
+    let (mut rotated, mut dropped) = (0, 0);
+    for round in 0..36 {
+        let mut batch = Batch::new();
+        for _ in 0..random.below(800) + 1 {
+            let key = key(store.hash_seed(), random.below(KEYS));
+            // On both sides of the size from which records lie apart.
+            let bytes = random.below(1_000) as usize;
+            let record = (random.below(4) > 0).then(|| vec![bytes as u8; bytes + 1]);
+            batch.insert(key, record);
+        }
+        let done = write(&mut writer, &batch);
+        assert_eq!(done.records, batch.len() as u64);
+        for (key, record) in batch {
+            match record {
+                Some(record) => model.insert(key, record),
+                None => model.remove(&key),
+            };
+        }
+        while store.oldest_to_drop().is_some() {
+            drop_oldest(&mut writer, &mut model);
+            dropped += 1;
+        }
+        rotated = rotated.max(store.stats().generations);
+        if round % 12 == 5 {
+            check(&store, &model, KEYS);
+        }
+        if round % 12 == 11 {
+            if round == 23 {
+                writer.close().unwrap();
+            } else {
+                drop(writer);
+            }
+            drop(store);
+            (store, writer) = scratch.open();
+            let clean = if round == 23 {
+                Recovery::Clean
+            } else {
+                Recovery::Unclean
+            };
+            assert_eq!(*store.recovery(), clean);
+            check(&store, &model, KEYS);
+        }
+    }
+    assert!(rotated >= 3 && dropped >= 3, "{rotated} {dropped}");
+    wait_for_filters(&store);
+    check(&store, &model, KEYS);
+}
+
+#[test]
+fn the_keys_of_a_run_must_ascend() {
+    let scratch = Scratch::new();
+    let (store, mut writer) = scratch.open();
+    let (low, high) = (b"aaaa1".as_slice(), b"aaaa2".as_slice());
+    let mut run = writer.begin_run().unwrap();
+    run.write(store.hash_of(high), high, b"x").unwrap();
+    for key in [low, high] {
+        let result = run.write(store.hash_of(key), key, b"x");
+        assert!(matches!(result, Err(StoreError::Order)));
+    }
+    assert!(matches!(run.mark(0, b"zzz"), Err(StoreError::Size)));
+    let long = vec![b'z'; 65_536];
+    assert!(matches!(run.mark(0, &long), Err(StoreError::Size)));
+    let longest = &long[1..];
+    assert!(matches!(run.write(0, longest, b""), Err(StoreError::Size)));
+    run.write(store.hash_of(longest), longest, b"y").unwrap();
+    assert_eq!(run.finish().unwrap().records, 2);
+    assert_eq!(record(&store, longest).unwrap(), b"y");
+}
+
+#[test]
+fn an_unfinished_run_leaves_no_trace() {
+    let scratch = Scratch::new();
+    let (store, mut writer) = scratch.open();
+    write(&mut writer, &records(&store, 0..10, 600));
+    let before = all(&store, 0);
+    let mut run = writer.begin_run().unwrap();
+    for (key, record) in records(&store, 5..5_000, 700) {
+        run.write(store.hash_of(&key), &key, &record.unwrap())
+            .unwrap();
+    }
+    drop(run);
+    assert_eq!(all(&store, 0), before);
+    let bytes = |scratch: &Scratch| -> u64 {
+        let files = |path: &str| fs::read_dir(scratch.0.join("tier/db/keyspaces/1").join(path));
+        let sizes = |path| {
+            files(path)
+                .unwrap()
+                .map(|f| f.unwrap().metadata().unwrap().len())
+        };
+        sizes("tables").chain(sizes("blobs")).sum()
+    };
+    assert!(bytes(&scratch) > 1_000_000);
+    writer.reopen().unwrap();
+    assert!(bytes(&scratch) < 50_000);
+    assert_eq!(all(&store, 0), before);
+    write(&mut writer, &records(&store, 0..20, 10));
+    assert_eq!(all(&store, 0).len(), 20);
+}
+
+#[test]
+fn filters_are_loaded_after_a_close_and_rebuilt_without_files() {
+    let scratch = Scratch::new();
+    let (store, mut writer) = scratch.open();
+    for i in 0..8 {
+        write(&mut writer, &records(&store, i * 500..i * 500 + 500, 300));
+    }
+    assert!(store.stats().generations >= 3);
+    let (seed, stats) = (store.hash_seed(), store.stats());
+    writer.close().unwrap();
+    assert!(store.may_hold(1) && matches!(store.get(1, b"aaaa"), Err(StoreError::Closed)));
+    drop(store);
+
+    let (store, writer) = scratch.open();
+    assert_eq!(*store.recovery(), Recovery::Clean);
+    assert_eq!(store.hash_seed(), seed);
+    assert_eq!(store.stats().filters_missing, 0);
+    assert_eq!(store.stats().generations, stats.generations);
+    assert_eq!(store.stats().records, 4_000);
+    writer.close().unwrap();
+    drop(store);
+
+    fs::remove_dir_all(scratch.0.join("tier/filters")).unwrap();
+    let (store, mut writer) = scratch.open();
+    write(&mut writer, &records(&store, 4_000..4_100, 300));
+    wait_for_filters(&store);
+    let of = |i| store.hash_of(&key(seed, i));
+    assert!((0..4_100).all(|i| store.may_hold(of(i))));
+    let absent = (10_000..20_000).filter(|i| store.may_hold(of(*i))).count();
+    let generations = store.stats().generations;
+    assert!(absent <= 100 * generations, "{absent} in {generations}");
+    assert_eq!(all(&store, 0).len(), 4_100);
+}
+
+#[test]
+fn a_stale_filter_file_is_not_used() {
+    let scratch = Scratch::new();
+    let (store, mut writer) = scratch.open();
+    write(&mut writer, &records(&store, 0..100, 10));
+    writer.close().unwrap();
+    drop(store);
+    let file = scratch
+        .0
+        .join("tier/filters")
+        .join(format!("{:016x}.filter", 0));
+    let old = fs::read(&file).unwrap();
+
+    let (store, mut writer) = scratch.open();
+    write(&mut writer, &records(&store, 100..200, 10));
+    assert!(!file.exists());
+    drop((store, writer));
+    for bytes in [old.clone(), old[..old.len() - 1].to_vec(), Vec::new()] {
+        fs::write(&file, bytes).unwrap();
+        let (store, _writer) = scratch.open();
+        assert_eq!(*store.recovery(), Recovery::Unclean);
+        assert!((0..200).all(|i| store.may_hold(store.hash_of(&key(store.hash_seed(), i)))));
+        wait_for_filters(&store);
+    }
+}
+
+/// Everything a running store has on disk, as a kill would leave it.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for file in fs::read_dir(from).unwrap() {
+        let file = file.unwrap();
+        let to = to.join(file.file_name());
+        if file.file_type().unwrap().is_dir() {
+            copy(&file.path(), &to);
+        } else {
+            fs::copy(file.path(), to).unwrap();
+        }
+    }
+}
+
+#[test]
+fn finished_runs_survive_a_kill() {
+    let (scratch, killed) = (Scratch::new(), Scratch::new());
+    let (store, mut writer) = scratch.open();
+    for i in 0..10 {
+        write(&mut writer, &records(&store, i * 200..i * 200 + 300, 600));
+    }
+    let expected = all(&store, 0);
+    let mut run = writer.begin_run().unwrap();
+    for (key, record) in records(&store, 0..2_000, 700) {
+        run.write(store.hash_of(&key), &key, &record.unwrap())
+            .unwrap();
+    }
+    copy(&scratch.0.join("tier"), &killed.0.join("tier"));
+    let (store, mut writer) = killed.open();
+    assert_eq!(*store.recovery(), Recovery::Unclean);
+    assert_eq!(all(&store, 0), expected);
+    write(&mut writer, &records(&store, 0..10, 5));
+    assert_eq!(record(&store, &key(store.hash_seed(), 3)), Some(vec![3; 5]));
+}
+
+/// Flips a byte in every file of a directory.
+fn damage(dir: &Path, at: usize) {
+    for file in fs::read_dir(dir).unwrap() {
+        let path = file.unwrap().path();
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[at] ^= 0x40;
+        fs::write(path, bytes).unwrap();
+    }
+}
+
+#[test]
+fn a_damaged_generation_is_an_error_until_it_is_quarantined() {
+    let scratch = Scratch::new();
+    let (store, mut writer) = scratch.open();
+    let seed = store.hash_seed();
+    // Three generations: all keys; new versions of the first half, and a key deleted; some others.
+    write(&mut writer, &records(&store, 0..1_000, 300));
+    let mut second = records(&store, 0..500, 600);
+    second.insert(key(seed, 900), None);
+    write(&mut writer, &second);
+    write(&mut writer, &records(&store, 700..710, 20));
+    assert_eq!(store.stats().generations, 3);
+    writer.close().unwrap();
+    drop(store);
+    damage(&scratch.0.join("tier/db/keyspaces/2/tables"), 100);
+
+    let (store, mut writer) = scratch.open();
+    let failed = (0..500).find_map(|i| {
+        let key = key(seed, i);
+        store.get(store.hash_of(&key), &key).err()
+    });
+    let Some(error @ StoreError::Read { generation, .. }) = failed else {
+        panic!("{failed:?}");
+    };
+    assert!(error.is_damage());
+    assert_eq!(generation, 1);
+    assert!(matches!(
+        store
+            .scan(0)
+            .and_then(|scan| scan.collect::<Result<Vec<_>, _>>()),
+        Err(StoreError::Read { generation: 1, .. })
+    ));
+    assert!(store.quarantine(1) && !store.quarantine(1));
+
+    // What it held is gone, in no older version either; the rest is there, but for what its filter takes for its own.
+    let expect = |store: &Store| {
+        assert!(
+            (0..500)
+                .chain([900])
+                .all(|i| record(store, &key(seed, i)).is_none())
+        );
+        let rest = (500..900).chain(901..1_000);
+        let rest = rest
+            .filter(|i| record(store, &key(seed, *i)).is_some())
+            .count();
+        assert!(rest > 480, "{rest}");
+        assert!((700..710).all(|i| record(store, &key(seed, i)) == Some(vec![i as u8; 20])));
+        assert_eq!(all(store, 0).len(), rest);
+        assert!(!store.may_hold(store.hash_of(&key(seed, 1))));
+    };
+    expect(&store);
+    assert_eq!(
+        (store.stats().quarantined, store.stats().generations),
+        (1, 2)
+    );
+    drop((store, writer));
+    (_, writer) = scratch.open();
+    let store = Arc::clone(writer.store());
+    wait_for_filters(&store);
+    expect(&store);
+
+    // When nothing older is left, its filter goes.
+    writer.drop_oldest().unwrap();
+    assert_eq!(all(&store, 0).len(), 10);
+    let lost = store.files.filters_of(FilterKind::Lost).unwrap();
+    assert!(lost.is_empty());
+}
+
+#[test]
+fn a_quarantined_run_is_an_error() {
+    let scratch = Scratch::new();
+    let (store, mut writer) = scratch.open();
+    let batch = records(&store, 0..100, 10);
+    let mut run = writer.begin_run().unwrap();
+    for (key, record) in &batch {
+        run.write(store.hash_of(key), key, record.as_ref().unwrap())
+            .unwrap();
+    }
+    assert!(store.quarantine(run.generation()));
+    assert!(run.finish().is_err());
+    assert!(all(&store, 0).is_empty());
+    write(&mut writer, &batch);
+    assert_eq!(all(&store, 0).len(), 100);
+}
+
+#[test]
+fn a_store_that_cannot_be_opened_is_put_aside() {
+    type Ruin = fn(&Path);
+    let ruins: [Ruin; 4] = [
+        |tier| fs::write(tier.join("tier.meta"), "garbage").unwrap(),
+        |tier| fs::write(tier.join("db/version"), "garbage").unwrap(),
+        |tier| {
+            let table = fs::read_dir(tier.join("db/keyspaces/1/tables"))
+                .unwrap()
+                .next();
+            fs::remove_file(table.unwrap().unwrap().path()).unwrap();
+        },
+        |tier| fs::remove_file(tier.join("db/0.jnl")).unwrap(),
+    ];
+    for ruin in ruins {
+        let scratch = Scratch::new();
+        let (store, mut writer) = scratch.open();
+        write(&mut writer, &records(&store, 0..100, 10));
+        writer.close().unwrap();
+        drop(store);
+        ruin(&scratch.0.join("tier"));
+        let (store, mut writer) = scratch.open();
+        let Recovery::PutAside(to) = store.recovery() else {
+            panic!("{:?}", store.recovery());
+        };
+        assert!(to.join("db").exists());
+        assert!(all(&store, 0).is_empty());
+        write(&mut writer, &records(&store, 0..100, 10));
+        assert_eq!(all(&store, 0).len(), 100);
+    }
+}
+
+#[test]
+fn a_store_is_opened_once() {
+    let scratch = Scratch::new();
+    let (_store, _writer) = scratch.open();
+    let second = Store::open(scratch.options(1 << 20));
+    assert!(matches!(second, Err(StoreError::Busy)));
+}
+
+#[test]
+fn the_blob_is_kept() {
+    let scratch = Scratch::new();
+    let (store, writer) = scratch.open();
+    assert_eq!(*store.recovery(), Recovery::New);
+    assert!(store.blob().is_empty());
+    store.set_blob(b"dictionaries".to_vec()).unwrap();
+    drop((store, writer));
+    let (store, _writer) = scratch.open();
+    assert_eq!(store.blob(), b"dictionaries");
+}
+
+#[test]
+fn readers_and_the_writer_do_not_disturb_each_other() {
+    let scratch = Scratch::new();
+    let (store, mut writer) = scratch.open();
+    write(&mut writer, &records(&store, 0..300, 200));
+    let done = AtomicBool::new(false);
+    std::thread::scope(|threads| {
+        for _ in 0..2 {
+            threads.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    for i in 0..300 {
+                        let key = key(store.hash_seed(), i);
+                        assert!(record(&store, &key).is_some(), "key {i}");
+                    }
+                    assert_eq!(all(&store, 0).len(), 300);
+                }
+            });
+        }
+        for _ in 0..20 {
+            write(&mut writer, &records(&store, 0..300, 200));
+            // Every key is in a newer generation.
+            if store.stats().generations > 3 {
+                writer.drop_oldest().unwrap();
+            }
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+}

@@ -1,0 +1,189 @@
+//! Walks over all keys of a database, in memory and on disk: SCAN, KEYS, RANDOMKEY and the digest.
+//!
+//! Both have the same order, that of places, which are the cursor. A page is a range of places: first
+//! what memory holds there, then what the disk holds there. A key that stays is never missed, wherever
+//! it moves meanwhile: what memory did not hold when it was asked is on disk, since its copy there
+//! outlives every stay in memory.
+
+use std::collections::HashSet;
+
+use super::{Tier, TierError, Wanted, record};
+use crate::clock::UnixMs;
+use crate::keyspace::below::{Ask, Listed, Page, Place, Presence, Stored, stored};
+use crate::keyspace::{Keyspace, ThreadSlot};
+use crate::server::Server;
+
+/// One more than the largest place.
+const END: u64 = 1 << 32;
+
+impl Tier {
+    /// Answers a question over all keys. For a reader.
+    pub(crate) fn answer(&self, server: &Server, ask: Ask, thread: ThreadSlot) -> Page {
+        let walk = Walk {
+            tier: self,
+            server,
+            keyspace: &server.keyspace,
+            thread,
+        };
+        let answered = match ask {
+            Ask::Key { db, key, now } => walk.fetch(db, key, now),
+            Ask::Everything { databases, now } => walk.everything(databases, now),
+            Ask::Keys {
+                db,
+                cursor,
+                count,
+                now,
+            } => walk.pages(db, cursor, count, false, now),
+            Ask::AnyKey { db, random, now } => walk.any_key(db, random, now),
+        };
+        answered.unwrap_or_else(|error| {
+            tracing::error!("The disk tier could not be walked over: {error}");
+            Page {
+                failed: true,
+                ..Page::default()
+            }
+        })
+    }
+}
+
+struct Walk<'a> {
+    tier: &'a Tier,
+    server: &'a Server,
+    keyspace: &'a Keyspace,
+    thread: ThreadSlot,
+}
+
+impl Walk<'_> {
+    fn fetch(&self, db: usize, key: Box<[u8]>, now: UnixMs) -> Result<Page, TierError> {
+        let wanted = Wanted {
+            hash: self.keyspace.hash(&key),
+            name: self.keyspace.space_name(db),
+            key,
+        };
+        self.tier.load_now(self.server, &wanted, now, self.thread)?;
+        Ok(Page::default())
+    }
+
+    fn everything(&self, databases: usize, now: UnixMs) -> Result<Page, TierError> {
+        let mut all = Page::default();
+        for db in 0..databases {
+            all.keys
+                .extend(self.pages(db, 0, usize::MAX, true, now)?.keys);
+        }
+        Ok(all)
+    }
+
+    /// At least `count` keys from a cursor on, if there are so many.
+    fn pages(
+        &self,
+        db: usize,
+        mut cursor: u64,
+        count: usize,
+        values: bool,
+        now: UnixMs,
+    ) -> Result<Page, TierError> {
+        let mut page = Page::default();
+        if cursor >= END {
+            return Ok(page);
+        }
+        loop {
+            let left = count - page.keys.len().min(count);
+            cursor = self.range(db, cursor, left.max(1), values, now, &mut page.keys)?;
+            if cursor == 0 || page.keys.len() >= count {
+                page.next = cursor;
+                return Ok(page);
+            }
+        }
+    }
+
+    /// The keys of a range of places that begins at `cursor`. Gives its end, 0 for that of all.
+    fn range(
+        &self,
+        db: usize,
+        cursor: u64,
+        count: usize,
+        values: bool,
+        now: UnixMs,
+        listed: &mut Vec<Listed>,
+    ) -> Result<u64, TierError> {
+        let mut in_memory = Vec::new();
+        let next = self.keyspace.scan(db, cursor, count, now, |entry| {
+            in_memory.push(Listed::new(db, entry.key(), stored(entry), values));
+        });
+        let mut end = if next == 0 { END } else { next };
+        let mut on_disk = Vec::new();
+        let name = self.keyspace.space_name(db);
+        let (mut last, mut seen) = (cursor, 0);
+        let mut value = Vec::new();
+        for found in self.tier.store.scan(cursor as u32)? {
+            let found = found?;
+            let place = u64::from(place_of(&found.key));
+            if place >= end {
+                break;
+            }
+            if seen >= count && place > last {
+                end = place;
+                break;
+            }
+            seen += 1;
+            last = place;
+            match record::decode_key(&found.key) {
+                Some((of, key)) if of == name => {
+                    let Some(record) = found.record()? else {
+                        continue;
+                    };
+                    let (head, _) = record::decode(&record).ok_or(TierError::Record)?;
+                    if head.expires_at.is_some_and(|at| at <= now) {
+                        continue;
+                    }
+                    let stored = if values {
+                        self.tier.decode(&record, &mut value)?
+                    } else {
+                        Stored {
+                            form: head.form,
+                            bytes: b"",
+                            expires_at: head.expires_at,
+                        }
+                    };
+                    on_disk.push(Listed::new(db, key, stored, values));
+                }
+                _ => {}
+            }
+        }
+        in_memory.retain(|key| u64::from(Place::of(self.keyspace.hash(&key.key)).0) < end);
+        let held: HashSet<&[u8]> = in_memory.iter().map(|key| &*key.key).collect();
+        on_disk.retain(|key| !held.contains(&*key.key) && !self.is_deleted(db, &key.key));
+        listed.append(&mut in_memory);
+        listed.append(&mut on_disk);
+        Ok(if end == END { 0 } else { end })
+    }
+
+    fn is_deleted(&self, db: usize, key: &[u8]) -> bool {
+        let hash = self.keyspace.hash(key);
+        self.keyspace.presence(hash, db, key, self.thread) == Presence::Absent
+    }
+
+    fn any_key(&self, db: usize, random: u64, now: UnixMs) -> Result<Page, TierError> {
+        let mut page = Page::default();
+        // Places are random, so the next key from a random one on is a fair choice.
+        for from in [u64::from(random as u32), 0] {
+            let mut cursor = from;
+            loop {
+                cursor = self.range(db, cursor, 1, false, now, &mut page.keys)?;
+                if !page.keys.is_empty() {
+                    page.keys.truncate(1);
+                    return Ok(page);
+                }
+                if cursor == 0 {
+                    break;
+                }
+            }
+        }
+        Ok(page)
+    }
+}
+
+fn place_of(key: &[u8]) -> u32 {
+    key.first_chunk::<4>()
+        .map_or(0, |place| u32::from_be_bytes(*place))
+}

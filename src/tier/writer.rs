@@ -1,0 +1,419 @@
+//! The writer: takes what changed in memory, and makes it safe below.
+//!
+//! Changes are coalesced for each key: what is written is the state at the time of writing, so a
+//! counter that is set a thousand times a second costs one record. They go as one sorted run into the
+//! newest generation, whose end makes all of it durable and visible at once.
+//!
+//! Invariant: an entry counts as safe only after its run has ended well; until then memory keeps it.
+//! Where a run fails all of its entries wait again, and nothing else changes.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::oneshot;
+
+use super::compress::{Compressor, Effort, Method};
+use super::record::{self, Head, KEY_BYTES_MAX};
+use super::store::{self, Run, StoreError};
+use super::{Counts, Spaces, Tier, TierError};
+use crate::clock::UnixMs;
+use crate::config::TierCompression;
+use crate::keyspace::below::{Picked, Place};
+use crate::keyspace::{DATABASES, KeyHash, ThreadSlot};
+use crate::server::Server;
+
+/// Changes are written after this time at the latest.
+const PERIOD: Duration = Duration::from_secs(1);
+/// And as soon as they take so many bytes.
+const RUN_BYTES: usize = 32 * 1024 * 1024;
+/// How often the writer looks for that.
+const LOOK: Duration = Duration::from_millis(20);
+/// After a failure the next try waits so long.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// When runs are written, and who waits for them.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Runs that began, and that ended well.
+    begun: u64,
+    done: u64,
+    /// Somebody waits for a run.
+    asked: bool,
+    /// Those who want to be told of the end of a run, and of which.
+    waiting: Vec<(u64, oneshot::Sender<()>)>,
+    stopped: bool,
+}
+
+impl Pace {
+    /// Writes all that is left, and no more after that.
+    pub(super) fn stop(&self) {
+        self.state.lock().stopped = true;
+        self.changed.notify_all();
+    }
+
+    /// Asks for a run at once.
+    pub(super) fn ask(&self) {
+        let mut state = self.state.lock();
+        state.asked = true;
+        self.changed.notify_all();
+    }
+
+    /// Has somebody told when all that had changed before the call is safe.
+    pub(super) fn tell(&self, done: oneshot::Sender<()>) {
+        let mut state = self.state.lock();
+        let wanted = state.begun + 1;
+        state.asked = true;
+        state.waiting.push((wanted, done));
+        self.changed.notify_all();
+    }
+
+    fn begin(&self) {
+        let mut state = self.state.lock();
+        state.asked = false;
+        state.begun += 1;
+    }
+
+    fn end(&self, well: bool) {
+        let mut state = self.state.lock();
+        if !well {
+            state.begun -= 1;
+            return;
+        }
+        state.done += 1;
+        let done = state.done;
+        for (_, waiter) in state.waiting.extract_if(.., |(wanted, _)| *wanted <= done) {
+            // One that has gone does not wait any more.
+            let _ = waiter.send(());
+        }
+        self.changed.notify_all();
+    }
+
+    /// Waits until all that had changed before the call is safe.
+    pub(super) fn wait(&self) -> bool {
+        let mut state = self.state.lock();
+        // A run under way may have passed the change by.
+        let wanted = state.begun + 1;
+        state.asked = true;
+        self.changed.notify_all();
+        while state.done < wanted && !state.stopped {
+            self.changed.wait(&mut state);
+        }
+        state.done >= wanted
+    }
+}
+
+impl Tier {
+    /// Waits until all that had changed before the call is safe below.
+    pub fn sync(&self) -> bool {
+        self.pace.wait()
+    }
+
+    /// Asks for what waits to be written to be written now.
+    pub fn hurry(&self) {
+        self.pace.ask();
+    }
+}
+
+/// The writer's life.
+pub(super) fn run(server: &Server) {
+    let Some(tier) = &server.tier else { return };
+    let mut writer = Writer::new(server, tier);
+    let mut last = Instant::now();
+    loop {
+        let stopped = {
+            let mut state = tier.pace.state.lock();
+            if !state.asked && !state.stopped {
+                tier.pace.changed.wait_for(&mut state, LOOK);
+            }
+            let due = last.elapsed() >= PERIOD || server.keyspace.queued_bytes() >= RUN_BYTES;
+            if !state.asked && !state.stopped && !due {
+                continue;
+            }
+            state.stopped
+        };
+        last = Instant::now();
+        tier.pace.begin();
+        let written = writer.write_changes();
+        tier.pace.end(written.is_ok());
+        match &written {
+            Err(error) => {
+                tracing::error!("The disk tier could not be written, it is tried again: {error}");
+            }
+            Ok(()) => {
+                if let Err(error) = writer.keep_limit() {
+                    tracing::error!("The disk tier could not keep its limit: {error}");
+                }
+            }
+        }
+        if stopped {
+            writer.close(written.is_ok());
+            return;
+        }
+        if written.is_err() {
+            std::thread::sleep(RETRY);
+        }
+    }
+}
+
+/// Writes runs. One at a time exists.
+pub(super) struct Writer<'a> {
+    server: &'a Server,
+    tier: &'a Tier,
+    thread: ThreadSlot,
+    entries: Vec<Copied>,
+    /// Keys and values of `entries`.
+    bytes: Vec<u8>,
+    key: Vec<u8>,
+    record: Vec<u8>,
+    compressor: Compressor,
+    spaces: Spaces,
+}
+
+/// An entry that was copied out of the keyspace.
+struct Copied {
+    place: Place,
+    hash: KeyHash,
+    space: u8,
+    name: u32,
+    key: std::ops::Range<usize>,
+    value: Option<(u8, std::ops::Range<usize>, Option<UnixMs>)>,
+    unsure: bool,
+}
+
+impl<'a> Writer<'a> {
+    pub(super) fn new(server: &'a Server, tier: &'a Tier) -> Self {
+        Self {
+            server,
+            tier,
+            thread: server.tier_slot(0),
+            entries: Vec::new(),
+            bytes: Vec::new(),
+            key: Vec::new(),
+            record: Vec::new(),
+            compressor: Compressor::new(Method::None, Arc::clone(&tier.dictionaries)),
+            spaces: Spaces::decode(&tier.store.blob()).unwrap_or_default(),
+        }
+    }
+
+    /// Makes safe what has changed so far.
+    pub(super) fn write_changes(&mut self) -> Result<(), StoreError> {
+        let keyspace = &self.server.keyspace;
+        let method = match self.server.config.load().tier_compression {
+            TierCompression::Zstd => Method::Zstd,
+            TierCompression::Lz4 => Method::Lz4,
+            TierCompression::None => Method::None,
+        };
+        self.compressor.set_method(method);
+        let places = keyspace.take_changed();
+        let written = self
+            .save_spaces(None)
+            .and_then(|()| self.write_run(&places));
+        match written {
+            Ok(()) => keyspace.settle(&places, self.thread),
+            Err(_) => keyspace.unsettle(&places, self.thread),
+        }
+        written
+    }
+
+    /// Keeps the limit of the disk: the oldest generation goes as a whole, and what memory holds of it is
+    /// written again first.
+    pub(super) fn keep_limit(&mut self) -> Result<(), TierError> {
+        while let Some(oldest) = self.tier.store.oldest_to_drop() {
+            let mut lost = 0u64;
+            if let Some(walk) = self.tier.store.walk_oldest(&[])? {
+                for found in walk {
+                    lost += u64::from(self.lose(oldest, &found?)?);
+                }
+            }
+            self.write_changes()?;
+            let mut disk = self.tier.disk.lock();
+            let freed = disk.as_mut().ok_or(StoreError::Closed)?.drop_oldest()?;
+            tracing::debug!(
+                "The oldest generation of the disk tier went: {lost} keys, {freed} bytes"
+            );
+            self.server
+                .keyspace
+                .counters(self.thread)
+                .evicted
+                .add(lost.cast_signed());
+        }
+        Ok(())
+    }
+
+    /// Lets go of an entry of the oldest generation. True where a key goes with it.
+    fn lose(&self, oldest: u64, found: &store::Entry) -> Result<bool, TierError> {
+        if found.is_marker() {
+            return Ok(false);
+        }
+        let (store, keyspace) = (&self.tier.store, &self.server.keyspace);
+        let hash = store.hash_of(&found.key);
+        if store.holds_newer(oldest, hash, &found.key)? {
+            return Ok(false);
+        }
+        let Some((name, key)) = record::decode_key(&found.key) else {
+            return Ok(false);
+        };
+        let gone = keyspace.lose_copy(KeyHash::of_value(hash), name, key, self.thread);
+        if gone {
+            let expires = found.record()?.is_some_and(|record| expires(&record));
+            keyspace.count_below_named(name, expires, -1);
+        }
+        Ok(gone)
+    }
+
+    /// Before records under a new name are written the name must be known.
+    fn save_spaces(&mut self, keys: Option<Vec<Counts>>) -> Result<(), StoreError> {
+        let (names, next_name) = self.server.keyspace.space_names();
+        let spaces = Spaces {
+            next_name,
+            names,
+            keys,
+        };
+        if spaces != self.spaces {
+            self.tier.store.set_blob(spaces.encode())?;
+            self.spaces = spaces;
+        }
+        Ok(())
+    }
+
+    fn write_run(&mut self, places: &[Place]) -> Result<(), StoreError> {
+        if places.is_empty() {
+            return Ok(());
+        }
+        let mut disk = self.tier.disk.lock();
+        let mut run = disk.as_mut().ok_or(StoreError::Closed)?.begin_run()?;
+        for shard in places.chunk_by(|a, b| a.shard() == b.shard()) {
+            self.copy(shard);
+            for index in 0..self.entries.len() {
+                self.write_entry(index, &mut run)?;
+            }
+        }
+        run.finish()?;
+        Ok(())
+    }
+
+    fn copy(&mut self, places: &[Place]) {
+        let keyspace = &self.server.keyspace;
+        self.entries.clear();
+        self.bytes.clear();
+        let (entries, bytes) = (&mut self.entries, &mut self.bytes);
+        keyspace.pick(places, self.thread, |picked| {
+            let Picked {
+                place,
+                hash,
+                space,
+                key,
+                value,
+                unsure,
+                ..
+            } = picked;
+            let mut put = |part: &[u8]| {
+                let start = bytes.len();
+                bytes.extend_from_slice(part);
+                start..bytes.len()
+            };
+            entries.push(Copied {
+                place,
+                hash,
+                space,
+                name: picked.name,
+                key: put(key),
+                value: value.map(|stored| (stored.form, put(stored.bytes), stored.expires_at)),
+                unsure,
+            });
+        });
+        let bytes = &self.bytes;
+        entries.sort_unstable_by(|a, b| {
+            let order = |c: &Copied| (c.place, c.name);
+            order(a)
+                .cmp(&order(b))
+                .then_with(|| bytes[a.key.clone()].cmp(&bytes[b.key.clone()]))
+        });
+    }
+
+    fn write_entry(&mut self, index: usize, run: &mut Run<'_>) -> Result<(), StoreError> {
+        let entry = &self.entries[index];
+        let key = &self.bytes[entry.key.clone()];
+        if key.len() > KEY_BYTES_MAX {
+            return Ok(());
+        }
+        self.key.clear();
+        record::encode_key(entry.place, entry.name, key, &mut self.key);
+        let hash = entry.hash.value();
+        if entry.unsure
+            && let Some(record) = self.tier.store.get(hash, &self.key)?
+        {
+            let keyspace = &self.server.keyspace;
+            keyspace.count_shadowed(entry.space, expires(&record));
+        }
+        match &entry.value {
+            Some((form, value, expires_at)) => {
+                self.record.clear();
+                let head = Head {
+                    form: *form,
+                    expires_at: *expires_at,
+                };
+                record::encode_head(head, &mut self.record);
+                let value = &self.bytes[value.clone()];
+                self.compressor
+                    .encode(Effort::Fast, key, value, &mut self.record);
+                run.write(hash, &self.key, &self.record)
+            }
+            None if self.tier.store.may_hold(hash) => run.mark(hash, &self.key),
+            None => Ok(()),
+        }
+    }
+
+    /// The end: the counts that the next start need not make again.
+    fn close(&mut self, all_written: bool) {
+        let keyspace = &self.server.keyspace;
+        let counts = |db| {
+            let stats = keyspace.space_stats(db, UnixMs(0), 0);
+            Counts {
+                keys: stats.keys as u64,
+                expiring: stats.expiring as u64,
+            }
+        };
+        let keys = (0..DATABASES).map(counts).collect();
+        let closed = self
+            .save_spaces(all_written.then_some(keys))
+            .and_then(|()| match self.tier.disk.lock().take() {
+                Some(disk) if all_written => disk.close(),
+                _ => Ok(()),
+            });
+        if let Err(error) = closed {
+            tracing::error!("The disk tier was not closed cleanly: {error}");
+        }
+    }
+}
+
+fn expires(record: &[u8]) -> bool {
+    record::decode(record).is_some_and(|(head, _)| head.expires_at.is_some())
+}
+
+/// Counts the keys of each database on disk, after a crash. Keys that come and go meanwhile are counted
+/// where that happens.
+pub(super) fn count_keys(server: &Server, scan: store::Scan) {
+    let (names, _) = server.keyspace.space_names();
+    for found in scan {
+        let counted = found.and_then(|found| {
+            let name = record::decode_key(&found.key).map(|(name, _)| name);
+            if let Some(name) = name.filter(|name| names.contains(name)) {
+                let expires = found.record()?.is_some_and(|record| expires(&record));
+                server.keyspace.count_below_named(name, expires, 1);
+            }
+            Ok(())
+        });
+        if let Err(error) = counted {
+            tracing::error!("The keys on disk could not be counted: {error}");
+            return;
+        }
+    }
+}
