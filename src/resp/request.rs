@@ -127,6 +127,8 @@ impl<'a> Args<'a> {
 }
 
 /// An unfinished request with many arguments: how far it was parsed. Offsets count from its start.
+///
+/// Invariant: it is of the request that the next parse finds first.
 #[derive(Debug, Default)]
 pub struct Partial {
     spans: Vec<Span>,
@@ -206,6 +208,11 @@ impl Batch {
                 }
                 Ok(Step::Unfinished { needed }) => {
                     self.spans.truncate(first);
+                    if !self.requests.is_empty() {
+                        // The next parse starts before it: at a request that was not run yet, or
+                        // at an empty one behind the last.
+                        *partial = None;
+                    }
                     return Ok(Progress { end: at, needed });
                 }
                 Err(_) if !self.requests.is_empty() => {
@@ -582,6 +589,25 @@ mod tests {
             (200, &b"000"[..], &b"199"[..])
         );
         assert!(partial.is_none());
+    }
+
+    #[test]
+    fn a_long_request_behind_others_is_not_taken_for_what_stands_before_it() {
+        let mut whole = b"PING\r\n*0\r\n*100\r\n".to_vec();
+        whole.extend_from_slice(&b"$1\r\na\r\n".repeat(100));
+        let cut = whole.len() - 10;
+        let mut batch = Batch::default();
+        // Of the first batch nothing is run, or its one request.
+        for from in [0, 6] {
+            let mut partial = None;
+            batch
+                .parse(&whole[..cut], 0, 10, LIMITS, &mut partial)
+                .unwrap();
+            assert_eq!((batch.len(), batch.end(0)), (1, 6));
+            batch.parse(&whole, from, 10, LIMITS, &mut partial).unwrap();
+            let last = batch.args(&whole, batch.len() - 1);
+            assert_eq!((last.len(), last.at(99)), (100, &b"a"[..]), "{from}");
+        }
     }
 
     #[test]

@@ -1,7 +1,9 @@
-//! Real client libraries against the server: redis-py and ioredis, over RESP2 and RESP3.
+//! Real client libraries against the server: redis-py, ioredis and redis-rs, over RESP2 and RESP3.
 //!
-//! The scripts in `clients/` do the work and fail with a trace. `scripts/test` installs the
-//! libraries under `target/`; a test whose library is missing fails and says so.
+//! Of the first two the scripts in `clients/` do the work and fail with a trace. `scripts/test`
+//! installs the libraries under `target/`; a test whose library is missing fails and says so.
+
+mod redis_rs;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
