@@ -216,7 +216,7 @@ impl<'a> Filter<'a> {
         }
         let reply: &mut Reply = cx.reply;
         let mut shown = 0;
-        let next = keyspace.scan(db, cursor, look_at, cx.now, |entry| {
+        let next = keyspace.scan(db, cursor, look_at, cx.now, cx.keys.thread(), |entry| {
             if self.fits(entry) {
                 reply.bulk(entry.key());
                 shown += 1;
@@ -367,6 +367,14 @@ mod tests {
             }
         }
         assert_eq!(found.len(), 300);
+    });
+
+    script!(memory: scan_drops_what_has_expired, |db| {
+        db.run("SET k v PX 1").ok();
+        db.advance(1);
+        db.run("KEYS *").bulks(&[]);
+        db.run("SCAN 0 COUNT 100").is("*2\r\n$1\r\n0\r\n*0\r\n");
+        db.run("DBSIZE").int(0);
     });
 
     script!(scan_filters_by_pattern_and_type, |db| {

@@ -107,13 +107,15 @@ impl Keyspace {
     }
 
     /// Shows living keys of a database from a cursor on, about `count` of them, and gives the next
-    /// cursor: 0 at the end. A walk from 0 to 0 shows every key that stays.
+    /// cursor: 0 at the end. A walk from 0 to 0 shows every key that stays. Where it meets a key whose
+    /// time has come, those of the shard are dropped, as Redis drops what SCAN meets.
     pub fn scan(
         &self,
         db: usize,
         cursor: u64,
         count: usize,
         now: UnixMs,
+        thread: ThreadSlot,
         mut show: impl FnMut(EntryRef<'_>),
     ) -> u64 {
         let mut shard = usize::try_from(cursor >> TAG_BITS).unwrap_or(SHARDS);
@@ -122,13 +124,20 @@ impl Keyspace {
         while shard < SHARDS {
             let table = self.shards[shard].table.lock();
             let space = self.space_of(db);
+            let mut met_expired = false;
             while tag < Tag::END && shown < count {
                 tag = table.scan(tag, |entry| {
                     if entry.space() == space && lives(entry, now) {
                         shown += 1;
                         show(entry);
+                    } else {
+                        met_expired |= entry.space() == space && !entry.is_absent();
                     }
                 });
+            }
+            drop(table);
+            if met_expired {
+                self.expire_shard(shard, now, thread);
             }
             if tag < Tag::END {
                 return (shard as u64) << TAG_BITS | u64::from(tag);

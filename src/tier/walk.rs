@@ -109,9 +109,11 @@ impl Walk<'_> {
         listed: &mut Vec<Listed>,
     ) -> Result<u64, TierError> {
         let mut in_memory = Vec::new();
-        let next = self.keyspace.scan(db, cursor, count, now, |entry| {
-            in_memory.push(Listed::new(db, entry.key(), stored(entry), values));
-        });
+        let next = self
+            .keyspace
+            .scan(db, cursor, count, now, self.thread, |entry| {
+                in_memory.push(Listed::new(db, entry.key(), stored(entry), values));
+            });
         let mut end = if next == 0 { END } else { next };
         let mut on_disk = Vec::new();
         let name = self.keyspace.space_name(db);

@@ -153,7 +153,7 @@ fn digest(cx: &mut Context<'_>, _: &Args<'_>) -> Result<(), CommandError> {
         };
         Digest::of_page(&page)
     } else {
-        Digest::of_all(cx.keys.keyspace(), databases, now)
+        Digest::of_all(cx.keys.keyspace(), databases, now, cx.keys.thread())
     };
     cx.reply.simple(&digest.hex());
     Ok(())

@@ -14,9 +14,9 @@
 use sha1::{Digest as _, Sha1};
 
 use crate::clock::UnixMs;
-use crate::keyspace::Keyspace;
 use crate::keyspace::below::Page;
 use crate::keyspace::entry::{EntryRef, ValueType};
+use crate::keyspace::{Keyspace, ThreadSlot};
 
 /// Keys that are looked at in one lock of a shard.
 const SLICE: usize = 1024;
@@ -27,13 +27,18 @@ pub(super) struct Digest([u8; 20]);
 
 impl Digest {
     /// Of all keys in all databases.
-    pub(super) fn of_all(keyspace: &Keyspace, databases: usize, now: UnixMs) -> Self {
+    pub(super) fn of_all(
+        keyspace: &Keyspace,
+        databases: usize,
+        now: UnixMs,
+        thread: ThreadSlot,
+    ) -> Self {
         let mut all = Self::default();
         for db in (0..databases).filter(|&db| keyspace.db_size(db) > 0) {
             all.mix(&(db as u32).to_be_bytes());
             let mut cursor = 0;
             loop {
-                cursor = keyspace.scan(db, cursor, SLICE, now, |entry| all.add_key(entry));
+                cursor = keyspace.scan(db, cursor, SLICE, now, thread, |entry| all.add_key(entry));
                 if cursor == 0 {
                     break;
                 }
