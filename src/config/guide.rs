@@ -21,11 +21,9 @@ pub(super) enum Meaning {
 /// The guide's names that have no row.
 const UNSUPPORTED: &[&str] = &[
     "REDIS_URL",
-    "CACHE_DISK_SIZE",
     "MAX_CONCURRENT_TASKS",
     "THROTTLE_RATE",
     "TASK_TIMEOUT",
-    "ENABLE_COMPRESSION",
     "ENABLE_METRICS",
 ];
 
@@ -33,6 +31,12 @@ const UNSUPPORTED: &[&str] = &[
 pub(super) fn meaning(name: &str, value: &str) -> Option<Meaning> {
     match name {
         "CACHE_MEMORY_SIZE" => Some(memory_size(value)),
+        "CACHE_DISK_SIZE" => Some(disk_size(value)),
+        "ENABLE_COMPRESSION" => Some(match truth(value) {
+            Some(true) => Meaning::Nothing,
+            Some(false) => Meaning::Option("tier-compression", "none".to_owned()),
+            None => Meaning::Wrong("argument must be 'yes' or 'no'"),
+        }),
         "ENABLE_STRUCTURED_LOGGING" => Some(match truth(value) {
             Some(true) => Meaning::Option("log-format", "json".to_owned()),
             Some(false) => Meaning::Nothing,
@@ -53,6 +57,17 @@ fn memory_size(value: &str) -> Meaning {
         Meaning::Wrong(
             "argument must be a number of entries, a size such as 1gb, or a share such as 40%",
         )
+    }
+}
+
+/// A bare number counts MB; with a unit it is bytes.
+fn disk_size(value: &str) -> Meaning {
+    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        Meaning::Option("tier-max-bytes", format!("{value}mb"))
+    } else if parse_bytes(value).is_some() {
+        Meaning::Option("tier-max-bytes", value.to_owned())
+    } else {
+        Meaning::Wrong("argument must be a number of MB, or a size such as 10gb")
     }
 }
 

@@ -587,7 +587,7 @@ fn the_guides_names_work_as_they_are() {
 
     let warnings = start(
         &[],
-        &[("REDIS_URL", "redis://:pw@h"), ("CACHE_DISK_SIZE", "1")],
+        &[("REDIS_URL", "redis://:pw@h"), ("TASK_TIMEOUT", "1")],
     )
     .unwrap()
     .warnings;
@@ -595,7 +595,7 @@ fn the_guides_names_work_as_they_are() {
         warnings,
         [
             "REDIS_URL has no effect: not supported in this version",
-            "CACHE_DISK_SIZE has no effect: not supported in this version"
+            "TASK_TIMEOUT has no effect: not supported in this version"
         ]
     );
 }
