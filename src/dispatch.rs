@@ -308,9 +308,15 @@ impl Executor {
             .filter(|_| !exempt)
     }
 
+    fn is_tier_failing(&self) -> bool {
+        let tier = self.server.tier.as_ref();
+        tier.is_some_and(|tier| tier.is_failing())
+    }
+
     /// Whether a command that needs memory must wait until the tier below has taken some.
     fn is_short_of_room(&mut self, row: Option<&Row>, now: UnixMs) -> bool {
         self.server.keyspace.has_below()
+            && !self.is_tier_failing()
             && row.is_some_and(|row| row.command.flags.has(Flags::DENYOOM))
             && self.has_room(now) == Room::Soon
     }
@@ -447,8 +453,18 @@ impl Executor {
         if !row.command.flags.has(Flags::NO_AUTH) && !session.may_run(self.config.current()) {
             return Some(CommandError::text("NOAUTH Authentication required."));
         }
-        if row.command.flags.has(Flags::DENYOOM) && self.has_room(now) == Room::None {
-            return Some(CommandError::OutOfMemory);
+        if row.command.flags.has(Flags::DENYOOM) {
+            match self.has_room(now) {
+                Room::None => return Some(CommandError::OutOfMemory),
+                Room::Soon if self.is_tier_failing() => return Some(CommandError::Unwritable),
+                _ => {}
+            }
+        }
+        if row.command.flags.has(Flags::WRITE)
+            && self.is_tier_failing()
+            && self.server.is_durable_always()
+        {
+            return Some(CommandError::Unwritable);
         }
         None
     }

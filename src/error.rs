@@ -35,6 +35,8 @@ pub enum CommandError {
     OutOfMemory,
     /// The tier below memory could not give what the command needs.
     Unreadable,
+    /// The tier below memory takes nothing more, and the command needs that it does.
+    Unwritable,
     /// A text that repeats bytes of the client's, which may be no UTF-8.
     Bytes(Vec<u8>),
     /// Anything else: the whole text with its code (`ERR ...`).
@@ -92,6 +94,7 @@ impl fmt::Display for CommandError {
             }
             Self::OutOfMemory => "OOM command not allowed when used memory > 'maxmemory'.",
             Self::Unreadable => "IOERR the disk tier could not be read, see the log of the server",
+            Self::Unwritable => "IOERR the disk tier cannot be written, see the log of the server",
             Self::Bytes(bytes) => return f.write_str(&String::from_utf8_lossy(bytes)),
             Self::Text(text) => text,
         })

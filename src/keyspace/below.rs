@@ -488,7 +488,7 @@ impl Keyspace {
 
     /// The entries at these places are safe below, as far as they have not changed since.
     pub fn settle(&self, places: &[Place], thread: ThreadSlot) {
-        self.each_writing(places, thread, |locked, at| {
+        self.each_with(WRITING, places, thread, |locked, at| {
             let bits = locked.table.get(at).policy_bits() & !WRITING;
             if locked.table.get(at).is_absent() && bits & QUEUED == 0 {
                 self.forget_at(locked, at);
@@ -499,12 +499,12 @@ impl Keyspace {
         });
     }
 
-    /// The entries at these places could not be written; they wait again.
+    /// The entries at these places could not be written, or not even picked; they wait again.
     pub fn unsettle(&self, places: &[Place], thread: ThreadSlot) {
-        self.each_writing(places, thread, |locked, at| {
+        self.each_with(WRITING | QUEUED, places, thread, |locked, at| {
             let place = Place::new(locked.shard, locked.table.tag(at));
             let mut entry = locked.table.get_mut(at);
-            let bits = entry.view().policy_bits() & !WRITING;
+            let bits = entry.view().policy_bits() & !(WRITING | QUEUED);
             entry.set_policy_bits(bits);
             if let Some(below) = &self.below {
                 below.queue(entry, place, thread);
@@ -512,8 +512,9 @@ impl Keyspace {
         });
     }
 
-    fn each_writing(
+    fn each_with(
         &self,
+        state: u8,
         places: &[Place],
         thread: ThreadSlot,
         mut then: impl FnMut(&mut super::Locked<'_>, Position),
@@ -525,7 +526,7 @@ impl Keyspace {
             let mut locked = self.lock_shard(group[0].shard(), thread);
             for place in group {
                 for at in locked.table.positions_of(place.tag()) {
-                    if locked.table.get(at).policy_bits() & WRITING != 0 {
+                    if locked.table.get(at).policy_bits() & state != 0 {
                         then(&mut locked, at);
                     }
                 }

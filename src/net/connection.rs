@@ -179,8 +179,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let Some(syncing) = &mut self.syncing else {
             return false;
         };
-        if syncing.as_mut().poll(cx).is_pending() {
-            return true;
+        loop {
+            match syncing.as_mut().poll(cx) {
+                Poll::Pending => return true,
+                Poll::Ready(Met::Written(false)) if !self.server.shutdown.is_asked() => {
+                    // Nothing is told before it is true: the writer tries again.
+                    let tier = self.server.tier.as_ref();
+                    let Some(again) = tier.map(|tier| tier.meet(Need::Written)) else {
+                        break;
+                    };
+                    *syncing = again;
+                }
+                Poll::Ready(_) => break,
+            }
         }
         self.syncing = None;
         false

@@ -21,6 +21,7 @@ mod writer;
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -57,6 +58,7 @@ const GENERATIONS: usize = 12;
 /// The tier of a server.
 pub struct Tier {
     store: Arc<Store>,
+    dir: PathBuf,
     /// The writing side, for the writer alone.
     disk: Mutex<Option<store::Writer>>,
     dictionaries: Arc<Dictionaries>,
@@ -178,6 +180,7 @@ impl Tier {
         }
         let tier = Self {
             store,
+            dir,
             dictionaries: Arc::new(dictionaries),
             classes: Mutex::default(),
             last_write: Mutex::new(None),
@@ -289,8 +292,8 @@ pub enum Need {
 pub enum Met {
     /// The keys are in memory, but for those that could not be read.
     Keys(Vec<KeyHash>),
-    /// They are, or the server stops.
-    Written,
+    /// Whether they are.
+    Written(bool),
     /// The answer.
     Answer(Page),
 }
@@ -300,14 +303,15 @@ impl Met {
     pub fn tell(self, session: &mut Session) {
         match self {
             Self::Keys(unreadable) => session.unreadable = unreadable,
-            Self::Written => {}
+            // The command looks for itself.
+            Self::Written(_) => {}
             Self::Answer(page) => session.answer = Some(page),
         }
     }
 }
 
 impl Tier {
-    /// Waits until all changes so far are safe. False where the server stops before.
+    /// Waits until all changes so far are safe. False where they could not be written.
     fn written(&self) -> impl Future<Output = bool> + Send + use<> {
         let (done, written) = oneshot::channel();
         self.pace.tell(done);
@@ -324,8 +328,13 @@ impl Tier {
             stored_bytes: classes.iter().map(|class| class.stored_bytes).sum(),
             dictionaries: self.dictionaries.ids().len(),
             last_write: *self.last_write.lock(),
-            is_failing: self.pace.is_failing(),
+            is_failing: self.is_failing(),
         }
+    }
+
+    /// Whether the last changes could not be written.
+    pub fn is_failing(&self) -> bool {
+        self.pace.is_failing()
     }
 
     /// Memory that the tier takes, in bytes.
@@ -350,10 +359,7 @@ impl Tier {
             }
             Need::Written => {
                 let written = self.written();
-                Box::pin(async move {
-                    written.await;
-                    Met::Written
-                })
+                Box::pin(async move { Met::Written(written.await) })
             }
             Need::Answer(Ask::Sync) => {
                 let written = self.written();
@@ -399,7 +405,7 @@ impl Tier {
             }
             Need::Written => {
                 self.write_now(server);
-                Met::Written
+                Met::Written(true)
             }
             Need::Answer(ask) => Met::Answer(self.answer(server, ask, thread)),
         }

@@ -7,7 +7,9 @@
 //! Invariant: an entry counts as safe only after its run has ended well; until then memory keeps it.
 //! Where a run fails all of its entries wait again, and nothing else changes.
 
+use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
@@ -29,6 +31,8 @@ const PERIOD: Duration = Duration::from_secs(1);
 const RUN_BYTES: usize = 32 * 1024 * 1024;
 /// How often the writer looks for that.
 const LOOK: Duration = Duration::from_millis(20);
+/// A store that the disk was too full for is opened anew when there is so much room.
+const FREE_BYTES_MIN: u64 = 64 * 1024 * 1024;
 /// After a failure the next try waits so long.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -37,6 +41,8 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(super) struct Pace {
     state: Mutex<State>,
     changed: Condvar,
+    /// The last run failed.
+    failing: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -49,8 +55,6 @@ struct State {
     /// Those who want to be told of the end of a run, and of which.
     waiting: Vec<(u64, oneshot::Sender<()>)>,
     stopped: bool,
-    /// The last run failed.
-    failing: bool,
 }
 
 impl Pace {
@@ -77,7 +81,7 @@ impl Pace {
     }
 
     pub(super) fn is_failing(&self) -> bool {
-        self.state.lock().failing
+        self.failing.load(Ordering::Relaxed)
     }
 
     fn begin(&self) {
@@ -88,9 +92,11 @@ impl Pace {
 
     fn end(&self, well: bool) {
         let mut state = self.state.lock();
-        state.failing = !well;
+        self.failing.store(!well, Ordering::Relaxed);
         if !well {
             state.begun -= 1;
+            // A dropped sender says that it failed.
+            state.waiting.clear();
             return;
         }
         state.done += 1;
@@ -152,6 +158,7 @@ pub(super) fn run(server: &Server) {
         match &written {
             Err(error) => {
                 tracing::error!("The disk tier could not be written, it is tried again: {error}");
+                writer.revive();
             }
             Ok(()) => {
                 if let Err(error) = writer.keep_limit() {
@@ -280,6 +287,21 @@ impl<'a> Writer<'a> {
         Ok(gone)
     }
 
+    /// After the disk was full the store takes no more until it is opened anew, which helps only when
+    /// there is room again.
+    fn revive(&self) {
+        let tier = self.tier;
+        if !tier.store.is_poisoned() || free_bytes(&tier.dir) < FREE_BYTES_MIN {
+            return;
+        }
+        let mut disk = tier.disk.lock();
+        match disk.as_mut().map(store::Writer::reopen) {
+            Some(Ok(_)) => tracing::warn!("There is room on the disk again, the disk tier goes on"),
+            Some(Err(error)) => tracing::error!("The disk tier could not be opened anew: {error}"),
+            None => {}
+        }
+    }
+
     /// Before records under a new name are written the name must be known.
     fn save_spaces(&mut self, keys: Option<Vec<Counts>>) -> Result<(), StoreError> {
         let (names, next_name) = self.server.keyspace.space_names();
@@ -404,6 +426,11 @@ impl<'a> Writer<'a> {
             tracing::error!("The disk tier was not closed cleanly: {error}");
         }
     }
+}
+
+/// What the file system of a directory has left; nothing where it does not say.
+fn free_bytes(dir: &Path) -> u64 {
+    rustix::fs::statvfs(dir).map_or(0, |stat| stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
 fn expires(record: &[u8]) -> bool {
