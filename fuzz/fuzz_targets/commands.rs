@@ -327,7 +327,7 @@ fn settle(server: &Server, now: UnixMs) {
         let stats = keyspace.space_stats(db, now, 1);
         let (mut keys, mut expiring) = (0, 0);
         if size > 0 || db == 0 {
-            let end = keyspace.scan(db, 0, usize::MAX, now, strata::keyspace::ThreadSlot(0), |entry| {
+            let end = keyspace.scan(db, 0, usize::MAX, now, THREAD, |entry| {
                 keys += 1;
                 expiring += usize::from(entry.expires_at().is_some());
             });
