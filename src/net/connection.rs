@@ -218,7 +218,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             return self.run_input(cx, local).map(|()| true);
         }
         if self.input.is_empty() {
-            let mut input = std::mem::take(&mut local.input);
+            let mut input = local.take_input();
             let received = self.poll_read_shared(cx, &mut input);
             let result = match received {
                 Poll::Pending => Ok(false),

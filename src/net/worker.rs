@@ -31,6 +31,17 @@ pub(super) struct Local {
     pub(super) spare: Vec<Vec<u8>>,
 }
 
+impl Local {
+    /// The buffer to read into. It is to be put back; where a command panicked it was not, and there is a
+    /// new one.
+    pub(super) fn take_input(&mut self) -> Box<[u8]> {
+        match std::mem::take(&mut self.input) {
+            lost if lost.is_empty() => vec![0; READ_BYTES].into_boxed_slice(),
+            input => input,
+        }
+    }
+}
+
 thread_local! {
     static LOCAL: RefCell<Option<Local>> = const { RefCell::new(None) };
 }
@@ -106,7 +117,7 @@ async fn work(
 ) {
     LOCAL.set(Some(Local {
         executor: Executor::new(Arc::clone(&server), thread, Clock::System),
-        input: vec![0; READ_BYTES].into_boxed_slice(),
+        input: Box::default(),
         reply: Reply::new(Protocol::Resp2),
         spare: Vec::new(),
         timers,
