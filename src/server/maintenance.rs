@@ -68,6 +68,7 @@ fn run_tick(server: &Server, tick: u64, pool: &mut EvictionPool) {
     }
     server.make_room(clock::now(), server.maintenance_slot(), pool);
     if tick.is_multiple_of(CLIENT_TICKS) {
+        server.steer_memory(config.maxmemory);
         close_idle_clients(server, &config, clock::now());
     }
     close_large_clients(server, &config);

@@ -12,6 +12,10 @@ pub const ALLOCATOR: &str = "jemalloc-5.3.1";
 /// A connection's own structures, besides its buffers.
 const CLIENT_BYTES: usize = size_of::<Client>() + size_of::<Session>();
 
+/// Resident memory that a process with a tier may have beyond its keys, besides an eighth of `maxmemory`:
+/// the program, the threads' stacks, the store's own structures.
+const RESIDENT_ALLOWANCE: u64 = 48 * 1024 * 1024;
+
 /// The use of memory at a moment, in bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct MemoryUse {
@@ -79,6 +83,26 @@ impl Server {
     pub fn other_bytes(&self) -> usize {
         let tier = self.tier.as_ref().map_or(0, |tier| tier.memory_bytes());
         self.client_bytes() + self.stats.fixed_bytes() + size_of::<Self>() + tier
+    }
+
+    /// Keeps resident memory near `maxmemory` while keys come and go through a tier, which leaves holes
+    /// in the allocator's pages that no account shows: what exceeds the allowance counts as used.
+    pub(super) fn steer_memory(&self, maxmemory: u64) {
+        if self.tier.is_none() || maxmemory == 0 {
+            return;
+        }
+        let used = (self.keyspace.used_bytes() + self.other_bytes()) as u64;
+        let allowed = used + maxmemory / 8 + RESIDENT_ALLOWANCE;
+        let excess = process::resident_bytes()
+            .saturating_sub(allowed)
+            .min(maxmemory / 2);
+        let excess = usize::try_from(excess).unwrap_or(usize::MAX);
+        self.excess_bytes.store(excess, Ordering::Relaxed);
+    }
+
+    /// What eviction counts besides keys and values.
+    pub fn other_bytes_to_evict(&self) -> usize {
+        self.other_bytes() + self.excess_bytes.load(Ordering::Relaxed)
     }
 
     /// Looks how much memory is in use.

@@ -13,7 +13,7 @@ pub mod slowlog;
 pub mod stats;
 
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -75,6 +75,8 @@ pub struct Server {
     pub startup_bytes: usize,
     /// What lies below memory, if anything.
     pub tier: Option<Tier>,
+    /// Resident memory beyond what a tier may cost; see [`Server::steer_memory`].
+    excess_bytes: AtomicUsize,
     sampling: Mutex<Sampling>,
 }
 
@@ -102,6 +104,7 @@ impl Server {
             workers,
             log: OnceLock::new(),
             startup_bytes: 0,
+            excess_bytes: AtomicUsize::new(0),
             sampling: Mutex::default(),
         };
         server.startup_bytes = server.keyspace.used_bytes() + server.other_bytes();
