@@ -14,14 +14,15 @@
 //!
 //! ```text
 //! QUEUED    its place stands in a list
-//! WRITING   it was copied by the writer and is not safe yet
+//! WRITING   it was copied by the writer and is not safe yet; with QUEUED, it has changed since
 //! CLEAN     the copy below is this very version
 //! UNSURE    a key was written without a look whether it was below
 //! ```
 //!
 //! Invariant: an entry leaves memory for space only when it is CLEAN. So a key that memory does not
 //! hold has its newest version below, or is nowhere.
-//! Invariant: a change takes CLEAN and WRITING away, under the shard's lock.
+//! Invariant: a change takes CLEAN away and queues what is WRITING, under the shard's lock. WRITING stays,
+//! since an older version is on its way: a key that is deleted now must leave a mark.
 //! Invariant: a key that stands in memory, an absent mark too, is not counted as below, unless it is
 //! UNSURE.
 
@@ -44,6 +45,10 @@ pub(super) const CLEAN: u8 = 0x40;
 pub(super) const UNSURE: u8 = 0x80;
 /// All of the above.
 pub(super) const STATE: u8 = 0xf0;
+
+/// The longest key that goes below. Longer ones live in memory only: where it has no room for them, and
+/// when the server ends, they are gone.
+pub const KEY_BYTES_MAX: usize = 65_000;
 
 /// The lower tier's answer to the one question that requests ask it.
 pub trait Filter: Debug + Send + Sync {
@@ -142,8 +147,9 @@ impl Below {
         hash: Option<KeyHash>,
         thread: ThreadSlot,
     ) {
-        let mut bits = entry.view().policy_bits() & !(CLEAN | WRITING);
-        let mut queue = self.follows_writes.load(Ordering::Relaxed);
+        let mut bits = entry.view().policy_bits() & !CLEAN;
+        // What is being written is older by now.
+        let mut queue = self.follows_writes.load(Ordering::Relaxed) || bits & WRITING != 0;
         if hash.is_some_and(|fresh| self.may_hold(fresh)) {
             bits |= UNSURE;
             queue = true;
@@ -230,9 +236,7 @@ pub struct Picked<'a> {
     pub place: Place,
     /// Its key's hash.
     pub hash: KeyHash,
-    /// The space that it belongs to.
-    pub space: u8,
-    /// The space's name below.
+    /// The name below of the space that it belongs to.
     pub name: u32,
     /// The key.
     pub key: &'a [u8],
@@ -430,13 +434,6 @@ impl Keyspace {
         }
     }
 
-    /// A version that was counted as below is shadowed by one that memory wrote unseen.
-    pub fn count_shadowed(&self, space: u8, expires: bool) {
-        if let Some(below) = &self.below {
-            below.count_cold(space, expires, -1);
-        }
-    }
-
     /// Takes the lists of changed entries: their places in ascending order, each once.
     pub fn take_changed(&self) -> Vec<Place> {
         let mut places = Vec::new();
@@ -473,7 +470,6 @@ impl Keyspace {
                     show(Picked {
                         place,
                         hash: self.hash(entry.key()),
-                        space: entry.space(),
                         name: below.name(entry.space()),
                         key: entry.key(),
                         value: (!entry.is_absent()).then(|| stored(entry)),
@@ -482,6 +478,30 @@ impl Keyspace {
                 }
                 let taken = bits & !(QUEUED | UNSURE) | WRITING;
                 locked.table.get_mut(at).set_policy_bits(taken);
+            }
+        }
+    }
+
+    /// Before the last run: lists whatever is not safe below, which without [`Self::follow_writes`] is in
+    /// no list as long as memory has room, and takes out what cannot go below.
+    pub fn prepare_end(&self, thread: ThreadSlot) {
+        let Some(below) = &self.below else { return };
+        for shard in 0..SHARDS {
+            let mut locked = self.lock_shard(shard, thread);
+            for bucket in 0..locked.table.bucket_count() {
+                for at in locked.table.positions(bucket) {
+                    let entry = locked.table.get(at);
+                    if !self.is_live(entry.space()) {
+                        continue;
+                    }
+                    if entry.key().len() > KEY_BYTES_MAX {
+                        let entry = locked.table.remove(at);
+                        self.count_removed(locked.counters, shard, entry.view());
+                    } else if entry.policy_bits() & CLEAN == 0 {
+                        let place = Place::new(shard, locked.table.tag(at));
+                        below.queue(locked.table.get_mut(at), place, thread);
+                    }
+                }
             }
         }
     }

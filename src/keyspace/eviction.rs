@@ -602,6 +602,7 @@ impl Keyspace {
         let table = &mut locked.table;
         let entry = table.get(at);
         let is_key = self.is_live(entry.space()) && !entry.is_absent();
+        let is_kept = self.has_below() && entry.key().len() <= below::KEY_BYTES_MAX;
         if let Some(below) = &self.below {
             if entry.policy_bits() & below::CLEAN == 0 && self.is_live(entry.space()) {
                 let place = Place::new(locked.shard, table.tag(at));
@@ -611,7 +612,7 @@ impl Keyspace {
             below.count_cold(
                 entry.space(),
                 entry.expires_at().is_some(),
-                i64::from(is_key),
+                i64::from(is_key && is_kept),
             );
         }
         let entry = table.remove(at);
@@ -619,7 +620,7 @@ impl Keyspace {
         let counters = locked.counters;
         self.count_removed(counters, locked.shard, entry.view());
         if is_key {
-            let gone = if self.has_below() {
+            let gone = if is_kept {
                 &counters.demoted
             } else {
                 &counters.evicted

@@ -403,7 +403,7 @@ impl<'a> Keys<'a> {
                 let place = Place::new(*shard, table.tag(found.at));
                 table.replace(found.at, mark);
                 let mut mark = table.get_mut(found.at);
-                mark.set_policy_bits(state & !(below::CLEAN | below::WRITING));
+                mark.set_policy_bits(state & !below::CLEAN);
                 below.queue(mark, place, self.thread);
                 return;
             }

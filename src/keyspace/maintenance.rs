@@ -51,7 +51,7 @@ impl Keyspace {
         if !self.is_live(entry.space()) || !below.must_mark(entry, hash) {
             return;
         }
-        let state = entry.policy_bits() & below::UNSURE;
+        let state = entry.policy_bits() & (below::UNSURE | below::WRITING);
         let mark = Entry::absent(entry.space(), entry.key());
         let at = locked.table.insert(hash.tag(), mark);
         self.group_entries[group_of_shard(locked.shard)].fetch_add(1, Ordering::Relaxed);

@@ -118,6 +118,24 @@ impl Keyspace {
         thread: ThreadSlot,
         mut show: impl FnMut(EntryRef<'_>),
     ) -> u64 {
+        self.scan_entries(db, cursor, count, now, thread, |entry, lives| {
+            if lives {
+                show(entry);
+            }
+        })
+    }
+
+    /// The same, and shows too what stands for no key: absent marks, and keys whose time has come. Only
+    /// living keys count.
+    pub fn scan_entries(
+        &self,
+        db: usize,
+        cursor: u64,
+        count: usize,
+        now: UnixMs,
+        thread: ThreadSlot,
+        mut show: impl FnMut(EntryRef<'_>, bool),
+    ) -> u64 {
         let mut shard = usize::try_from(cursor >> TAG_BITS).unwrap_or(SHARDS);
         let mut tag = (cursor & u64::from(Tag::END - 1)) as u32;
         let mut shown = 0;
@@ -127,11 +145,11 @@ impl Keyspace {
             let mut met_expired = false;
             while tag < Tag::END && shown < count {
                 tag = table.scan(tag, |entry| {
-                    if entry.space() == space && lives(entry, now) {
-                        shown += 1;
-                        show(entry);
-                    } else {
-                        met_expired |= entry.space() == space && !entry.is_absent();
+                    if entry.space() == space {
+                        let lives = lives(entry, now);
+                        shown += usize::from(lives);
+                        met_expired |= !lives && !entry.is_absent();
+                        show(entry, lives);
                     }
                 });
             }

@@ -24,7 +24,7 @@ use std::io;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
 use parking_lot::Mutex;
@@ -69,6 +69,9 @@ pub struct Tier {
     memory_bytes: AtomicUsize,
     /// Keys that a start after a crash has still to count.
     uncounted: Mutex<Option<store::Scan>>,
+    /// Whether the counts of keys are right: not while that goes on.
+    is_counted: AtomicBool,
+    is_stopping: AtomicBool,
     loads: Loads,
     pace: Pace,
 }
@@ -77,6 +80,7 @@ pub struct Tier {
 #[derive(Debug)]
 pub struct Threads {
     readers: Vec<JoinHandle<()>>,
+    counter: Option<JoinHandle<()>>,
     writer: JoinHandle<()>,
 }
 
@@ -186,6 +190,8 @@ impl Tier {
             last_write: Mutex::new(None),
             cache_bytes,
             memory_bytes: AtomicUsize::new(0),
+            is_counted: AtomicBool::new(uncounted.is_none()),
+            is_stopping: AtomicBool::new(false),
             uncounted: Mutex::new(uncounted),
             disk: Mutex::new(Some(disk)),
             loads: Loads::default(),
@@ -208,35 +214,41 @@ impl Tier {
                     .spawn(move || loads::read(&server, server.tier_slot(index + 1)))
             })
             .collect::<io::Result<_>>()?;
-        if let Some(scan) = server
-            .tier
-            .as_ref()
-            .and_then(|tier| tier.uncounted.lock().take())
-        {
-            let server = Arc::clone(server);
-            std::thread::Builder::new()
-                .name("tier-counter".into())
-                .spawn(move || writer::count_keys(&server, scan))?;
-        }
+        let uncounted = |tier: &Self| tier.uncounted.lock().take();
+        let counter = match server.tier.as_ref().and_then(uncounted) {
+            None => None,
+            Some(scan) => {
+                let server = Arc::clone(server);
+                let thread = std::thread::Builder::new().name("tier-counter".into());
+                Some(thread.spawn(move || writer::count_keys(&server, scan))?)
+            }
+        };
         let server = Arc::clone(server);
         let writer = std::thread::Builder::new()
             .name("tier-writer".into())
             .spawn(move || writer::run(&server))?;
-        Ok(Some(Threads { readers, writer }))
+        Ok(Some(Threads {
+            readers,
+            counter,
+            writer,
+        }))
     }
 }
 
 impl Threads {
     /// Has all that changed written, and ends the threads.
     pub fn stop(self, server: &Server) {
-        if let Some(tier) = &server.tier {
-            tier.pace.stop();
-            tier.loads.stop();
-        }
-        for thread in self.readers.into_iter().chain([self.writer]) {
-            // A thread that panicked has said so already.
+        let Some(tier) = &server.tier else { return };
+        // A thread that panicked has said so already.
+        let end = |thread: JoinHandle<()>| {
             let _ = thread.join();
-        }
+        };
+        // First those who read: the writer closes the store.
+        tier.is_stopping.store(true, Ordering::Relaxed);
+        tier.loads.stop();
+        self.readers.into_iter().chain(self.counter).for_each(end);
+        tier.pace.stop();
+        end(self.writer);
     }
 }
 

@@ -12,8 +12,6 @@ use crate::clock::UnixMs;
 use crate::keyspace::below::Place;
 use crate::keyspace::hash_with;
 
-/// The longest key that the store takes. Longer ones live in memory only.
-pub const KEY_BYTES_MAX: usize = 65_000;
 /// Bytes before the key itself.
 const KEY_HEAD: usize = 8;
 

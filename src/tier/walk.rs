@@ -3,13 +3,15 @@
 //! Both have the same order, that of places, which are the cursor. A page is a range of places: first
 //! what memory holds there, then what the disk holds there. A key that stays is never missed, wherever
 //! it moves meanwhile: what memory did not hold when it was asked is on disk, since its copy there
-//! outlives every stay in memory.
+//! outlives every stay in memory. A key that was deleted before is never told: memory has its absent mark
+//! when it is asked, or else the disk has its marker, which was there before the mark went.
 
 use std::collections::HashSet;
 
 use super::{Tier, TierError, Wanted, record};
 use crate::clock::UnixMs;
 use crate::keyspace::below::{Ask, Listed, Page, Place, Presence, Stored, stored};
+use crate::keyspace::entry::EntryRef;
 use crate::keyspace::{Keyspace, ThreadSlot};
 use crate::server::Server;
 
@@ -109,11 +111,16 @@ impl Walk<'_> {
         listed: &mut Vec<Listed>,
     ) -> Result<u64, TierError> {
         let mut in_memory = Vec::new();
+        let mut held: HashSet<Box<[u8]>> = HashSet::new();
+        let mut show = |entry: EntryRef<'_>, lives| {
+            held.insert(entry.key().into());
+            if lives {
+                in_memory.push(Listed::new(db, entry.key(), stored(entry), values));
+            }
+        };
         let next = self
             .keyspace
-            .scan(db, cursor, count, now, self.thread, |entry| {
-                in_memory.push(Listed::new(db, entry.key(), stored(entry), values));
-            });
+            .scan_entries(db, cursor, count, now, self.thread, &mut show);
         let mut end = if next == 0 { END } else { next };
         let mut on_disk = Vec::new();
         let name = self.keyspace.space_name(db);
@@ -155,7 +162,6 @@ impl Walk<'_> {
             }
         }
         in_memory.retain(|key| u64::from(Place::of(self.keyspace.hash(&key.key)).0) < end);
-        let held: HashSet<&[u8]> = in_memory.iter().map(|key| &*key.key).collect();
         on_disk.retain(|key| !held.contains(&*key.key) && !self.is_deleted(db, &key.key));
         listed.append(&mut in_memory);
         listed.append(&mut on_disk);

@@ -7,6 +7,7 @@
 //! Invariant: an entry counts as safe only after its run has ended well; until then memory keeps it.
 //! Where a run fails all of its entries wait again, and nothing else changes.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,12 +17,12 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
 use super::compress::{Compressor, Effort, Method};
-use super::record::{self, Head, KEY_BYTES_MAX};
+use super::record::{self, Head};
 use super::store::{self, Run, StoreError};
 use super::{Counts, Spaces, Tier, TierError};
 use crate::clock::{self, UnixMs};
 use crate::config::TierCompression;
-use crate::keyspace::below::{Picked, Place};
+use crate::keyspace::below::{KEY_BYTES_MAX, Picked, Place};
 use crate::keyspace::{DATABASES, KeyHash, ThreadSlot};
 use crate::server::Server;
 
@@ -151,6 +152,9 @@ pub(super) fn run(server: &Server) {
             }
             state.stopped
         };
+        if stopped {
+            server.keyspace.prepare_end(writer.thread);
+        }
         last = Instant::now();
         tier.pace.begin();
         let written = writer.write_changes();
@@ -188,13 +192,22 @@ pub(super) struct Writer<'a> {
     record: Vec<u8>,
     compressor: Compressor,
     spaces: Spaces,
+    /// Keys of the present run, and of those before it that failed, that nobody has looked for below.
+    unsure: HashSet<(u32, KeyHash)>,
+    /// What was found of them: versions that are not counted any more when the run ends well.
+    shadowed: Vec<Shadowed>,
+}
+
+/// An older version of a key.
+struct Shadowed {
+    name: u32,
+    expires: bool,
 }
 
 /// An entry that was copied out of the keyspace.
 struct Copied {
     place: Place,
     hash: KeyHash,
-    space: u8,
     name: u32,
     key: std::ops::Range<usize>,
     value: Option<(u8, std::ops::Range<usize>, Option<UnixMs>)>,
@@ -213,6 +226,8 @@ impl<'a> Writer<'a> {
             record: Vec::new(),
             compressor: Compressor::new(Method::None, Arc::clone(&tier.dictionaries)),
             spaces: Spaces::decode(&tier.store.blob()).unwrap_or_default(),
+            unsure: HashSet::new(),
+            shadowed: Vec::new(),
         }
     }
 
@@ -232,6 +247,10 @@ impl<'a> Writer<'a> {
         match written {
             Ok(()) => {
                 keyspace.settle(&places, self.thread);
+                self.unsure.clear();
+                for Shadowed { name, expires } in self.shadowed.drain(..) {
+                    keyspace.count_below_named(name, expires, -1);
+                }
                 *self.tier.classes.lock() = self.compressor.stats();
                 *self.tier.last_write.lock() = Some(clock::now());
                 self.tier.measure_memory();
@@ -321,6 +340,7 @@ impl<'a> Writer<'a> {
         if places.is_empty() {
             return Ok(());
         }
+        self.shadowed.clear();
         let mut disk = self.tier.disk.lock();
         let mut run = disk.as_mut().ok_or(StoreError::Closed)?.begin_run()?;
         for shard in places.chunk_by(|a, b| a.shard() == b.shard()) {
@@ -342,11 +362,10 @@ impl<'a> Writer<'a> {
             let Picked {
                 place,
                 hash,
-                space,
+                name,
                 key,
                 value,
                 unsure,
-                ..
             } = picked;
             let mut put = |part: &[u8]| {
                 let start = bytes.len();
@@ -356,8 +375,7 @@ impl<'a> Writer<'a> {
             entries.push(Copied {
                 place,
                 hash,
-                space,
-                name: picked.name,
+                name,
                 key: put(key),
                 value: value.map(|stored| (stored.form, put(stored.bytes), stored.expires_at)),
                 unsure,
@@ -381,11 +399,12 @@ impl<'a> Writer<'a> {
         self.key.clear();
         record::encode_key(entry.place, entry.name, key, &mut self.key);
         let hash = entry.hash.value();
-        if entry.unsure
-            && let Some(record) = self.tier.store.get(hash, &self.key)?
-        {
-            let keyspace = &self.server.keyspace;
-            keyspace.count_shadowed(entry.space, expires(&record));
+        if entry.unsure {
+            self.unsure.insert((entry.name, entry.hash));
+        }
+        if self.unsure.contains(&(entry.name, entry.hash)) {
+            let shadowed = self.shadowed(entry, hash)?;
+            self.shadowed.extend(shadowed);
         }
         match &entry.value {
             Some((form, value, expires_at)) => {
@@ -405,6 +424,24 @@ impl<'a> Writer<'a> {
         }
     }
 
+    /// The version below of a key that is about to be written.
+    fn shadowed(&self, entry: &Copied, hash: u64) -> Result<Option<Shadowed>, StoreError> {
+        let name = entry.name;
+        match self.tier.store.get(hash, &self.key) {
+            Ok(record) => Ok(record.map(|record| Shadowed {
+                name,
+                expires: expires(&record),
+            })),
+            Err(error) if error.is_damage() => {
+                // Damage must not keep new versions from being written. It was counted, most likely.
+                tracing::error!("The disk tier could not read what a key had before: {error}");
+                let expires = false;
+                Ok(Some(Shadowed { name, expires }))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
     /// The end: the counts that the next start need not make again.
     fn close(&mut self, all_written: bool) {
         let keyspace = &self.server.keyspace;
@@ -415,9 +452,11 @@ impl<'a> Writer<'a> {
                 expiring: stats.expiring as u64,
             }
         };
-        let keys = (0..DATABASES).map(counts).collect();
+        // If they are not known the next start counts.
+        let known = all_written && self.tier.is_counted.load(Ordering::Acquire);
+        let keys = known.then(|| (0..DATABASES).map(counts).collect());
         let closed = self
-            .save_spaces(all_written.then_some(keys))
+            .save_spaces(keys)
             .and_then(|()| match self.tier.disk.lock().take() {
                 Some(disk) if all_written => disk.close(),
                 _ => Ok(()),
@@ -440,19 +479,25 @@ fn expires(record: &[u8]) -> bool {
 /// Counts the keys of each database on disk, after a crash. Keys that come and go meanwhile are counted
 /// where that happens.
 pub(super) fn count_keys(server: &Server, scan: store::Scan) {
+    let Some(tier) = &server.tier else { return };
     let (names, _) = server.keyspace.space_names();
     for found in scan {
-        let counted = found.and_then(|found| {
+        if tier.is_stopping.load(Ordering::Relaxed) {
+            return;
+        }
+        let counted = found.map(|found| {
             let name = record::decode_key(&found.key).map(|(name, _)| name);
             if let Some(name) = name.filter(|name| names.contains(name)) {
-                let expires = found.record()?.is_some_and(|record| expires(&record));
+                // A record that cannot be read is a key all the same.
+                let record = found.record().unwrap_or_default();
+                let expires = record.is_some_and(|record| expires(&record));
                 server.keyspace.count_below_named(name, expires, 1);
             }
-            Ok(())
         });
         if let Err(error) = counted {
             tracing::error!("The keys on disk could not be counted: {error}");
             return;
         }
     }
+    tier.is_counted.store(true, Ordering::Release);
 }

@@ -10,3 +10,4 @@ mod generator;
 mod robustness;
 mod server;
 mod shutdown;
+mod tier;

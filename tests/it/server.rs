@@ -126,6 +126,10 @@ impl Server {
         let output = |name| File::create(dir.join(name)).expect("create a file for the output");
         let mut command = Command::new(program);
         command.args(["--port", &port.to_string(), "--bind", "127.0.0.1"]);
+        // These are for the tests; the server takes what begins so for options of its own.
+        for name in ["COUNT", "SEED", "ONLY", "LOSS_MS"] {
+            command.env_remove(format!("STRATA_TIER_{name}"));
+        }
         command
             .args(own_args)
             .args(args)
@@ -240,8 +244,9 @@ impl Drop for Server {
         let _ = self.child.wait();
         if thread::panicking() {
             eprintln!(
-                "the server's files: {}\n{}",
+                "the server's files: {}\n{}{}",
                 self.dir.display(),
+                self.stdout(),
                 self.stderr()
             );
         } else {

@@ -71,9 +71,14 @@ fn io_source(error: &fjall::Error) -> Option<&io::Error> {
 }
 
 fn is_damage(error: &fjall::Error) -> bool {
-    use io::ErrorKind::{InvalidData, NotFound, UnexpectedEof};
+    use io::ErrorKind::{AlreadyExists, InvalidData, InvalidInput, NotFound, UnexpectedEof};
     match io_source(error) {
-        Some(source) => matches!(source.kind(), InvalidData | NotFound | UnexpectedEof),
+        // fjall makes a new database where the file of its version is gone, and stumbles over the old one's files; and
+        // it maps files into memory, which an empty one refuses.
+        Some(source) => matches!(
+            source.kind(),
+            InvalidData | NotFound | UnexpectedEof | AlreadyExists | InvalidInput
+        ),
         None => !matches!(
             error,
             fjall::Error::Poisoned | fjall::Error::KeyspaceDeleted | fjall::Error::Locked

@@ -9,7 +9,7 @@
 //! <dir>/filters/<gen>.lost     the filter of a quarantined generation: its keys hide older ones
 //!
 //! a file:  magic (8) | contents | hash of all before (8)            integers are little-endian
-//! meta:    hash seed (8) | blob
+//! meta:    hash seed (8) | next generation (8) | blob
 //! filter:  generation (8) | hash seed (8) | records (8) | complete (8) | segments (8)
 //!          | for each: keys (8), words (8) | all words
 //! ```
@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 
 use super::filter::{Filter, SegmentWords};
 
-const META_MAGIC: [u8; 8] = *b"STRMETA1";
+const META_MAGIC: [u8; 8] = *b"STRMETA2";
 const FILTER_MAGIC: [u8; 8] = *b"STRFILT1";
 const NUMBER: usize = size_of::<u64>();
 
@@ -37,6 +37,9 @@ pub(super) struct Files {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Meta {
     pub(super) hash_seed: u64,
+    /// One more than the newest generation; 0 if there is none. The database is not trusted with that: where its own
+    /// files are damaged it may forget a generation, and the versions that this has overwritten would come back.
+    pub(super) next_generation: u64,
     pub(super) blob: Vec<u8>,
 }
 
@@ -97,9 +100,10 @@ impl Files {
             return Ok(None);
         };
         let mut rest = contents.as_slice();
-        let hash_seed = number(&mut rest);
-        Ok(hash_seed.map(|hash_seed| Meta {
+        let numbers = number(&mut rest).zip(number(&mut rest));
+        Ok(numbers.map(|(hash_seed, next_generation)| Meta {
             hash_seed,
+            next_generation,
             blob: rest.to_vec(),
         }))
     }
@@ -107,6 +111,7 @@ impl Files {
     pub(super) fn write_meta(&self, meta: &Meta) -> io::Result<()> {
         let mut contents = META_MAGIC.to_vec();
         contents.extend(meta.hash_seed.to_le_bytes());
+        contents.extend(meta.next_generation.to_le_bytes());
         contents.extend(&meta.blob);
         write_sealed(&self.meta(), contents)
     }

@@ -333,11 +333,17 @@ impl Store {
     /// # Errors
     /// The file cannot be written; the old bytes remain.
     pub fn set_blob(&self, blob: Vec<u8>) -> Result<(), StoreError> {
+        self.change_meta(|meta| meta.blob = blob)
+    }
+
+    fn set_next_generation(&self, number: u64) -> Result<(), StoreError> {
+        self.change_meta(|meta| meta.next_generation = number)
+    }
+
+    fn change_meta(&self, change: impl FnOnce(&mut Meta)) -> Result<(), StoreError> {
         let mut meta = self.meta.lock();
-        let next = Meta {
-            hash_seed: self.hash_seed,
-            blob,
-        };
+        let mut next = meta.clone();
+        change(&mut next);
         self.files.write_meta(&next)?;
         *meta = next;
         Ok(())
@@ -382,6 +388,9 @@ impl Store {
     fn set_list(&self, mut generations: Vec<Arc<Generation>>) {
         while let Some(lost) = generations.pop_if(|oldest| !oldest.is_readable()) {
             log_failure("remove a filter", || {
+                if generations.is_empty() {
+                    self.set_next_generation(0)?;
+                }
                 Ok(self.files.remove_filter(lost.number, FilterKind::Lost)?)
             });
         }
@@ -537,7 +546,12 @@ impl Opened {
         files.create_dirs()?;
         let database =
             generation::open_database(&files.database(), options).map_err(StoreError::of_open)?;
-        if !generation::sequence_goes_on(&database) {
+        let names = database.list_keyspace_names();
+        let mut generations = files.filters_of(FilterKind::Lost)?;
+        generations.extend(names.iter().filter_map(|name| generation::number(name)));
+        if !generation::sequence_goes_on(&database)
+            || !are_all_there(generations, meta.next_generation)
+        {
             return Err(StoreError::Database(fjall::Error::Unrecoverable));
         }
         Ok(Self { database, meta })
@@ -549,15 +563,26 @@ impl Opened {
         meta: Option<&Meta>,
     ) -> Result<Self, StoreError> {
         files.create_dirs()?;
-        let meta = meta.cloned().unwrap_or_else(|| Meta {
+        let mut meta = meta.cloned().unwrap_or_else(|| Meta {
             hash_seed: random(),
+            next_generation: 0,
             blob: Vec::new(),
         });
+        meta.next_generation = 0;
         files.write_meta(&meta)?;
         let database =
             generation::open_database(&files.database(), options).map_err(StoreError::of_open)?;
         Ok(Self { database, meta })
     }
+}
+
+/// Whether no generation is missing but for the oldest, which are dropped: without a newer one, what it has overwritten
+/// would come back. One that a crash kept from being told may be there beyond `next`.
+fn are_all_there(mut generations: Vec<u64>, next: u64) -> bool {
+    generations.sort_unstable();
+    generations.dedup();
+    let follows = |pair: &[u64]| pair[0] + 1 == pair[1];
+    generations.windows(2).all(follows) && generations.last().map_or(0, |newest| newest + 1) >= next
 }
 
 fn random() -> u64 {

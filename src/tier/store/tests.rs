@@ -529,3 +529,31 @@ fn readers_and_the_writer_do_not_disturb_each_other() {
         done.store(true, Ordering::Relaxed);
     });
 }
+
+#[test]
+fn a_generation_that_the_database_forgot_does_not_bring_old_versions_back() {
+    for forgotten in [0, 1] {
+        let scratch = Scratch::new();
+        let (store, mut writer) = scratch.open();
+        write(&mut writer, &records(&store, 0..500, 300));
+        let old = records(&store, 0..500, 300);
+        write(
+            &mut writer,
+            &old.keys().map(|key| (key.clone(), None)).collect(),
+        );
+        for i in 1..4 {
+            write(&mut writer, &records(&store, i * 500..i * 500 + 500, 300));
+        }
+        assert!(store.stats().generations >= 2);
+        let generations = store.stats().generations;
+        writer.close().unwrap();
+        drop(store);
+        // fjall takes a keyspace without this file for one whose making was not finished, and removes it.
+        let keyspaces = scratch.0.join("tier/db/keyspaces");
+        let number = if forgotten == 0 { generations } else { 2 };
+        fs::remove_file(keyspaces.join(number.to_string()).join("current")).unwrap();
+        let (store, _writer) = scratch.open();
+        assert!(matches!(store.recovery(), Recovery::PutAside(_)));
+        assert_eq!(all(&store, 0), []);
+    }
+}

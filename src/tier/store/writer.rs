@@ -93,6 +93,8 @@ impl Writer {
         let keyspace = database
             .keyspace(&generation::name(number), generation::keyspace_options)
             .map_err(StoreError::Database)?;
+        // Before its first run, and not before it is there.
+        self.store.set_next_generation(number + 1)?;
         let newest = Arc::new(Generation {
             number,
             filter: Arc::new(Filter::new(keys, true)),
@@ -136,6 +138,9 @@ impl Writer {
         let Some(oldest) = generations.pop() else {
             return Ok(0);
         };
+        if generations.is_empty() {
+            store.set_next_generation(0)?;
+        }
         let bytes = oldest.disk_bytes();
         store.set_list(generations);
         if let Some(keyspace) = oldest.keyspace.clone() {
@@ -169,6 +174,7 @@ impl Writer {
                         Recovery::PutAside(_) | Recovery::New => &[],
                         Recovery::Clean | Recovery::Unclean => before.as_slice(),
                     };
+                    *store.meta.lock() = opened.meta;
                     store.install(opened.database, known)?;
                     store.poisoned.store(false, Ordering::Relaxed);
                     return Ok(recovery);
