@@ -28,10 +28,11 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
+use super::cold::{ColdCounts, Tally};
 use super::counters::SPACES;
 use super::entry::{Entry, EntryMut, EntryParts, EntryRef};
 use super::eviction::AccessPolicy;
@@ -90,21 +91,13 @@ pub(super) struct Below {
     changed: Box<[Mutex<Changed>]>,
     /// For each shard, how many entries left it. A load that began before is not to be trusted.
     departures: Box<[AtomicU32]>,
-    /// Keys of each space that are below and not in memory.
-    cold: Box<[Cold]>,
+    /// What is counted of each space beside the threads' stripes.
+    tallies: Box<[Tally]>,
     /// The name of each space below: one that is never used again.
     names: Box<[AtomicU32]>,
     next_name: AtomicU32,
     /// Bytes that the writer has taken and not made safe yet.
     writing_bytes: AtomicUsize,
-}
-
-/// Keys that are below alone.
-#[derive(Debug, Default)]
-struct Cold {
-    keys: AtomicI64,
-    /// Those that have an expiry.
-    expiring: AtomicI64,
 }
 
 #[derive(Debug, Default)]
@@ -126,7 +119,7 @@ impl Below {
             follows_writes: AtomicBool::new(true),
             changed: (0..threads).map(|_| Mutex::default()).collect(),
             departures: (0..SHARDS).map(|_| AtomicU32::new(0)).collect(),
-            cold: (0..SPACES).map(|_| Cold::default()).collect(),
+            tallies: (0..SPACES).map(|_| Tally::default()).collect(),
             names: (0..SPACES).map(name).collect(),
             next_name: AtomicU32::new(next_name),
             writing_bytes: AtomicUsize::new(0),
@@ -191,31 +184,16 @@ impl Below {
         self.departures[shard].load(Ordering::Relaxed)
     }
 
-    pub(super) fn count_cold(&self, space: u8, expires: bool, n: i64) {
-        let cold = &self.cold[usize::from(space)];
-        cold.keys.fetch_add(n, Ordering::Relaxed);
-        if expires {
-            cold.expiring.fetch_add(n, Ordering::Relaxed);
-        }
+    pub(super) fn tally(&self, space: u8) -> &Tally {
+        &self.tallies[usize::from(space)]
     }
 
-    pub(super) fn cold(&self, space: u8) -> usize {
-        let keys = self.cold[usize::from(space)].keys.load(Ordering::Relaxed);
-        usize::try_from(keys).unwrap_or(0)
-    }
-
-    pub(super) fn cold_expiring(&self, space: u8) -> usize {
-        let keys = &self.cold[usize::from(space)].expiring;
-        usize::try_from(keys.load(Ordering::Relaxed)).unwrap_or(0)
-    }
-
-    /// A space begins anew: nothing that is below belongs to it.
-    pub(super) fn begin_space(&self, space: u8) {
+    /// A space begins anew: nothing that is below belongs to it. The threads' stripes still have these numbers for it,
+    /// which are of what was below before.
+    pub(super) fn begin_space(&self, space: u8, keys: i64, expiring: i64) {
         let name = self.next_name.fetch_add(1, Ordering::Relaxed);
         self.names[usize::from(space)].store(name, Ordering::Release);
-        let cold = &self.cold[usize::from(space)];
-        cold.keys.store(0, Ordering::Relaxed);
-        cold.expiring.store(0, Ordering::Relaxed);
+        self.tally(space).begin(keys, expiring);
     }
 
     pub(super) fn name(&self, space: u8) -> u32 {
@@ -262,8 +240,8 @@ pub struct Stored<'a> {
 pub enum Loaded<'a> {
     /// Nothing, or that the key was deleted.
     Nothing,
-    /// A version whose time has come.
-    Expired,
+    /// A version whose time has come, and when.
+    Expired(Option<UnixMs>),
     /// The newest version.
     Value(Stored<'a>),
 }
@@ -364,6 +342,17 @@ impl Listed {
     }
 }
 
+/// What goes with a copy below.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// Nothing: memory holds the key, or its database was emptied.
+    Copy,
+    /// An old version that was still counted as a key below.
+    Counted,
+    /// The key.
+    Key,
+}
+
 /// What memory knows of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presence {
@@ -414,11 +403,39 @@ impl Keyspace {
         (names, self.below.as_ref().map_or(0, next))
     }
 
-    /// Counts keys of a database that are below alone.
-    pub fn count_below(&self, db: usize, expires: bool, keys: i64) {
+    /// Takes over what [`Self::cold_counts`] told at the last end.
+    pub fn restore_counts(&self, db: usize, counts: &ColdCounts) {
         if let Some(below) = &self.below {
-            below.count_cold(self.space_of(db), expires, keys);
+            below.tally(self.space_of(db)).restore(counts);
         }
+    }
+
+    /// The counts of a database's keys, all of which are below, as far as they are to be kept over a restart. For the end,
+    /// when nothing changes any more.
+    pub fn cold_counts(&self, db: usize) -> ColdCounts {
+        let Some(below) = &self.below else {
+            return ColdCounts::default();
+        };
+        let space = self.space_of(db);
+        let mut in_memory = Vec::new();
+        for shard in &self.shards {
+            let table = shard.table.lock();
+            let entries = table.all_positions().map(|at| table.get(at));
+            let keys = entries.filter(|entry| entry.space() == space && !entry.is_absent());
+            in_memory.extend(keys.map(EntryRef::expires_at));
+        }
+        below.tally(space).keep(in_memory.into_iter())
+    }
+
+    /// Takes keys below whose time has come, and that nobody asks for, out of the counts. Gives how many.
+    pub fn expire_cold(&self, now: UnixMs, thread: ThreadSlot) -> usize {
+        let Some(below) = &self.below else { return 0 };
+        let mut expired = 0;
+        for db in 0..super::DATABASES {
+            expired += below.tally(self.space_of(db)).sweep(now);
+        }
+        self.counters(thread).expired.add(expired);
+        usize::try_from(expired).unwrap_or(0)
     }
 
     /// Bytes of entries that have changed and are not safe below, about.
@@ -427,10 +444,17 @@ impl Keyspace {
         self.queued_bytes() + self.below.as_ref().map_or(0, writing)
     }
 
-    /// The same by the name of the database's contents.
-    pub fn count_below_named(&self, name: u32, expires: bool, keys: i64) {
+    /// A key of the contents with this name is below, and was not counted.
+    pub fn found_below(&self, name: u32, expires_at: Option<UnixMs>) {
         if let (Some(below), Some(space)) = (&self.below, self.space_named(name)) {
-            below.count_cold(space, expires, keys);
+            below.tally(space).found(expires_at);
+        }
+    }
+
+    /// A key that was counted as below alone is gone.
+    pub fn lost_below(&self, name: u32, expires_at: Option<UnixMs>) {
+        if let (Some(below), Some(space)) = (&self.below, self.space_named(name)) {
+            below.tally(space).lost(expires_at);
         }
     }
 
@@ -606,7 +630,7 @@ impl Keyspace {
         }
         let entry = match loaded {
             Loaded::Value(stored) => Entry::stored(space, key, stored),
-            Loaded::Nothing | Loaded::Expired => Entry::absent(space, key),
+            Loaded::Nothing | Loaded::Expired(_) => Entry::absent(space, key),
         };
         let counters = self.counters(thread);
         let expires_at = entry.view().expires_at();
@@ -617,42 +641,73 @@ impl Keyspace {
         let mut entry = locked.table.get_mut(at);
         match loaded {
             Loaded::Nothing => {}
-            Loaded::Expired => {
-                // It was counted as below, and must not be found there again.
-                below.count_cold(space, true, -1);
+            Loaded::Expired(expired_at) => {
+                // It must not be found there again.
+                if below.tally(space).warmed(expired_at) {
+                    self.count_key(counters, space, expired_at, -1);
+                    counters.expired.add(1);
+                }
                 let bits = entry.view().policy_bits() & !CLEAN;
                 entry.set_policy_bits(bits);
                 below.queue(entry, Place::new(hash.shard(), hash.tag()), thread);
             }
             Loaded::Value(_) => {
                 counters.promoted.add(1);
-                below.count_cold(space, expires_at.is_some(), -1);
-                self.count_key(counters, space, expires_at, 1);
+                counters.entries.add(1);
+                if !below.tally(space).warmed(expires_at) {
+                    self.count_key(counters, space, expires_at, 1);
+                }
             }
         }
         true
     }
 
-    /// The copy below of a key is about to go, and was its newest version. Where memory holds the key it
-    /// is written again; where not, it is gone. True where it is gone.
-    pub fn lose_copy(&self, hash: KeyHash, name: u32, key: &[u8], thread: ThreadSlot) -> bool {
+    /// The copy below of a key is out of sight and about to go, and was the newest. Where memory holds the
+    /// key it is written again; where not, it is gone, and so is what a load has just read.
+    pub fn lose_copy(&self, hash: KeyHash, name: u32, key: &[u8], thread: ThreadSlot) -> Lost {
         let Some(below) = &self.below else {
-            return false;
+            return Lost::Copy;
         };
         let mut locked = self.lock_shard(hash.shard(), thread);
         let Some(space) = self.space_named(name) else {
-            return false;
+            return Lost::Copy;
         };
         let Some(at) = locked.table.find(hash.tag(), space, key) else {
-            return true;
+            below.departed(locked.shard);
+            return Lost::Key;
         };
         let mut entry = locked.table.get_mut(at);
         let bits = entry.view().policy_bits();
+        if bits & UNSURE != 0 {
+            // Nobody has looked yet; this was it.
+            entry.set_policy_bits(bits & !UNSURE);
+            return Lost::Counted;
+        }
         if bits & CLEAN != 0 && !entry.view().is_absent() {
             entry.set_policy_bits(bits & !CLEAN);
             below.queue(entry, Place::of(hash), thread);
         }
-        false
+        Lost::Copy
+    }
+
+    /// Copies below have gone and nobody knows whose: what memory holds is written again.
+    pub fn doubt_copies(&self, thread: ThreadSlot) {
+        let Some(below) = &self.below else { return };
+        for shard in 0..SHARDS {
+            let mut locked = self.lock_shard(shard, thread);
+            below.departed(shard);
+            for bucket in 0..locked.table.bucket_count() {
+                for at in locked.table.positions(bucket) {
+                    let place = Place::new(shard, locked.table.tag(at));
+                    let mut entry = locked.table.get_mut(at);
+                    let bits = entry.view().policy_bits();
+                    if bits & CLEAN != 0 && !entry.view().is_absent() {
+                        entry.set_policy_bits(bits & !CLEAN);
+                        below.queue(entry, place, thread);
+                    }
+                }
+            }
+        }
     }
 
     /// What memory knows of a key.
@@ -675,7 +730,7 @@ impl Keyspace {
         spaces.find(|&space| below.name(space) == name)
     }
 
-    /// Adds `n` keys to the counts of a space.
+    /// Adds `n` keys to the counts of a space, wherever they are.
     pub(super) fn count_key(
         &self,
         counters: &super::Counters,
@@ -683,7 +738,6 @@ impl Keyspace {
         expires_at: Option<UnixMs>,
         n: i64,
     ) {
-        counters.entries.add(n);
         counters.keys[usize::from(space)].add(n);
         if expires_at.is_some() {
             counters.expiring[usize::from(space)].add(n);

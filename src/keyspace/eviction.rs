@@ -609,23 +609,23 @@ impl Keyspace {
                 below.queue_victim(table.get_mut(at), place, locked.thread);
                 return false;
             }
-            below.count_cold(
-                entry.space(),
-                entry.expires_at().is_some(),
-                i64::from(is_key && is_kept),
-            );
         }
         let entry = table.remove(at);
         table.shrink_if_sparse();
-        let counters = locked.counters;
-        self.count_removed(counters, locked.shard, entry.view());
-        if is_key {
-            let gone = if is_kept {
-                &counters.demoted
-            } else {
-                &counters.evicted
-            };
-            gone.add(1);
+        let (counters, entry) = (locked.counters, entry.view());
+        match self.below.as_ref().filter(|_| is_key && is_kept) {
+            Some(below) if below.tally(entry.space()).cooled(entry.expires_at()) => {
+                self.count_left(counters, locked.shard, entry);
+                counters.demoted.add(1);
+            }
+            Some(_) => {
+                self.count_removed(counters, locked.shard, entry);
+                counters.expired.add(1);
+            }
+            None => {
+                self.count_removed(counters, locked.shard, entry);
+                counters.evicted.add(i64::from(is_key));
+            }
         }
         true
     }

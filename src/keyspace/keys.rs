@@ -367,6 +367,7 @@ impl<'a> Keys<'a> {
             }
         };
         self.access.first(table.get_mut(at), admitted, state);
+        self.counters.entries.add(1);
         self.keyspace.count_key(self.counters, space, expires_at, 1);
         let found = Found { lock, at };
         self.wrote(found, marked.is_none().then_some(hash));
@@ -397,6 +398,7 @@ impl<'a> Keys<'a> {
             let entry = table.get(found.at);
             if below.must_mark(entry, self.keyspace.hash(entry.key())) {
                 let (space, state) = (entry.space(), entry.policy_bits() & below::STATE);
+                self.counters.entries.add(-1);
                 self.keyspace
                     .count_key(self.counters, space, entry.expires_at(), -1);
                 let mark = Entry::absent(space, entry.key());

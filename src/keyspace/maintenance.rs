@@ -73,10 +73,13 @@ impl Keyspace {
     /// Keys in emptied spaces that are still to be freed.
     pub fn pending_frees(&self) -> usize {
         let sweeping = self.emptied.lock().sweeping.clone();
-        sweeping
-            .into_iter()
-            .map(|space| self.sum_space(space, |c, s| c.keys[s].read()))
-            .sum()
+        let pending = |space: u8| {
+            let below = self.below.as_ref().map(|below| below.tally(space));
+            let below = below.map_or(0, |tally| tally.keys() - tally.cold());
+            let keys = self.sum_space(space, |c, s| c.keys[s].read()) + below;
+            usize::try_from(keys).unwrap_or(0)
+        };
+        sweeping.into_iter().map(pending).sum()
     }
 
     /// Frees the keys of emptied spaces. `pause` is called after each shard.

@@ -14,6 +14,7 @@
 //! be added to a space whose shard was already swept.
 
 pub mod below;
+pub mod cold;
 pub mod counters;
 pub mod entry;
 pub mod eviction;
@@ -313,11 +314,19 @@ impl Keyspace {
         self.spaces[db].load(Ordering::Acquire)
     }
 
-    /// Settles the counts for an entry that was taken out of its table.
+    /// Settles the counts for a key that is gone and was taken out of its table.
     fn count_removed(&self, counters: &Counters, shard: usize, entry: EntryRef<'_>) {
-        self.group_entries[group_of_shard(shard)].fetch_sub(1, Ordering::Relaxed);
         if !entry.is_absent() {
             self.count_key(counters, entry.space(), entry.expires_at(), -1);
+        }
+        self.count_left(counters, shard, entry);
+    }
+
+    /// Settles the counts for an entry that was taken out of its table, whose key may still be below.
+    fn count_left(&self, counters: &Counters, shard: usize, entry: EntryRef<'_>) {
+        self.group_entries[group_of_shard(shard)].fetch_sub(1, Ordering::Relaxed);
+        if !entry.is_absent() {
+            counters.entries.add(-1);
         }
         if let Some(below) = &self.below {
             below.departed(shard);
@@ -330,13 +339,10 @@ impl Keyspace {
             .any(|s| s.load(Ordering::Acquire) == space)
     }
 
-    fn sum_space(&self, space: u8, counter: impl Fn(&Counters, usize) -> i64) -> usize {
+    /// What all threads have counted for a space.
+    fn sum_space(&self, space: u8, counter: impl Fn(&Counters, usize) -> i64) -> i64 {
         debug_assert!(usize::from(space) < SPACES);
-        let sum: i64 = self
-            .counters
-            .iter()
-            .map(|c| counter(c, usize::from(space)))
-            .sum();
-        usize::try_from(sum).unwrap_or(0)
+        let counted = |c: &Counters| counter(c, usize::from(space));
+        self.counters.iter().map(counted).sum()
     }
 }

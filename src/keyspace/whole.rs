@@ -32,17 +32,20 @@ impl Keyspace {
     /// The number of keys in a database, in memory and below.
     pub fn db_size(&self, db: usize) -> usize {
         let space = self.space_of(db);
-        let cold = self.below.as_ref().map_or(0, |below| below.cold(space));
-        self.sum_space(space, |c, space| c.keys[space].read()) + cold
+        let below = self.below.as_ref();
+        let counted = self.sum_space(space, |c, space| c.keys[space].read());
+        let keys = counted + below.map_or(0, |below| below.tally(space).keys());
+        usize::try_from(keys).unwrap_or(0)
     }
 
     /// Counts for INFO.
     pub fn space_stats(&self, db: usize, now: UnixMs, random: u64) -> SpaceStats {
         let space = self.space_of(db);
-        let in_memory = self.sum_space(space, |c, space| c.expiring[space].read());
         let below = self.below.as_ref();
-        let expiring = in_memory + below.map_or(0, |below| below.cold_expiring(space));
-        let mean_ttl_ms = if in_memory == 0 {
+        let counted = self.sum_space(space, |c, space| c.expiring[space].read());
+        let expiring = counted + below.map_or(0, |below| below.tally(space).expiring());
+        let expiring = usize::try_from(expiring).unwrap_or(0);
+        let mean_ttl_ms = if expiring == 0 {
             0
         } else {
             self.mean_ttl_ms(space, now, random)
@@ -86,7 +89,9 @@ impl Keyspace {
             self.sweep_emptied(thread, || {});
         };
         if let Some(below) = &self.below {
-            below.begin_space(space);
+            let keys = self.sum_space(space, |c, space| c.keys[space].read());
+            let expiring = self.sum_space(space, |c, space| c.expiring[space].read());
+            below.begin_space(space, keys, expiring);
         }
         let old = self.spaces[db].swap(space, Ordering::AcqRel);
         self.emptied.lock().sweeping.push(old);

@@ -77,7 +77,8 @@ pub fn serve(server: &Arc<Server>) -> Result<(), StartError> {
         let tier = Tier::start(server)
             .map_err(|error| StartError::new("cannot start the disk tier's threads", error))?;
         run(server, listeners, workers).await?;
-        drop(maintenance);
+        // Before the tier counts its keys for the last time. A panic has told of itself.
+        let _ = maintenance.join();
         if let Some(tier) = tier {
             tier.stop(server);
         }

@@ -60,6 +60,9 @@ fn run_tick(server: &Server, tick: u64, pool: &mut EvictionPool) {
     let mut pacer = Pacer::new(config.active_expire_effort);
     if tick.is_multiple_of(EXPIRE_TICKS) && server.active_expire.load(Ordering::Relaxed) {
         expire(server, clock::now(), &mut pacer);
+        server
+            .keyspace
+            .expire_cold(clock::now(), server.maintenance_slot());
     }
     if server.keyspace.has_emptied() {
         server

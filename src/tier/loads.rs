@@ -157,7 +157,7 @@ impl Tier {
                 Some(record) => {
                     let stored = self.decode(record, &mut value)?;
                     match stored.expires_at {
-                        Some(at) if at <= now => Loaded::Expired,
+                        Some(at) if at <= now => Loaded::Expired(Some(at)),
                         _ => Loaded::Value(stored),
                     }
                 }

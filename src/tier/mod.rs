@@ -37,6 +37,7 @@ use self::writer::Pace;
 use crate::clock::UnixMs;
 use crate::config::{Config, TierDurability};
 use crate::keyspace::below::{Ask, Filter, Page, Stored};
+use crate::keyspace::cold::ColdCounts;
 use crate::keyspace::{DATABASES, KeyHash, Keyspace, VALUE_BYTES_MAX};
 use crate::server::Server;
 use crate::server::session::Session;
@@ -115,14 +116,7 @@ struct Spaces {
     next_name: u32,
     names: Vec<u32>,
     /// Known only after a clean stop.
-    keys: Option<Vec<Counts>>,
-}
-
-/// The keys of a database.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Counts {
-    keys: u64,
-    expiring: u64,
+    keys: Option<Vec<ColdCounts>>,
 }
 
 impl Tier {
@@ -170,9 +164,7 @@ impl Tier {
             _ => None,
         };
         for (db, counts) in counted.iter().flatten().enumerate() {
-            let lasting = counts.keys.saturating_sub(counts.expiring);
-            keyspace.count_below(db, false, lasting.cast_signed());
-            keyspace.count_below(db, true, counts.expiring.cast_signed());
+            keyspace.restore_counts(db, counts);
         }
         let (dictionaries, damaged) = Dictionaries::open(dir.join("dictionaries"))?;
         for file in damaged {
@@ -266,8 +258,15 @@ impl Spaces {
     fn encode(&self) -> Vec<u8> {
         let mut bytes = self.next_name.to_le_bytes().to_vec();
         bytes.extend(self.names.iter().flat_map(|name| name.to_le_bytes()));
-        let keys = self.keys.iter().flatten();
-        bytes.extend(keys.flat_map(|c| [c.keys, c.expiring].map(u64::to_le_bytes).concat()));
+        for counts in self.keys.iter().flatten() {
+            bytes.extend(counts.lasting.to_le_bytes());
+            bytes.extend(counts.swept_s.to_le_bytes());
+            bytes.extend(counts.shift.to_le_bytes());
+            bytes.extend((counts.expiring.len() as u32).to_le_bytes());
+            for (bucket, keys) in &counts.expiring {
+                bytes.extend([bucket, keys].map(|number| number.to_le_bytes()).concat());
+            }
+        }
         bytes
     }
 
@@ -275,17 +274,35 @@ impl Spaces {
         let (next, rest) = bytes.split_first_chunk::<4>()?;
         let (names, keys) = rest.split_at_checked(DATABASES * 4)?;
         let names = names.as_chunks::<4>().0;
-        let keys = keys.as_chunks::<8>().0.as_chunks::<2>().0;
-        let counts = |pair: &[[u8; 8]; 2]| Counts {
-            keys: u64::from_le_bytes(pair[0]),
-            expiring: u64::from_le_bytes(pair[1]),
-        };
         Some(Self {
             next_name: u32::from_le_bytes(*next),
             names: names.iter().map(|&name| u32::from_le_bytes(name)).collect(),
-            keys: (keys.len() == DATABASES).then(|| keys.iter().map(counts).collect()),
+            keys: decode_counts(keys),
         })
     }
+}
+
+/// The counts of all databases, if they are there.
+fn decode_counts(mut bytes: &[u8]) -> Option<Vec<ColdCounts>> {
+    let mut all = Vec::with_capacity(DATABASES);
+    for _ in 0..DATABASES {
+        let (head, rest) = bytes.split_first_chunk::<24>()?;
+        let (lasting, swept, shift) = (&head[..8], &head[8..16], &head[16..20]);
+        let buckets = u32::from_le_bytes(*head.last_chunk()?) as usize;
+        let (expiring, rest) = rest.split_at_checked(buckets.checked_mul(16)?)?;
+        let number = |bytes: [u8; 8]| i64::from_le_bytes(bytes);
+        let pairs = expiring.as_chunks::<8>().0.as_chunks::<2>().0.iter();
+        all.push(ColdCounts {
+            lasting: u64::from_le_bytes(lasting.try_into().ok()?),
+            swept_s: i64::from_le_bytes(swept.try_into().ok()?),
+            shift: u32::from_le_bytes(shift.try_into().ok()?),
+            expiring: pairs
+                .map(|pair| (number(pair[0]), number(pair[1])))
+                .collect(),
+        });
+        bytes = rest;
+    }
+    Some(all)
 }
 
 /// What a batch of requests waits for.
@@ -505,9 +522,17 @@ mod tests {
     fn spaces_come_back() {
         let mut spaces = Spaces::default();
         assert_eq!(Spaces::decode(&spaces.encode()), Some(spaces.clone()));
-        let counts = |keys| Counts { keys, expiring: 1 };
+        let counts = |lasting| ColdCounts {
+            lasting,
+            shift: 1,
+            swept_s: -5,
+            expiring: (0..lasting.cast_signed()).map(|i| (i, 2 * i)).collect(),
+        };
         spaces.keys = Some((0..DATABASES as u64).map(counts).collect());
-        assert_eq!(Spaces::decode(&spaces.encode()), Some(spaces));
+        assert_eq!(Spaces::decode(&spaces.encode()), Some(spaces.clone()));
         assert_eq!(Spaces::decode(b"short"), None);
+        let cut = spaces.encode().len() - 1;
+        let cut = Spaces::decode(&spaces.encode()[..cut]).expect("the names are whole");
+        assert_eq!(cut.keys, None);
     }
 }

@@ -19,10 +19,11 @@ use tokio::sync::oneshot;
 use super::compress::{Compressor, Effort, Method};
 use super::record::{self, Head};
 use super::store::{self, Run, StoreError};
-use super::{Counts, Spaces, Tier, TierError};
+use super::{Spaces, Tier, TierError};
 use crate::clock::{self, UnixMs};
 use crate::config::TierCompression;
-use crate::keyspace::below::{KEY_BYTES_MAX, Picked, Place};
+use crate::keyspace::below::{KEY_BYTES_MAX, Lost, Picked, Place};
+use crate::keyspace::cold::ColdCounts;
 use crate::keyspace::{DATABASES, KeyHash, ThreadSlot};
 use crate::server::Server;
 
@@ -201,7 +202,7 @@ pub(super) struct Writer<'a> {
 /// An older version of a key.
 struct Shadowed {
     name: u32,
-    expires: bool,
+    expires_at: Option<UnixMs>,
 }
 
 /// An entry that was copied out of the keyspace.
@@ -248,8 +249,8 @@ impl<'a> Writer<'a> {
             Ok(()) => {
                 keyspace.settle(&places, self.thread);
                 self.unsure.clear();
-                for Shadowed { name, expires } in self.shadowed.drain(..) {
-                    keyspace.count_below_named(name, expires, -1);
+                for Shadowed { name, expires_at } in self.shadowed.drain(..) {
+                    keyspace.lost_below(name, expires_at);
                 }
                 *self.tier.classes.lock() = self.compressor.stats();
                 *self.tier.last_write.lock() = Some(clock::now());
@@ -261,49 +262,68 @@ impl<'a> Writer<'a> {
     }
 
     /// Keeps the limit of the disk: the oldest generation goes as a whole, and what memory holds of it is
-    /// written again first.
+    /// written again first. Before that it is out of sight: a key that were loaded from it while its keys
+    /// are let go would be neither gone nor safe.
     pub(super) fn keep_limit(&mut self) -> Result<(), TierError> {
-        while let Some(oldest) = self.tier.store.oldest_to_drop() {
-            let mut lost = 0u64;
-            if let Some(walk) = self.tier.store.walk_oldest(&[])? {
-                for found in walk {
-                    lost += u64::from(self.lose(oldest, &found?)?);
+        loop {
+            let mut guard = self.tier.disk.lock();
+            let disk = guard.as_mut().ok_or(StoreError::Closed)?;
+            // One whose end failed is still to go.
+            let walk = if disk.is_retiring() {
+                None
+            } else if self.tier.store.is_full() {
+                disk.retire_oldest()?
+            } else {
+                return Ok(());
+            };
+            drop(guard);
+            self.finish_generation(walk)?;
+        }
+    }
+
+    fn finish_generation(&mut self, walk: Option<store::Walk>) -> Result<(), TierError> {
+        let mut lost = 0u64;
+        for found in walk.into_iter().flatten() {
+            match found
+                .map_err(TierError::from)
+                .and_then(|found| self.lose(&found))
+            {
+                Ok(gone) => lost += u64::from(gone),
+                Err(error) => {
+                    tracing::error!("A generation goes whose keys cannot be read: {error}");
+                    self.server.keyspace.doubt_copies(self.thread);
+                    break;
                 }
             }
-            self.write_changes()?;
-            let mut disk = self.tier.disk.lock();
-            let freed = disk.as_mut().ok_or(StoreError::Closed)?.drop_oldest()?;
-            tracing::debug!(
-                "The oldest generation of the disk tier went: {lost} keys, {freed} bytes"
-            );
-            self.server
-                .keyspace
-                .counters(self.thread)
-                .evicted
-                .add(lost.cast_signed());
         }
+        let evicted = &self.server.keyspace.counters(self.thread).evicted;
+        evicted.add(lost.cast_signed());
+        self.write_changes()?;
+        let mut disk = self.tier.disk.lock();
+        let freed = disk.as_mut().ok_or(StoreError::Closed)?.drop_retired()?;
+        tracing::debug!("The oldest generation of the disk tier went: {lost} keys, {freed} bytes");
         Ok(())
     }
 
     /// Lets go of an entry of the oldest generation. True where a key goes with it.
-    fn lose(&self, oldest: u64, found: &store::Entry) -> Result<bool, TierError> {
+    fn lose(&self, found: &store::Entry) -> Result<bool, TierError> {
         if found.is_marker() {
             return Ok(false);
         }
         let (store, keyspace) = (&self.tier.store, &self.server.keyspace);
         let hash = store.hash_of(&found.key);
-        if store.holds_newer(oldest, hash, &found.key)? {
+        if store.has_version(hash, &found.key)? {
             return Ok(false);
         }
         let Some((name, key)) = record::decode_key(&found.key) else {
             return Ok(false);
         };
-        let gone = keyspace.lose_copy(KeyHash::of_value(hash), name, key, self.thread);
-        if gone {
-            let expires = found.record()?.is_some_and(|record| expires(&record));
-            keyspace.count_below_named(name, expires, -1);
+        let lost = keyspace.lose_copy(KeyHash::of_value(hash), name, key, self.thread);
+        if lost != Lost::Copy {
+            let expires_at = found.record()?.and_then(|record| expiry(&record));
+            keyspace.lost_below(name, expires_at);
         }
-        Ok(gone)
+        Ok(lost == Lost::Key)
     }
 
     /// After the disk was full the store takes no more until it is opened anew, which helps only when
@@ -322,7 +342,7 @@ impl<'a> Writer<'a> {
     }
 
     /// Before records under a new name are written the name must be known.
-    fn save_spaces(&mut self, keys: Option<Vec<Counts>>) -> Result<(), StoreError> {
+    fn save_spaces(&mut self, keys: Option<Vec<ColdCounts>>) -> Result<(), StoreError> {
         let (names, next_name) = self.server.keyspace.space_names();
         let spaces = Spaces {
             next_name,
@@ -430,13 +450,13 @@ impl<'a> Writer<'a> {
         match self.tier.store.get(hash, &self.key) {
             Ok(record) => Ok(record.map(|record| Shadowed {
                 name,
-                expires: expires(&record),
+                expires_at: expiry(&record),
             })),
             Err(error) if error.is_damage() => {
                 // Damage must not keep new versions from being written. It was counted, most likely.
                 tracing::error!("The disk tier could not read what a key had before: {error}");
-                let expires = false;
-                Ok(Some(Shadowed { name, expires }))
+                let expires_at = None;
+                Ok(Some(Shadowed { name, expires_at }))
             }
             Err(error) => Err(error),
         }
@@ -445,16 +465,9 @@ impl<'a> Writer<'a> {
     /// The end: the counts that the next start need not make again.
     fn close(&mut self, all_written: bool) {
         let keyspace = &self.server.keyspace;
-        let counts = |db| {
-            let stats = keyspace.space_stats(db, UnixMs(0), 0);
-            Counts {
-                keys: stats.keys as u64,
-                expiring: stats.expiring as u64,
-            }
-        };
         // If they are not known the next start counts.
         let known = all_written && self.tier.is_counted.load(Ordering::Acquire);
-        let keys = known.then(|| (0..DATABASES).map(counts).collect());
+        let keys = known.then(|| (0..DATABASES).map(|db| keyspace.cold_counts(db)).collect());
         let closed = self
             .save_spaces(keys)
             .and_then(|()| match self.tier.disk.lock().take() {
@@ -472,8 +485,8 @@ fn free_bytes(dir: &Path) -> u64 {
     rustix::fs::statvfs(dir).map_or(0, |stat| stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
-fn expires(record: &[u8]) -> bool {
-    record::decode(record).is_some_and(|(head, _)| head.expires_at.is_some())
+fn expiry(record: &[u8]) -> Option<UnixMs> {
+    record::decode(record).and_then(|(head, _)| head.expires_at)
 }
 
 /// Counts the keys of each database on disk, after a crash. Keys that come and go meanwhile are counted
@@ -490,8 +503,8 @@ pub(super) fn count_keys(server: &Server, scan: store::Scan) {
             if let Some(name) = name.filter(|name| names.contains(name)) {
                 // A record that cannot be read is a key all the same.
                 let record = found.record().unwrap_or_default();
-                let expires = record.is_some_and(|record| expires(&record));
-                server.keyspace.count_below_named(name, expires, 1);
+                let expires_at = record.and_then(|record| expiry(&record));
+                server.keyspace.found_below(name, expires_at);
             }
         });
         if let Err(error) = counted {

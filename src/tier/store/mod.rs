@@ -122,6 +122,8 @@ pub struct Store {
     database: Mutex<Option<Database>>,
     rebuilds: Rebuilds,
     poisoned: AtomicBool,
+    /// A generation is out of the list and still on disk.
+    retiring: AtomicBool,
     counters: Counters,
 }
 
@@ -162,6 +164,7 @@ impl Store {
             database: Mutex::new(None),
             rebuilds: Rebuilds::default(),
             poisoned: AtomicBool::new(false),
+            retiring: AtomicBool::new(false),
             counters: Counters::default(),
             options,
             files,
@@ -232,15 +235,14 @@ impl Store {
         Ok(false)
     }
 
-    /// Whether a generation newer than this one has a version of the key, or a marker. Waits for the disk.
+    /// Whether the store has a version of the key, or a marker. Waits for the disk.
     ///
     /// # Errors
     /// As [`Self::get`].
-    pub fn holds_newer(&self, generation: u64, hash: u64, key: &[u8]) -> Result<bool, StoreError> {
+    pub fn has_version(&self, hash: u64, key: &[u8]) -> Result<bool, StoreError> {
         let list = self.open_list()?;
-        let newer = list.generations.iter();
-        for newer in newer.take_while(|newer| newer.number > generation) {
-            if newer.filter.may_hold(hash) && newer.size_of(key)?.is_some() {
+        for generation in &list.generations {
+            if generation.filter.may_hold(hash) && generation.size_of(key)?.is_some() {
                 return Ok(true);
             }
         }
@@ -258,29 +260,15 @@ impl Store {
         Scan::new(list, &snapshot, from_prefix, self.hash_seed, hash_key)
     }
 
-    /// The generation to drop next, if the disk is so full that one should go.
-    pub fn oldest_to_drop(&self) -> Option<u64> {
+    /// Whether the disk is so full that the oldest generation should go.
+    pub fn is_full(&self) -> bool {
         let list = self.list.load();
         let used: u64 = list.generations.iter().map(|g| g.disk_bytes()).sum();
         let limit = self
             .options
             .max_bytes
             .saturating_sub(self.options.generation_bytes());
-        let (oldest, newer) = list.generations.split_last()?;
-        (used > limit && !newer.is_empty()).then_some(oldest.number)
-    }
-
-    /// The keys of the oldest generation from this key on, markers among them. Which of them are still the newest version
-    /// [`Self::holds_newer`] tells. None if the store is empty. Must be gone before the generation is dropped.
-    ///
-    /// # Errors
-    /// The store is closed.
-    pub fn walk_oldest(&self, from: &[u8]) -> Result<Option<Walk>, StoreError> {
-        let list = self.open_list()?;
-        let Some(oldest) = list.generations.last() else {
-            return Ok(None);
-        };
-        Ok(Walk::new(Arc::clone(oldest), &self.snapshot()?, from))
+        used > limit && list.generations.len() > 1
     }
 
     /// Takes a generation that cannot be read out of use, with its data; whether it was in use. Its keys are gone, and so
@@ -383,10 +371,11 @@ impl Store {
         Ok(database.as_ref().ok_or(StoreError::Closed)?.snapshot())
     }
 
-    /// Makes this the list, without the quarantined generations at its end: there is nothing left that they hide. Called
-    /// with the database's lock held.
+    /// Makes this the list, without the quarantined generations at its end: there is nothing left that they hide, unless
+    /// the oldest is on its way out. Called with the database's lock held.
     fn set_list(&self, mut generations: Vec<Arc<Generation>>) {
-        while let Some(lost) = generations.pop_if(|oldest| !oldest.is_readable()) {
+        let all_gone = !self.retiring.load(Ordering::Relaxed);
+        while let Some(lost) = generations.pop_if(|oldest| all_gone && !oldest.is_readable()) {
             log_failure("remove a filter", || {
                 if generations.is_empty() {
                     self.set_next_generation(0)?;

@@ -12,7 +12,7 @@ use fjall::{Database, PersistMode};
 use super::files::{FilterKind, sync_dir};
 use super::filter::Filter;
 use super::generation::{self, Generation};
-use super::{List, Opened, Recovery, Store, StoreError, log_failure};
+use super::{List, Opened, Recovery, Store, StoreError, Walk, log_failure};
 
 /// Room in the filter of the first generation; it grows when the size of records is known.
 const FIRST_KEYS: usize = 1 << 16;
@@ -25,6 +25,8 @@ pub struct Writer {
     store: Arc<Store>,
     /// Where the present run goes, or the last one went.
     target: Option<Arc<Generation>>,
+    /// Out of the list, and to be dropped.
+    retired: Option<Arc<Generation>>,
 }
 
 /// What a finished run wrote.
@@ -41,6 +43,7 @@ impl Writer {
         Self {
             store,
             target: None,
+            retired: None,
         }
     }
 
@@ -125,34 +128,74 @@ impl Writer {
         });
     }
 
-    /// Drops the oldest generation and tells the disk bytes that come free, once no reader is in it.
+    /// Takes the oldest generation out of sight and gives its keys, markers among them, of which those that
+    /// [`Store::has_version`] does not know now go with it. Nothing is freed until [`Self::drop_retired`]; after a crash
+    /// before that it is back. None if the store has no generation.
     ///
     /// # Errors
-    /// The store is closed, or the disk refuses; then the generation is as before, or comes back at the next start.
-    pub fn drop_oldest(&mut self) -> Result<u64, StoreError> {
+    /// The store is closed.
+    pub fn retire_oldest(&mut self) -> Result<Option<Walk>, StoreError> {
+        let snapshot = self.store.snapshot()?;
+        let list = self.store.open_list()?;
+        let Some(oldest) = list.generations.last() else {
+            return Ok(None);
+        };
         self.target = None;
+        self.hide(oldest.number);
+        Ok(Walk::new(Arc::clone(oldest), &snapshot, &[]))
+    }
+
+    /// Whether a generation is out of sight and still to be dropped.
+    pub fn is_retiring(&self) -> bool {
+        self.retired.is_some()
+    }
+
+    fn hide(&mut self, number: u64) {
+        let store = &self.store;
+        let _changing = store.database.lock();
+        store.retiring.store(true, Ordering::Relaxed);
+        let mut generations = store.list.load().generations.clone();
+        let last = generations.pop_if(|oldest| oldest.number == number);
+        store.set_list(generations);
+        self.retired = last;
+    }
+
+    /// Drops the retired generation and tells the disk bytes that come free, once no reader is in it.
+    ///
+    /// # Errors
+    /// The store is closed, or the disk refuses; it can be tried again.
+    pub fn drop_retired(&mut self) -> Result<u64, StoreError> {
         let store = &self.store;
         let changing = store.database.lock();
         let database = changing.as_ref().ok_or(StoreError::Closed)?;
-        let mut generations = store.list.load().generations.clone();
-        let Some(oldest) = generations.pop() else {
+        let Some(oldest) = &self.retired else {
             return Ok(0);
         };
+        let generations = store.list.load().generations.clone();
         if generations.is_empty() {
             store.set_next_generation(0)?;
         }
         let bytes = oldest.disk_bytes();
-        store.set_list(generations);
         if let Some(keyspace) = oldest.keyspace.clone() {
             let deleted = database.delete_keyspace(keyspace);
             store.note_poison(deleted.map_err(StoreError::Database))?;
         }
         store.files.remove_filter(oldest.number, FilterKind::Live)?;
-        store
-            .counters
-            .bytes_dropped
-            .fetch_add(bytes, Ordering::Relaxed);
+        store.retiring.store(false, Ordering::Relaxed);
+        store.set_list(generations);
+        self.retired = None;
+        let dropped = &store.counters.bytes_dropped;
+        dropped.fetch_add(bytes, Ordering::Relaxed);
         Ok(bytes)
+    }
+
+    /// Drops the oldest generation, whatever is in it, and tells the disk bytes that come free.
+    ///
+    /// # Errors
+    /// As [`Self::drop_retired`].
+    pub fn drop_oldest(&mut self) -> Result<u64, StoreError> {
+        drop(self.retire_oldest()?);
+        self.drop_retired()
     }
 
     /// Opens the database anew: what cures a poisoned store when there is room on the disk again, and removes what
@@ -161,6 +204,7 @@ impl Writer {
     /// # Errors
     /// [`StoreError::Busy`] if somebody still reads after some seconds; the disk refuses.
     pub fn reopen(&mut self) -> Result<Recovery, StoreError> {
+        let retired = self.retired.as_ref().map(|oldest| oldest.number);
         let before = self.shut();
         let store = &self.store;
         let start = Instant::now();
@@ -177,6 +221,9 @@ impl Writer {
                     *store.meta.lock() = opened.meta;
                     store.install(opened.database, known)?;
                     store.poisoned.store(false, Ordering::Relaxed);
+                    if let Some(number) = retired {
+                        self.hide(number);
+                    }
                     return Ok(recovery);
                 }
             }
@@ -206,6 +253,7 @@ impl Writer {
     /// Lets go of the database and tells the filters that were in use.
     fn shut(&mut self) -> Vec<Arc<Generation>> {
         self.target = None;
+        self.retired = None;
         self.store.rebuilds.stop();
         let database = self.store.database.lock().take();
         let list = self.store.list.swap(Arc::new(List::CLOSED));
