@@ -254,9 +254,11 @@ impl Executor {
             }
             let outcome = self.run_request(index, &args, session, reply, now);
             if outcome == Outcome::Lacking {
+                session.rounds.begin(&self.server.overdraft);
                 let wanted = self.lacking(batch, buffer, index, session);
                 return (done, Next::Below(Need::Keys(wanted, now)));
             }
+            session.rounds.end();
             if let Some(ask) = session.asked.take() {
                 return (done, Next::Below(Need::Answer(ask)));
             }
@@ -326,7 +328,11 @@ impl Executor {
         let keyspace = &self.server.keyspace;
         let name = keyspace.space_name(session.db);
         let mut wanted = Vec::new();
-        for index in from..batch.len() {
+        let end = match session.rounds.own_keys_only() {
+            true => from + 1,
+            false => batch.len(),
+        };
+        for index in from..end {
             let args = batch.args(buffer, index);
             let Some(row) = self.plan[index].row.filter(|row| row.looks_at_keys(&args)) else {
                 continue;
@@ -504,6 +510,9 @@ impl Executor {
                     session.unreadable.clear();
                     return Err(CommandError::Unreadable);
                 }
+                if session.rounds.are_too_many() {
+                    return Err(CommandError::OutOfMemory);
+                }
                 return Ok(false);
             }
         }
@@ -539,7 +548,11 @@ impl Executor {
             .keyspace
             .make_room(&limits, self.thread, &mut self.pool);
         let added = server.keyspace.counters(self.thread).used_bytes.read();
-        self.room_until = added.saturating_add(server.keyspace.headroom(&limits));
+        self.room_until = match server.overdraft.is_taken() {
+            // What is allowed now is not for long.
+            true => i64::MIN,
+            false => added.saturating_add(server.keyspace.headroom(&limits)),
+        };
         let nanos = self.ticker.nanos_between(began, self.ticker.read());
         let threshold_ms = self.config.current().latency_monitor_threshold_ms;
         let latency = &self.server.latency;
@@ -642,9 +655,10 @@ pub fn lfu_settings(config: &Config) -> LfuSettings {
 
 /// The limits of memory, by the options in force.
 pub fn memory_limits(server: &Server, config: &Config, now: UnixMs) -> Limits {
+    let overdrawn = server.overdraft.is_taken();
     Limits {
-        maxmemory_bytes: config.maxmemory,
-        max_entries: config.max_entries,
+        maxmemory_bytes: server.overdraft.extend(config.maxmemory),
+        max_entries: if overdrawn { 0 } else { config.max_entries },
         policy: config.maxmemory_policy,
         samples: config.maxmemory_samples as usize,
         other_bytes: server.other_bytes_to_evict() as u64,

@@ -4,6 +4,7 @@ pub mod clients;
 pub mod latency;
 pub mod maintenance;
 pub mod memory;
+pub mod overdraft;
 pub mod pause;
 pub mod process;
 pub mod sampling;
@@ -21,6 +22,7 @@ use parking_lot::Mutex;
 
 use self::clients::Clients;
 use self::latency::LatencyMonitor;
+use self::overdraft::Overdraft;
 use self::pause::Pause;
 use self::sampling::{Rates, Sampling, Totals};
 use self::shutdown::Shutdown;
@@ -77,6 +79,8 @@ pub struct Server {
     pub tier: Option<Tier>,
     /// Resident memory beyond what a tier may cost; see [`Server::steer_memory`].
     excess_bytes: AtomicUsize,
+    /// Whether a command may exceed the limits of memory.
+    pub overdraft: Overdraft,
     sampling: Mutex<Sampling>,
 }
 
@@ -105,6 +109,7 @@ impl Server {
             log: OnceLock::new(),
             startup_bytes: 0,
             excess_bytes: AtomicUsize::new(0),
+            overdraft: Overdraft::default(),
             sampling: Mutex::default(),
         };
         server.startup_bytes = server.keyspace.used_bytes() + server.other_bytes();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::clients::Client;
+use super::overdraft::Rounds;
 use crate::clock::UnixMs;
 use crate::config::Config;
 use crate::keyspace::KeyHash;
@@ -67,6 +68,8 @@ pub struct Session {
     pub answer: Option<Page>,
     /// Keys that the tier below could not read, for the command that waits for them.
     pub unreadable: Vec<KeyHash>,
+    /// How often it has waited.
+    pub rounds: Rounds,
 }
 
 impl Session {
@@ -83,6 +86,7 @@ impl Session {
             asked: None,
             answer: None,
             unreadable: Vec::new(),
+            rounds: Rounds::default(),
         }
     }
 

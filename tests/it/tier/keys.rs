@@ -50,7 +50,6 @@ fn keys_that_memory_has_no_room_for_are_all_there() {
 }
 
 #[test]
-#[ignore = "known fault: the keys of one command push each other out of memory for ever"]
 fn more_keys_at_once_than_memory_holds() {
     if Strata::is_oracle() {
         return;
