@@ -470,7 +470,7 @@ impl Keyspace {
             places.extend(taken.places);
             bytes += taken.bytes;
         }
-        below.writing_bytes.store(bytes, Ordering::Relaxed);
+        below.writing_bytes.fetch_add(bytes, Ordering::Relaxed);
         places.sort_unstable();
         places.dedup();
         places
@@ -487,7 +487,7 @@ impl Keyspace {
             for at in locked.table.positions_of(place.tag()) {
                 let entry = locked.table.get(at);
                 let bits = entry.policy_bits();
-                if bits & QUEUED == 0 {
+                if bits & (QUEUED | WRITING) == 0 {
                     continue;
                 }
                 if self.is_live(entry.space()) {

@@ -7,6 +7,7 @@
 //!
 //! * [`record`] is the form of keys and values on disk.
 //! * [`loads`] fetches keys into memory, each once however many wait for it.
+//! * `log` has what is durable before a run has it.
 //! * `writer` takes what changed, and makes it safe below.
 //! * `walk` goes over all keys of both tiers.
 //!
@@ -14,6 +15,7 @@
 
 pub mod compress;
 pub mod loads;
+mod log;
 pub mod record;
 pub mod store;
 mod walk;
@@ -32,8 +34,9 @@ use tokio::sync::oneshot;
 
 use self::compress::{ClassStats, DecodeError, Dictionaries};
 use self::loads::Loads;
+use self::log::Log;
 use self::store::{Recovery, Store, StoreError, StoreOptions};
-use self::writer::Pace;
+use self::writer::{Pace, Round};
 use crate::clock::UnixMs;
 use crate::config::{Config, TierDurability};
 use crate::keyspace::below::{Ask, Filter, Page, Stored};
@@ -62,6 +65,7 @@ pub struct Tier {
     dir: PathBuf,
     /// The writing side, for the writer alone.
     disk: Mutex<Option<store::Writer>>,
+    log: Mutex<Log>,
     dictionaries: Arc<Dictionaries>,
     /// What was compressed, by kinds of keys.
     classes: Mutex<Vec<ClassStats>>,
@@ -138,6 +142,7 @@ impl Tier {
             generations: GENERATIONS,
             hash_key: record::hash_of_key,
         })?;
+        let (mut log, logged) = Log::open(&dir).map_err(StoreError::File)?;
         let clean = *store.recovery() != Recovery::Unclean;
         if config.tier_durability == TierDurability::None && !clean {
             // What changed in memory since is older there.
@@ -147,7 +152,10 @@ impl Tier {
             while store.stats().generations > 0 {
                 disk.drop_oldest()?;
             }
+        } else {
+            restore(&mut disk, &logged)?;
         }
+        log.clear().map_err(StoreError::File)?;
         let spaces = Spaces::decode(&store.blob()).unwrap_or_default();
         let filter = Arc::new(StoreFilter(Arc::clone(&store)));
         let keyspace = Keyspace::over(
@@ -186,6 +194,7 @@ impl Tier {
             is_stopping: AtomicBool::new(false),
             uncounted: Mutex::new(uncounted),
             disk: Mutex::new(Some(disk)),
+            log: Mutex::new(log),
             loads: Loads::default(),
             pace: Pace::default(),
         };
@@ -225,6 +234,25 @@ impl Tier {
             writer,
         }))
     }
+}
+
+/// Makes what a log has the newest run.
+fn restore(disk: &mut store::Writer, logged: &log::Changes) -> Result<(), StoreError> {
+    if logged.is_empty() {
+        return Ok(());
+    }
+    let store = Arc::clone(disk.store());
+    let mut run = disk.begin_run()?;
+    for (key, record) in logged {
+        let hash = store.hash_of(key);
+        match record.is_empty() {
+            true => run.mark(hash, key)?,
+            false => run.write(hash, key, record)?,
+        }
+    }
+    run.finish()?;
+    tracing::info!("{} changes were restored from the log", logged.len());
+    Ok(())
 }
 
 impl Threads {
@@ -310,7 +338,9 @@ fn decode_counts(mut bytes: &[u8]) -> Option<Vec<ColdCounts>> {
 pub enum Need {
     /// Keys in memory, loaded at a time by which they have expired or not.
     Keys(Vec<Wanted>, UnixMs),
-    /// That all changes so far are safe below. Then there may be room in memory too.
+    /// That all changes so far are durable.
+    Durable,
+    /// That all changes so far are written below, so that there may be room in memory.
     Written,
     /// An answer.
     Answer(Ask),
@@ -341,9 +371,9 @@ impl Met {
 
 impl Tier {
     /// Waits until all changes so far are safe. False where they could not be written.
-    fn written(&self) -> impl Future<Output = bool> + Send + use<> {
+    fn written(&self, round: Round) -> impl Future<Output = bool> + Send + use<> {
         let (done, written) = oneshot::channel();
-        self.pace.tell(done);
+        self.pace.tell(round, done);
         async move { written.await.is_ok() }
     }
 
@@ -357,6 +387,7 @@ impl Tier {
             stored_bytes: classes.iter().map(|class| class.stored_bytes).sum(),
             dictionaries: self.dictionaries.ids().len(),
             last_write: *self.last_write.lock(),
+            log_bytes: self.log.lock().bytes(),
             is_failing: self.is_failing(),
         }
     }
@@ -386,12 +417,16 @@ impl Tier {
                 let loaded = self.load(wanted, now);
                 Box::pin(async move { Met::Keys(loaded.await) })
             }
-            Need::Written => {
-                let written = self.written();
+            Need::Durable | Need::Written => {
+                let round = match need {
+                    Need::Durable => Round::Log,
+                    _ => Round::Run,
+                };
+                let written = self.written(round);
                 Box::pin(async move { Met::Written(written.await) })
             }
             Need::Answer(Ask::Sync) => {
-                let written = self.written();
+                let written = self.written(Round::Run);
                 Box::pin(async move {
                     let failed = !written.await;
                     Met::Answer(Page {
@@ -432,7 +467,7 @@ impl Tier {
                 let failed = wanted.into_iter().filter(unreadable);
                 Met::Keys(failed.map(|wanted| wanted.hash).collect())
             }
-            Need::Written => {
+            Need::Durable | Need::Written => {
                 self.write_now(server);
                 Met::Written(true)
             }
@@ -475,6 +510,8 @@ pub struct TierStats {
     pub dictionaries: usize,
     /// When a run last ended well.
     pub last_write: Option<UnixMs>,
+    /// Bytes in the log, which the next run will have.
+    pub log_bytes: u64,
     /// Whether the last run failed.
     pub is_failing: bool,
 }

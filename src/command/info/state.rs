@@ -160,6 +160,7 @@ pub(super) fn tier(look: &Look<'_>, lines: &mut Lines) {
         ("tier_disk_bytes", stats.store.disk_bytes),
         ("tier_records", stats.store.records),
         ("tier_runs", stats.store.runs),
+        ("tier_log_bytes", stats.log_bytes),
         ("tier_written_bytes", stats.store.bytes_ingested),
         ("tier_dropped_bytes", stats.store.bytes_dropped),
         ("tier_quarantined_generations", stats.store.quarantined),

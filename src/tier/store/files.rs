@@ -258,9 +258,10 @@ fn number(rest: &mut &[u8]) -> Option<u64> {
     Some(u64::from_le_bytes(*number))
 }
 
-fn checksum(bytes: &[u8]) -> u64 {
+/// The hash by which files are known to be whole, of some bytes one after the other.
+pub(in crate::tier) fn checksum(parts: &[&[u8]]) -> u64 {
     let mut hasher = foldhash::quality::FixedState::with_seed(0).build_hasher();
-    hasher.write(bytes);
+    parts.iter().for_each(|bytes| hasher.write(bytes));
     hasher.finish()
 }
 
@@ -273,7 +274,7 @@ fn read_sealed(path: &Path, magic: [u8; 8]) -> io::Result<Option<Vec<u8>>> {
     };
     let whole = bytes
         .split_last_chunk()
-        .is_some_and(|(before, sum)| checksum(before) == u64::from_le_bytes(*sum));
+        .is_some_and(|(before, sum)| checksum(&[before]) == u64::from_le_bytes(*sum));
     if !whole || !bytes.starts_with(&magic) || bytes.len() < magic.len() + NUMBER {
         return Ok(None);
     }
@@ -284,7 +285,7 @@ fn read_sealed(path: &Path, magic: [u8; 8]) -> io::Result<Option<Vec<u8>>> {
 
 /// Writes a file that is durable on return. A crash leaves the old one or the new one.
 fn write_sealed(path: &Path, mut bytes: Vec<u8>) -> io::Result<()> {
-    let sum = checksum(&bytes);
+    let sum = checksum(&[&bytes]);
     bytes.extend(sum.to_le_bytes());
     let unfinished = path.with_added_extension("new");
     let mut file = File::create(&unfinished)?;
@@ -306,6 +307,6 @@ fn remove(path: &Path) -> io::Result<bool> {
     }
 }
 
-pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
+pub(in crate::tier) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }

@@ -47,6 +47,7 @@ use self::generation::{Found, Generation};
 use self::rebuild::Rebuilds;
 
 pub use self::error::StoreError;
+pub(super) use self::files::{checksum, sync_dir};
 pub use self::scan::{Entry, Scan, Walk};
 pub use self::writer::{Run, RunDone, Writer};
 pub use fjall::Slice;
@@ -366,9 +367,11 @@ impl Store {
         }
     }
 
-    fn snapshot(&self) -> Result<fjall::Snapshot, StoreError> {
+    fn snapshot(&self) -> Result<Arc<fjall::Snapshot>, StoreError> {
         let database = self.database.lock();
-        Ok(database.as_ref().ok_or(StoreError::Closed)?.snapshot())
+        Ok(Arc::new(
+            database.as_ref().ok_or(StoreError::Closed)?.snapshot(),
+        ))
     }
 
     /// Makes this the list, without the quarantined generations at its end: there is nothing left that they hide, unless
