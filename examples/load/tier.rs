@@ -23,7 +23,7 @@ const SCATTER_PRIME: u64 = 2_654_435_761;
 
 /// GETs the keys from `--first` on, each once. `--expect value`: all are there; `absent`: none is; `either`: what is
 /// there is right.
-pub fn verify(options: &Options) -> Result<String> {
+pub(crate) fn verify(options: &Options) -> Result<String> {
     let (port, keys): (u16, u64) = (
         options.value("--port", None)?,
         options.value("--keys", None)?,
@@ -92,7 +92,7 @@ struct Sample {
 /// `--locate tier-info` asks TIER.INFO before each GET on the same connection, untimed. `info` compares the loads that
 /// INFO counts before and after, which is exact on one connection only. FILE gets three u32, little-endian, for each
 /// GET: the key's number, the tier (0 unknown, 1 memory, 2 disk), nanoseconds.
-pub fn zipf(options: &Options) -> Result<String> {
+pub(crate) fn zipf(options: &Options) -> Result<String> {
     let port: u16 = options.value("--port", None)?;
     let out: String = options.value("--out", None)?;
     let connections: u64 = options.value("--connections", Some(50))?;
@@ -205,7 +205,7 @@ impl Connection {
 }
 
 /// The keys that `--ids FILE` lists: u32, little-endian.
-pub fn read_ids(options: &Options) -> Result<Vec<u32>> {
+pub(crate) fn read_ids(options: &Options) -> Result<Vec<u32>> {
     let path: String = options.value("--ids", Some(String::new()))?;
     if path.is_empty() {
         return Ok(Vec::new());
@@ -216,7 +216,7 @@ pub fn read_ids(options: &Options) -> Result<Vec<u32>> {
 }
 
 /// The ids without repetitions.
-pub fn unique(ids: Vec<u32>) -> Vec<u32> {
+pub(crate) fn unique(ids: Vec<u32>) -> Vec<u32> {
     ids.into_iter()
         .collect::<HashSet<_>>()
         .into_iter()
@@ -264,7 +264,7 @@ impl Zipf {
 /// An open loop of SETs: `--rate` a second leave on schedule, half of them new keys (`--overwrites` per cent are not),
 /// and none is left out when the server is late. A latency is from the scheduled time to the reply. FILE gets two u32
 /// for each SET as `ping` writes them: latency, and how late it left, in microseconds.
-pub fn rate(options: &Options) -> Result<String> {
+pub(crate) fn rate(options: &Options) -> Result<String> {
     let port: u16 = options.value("--port", None)?;
     let out: String = options.value("--out", None)?;
     let (rate, total): (u64, u64) = (

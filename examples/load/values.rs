@@ -14,7 +14,7 @@ const WORDS: u64 = 4096;
 
 /// The records that there are.
 #[derive(Clone, Copy)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// Incompressible bytes.
     Noise,
     /// An account, JSON of about 300 bytes.
@@ -44,13 +44,13 @@ impl FromStr for Kind {
 
 /// What the options `--kind` and `--size` ask for.
 #[derive(Clone, Copy)]
-pub struct Values {
+pub(crate) struct Values {
     kind: Kind,
     size: usize,
 }
 
 impl Values {
-    pub fn of(options: &super::Options) -> Result<Values> {
+    pub(crate) fn of(options: &super::Options) -> Result<Values> {
         Ok(Values {
             kind: options.value("--kind", Some(Kind::Noise))?,
             size: options.value("--size", Some(64))?,
@@ -58,7 +58,7 @@ impl Values {
     }
 
     /// Replaces `value` by the one of key `id`.
-    pub fn make(&self, value: &mut Vec<u8>, id: u64) {
+    pub(crate) fn make(&self, value: &mut Vec<u8>, id: u64) {
         let mut source = Source(Random(id ^ 0x00C0_FFEE_1234_5678));
         value.clear();
         match self.kind {
