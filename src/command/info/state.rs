@@ -149,6 +149,8 @@ pub(super) fn tier(look: &Look<'_>, lines: &mut Lines) {
         ("tier_demoted_keys", sum(|c| &c.demoted)),
         ("tier_evicted_keys", sum(|c| &c.evicted)),
     ]);
+    let (loads, absent) = tier.load_counts();
+    lines.fields(&[("tier_loads", loads), ("tier_absent_loads", absent)]);
     lines.fields(&[
         ("tier_unwritten_bytes", keyspace.unwritten_bytes()),
         ("tier_generations", stats.store.generations),
