@@ -206,11 +206,19 @@ impl Store {
     /// # Errors
     /// [`StoreError::Read`] if a generation that may hold the key cannot be read.
     pub fn get(&self, hash: u64, key: &[u8]) -> Result<Option<Slice>, StoreError> {
+        Ok(self.find(hash, key)?.map(|(_, record)| record))
+    }
+
+    /// The record of a key, and the number of the generation that has it. Waits for the disk.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub fn find(&self, hash: u64, key: &[u8]) -> Result<Option<(u64, Slice)>, StoreError> {
         let list = self.open_list()?;
         for generation in &list.generations {
             if generation.filter.may_hold(hash) {
                 match generation.find(key)? {
-                    Found::Record(record) => return Ok(Some(record)),
+                    Found::Record(record) => return Ok(Some((generation.number, record))),
                     Found::Gone => return Ok(None),
                     Found::Nothing => {}
                 }
