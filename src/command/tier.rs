@@ -4,26 +4,42 @@
 //! those hold, so that asking where a key is does not fetch it.
 
 use super::argument::KEY;
-use super::{Arity::*, Command, Context, Flags, KeySpec};
+use super::{Arity::*, Command, Context, Flags, Group, KeySpec};
 use crate::error::CommandError;
 use crate::keyspace::below::{Ask, DiskCopy, Page, Presence};
 use crate::resp::{Args, Reply};
+use crate::server::Server;
+use crate::server::figures::{Figure, compression_ratio};
 
 /// The rows of this family.
-pub(super) const COMMANDS: &[Command] = &[Command {
-    name: "tier.info",
-    arity: Exactly(2),
-    keys: &[KeySpec::at(1, &["RO"])],
-    blind: Some(|_| true),
-    flags: Flags::READONLY,
-    run: info,
-    since: "0.1.0",
-    complexity: "O(1), with a read of the disk where the key may be there",
-    summary: "Tells where a key is, and what it takes there.",
-    tips: &["nondeterministic_output"],
-    arguments: &[KEY],
-    ..Command::BLANK
-}];
+pub(super) const COMMANDS: &[Command] = &[
+    Command {
+        name: "tier.info",
+        arity: Exactly(2),
+        keys: &[KeySpec::at(1, &["RO"])],
+        blind: Some(|_| true),
+        flags: Flags::READONLY,
+        run: info,
+        since: "0.1.0",
+        complexity: "O(1), with a read of the disk where the key may be there",
+        summary: "Tells where a key is, and what it takes there.",
+        tips: &["nondeterministic_output"],
+        arguments: &[KEY],
+        ..Command::BLANK
+    },
+    Command {
+        name: "tier.stats",
+        arity: Exactly(1),
+        flags: Flags::LOADING.and(Flags::STALE),
+        run: stats,
+        group: Group::Server,
+        since: "0.1.0",
+        complexity: "O(N) in the number of generations and of kinds of keys",
+        summary: "Returns the figures of the disk tier, of its kinds of keys and of its generations.",
+        tips: &["nondeterministic_output"],
+        ..Command::BLANK
+    },
+];
 
 /// What TIER.INFO tells of a key.
 #[derive(Default)]
@@ -135,6 +151,74 @@ fn tell(reply: &mut Reply, told: &Told) {
     reply.int(told.ttl_ms.unwrap_or(-1));
 }
 
+fn stats(cx: &mut Context<'_>, _: &Args<'_>) -> Result<(), CommandError> {
+    let figures = cx.server.tier_figures(cx.config);
+    let reply = &mut *cx.reply;
+    reply.map(figures.len() + 2);
+    for (name, figure) in figures {
+        reply.text(name);
+        match figure {
+            Figure::Number(number) => reply.int(number),
+            Figure::Ratio(ratio) => reply.double(ratio),
+            Figure::Word(word) => reply.text(word),
+        }
+    }
+    reply.text("classes");
+    classes(reply, cx.server);
+    reply.text("generations");
+    generations(reply, cx.server);
+    Ok(())
+}
+
+/// What was compressed, by kinds of keys.
+fn classes(reply: &mut Reply, server: &Server) {
+    let tier = server.tier.as_ref();
+    let classes = tier.map_or_else(Vec::new, |tier| tier.classes());
+    reply.array(classes.len());
+    for class in classes {
+        reply.map(6);
+        reply.text("class");
+        reply.bulk(&class.name);
+        numbers(
+            reply,
+            &[
+                ("values", class.values),
+                ("raw-bytes", class.raw_bytes),
+                ("stored-bytes", class.stored_bytes),
+            ],
+        );
+        reply.text("ratio");
+        reply.double(compression_ratio(class.raw_bytes, class.stored_bytes));
+        reply.text("dictionary");
+        reply.int(class.dictionary.map_or(0, i64::from));
+    }
+}
+
+fn generations(reply: &mut Reply, server: &Server) {
+    let tier = server.tier.as_ref();
+    let generations = tier.map_or_else(Vec::new, |tier| tier.generations());
+    reply.array(generations.len());
+    for generation in generations {
+        reply.map(4);
+        numbers(
+            reply,
+            &[
+                ("number", generation.number),
+                ("bytes", generation.disk_bytes),
+                ("records", generation.records),
+                ("filter-bytes", generation.filter_bytes),
+            ],
+        );
+    }
+}
+
+fn numbers(reply: &mut Reply, numbers: &[(&str, u64)]) {
+    for &(name, number) in numbers {
+        reply.text(name);
+        reply.int(number.cast_signed());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use crate::testing::{Answer, Db, script};
@@ -177,6 +261,70 @@ mod tests {
         db.resp3();
         assert!(db.run("TIER.INFO k").bytes().starts_with(b"%10\r\n"));
     });
+
+    script!(memory: stats_without_a_tier, |db| {
+        db.run("TIER.STATS").is(
+            "*6\r\n$12\r\ntier_enabled\r\n:0\r\n$7\r\nclasses\r\n*0\r\n$11\r\ngenerations\r\n*0\r\n",
+        );
+    });
+
+    #[test]
+    fn stats_are_those_of_info_and_more() {
+        let mut db = Db::spilled();
+        for i in 0..100 {
+            db.run(&format!("SET user:{i} {}", "abc".repeat(100))).ok();
+        }
+        db.run("GET user:1").bulk("abc".repeat(100));
+        db.run("GET user:x").nil();
+        let info = db.run("INFO tier");
+        let info = String::from_utf8_lossy(info.bytes()).into_owned();
+        for line in [
+            "tier_loads:1",
+            "tier_misses:0",
+            "tier_promoted_keys:1",
+            "tier_queue:0",
+        ] {
+            assert!(info.contains(&format!("{line}\r\n")), "{info}");
+        }
+        let lines = info.split("\r\n").filter(|line| line.starts_with("tier_"));
+        db.resp3();
+        let stats = db.run("TIER.STATS");
+        let stats = String::from_utf8_lossy(stats.bytes()).into_owned();
+        let mut figures = 0;
+        for line in lines {
+            let name = line.split(':').next().unwrap();
+            assert!(
+                stats.contains(&format!("\r\n{name}\r\n")),
+                "{name}: {stats}"
+            );
+            figures += 1;
+        }
+        assert!(
+            stats.starts_with(&format!("%{}\r\n", figures + 2)),
+            "{stats}"
+        );
+        assert!(
+            stats.contains(
+                "$11\r\ngenerations\r\n*1\r\n%4\r\n$6\r\nnumber\r\n:0\r\n$5\r\nbytes\r\n:"
+            ),
+            "{stats}"
+        );
+        db.run("CONFIG RESETSTAT").ok();
+        let info = db.run("INFO tier");
+        assert!(String::from_utf8_lossy(info.bytes()).contains("tier_loads:0\r\n"));
+    }
+
+    #[test]
+    fn classes_are_told_after_a_run() {
+        let mut db = Db::spilled();
+        let value = "abc".repeat(100);
+        let reply = db.send(format!("SET user:1 {value}\r\nSAVE\r\nTIER.STATS\r\n").as_bytes());
+        let reply = String::from_utf8_lossy(&reply).into_owned();
+        assert!(reply.contains("classes\r\n*2\r\n*12\r\n$5\r\nclass\r\n$0\r\n\r\n"));
+        let class = "*12\r\n$5\r\nclass\r\n$4\r\nuser\r\n$6\r\nvalues\r\n:1\r\n\
+                     $9\r\nraw-bytes\r\n:300\r\n$12\r\nstored-bytes\r\n:17\r\n$5\r\nratio\r\n";
+        assert!(reply.contains(class), "{reply}");
+    }
 
     script!(memory: info_without_a_tier_is_of_memory, |db| {
         db.run("SET k hello PX 50").ok();

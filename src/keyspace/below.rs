@@ -713,8 +713,9 @@ impl Keyspace {
         access.first(locked.table.get_mut(at), admitted, CLEAN);
         let mut entry = locked.table.get_mut(at);
         match loaded {
-            Loaded::Nothing => {}
+            Loaded::Nothing => counters.load_misses.add(1),
             Loaded::Expired(expired_at) => {
+                counters.load_misses.add(1);
                 // It must not be found there again.
                 if below.tally(space).warmed(expired_at) {
                     self.count_key(counters, space, expired_at, -1);
