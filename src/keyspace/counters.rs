@@ -54,6 +54,10 @@ pub struct Counters {
     pub demoted: Counter,
     /// Keys that came back from there.
     pub promoted: Counter,
+    /// Searches for a key below.
+    pub loads: Counter,
+    /// Those that found no key.
+    pub load_misses: Counter,
     /// Changes made by commands.
     pub changes: Counter,
     /// Keys of each space.
@@ -73,6 +77,8 @@ impl Counters {
             &self.evicted,
             &self.demoted,
             &self.promoted,
+            &self.loads,
+            &self.load_misses,
         ] {
             counter.reset();
         }
@@ -90,6 +96,8 @@ impl Default for Counters {
             evicted: Counter::default(),
             demoted: Counter::default(),
             promoted: Counter::default(),
+            loads: Counter::default(),
+            load_misses: Counter::default(),
             changes: Counter::default(),
             keys: std::array::from_fn(|_| Counter::default()),
             expiring: std::array::from_fn(|_| Counter::default()),

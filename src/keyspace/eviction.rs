@@ -603,12 +603,13 @@ impl Keyspace {
         let entry = table.get(at);
         let is_key = self.is_live(entry.space()) && !entry.is_absent();
         let is_kept = self.has_below() && entry.key().len() <= below::KEY_BYTES_MAX;
-        if let Some(below) = &self.below {
-            if entry.policy_bits() & below::CLEAN == 0 && self.is_live(entry.space()) {
-                let place = Place::new(locked.shard, table.tag(at));
-                below.queue_victim(table.get_mut(at), place, locked.thread);
-                return false;
-            }
+        if let Some(below) = &self.below
+            && entry.policy_bits() & below::CLEAN == 0
+            && self.is_live(entry.space())
+        {
+            let place = Place::new(locked.shard, table.tag(at));
+            below.queue_victim(table.get_mut(at), place, locked.thread);
+            return false;
         }
         let entry = table.remove(at);
         table.shrink_if_sparse();

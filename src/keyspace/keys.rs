@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 
 use smallvec::SmallVec;
 
-use super::below::{self, Place};
+use super::below::{self, Place, Presence, Written};
 use super::counters::Counters;
 use super::entry::{Entry, EntryParts, EntryRef, ValueType};
 use super::eviction::AccessPolicy;
@@ -425,6 +425,32 @@ impl<'a> Keys<'a> {
             let place = Place::new(*shard, table.tag(found.at));
             below.wrote(table.get_mut(found.at), place, fresh, self.thread);
         }
+    }
+
+    /// Whether the tier below may have a copy of a key, of whatever version.
+    pub fn may_be_below(&self, key: &[u8]) -> bool {
+        let below = self.keyspace.below.as_ref();
+        below.is_some_and(|below| below.may_hold(self.locate(key).2))
+    }
+
+    /// What memory knows of a key, wherever else it is. Neither an access nor counted.
+    pub fn presence(&mut self, key: &[u8]) -> Presence {
+        // One whose time has come goes first.
+        if self.find(key).is_some() {
+            return Presence::Held;
+        }
+        let (lock, tag, _) = self.locate(key);
+        let marked = self.locked[lock].table.find(tag, self.space, key);
+        if marked.is_some() || !self.may_be_below(key) {
+            Presence::Absent
+        } else {
+            Presence::Unknown
+        }
+    }
+
+    /// How a key in memory stands to its copy below.
+    pub fn written(&mut self, key: &[u8]) -> Option<Written> {
+        self.peek(key).map(Written::of)
     }
 
     /// Whether memory can answer for a key: it holds it, or the key is nowhere.

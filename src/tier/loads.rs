@@ -6,7 +6,6 @@
 //! waits once more.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use dashmap::DashMap;
 use parking_lot::{Condvar, Mutex};
@@ -50,10 +49,6 @@ pub(super) struct Loads {
     waiters: DashMap<Wanted, Waiters>,
     queue: Mutex<Queue>,
     arrived: Condvar,
-    /// Loads since the start, one however many wait for it.
-    begun: AtomicU64,
-    /// Those of them that found no key: the filters said "perhaps" and were wrong.
-    absent: AtomicU64,
 }
 
 #[derive(Default)]
@@ -88,6 +83,11 @@ impl Loads {
             }
             self.arrived.wait(&mut queue);
         }
+    }
+
+    /// How many jobs wait for a reader.
+    pub(super) fn waiting(&self) -> usize {
+        self.queue.lock().jobs.len()
     }
 
     pub(super) fn stop(&self) {
@@ -128,17 +128,10 @@ impl Tier {
             dashmap::Entry::Occupied(mut waiters) => waiters.get_mut().push(sender),
             dashmap::Entry::Vacant(none) => {
                 none.insert(vec![sender]);
-                self.loads.begun.fetch_add(1, Ordering::Relaxed);
                 self.loads.push(Job::Load(wanted, now));
             }
         }
         receiver
-    }
-
-    /// The keys that readers were asked for since the start, and the reads that found no key.
-    pub(crate) fn load_counts(&self) -> (u64, u64) {
-        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        (count(&self.loads.begun), count(&self.loads.absent))
     }
 
     /// Has a reader do something that reads the disk.
@@ -163,12 +156,10 @@ impl Tier {
         record::encode_key(Place::of(*hash), *name, key, &mut on_disk);
         let mut value = Vec::new();
         while let Some(stamp) = keyspace.begin_load(*hash, *name, key, thread) {
+            keyspace.counters(thread).loads.add(1);
             let record = self.store.get(hash.value(), &on_disk)?;
             let loaded = match &record {
-                None => {
-                    self.loads.absent.fetch_add(1, Ordering::Relaxed);
-                    Loaded::Nothing
-                }
+                None => Loaded::Nothing,
                 Some(record) => {
                     let stored = self.decode(record, &mut value)?;
                     match stored.expires_at {

@@ -35,7 +35,7 @@ use tokio::sync::oneshot;
 use self::compress::{ClassStats, DecodeError, Dictionaries};
 use self::loads::Loads;
 use self::log::Log;
-use self::store::{Recovery, Store, StoreError, StoreOptions};
+use self::store::{GenerationStats, Recovery, Store, StoreError, StoreOptions};
 use self::writer::{Pace, Round};
 use crate::clock::UnixMs;
 use crate::config::{Config, TierDurability};
@@ -386,10 +386,21 @@ impl Tier {
             raw_bytes: classes.iter().map(|class| class.raw_bytes).sum(),
             stored_bytes: classes.iter().map(|class| class.stored_bytes).sum(),
             dictionaries: self.dictionaries.ids().len(),
+            queue: self.loads.waiting(),
             last_write: *self.last_write.lock(),
             log_bytes: self.log.lock().bytes(),
             is_failing: self.is_failing(),
         }
+    }
+
+    /// What was compressed, by kinds of keys, as of the last run.
+    pub fn classes(&self) -> Vec<ClassStats> {
+        self.classes.lock().clone()
+    }
+
+    /// The generations, the newest first.
+    pub fn generations(&self) -> Vec<GenerationStats> {
+        self.store.generations()
     }
 
     /// Whether the last changes could not be written.
@@ -471,6 +482,10 @@ impl Tier {
                 self.write_now(server);
                 Met::Written(true)
             }
+            Need::Answer(Ask::Sync) => {
+                self.write_now(server);
+                Met::Answer(Page::default())
+            }
             Need::Answer(ask) => Met::Answer(self.answer(server, ask, thread)),
         }
     }
@@ -508,6 +523,8 @@ pub struct TierStats {
     pub stored_bytes: u64,
     /// Dictionaries in use.
     pub dictionaries: usize,
+    /// Loads and walks that wait for a reader.
+    pub queue: usize,
     /// When a run last ended well.
     pub last_write: Option<UnixMs>,
     /// Bytes in the log, which the next run will have.

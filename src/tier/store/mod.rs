@@ -111,6 +111,19 @@ pub struct StoreStats {
     pub quarantined: u64,
 }
 
+/// Numbers of one generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GenerationStats {
+    /// Its number: higher ones are newer.
+    pub number: u64,
+    /// Its bytes on disk.
+    pub disk_bytes: u64,
+    /// Keys and markers in it, with those that newer ones have made stale.
+    pub records: u64,
+    /// Memory of its filter.
+    pub filter_bytes: u64,
+}
+
 /// The reading side, shared by all threads.
 pub struct Store {
     options: StoreOptions,
@@ -207,11 +220,19 @@ impl Store {
     /// # Errors
     /// [`StoreError::Read`] if a generation that may hold the key cannot be read.
     pub fn get(&self, hash: u64, key: &[u8]) -> Result<Option<Slice>, StoreError> {
+        Ok(self.find(hash, key)?.map(|(_, record)| record))
+    }
+
+    /// The record of a key, and the number of the generation that has it. Waits for the disk.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub fn find(&self, hash: u64, key: &[u8]) -> Result<Option<(u64, Slice)>, StoreError> {
         let list = self.open_list()?;
         for generation in &list.generations {
             if generation.filter.may_hold(hash) {
                 match generation.find(key)? {
-                    Found::Record(record) => return Ok(Some(record)),
+                    Found::Record(record) => return Ok(Some((generation.number, record))),
                     Found::Gone => return Ok(None),
                     Found::Nothing => {}
                 }
@@ -356,6 +377,19 @@ impl Store {
             bytes_dropped: count(&self.counters.bytes_dropped),
             quarantined: count(&self.counters.quarantined),
         }
+    }
+
+    /// The generations of this moment, the newest first, without the quarantined ones.
+    pub fn generations(&self) -> Vec<GenerationStats> {
+        let list = self.list.load();
+        let readable = list.generations.iter().filter(|g| g.is_readable());
+        let stats = readable.map(|generation| GenerationStats {
+            number: generation.number,
+            disk_bytes: generation.disk_bytes(),
+            records: generation.records(),
+            filter_bytes: generation.filter.bytes(),
+        });
+        stats.collect()
     }
 
     fn open_list(&self) -> Result<Arc<List>, StoreError> {
