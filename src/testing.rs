@@ -69,7 +69,7 @@ impl Db {
             std::env::temp_dir()
         };
         let dir = base.join(name);
-        let mut db = Self::with_config(Config {
+        let mut db = Self::open(Config {
             worker_threads: 1,
             maxmemory: 0,
             slowlog_log_slower_than_us: -1,
@@ -81,8 +81,15 @@ impl Db {
         db
     }
 
-    /// An empty server with these options.
+    /// An empty server with these options, and no disk.
     pub(crate) fn with_config(config: Config) -> Self {
+        Self::open(Config {
+            tier_max_bytes: 0,
+            ..config
+        })
+    }
+
+    fn open(config: Config) -> Self {
         let server = Server::open(config, None).expect("a temporary directory can be written");
         let server = Arc::new(server);
         let origin = Origin {

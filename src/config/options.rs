@@ -372,7 +372,7 @@ pub static OPTIONS: &[Opt] = &[
     fixed(
         Tier,
         "tier-max-bytes",
-        "0",
+        "10gb",
         Kind::Bytes {
             min: 0,
             field: number!(tier_max_bytes),
