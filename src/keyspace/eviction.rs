@@ -631,6 +631,26 @@ impl Keyspace {
         true
     }
 
+    /// Shows the keys of the main part that are below too, with their place and the name of their contents there, and
+    /// whether they were used lately.
+    pub fn main_keys(&self, thread: ThreadSlot, mut show: impl FnMut(Place, u32, &[u8], bool)) {
+        let Some(below) = &self.below else { return };
+        for shard in 0..SHARDS {
+            let locked = self.lock_shard(shard, thread);
+            for at in locked.table.all_positions() {
+                let entry = locked.table.get(at);
+                let bits = entry.policy_bits();
+                let is_main = bits & SMALL == 0 && !entry.is_absent();
+                let is_below = entry.key().len() <= below::KEY_BYTES_MAX;
+                if is_main && is_below && self.is_live(entry.space()) {
+                    let place = Place::new(shard, locked.table.tag(at));
+                    let name = below.name(entry.space());
+                    show(place, name, entry.key(), bits & FREQUENCY != 0);
+                }
+            }
+        }
+    }
+
     /// Takes all that may go out of memory.
     #[cfg(test)]
     pub(crate) fn demote_all(&self, thread: ThreadSlot) {

@@ -10,6 +10,7 @@
 //! * `log` has what is durable before a run has it.
 //! * `writer` takes what changed, and makes it safe below.
 //! * `walk` goes over all keys of both tiers.
+//! * `warm` brings the keys that were in use into memory again after a start.
 //!
 //! What memory and tier know of each other is in [`crate::keyspace::below`].
 
@@ -19,6 +20,7 @@ mod log;
 pub mod record;
 pub mod store;
 mod walk;
+mod warm;
 mod writer;
 
 use std::fmt;
@@ -28,6 +30,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
@@ -49,8 +52,8 @@ pub use self::loads::Wanted;
 
 /// Threads that read. A cold read is one read of the disk, of which it does several at once well.
 const READERS: usize = 4;
-/// Threads of the tier that touch the keyspace: those, and the writer.
-const THREADS: usize = READERS + 1;
+/// Threads of the tier that touch the keyspace: those, the writer, and the one that warms up.
+const THREADS: usize = READERS + 2;
 
 /// Memory for blocks that were read from disk: a part of `maxmemory`, within bounds.
 const CACHE_SHARE: u64 = 16;
@@ -86,6 +89,7 @@ pub struct Tier {
 pub struct Threads {
     readers: Vec<JoinHandle<()>>,
     counter: Option<JoinHandle<()>>,
+    warmer: JoinHandle<()>,
     writer: JoinHandle<()>,
 }
 
@@ -140,6 +144,7 @@ impl Tier {
             max_bytes: config.tier_max_bytes,
             cache_bytes,
             generations: GENERATIONS,
+            max_age: Duration::from_secs(u64::from(config.tier_ttl_s)),
             hash_key: record::hash_of_key,
         })?;
         let (mut log, logged) = Log::open(&dir).map_err(StoreError::File)?;
@@ -224,6 +229,10 @@ impl Tier {
                 Some(thread.spawn(move || writer::count_keys(&server, scan))?)
             }
         };
+        let warmed = Arc::clone(server);
+        let warmer = std::thread::Builder::new()
+            .name("tier-warmer".into())
+            .spawn(move || warm::load(&warmed, warmed.tier_slot(READERS + 1)))?;
         let server = Arc::clone(server);
         let writer = std::thread::Builder::new()
             .name("tier-writer".into())
@@ -231,6 +240,7 @@ impl Tier {
         Ok(Some(Threads {
             readers,
             counter,
+            warmer,
             writer,
         }))
     }
@@ -266,7 +276,8 @@ impl Threads {
         // First those who read: the writer closes the store.
         tier.is_stopping.store(true, Ordering::Relaxed);
         tier.loads.stop();
-        self.readers.into_iter().chain(self.counter).for_each(end);
+        let readers = self.readers.into_iter().chain(self.counter);
+        readers.chain([self.warmer]).for_each(end);
         tier.pace.stop();
         end(self.writer);
     }

@@ -20,7 +20,7 @@ use super::compress::{Compressor, Effort, Method, encode_raw};
 use super::log::Log;
 use super::record::{self, Head};
 use super::store::{self, Run, StoreError};
-use super::{Spaces, Tier, TierError};
+use super::{Spaces, Tier, TierError, warm};
 use crate::clock::{self, UnixMs};
 use crate::config::TierCompression;
 use crate::keyspace::below::{KEY_BYTES_MAX, Lost, Picked, Place};
@@ -157,6 +157,7 @@ pub(super) fn run(server: &Server) {
     let Some(tier) = &server.tier else { return };
     let mut writer = Writer::new(server, tier);
     let mut last = Instant::now();
+    let mut kept = last;
     loop {
         let is_due = || last.elapsed() >= PERIOD || server.keyspace.unwritten_bytes() >= RUN_BYTES;
         let Some((round, stopped)) = tier.pace.begin(is_due) else {
@@ -181,6 +182,12 @@ pub(super) fn run(server: &Server) {
                 if let Err(error) = writer.keep_limit() {
                     tracing::error!("The disk tier could not keep its limit: {error}");
                 }
+            }
+        }
+        if stopped || kept.elapsed() >= warm::PERIOD {
+            kept = Instant::now();
+            if let Err(error) = warm::keep(&tier.dir, &server.keyspace, writer.thread) {
+                tracing::warn!("The list of keys for a warm start was not written: {error}");
             }
         }
         if stopped {

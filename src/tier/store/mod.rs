@@ -36,6 +36,7 @@ mod writer;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use fjall::Database;
@@ -47,7 +48,7 @@ use self::generation::{Found, Generation};
 use self::rebuild::Rebuilds;
 
 pub use self::error::StoreError;
-pub(super) use self::files::{checksum, sync_dir};
+pub(super) use self::files::{checksum, read_sealed, sync_dir, write_sealed};
 pub use self::scan::{Entry, Scan, Walk};
 pub use self::writer::{Run, RunDone, Writer};
 pub use fjall::Slice;
@@ -61,8 +62,10 @@ pub struct StoreOptions {
     pub max_bytes: u64,
     /// Memory for blocks that were read.
     pub cache_bytes: u64,
-    /// How many generations share `max_bytes`.
+    /// How many generations share `max_bytes`, and `max_age`.
     pub generations: usize,
+    /// How long a record stays at the most; zero is no limit.
+    pub max_age: Duration,
     /// The hash of a key from the store's seed: what callers give with a key. With it filters are made again from keys.
     pub hash_key: fn(u64, &[u8]) -> u64,
 }
@@ -282,9 +285,14 @@ impl Store {
         Scan::new(list, &snapshot, from_prefix, self.hash_seed, hash_key)
     }
 
-    /// Whether the disk is so full that the oldest generation should go.
+    /// Whether the oldest generation should go: the disk is full, or its records are too old.
     pub fn is_full(&self) -> bool {
         let list = self.list.load();
+        let max_age = self.options.max_age;
+        let oldest = list.generations.last();
+        if oldest.is_some_and(|oldest| !max_age.is_zero() && self.age(oldest.number) >= max_age) {
+            return true;
+        }
         let used: u64 = list.generations.iter().map(|g| g.disk_bytes()).sum();
         let limit = self
             .options
@@ -344,6 +352,25 @@ impl Store {
     /// The file cannot be written; the old bytes remain.
     pub fn set_blob(&self, blob: Vec<u8>) -> Result<(), StoreError> {
         self.change_meta(|meta| meta.blob = blob)
+    }
+
+    /// How long ago a generation was begun. Where nobody knows it is as if it were now.
+    fn age(&self, generation: u64) -> Duration {
+        let meta = self.meta.lock();
+        let begun = meta.begun.iter().find(|(number, _)| *number == generation);
+        let now = crate::clock::now().as_secs().cast_unsigned();
+        Duration::from_secs(begun.map_or(0, |(_, at)| now.saturating_sub(*at)))
+    }
+
+    /// A generation begins.
+    fn begin(&self, generation: u64, oldest: u64) -> Result<(), StoreError> {
+        self.change_meta(|meta| {
+            meta.next_generation = generation + 1;
+            meta.begun
+                .retain(|(number, _)| (oldest..generation).contains(number));
+            let now = crate::clock::now().as_secs().cast_unsigned();
+            meta.begun.push((generation, now));
+        })
     }
 
     fn set_next_generation(&self, number: u64) -> Result<(), StoreError> {
@@ -592,6 +619,7 @@ impl Opened {
         let mut meta = meta.cloned().unwrap_or_else(|| Meta {
             hash_seed: random(),
             next_generation: 0,
+            begun: Vec::new(),
             blob: Vec::new(),
         });
         meta.next_generation = 0;
