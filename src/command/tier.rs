@@ -3,7 +3,7 @@
 //! Only these commands know that there are two places. Their rows declare keys, but do not look at what
 //! those hold, so that asking where a key is does not fetch it.
 
-use super::argument::KEY;
+use super::argument::{self, KEY};
 use super::{Arity::*, Command, Context, Flags, Group, KeySpec};
 use crate::error::CommandError;
 use crate::keyspace::below::{Ask, DiskCopy, Page, Presence};
@@ -25,6 +25,33 @@ pub(super) const COMMANDS: &[Command] = &[
         summary: "Tells where a key is, and what it takes there.",
         tips: &["nondeterministic_output"],
         arguments: &[KEY],
+        ..Command::BLANK
+    },
+    Command {
+        name: "tier.demote",
+        arity: AtLeast(2),
+        keys: &[KeySpec::range(1, -1, 1, &["RO"])],
+        blind: Some(|_| true),
+        flags: Flags::READONLY,
+        run: demote,
+        since: "0.1.0",
+        complexity: "O(N) in the number of keys, with a write of the disk where one has changed",
+        summary: "Sends keys out of memory, and counts those that are on disk only now.",
+        tips: &["request_policy:multi_shard", "response_policy:agg_sum"],
+        arguments: &[argument::multiple(KEY)],
+        ..Command::BLANK
+    },
+    Command {
+        name: "tier.promote",
+        arity: AtLeast(2),
+        keys: &[KeySpec::range(1, -1, 1, &["RO"])],
+        flags: Flags::READONLY,
+        run: promote,
+        since: "0.1.0",
+        complexity: "O(N) in the number of keys, with a read of the disk for each that is there only",
+        summary: "Fetches keys into memory, and counts those that are there now.",
+        tips: &["request_policy:multi_shard", "response_policy:agg_sum"],
+        arguments: &[argument::multiple(KEY)],
         ..Command::BLANK
     },
     Command {
@@ -151,6 +178,36 @@ fn tell(reply: &mut Reply, told: &Told) {
     reply.int(told.ttl_ms.unwrap_or(-1));
 }
 
+const NO_TIER: CommandError = CommandError::text("ERR there is no disk tier, tier-max-bytes is 0");
+
+fn demote(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
+    if !cx.keys.keyspace().has_below() {
+        return Err(NO_TIER);
+    }
+    match cx.session.answer.take() {
+        Some(page) if page.failed => return Err(CommandError::Unwritable),
+        // One that has changed again meanwhile stays: this ends.
+        Some(_) => {}
+        None => {
+            let changed = args.from(1).filter(|key| cx.keys.write_below(key)).count();
+            if changed > 0 {
+                cx.session.asked = Some(Ask::Sync);
+                return Ok(());
+            }
+        }
+    }
+    let left = args.from(1).filter(|key| cx.keys.demote(key)).count();
+    cx.reply.count(left);
+    Ok(())
+}
+
+/// The dispatch step has fetched them.
+fn promote(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
+    let held = args.from(1).filter(|key| cx.keys.exists(key)).count();
+    cx.reply.count(held);
+    Ok(())
+}
+
 fn stats(cx: &mut Context<'_>, _: &Args<'_>) -> Result<(), CommandError> {
     let figures = cx.server.tier_figures(cx.config);
     let reply = &mut *cx.reply;
@@ -260,6 +317,59 @@ mod tests {
             .error("ERR wrong number of arguments for 'tier.info' command");
         db.resp3();
         assert!(db.run("TIER.INFO k").bytes().starts_with(b"%10\r\n"));
+    });
+
+    /// Where a key is by TIER.INFO's reply.
+    fn location(info: &str) -> &str {
+        let mut lines = info.split("\r\n").skip_while(|line| *line != "location");
+        lines.nth(2).unwrap_or("")
+    }
+
+    #[test]
+    fn demoted_keys_are_on_disk_only() {
+        let mut db = Db::spilled();
+        for durability in ["everysec", "none"] {
+            let follow = durability != "none";
+            db.server().keyspace.follow_writes(follow);
+            let reply = db.send(
+                b"MSET a 1 b 2 c 3\r\nDEL c\r\nSET long x PX 1000\r\nTIER.DEMOTE a b b c x long\r\n\
+                  TIER.INFO a\r\nGET b\r\nTIER.DEMOTE b\r\n",
+            );
+            let reply = String::from_utf8_lossy(&reply).into_owned();
+            assert!(
+                reply.starts_with("+OK\r\n:1\r\n+OK\r\n:3\r\n*20\r\n"),
+                "{reply}"
+            );
+            assert_eq!(location(&reply), "disk");
+            assert!(reply.ends_with("$1\r\n2\r\n:1\r\n"), "{reply}");
+            db.run("TIER.DEMOTE a").int(0);
+            db.run("GET a").bulk("1");
+            db.run("DBSIZE").int(3);
+        }
+    }
+
+    #[test]
+    fn a_key_that_cannot_be_on_disk_is_not_demoted() {
+        let mut db = Db::spilled();
+        let key = "k".repeat(crate::keyspace::below::KEY_BYTES_MAX + 1);
+        let reply =
+            db.send(format!("SET {key} v\r\nTIER.DEMOTE {key}\r\nGET {key}\r\n").as_bytes());
+        assert_eq!(String::from_utf8_lossy(&reply), "+OK\r\n:0\r\n$1\r\nv\r\n");
+    }
+
+    script!(memory: without_a_tier_nothing_is_demoted, |db| {
+        db.run("TIER.DEMOTE k")
+            .error("ERR there is no disk tier, tier-max-bytes is 0");
+    });
+
+    script!(promoted_keys_are_in_memory, |db| {
+        db.run("MSET a 1 b 2").ok();
+        let reply = db.send(b"TIER.PROMOTE a b c\r\nTIER.INFO b\r\n");
+        let reply = String::from_utf8_lossy(&reply).into_owned();
+        assert!(reply.starts_with(":2\r\n"), "{reply}");
+        assert_eq!(location(&reply), "memory");
+        db.run("COMMAND GETKEYS TIER.PROMOTE a b")
+            .bulks(&["a", "b"]);
     });
 
     script!(memory: stats_without_a_tier, |db| {

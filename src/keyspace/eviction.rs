@@ -598,7 +598,7 @@ impl Keyspace {
     }
 
     /// Takes an entry out of memory. False where the tier below must have it first.
-    fn evict_at(&self, locked: &mut Locked<'_>, at: Position) -> bool {
+    pub(super) fn evict_at(&self, locked: &mut Locked<'_>, at: Position) -> bool {
         let table = &mut locked.table;
         let entry = table.get(at);
         let is_key = self.is_live(entry.space()) && !entry.is_absent();

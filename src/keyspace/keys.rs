@@ -453,6 +453,37 @@ impl<'a> Keys<'a> {
         self.peek(key).map(Written::of)
     }
 
+    /// Has a key in memory written below where its copy there is not the same and it may go there.
+    /// False where nothing is to be waited for.
+    pub fn write_below(&mut self, key: &[u8]) -> bool {
+        let Some(found) = self.find(key) else {
+            return false;
+        };
+        let Locked { shard, table, .. } = &mut self.locked[found.lock];
+        let written = Written::of(table.get(found.at));
+        let Some(below) = &self.keyspace.below else {
+            return false;
+        };
+        if written == Written::Clean || key.len() > below::KEY_BYTES_MAX {
+            return false;
+        }
+        let place = Place::new(*shard, table.tag(found.at));
+        below.queue_victim(table.get_mut(found.at), place, self.thread);
+        true
+    }
+
+    /// Takes a key out of memory whose copy below is the same. False where there is none such.
+    pub fn demote(&mut self, key: &[u8]) -> bool {
+        if !self.keyspace.has_below() || key.len() > below::KEY_BYTES_MAX {
+            return false;
+        }
+        let found = self.find(key);
+        found.is_some_and(|Found { lock, at }| {
+            Written::of(self.locked[lock].table.get(at)) == Written::Clean
+                && self.keyspace.evict_at(&mut self.locked[lock], at)
+        })
+    }
+
     /// Whether memory can answer for a key: it holds it, or the key is nowhere.
     #[inline]
     pub fn is_resident(&self, key: &[u8]) -> bool {
