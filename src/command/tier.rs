@@ -3,9 +3,10 @@
 //! Only these commands know that there are two places. Their rows declare keys, but do not look at what
 //! those hold, so that asking where a key is does not fetch it.
 
-use super::argument::KEY;
+use super::argument::{self, KEY};
 use super::{Arity::*, Command, Context, Flags, Group, KeySpec};
 use crate::error::CommandError;
+use crate::keyspace::Pinned;
 use crate::keyspace::below::{Ask, DiskCopy, Page, Presence};
 use crate::resp::{Args, Reply};
 use crate::server::Server;
@@ -24,6 +25,56 @@ pub(super) const COMMANDS: &[Command] = &[
         complexity: "O(1), with a read of the disk where the key may be there",
         summary: "Tells where a key is, and what it takes there.",
         tips: &["nondeterministic_output"],
+        arguments: &[KEY],
+        ..Command::BLANK
+    },
+    Command {
+        name: "tier.demote",
+        arity: AtLeast(2),
+        keys: &[KeySpec::range(1, -1, 1, &["RO"])],
+        blind: Some(|_| true),
+        flags: Flags::READONLY,
+        run: demote,
+        since: "0.1.0",
+        complexity: "O(N) in the number of keys, with a write of the disk where one has changed",
+        summary: "Sends keys out of memory, and counts those that are on disk only now.",
+        tips: &["request_policy:multi_shard", "response_policy:agg_sum"],
+        arguments: &[argument::multiple(KEY)],
+        ..Command::BLANK
+    },
+    Command {
+        name: "tier.promote",
+        arity: AtLeast(2),
+        keys: &[KeySpec::range(1, -1, 1, &["RO"])],
+        flags: Flags::READONLY,
+        run: promote,
+        since: "0.1.0",
+        complexity: "O(N) in the number of keys, with a read of the disk for each that is there only",
+        summary: "Fetches keys into memory, and counts those that are there now.",
+        tips: &["request_policy:multi_shard", "response_policy:agg_sum"],
+        arguments: &[argument::multiple(KEY)],
+        ..Command::BLANK
+    },
+    Command {
+        name: "tier.pin",
+        arity: Exactly(2),
+        keys: &[KeySpec::at(1, &["RO"])],
+        flags: Flags::READONLY.and(Flags::FAST),
+        run: pin,
+        since: "0.1.0",
+        summary: "Keeps a key in memory as long as it exists and the server runs.",
+        arguments: &[KEY],
+        ..Command::BLANK
+    },
+    Command {
+        name: "tier.unpin",
+        arity: Exactly(2),
+        keys: &[KeySpec::at(1, &["RO"])],
+        blind: Some(|_| true),
+        flags: Flags::READONLY.and(Flags::FAST),
+        run: unpin,
+        since: "0.1.0",
+        summary: "Lets a key that was pinned leave memory again.",
         arguments: &[KEY],
         ..Command::BLANK
     },
@@ -49,6 +100,7 @@ struct Told {
     value_type: &'static str,
     raw_bytes: usize,
     ttl_ms: Option<i64>,
+    pinned: bool,
     copy: Option<DiskCopy>,
 }
 
@@ -98,6 +150,7 @@ fn look(cx: &mut Context<'_>, key: &[u8], copy: Option<DiskCopy>) -> Told {
                 value_type: entry.value_type().name(),
                 raw_bytes: entry.value().len(),
                 ttl_ms: entry.expires_at().map(left),
+                pinned: entry.is_pinned(),
                 copy,
             }
         }
@@ -107,6 +160,7 @@ fn look(cx: &mut Context<'_>, key: &[u8], copy: Option<DiskCopy>) -> Told {
             value_type: copy.value_type().name(),
             raw_bytes: copy.raw_bytes,
             ttl_ms: copy.expires_at.map(left),
+            pinned: false,
             copy: Some(copy),
         },
         _ => Told::nothing(),
@@ -128,7 +182,7 @@ impl Told {
 fn tell(reply: &mut Reply, told: &Told) {
     let copy = told.copy.as_ref();
     let bytes = |bytes: usize| i64::try_from(bytes).unwrap_or(i64::MAX);
-    reply.map(10);
+    reply.map(11);
     for (name, text) in [("location", told.location), ("state", told.state)] {
         reply.text(name);
         reply.text(text);
@@ -149,6 +203,65 @@ fn tell(reply: &mut Reply, told: &Told) {
     reply.int(copy.map_or(-1, |copy| copy.generation.cast_signed()));
     reply.text("ttl-ms");
     reply.int(told.ttl_ms.unwrap_or(-1));
+    reply.text("pinned");
+    reply.flag(told.pinned);
+}
+
+const NO_TIER: CommandError = CommandError::text("ERR there is no disk tier, tier-max-bytes is 0");
+
+fn demote(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
+    if !cx.keys.keyspace().has_below() {
+        return Err(NO_TIER);
+    }
+    match cx.session.answer.take() {
+        Some(page) if page.failed => return Err(CommandError::Unwritable),
+        // One that has changed again meanwhile stays: this ends.
+        Some(_) => {}
+        None => {
+            let changed = args.from(1).filter(|key| cx.keys.write_below(key)).count();
+            if changed > 0 {
+                cx.session.asked = Some(Ask::Sync);
+                return Ok(());
+            }
+        }
+    }
+    let left = args.from(1).filter(|key| cx.keys.demote(key)).count();
+    cx.reply.count(left);
+    Ok(())
+}
+
+/// The dispatch step has fetched them.
+fn promote(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
+    let held = args.from(1).filter(|key| cx.keys.exists(key)).count();
+    cx.reply.count(held);
+    Ok(())
+}
+
+/// Pinned keys take such a part of `maxmemory` at most: what moves needs room too.
+const PINNED_SHARE: u64 = 2;
+
+fn pin(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
+    let bytes_max = match cx.config.maxmemory {
+        0 => u64::MAX,
+        bytes => bytes / PINNED_SHARE,
+    };
+    match cx.keys.pin(args.at(1), bytes_max) {
+        Pinned::Done => cx.reply.flag(true),
+        Pinned::NoKey => cx.reply.flag(false),
+        Pinned::TooMuch => {
+            return Err(CommandError::text(
+                "ERR pinned keys may take half of maxmemory at most, see tier_pinned_bytes in INFO",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// A key that is on disk only is not pinned.
+fn unpin(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
+    let was_pinned = cx.keys.unpin(args.at(1));
+    cx.reply.flag(was_pinned);
+    Ok(())
 }
 
 fn stats(cx: &mut Context<'_>, _: &Args<'_>) -> Result<(), CommandError> {
@@ -245,6 +358,7 @@ mod tests {
         "dictionary=0",
         "generation=-1",
         "ttl-ms=-1",
+        "pinned=0",
     ];
 
     script!(info_of_a_key_that_is_nowhere, |db| {
@@ -259,12 +373,233 @@ mod tests {
         db.run("TIER.INFO")
             .error("ERR wrong number of arguments for 'tier.info' command");
         db.resp3();
-        assert!(db.run("TIER.INFO k").bytes().starts_with(b"%10\r\n"));
+        assert!(db.run("TIER.INFO k").bytes().starts_with(b"%11\r\n"));
+    });
+
+    /// Where a key is by TIER.INFO's reply.
+    fn location(info: &str) -> &str {
+        let mut lines = info.split("\r\n").skip_while(|line| *line != "location");
+        lines.nth(2).unwrap_or("")
+    }
+
+    #[test]
+    fn demoted_keys_are_on_disk_only() {
+        let mut db = Db::spilled();
+        for durability in ["everysec", "none"] {
+            let follow = durability != "none";
+            db.server().keyspace.follow_writes(follow);
+            let reply = db.send(
+                b"MSET a 1 b 2 c 3\r\nDEL c\r\nSET long x PX 1000\r\nTIER.DEMOTE a b b c x long\r\n\
+                  TIER.INFO a\r\nGET b\r\nTIER.DEMOTE b\r\n",
+            );
+            let reply = String::from_utf8_lossy(&reply).into_owned();
+            assert!(
+                reply.starts_with("+OK\r\n:1\r\n+OK\r\n:3\r\n*22\r\n"),
+                "{reply}"
+            );
+            assert_eq!(location(&reply), "disk");
+            assert!(reply.ends_with("$1\r\n2\r\n:1\r\n"), "{reply}");
+            db.run("TIER.DEMOTE a").int(0);
+            db.run("GET a").bulk("1");
+            db.run("DBSIZE").int(3);
+        }
+    }
+
+    #[test]
+    fn a_key_that_cannot_be_on_disk_is_not_demoted() {
+        let mut db = Db::spilled();
+        let key = "k".repeat(crate::keyspace::below::KEY_BYTES_MAX + 1);
+        let reply =
+            db.send(format!("SET {key} v\r\nTIER.DEMOTE {key}\r\nGET {key}\r\n").as_bytes());
+        assert_eq!(String::from_utf8_lossy(&reply), "+OK\r\n:0\r\n$1\r\nv\r\n");
+    }
+
+    script!(memory: without_a_tier_nothing_is_demoted, |db| {
+        db.run("TIER.DEMOTE k")
+            .error("ERR there is no disk tier, tier-max-bytes is 0");
+    });
+
+    script!(promoted_keys_are_in_memory, |db| {
+        db.run("MSET a 1 b 2").ok();
+        let reply = db.send(b"TIER.PROMOTE a b c\r\nTIER.INFO b\r\n");
+        let reply = String::from_utf8_lossy(&reply).into_owned();
+        assert!(reply.starts_with(":2\r\n"), "{reply}");
+        assert_eq!(location(&reply), "memory");
+        db.run("COMMAND GETKEYS TIER.PROMOTE a b")
+            .bulks(&["a", "b"]);
+    });
+
+    /// `tier_pinned_keys` and `tier_pinned_bytes`.
+    fn pinned(db: &mut Db) -> (usize, usize) {
+        let (keys, bytes) = db.server().keyspace.pinned();
+        let info = db.run("INFO tier");
+        let info = String::from_utf8_lossy(info.bytes()).into_owned();
+        let lines = format!("tier_pinned_keys:{keys}\r\ntier_pinned_bytes:{bytes}\r\n");
+        assert!(info.contains(&lines), "{info}");
+        (keys, bytes)
+    }
+
+    script!(a_pinned_key_stays_in_memory, |db| {
+        db.run("TIER.PIN k").int(0);
+        db.run("TIER.UNPIN k").int(0);
+        db.run("SET k v").ok();
+        db.run("TIER.PIN k").int(1);
+        db.run("TIER.PIN k").int(1);
+        assert_eq!(pinned(&mut db), (1, 16));
+        let info = db.run("TIER.INFO k");
+        let fields = told(&info);
+        assert_eq!((&*fields[0], &*fields[10]), ("location=memory", "pinned=1"));
+        // Whatever is written over it.
+        db.run(&format!("SET k {} PX 1000", "x".repeat(100))).ok();
+        assert_eq!(pinned(&mut db), (1, 128));
+        db.run("APPEND k y").int(101);
+        db.run("PERSIST k").int(1);
+        db.run("INCR k")
+            .error("ERR value is not an integer or out of range");
+        db.run(&format!("SET k {}", "x".repeat(70_000))).ok();
+        assert_eq!(pinned(&mut db), (1, 81_920));
+        assert_eq!(told(&db.run("TIER.INFO k"))[0], "location=memory");
+        db.run("SET k 5").ok();
+        db.run("TIER.UNPIN k").int(1);
+        db.run("TIER.UNPIN k").int(0);
+        assert_eq!(pinned(&mut db), (0, 0));
+    });
+
+    script!(a_pin_ends_with_its_key, |db| {
+        for ending in [
+            "DEL k",
+            "UNLINK k",
+            "RENAME k l",
+            "MOVE k 1",
+            "FLUSHALL",
+            "PEXPIRE k 0",
+        ] {
+            db.run("MSET k v l w").ok();
+            db.run("TIER.PIN k").int(1);
+            db.run("COPY k copy REPLACE").int(1);
+            assert_eq!(pinned(&mut db).0, 1);
+            let _ = db.run(ending);
+            assert_eq!(pinned(&mut db), (0, 0), "{ending}");
+            db.run("FLUSHALL").ok();
+        }
+        // What stood at the new name goes with its pin.
+        db.run("MSET k v l w").ok();
+        db.run("TIER.PIN l").int(1);
+        db.run("RENAME k l").ok();
+        assert_eq!(pinned(&mut db), (0, 0));
+        // An expired key hands nothing on.
+        for write in ["SET l v", "GET l", "SETRANGE l 0 x"] {
+            db.run("SET l v PX 10").ok();
+            db.run("TIER.PIN l").int(1);
+            db.advance(10);
+            let _ = db.run(write);
+            assert_eq!(pinned(&mut db), (0, 0), "{write}");
+        }
+        db.run("SET l v PX 10").ok();
+        db.run("TIER.PIN l").int(1);
+        db.advance(10);
+        let keyspace = &db.server().keyspace;
+        for shard in 0..keyspace.shard_count() {
+            keyspace.expire_shard(
+                shard,
+                crate::clock::UnixMs(i64::MAX),
+                crate::keyspace::ThreadSlot(0),
+            );
+        }
+        assert_eq!(pinned(&mut db), (0, 0));
+    });
+
+    script!(memory: pins_take_half_of_memory_at_most, |db| {
+        db.run("CONFIG SET maxmemory 10mb").ok();
+        let value = "x".repeat(3_000_000);
+        for key in ["a", "b"] {
+            db.run(&format!("SET {key} {value}")).ok();
+        }
+        db.run("TIER.PIN a").int(1);
+        db.run("TIER.PIN b").error(
+            "ERR pinned keys may take half of maxmemory at most, see tier_pinned_bytes in INFO",
+        );
+        db.run("TIER.PIN a").int(1);
+        assert_eq!(pinned(&mut db).0, 1);
+    });
+
+    #[test]
+    fn a_pinned_key_is_not_demoted() {
+        let mut db = Db::spilled();
+        let reply = db.send(b"MSET a 1 b 2\r\nTIER.PIN a\r\nTIER.DEMOTE a b\r\n");
+        assert_eq!(String::from_utf8_lossy(&reply), "+OK\r\n:1\r\n:1\r\n");
+    }
+
+    script!(eviction_passes_over_what_is_pinned, |db| {
+        for policy in ["allkeys-s3fifo", "allkeys-lru", "volatile-ttl"] {
+            db.run("FLUSHALL").ok();
+            db.run(&format!(
+                "CONFIG SET maxmemory-policy {policy} max-entries 0"
+            ))
+            .ok();
+            // More than the hand passes that are refused for being unwritten.
+            let mut batch = String::new();
+            for i in 0..9000 {
+                batch += &format!("SET k{i} v PX 100000\r\nTIER.PIN k{i}\r\n");
+            }
+            for i in 0..100 {
+                batch += &format!("SET u{i} v PX 100000\r\n");
+            }
+            batch += "CONFIG SET max-entries 9010\r\nSET new v PX 100000\r\n";
+            let reply = db.send(batch.as_bytes());
+            assert!(reply.ends_with(b"+OK\r\n+OK\r\n"), "{policy}");
+            assert!(db.server().keyspace.entries() <= 9011);
+            assert_eq!(pinned(&mut db).0, 9000);
+            db.run("CONFIG SET max-entries 0").ok();
+        }
+    });
+
+    script!(where_all_is_pinned_there_is_no_room, |db| {
+        for policy in [
+            "allkeys-s3fifo",
+            "allkeys-lru",
+            "allkeys-lfu",
+            "allkeys-random",
+            "volatile-lru",
+            "volatile-ttl",
+            "volatile-random",
+        ] {
+            db.run("FLUSHALL").ok();
+            db.run(&format!(
+                "CONFIG SET maxmemory-policy {policy} max-entries 0"
+            ))
+            .ok();
+            // All in one batch, so that nothing is written below when room is needed.
+            let mut batch = String::new();
+            for i in 0..20 {
+                batch += &format!("SET k{i} v PX 100000\r\nTIER.PIN k{i}\r\n");
+            }
+            batch += "CONFIG SET max-entries 10\r\nSET new v\r\n";
+            let reply = db.send(batch.as_bytes());
+            let reply = String::from_utf8_lossy(&reply).into_owned();
+            let end = "+OK\r\n-OOM command not allowed when used memory > 'maxmemory'.\r\n";
+            assert!(reply.ends_with(end), "{policy}: {reply}");
+            let mut batch = String::new();
+            for i in 0..11 {
+                batch += &format!("TIER.UNPIN k{i}\r\n");
+            }
+            batch += "SET new v PX 100000\r\n";
+            let reply = db.send(batch.as_bytes());
+            let reply = String::from_utf8_lossy(&reply).into_owned();
+            assert!(reply.ends_with(":1\r\n+OK\r\n"), "{policy}: {reply}");
+            for i in 11..20 {
+                assert_eq!(
+                    told(&db.run(&format!("TIER.INFO k{i}")))[0],
+                    "location=memory"
+                );
+            }
+        }
     });
 
     script!(memory: stats_without_a_tier, |db| {
         db.run("TIER.STATS").is(
-            "*6\r\n$12\r\ntier_enabled\r\n:0\r\n$7\r\nclasses\r\n*0\r\n$11\r\ngenerations\r\n*0\r\n",
+            "*10\r\n$12\r\ntier_enabled\r\n:0\r\n$16\r\ntier_pinned_keys\r\n:0\r\n\
+             $17\r\ntier_pinned_bytes\r\n:0\r\n$7\r\nclasses\r\n*0\r\n$11\r\ngenerations\r\n*0\r\n",
         );
     });
 
@@ -354,7 +689,7 @@ mod tests {
             let stored: u64 = told[5]["stored-bytes=".len()..].parse().unwrap();
             assert!((1..1000).contains(&stored), "{told:?}");
             assert_eq!(
-                told[6..],
+                told[6..10],
                 [
                     "compression=zstd",
                     "dictionary=0",

@@ -31,8 +31,9 @@ impl Counter {
     }
 }
 
-/// The number of spaces: the 16 databases, and emptied ones that are still being freed.
-pub const SPACES: usize = 256;
+/// The number of spaces: the 16 databases, and emptied ones that are still being freed. An entry has six
+/// bits for it.
+pub const SPACES: usize = 64;
 
 /// What one thread did to the keyspace.
 #[derive(Debug)]
@@ -58,6 +59,10 @@ pub struct Counters {
     pub loads: Counter,
     /// Those that found no key.
     pub load_misses: Counter,
+    /// Keys that never leave memory for space.
+    pub pinned_keys: Counter,
+    /// Bytes of those, a part of `used_bytes`.
+    pub pinned_bytes: Counter,
     /// Changes made by commands.
     pub changes: Counter,
     /// Keys of each space.
@@ -98,6 +103,8 @@ impl Default for Counters {
             promoted: Counter::default(),
             loads: Counter::default(),
             load_misses: Counter::default(),
+            pinned_keys: Counter::default(),
+            pinned_bytes: Counter::default(),
             changes: Counter::default(),
             keys: std::array::from_fn(|_| Counter::default()),
             expiring: std::array::from_fn(|_| Counter::default()),

@@ -186,6 +186,17 @@ pub enum Room {
     None,
 }
 
+/// What became of an entry that should leave memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Eviction {
+    /// It has left.
+    Gone,
+    /// The tier below must have it first.
+    Unwritten,
+    /// It never leaves.
+    Pinned,
+}
+
 /// Where a new key starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Admitted {
@@ -208,6 +219,15 @@ pub(super) struct Group {
 struct Record {
     shard: u32,
     tag: Tag,
+}
+
+/// What a hand has passed over.
+#[derive(Debug, Default)]
+struct Passed {
+    /// Entries that may go, now or when the tier below has them.
+    unpinned: usize,
+    /// Entries that the tier below must have first.
+    refused: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -390,9 +410,14 @@ impl Keyspace {
 
     /// Evicts until the limits are kept.
     pub fn make_room(&self, limits: &Limits, thread: ThreadSlot, pool: &mut EvictionPool) -> Room {
+        // Entries that go when the tier below has them.
+        let mut refused = 0;
         for _ in 0..EVICTIONS_PER_COMMAND {
             if self.within(limits) {
                 return Room::Enough;
+            }
+            if self.is_all_pinned() {
+                return Room::None;
             }
             // Looking for the few that may go would take long.
             if self.unwritten_bytes() > self.used_bytes() / 2 {
@@ -400,17 +425,24 @@ impl Keyspace {
             }
             let evicted = match limits.policy {
                 EvictionPolicy::NoEviction => false,
-                EvictionPolicy::AllkeysS3fifo => self.evict_s3fifo(thread),
-                _ => self.evict_sampled(limits, thread, pool),
+                EvictionPolicy::AllkeysS3fifo => self.evict_s3fifo(thread, &mut refused),
+                _ => self.evict_sampled(limits, thread, pool, &mut refused),
             };
             if !evicted {
-                return match self.unwritten_bytes() {
-                    0 => Room::None,
-                    _ => Room::Soon,
-                };
+                return if refused > 0 { Room::Soon } else { Room::None };
             }
         }
         Room::Enough
+    }
+
+    /// Whether a search for a victim would be in vain, and long.
+    fn is_all_pinned(&self) -> bool {
+        let (pinned, _) = self.pinned();
+        let entries = || -> usize {
+            let groups = self.group_entries.iter();
+            groups.map(|count| count.load(Ordering::Relaxed)).sum()
+        };
+        pinned > 0 && pinned >= entries()
     }
 
     /// How many bytes this thread may add before it must look again.
@@ -464,7 +496,7 @@ impl Keyspace {
 
     /// Evicts one key from the larger of the group whose turn it is and another, or from the next
     /// that has any.
-    fn evict_s3fifo(&self, thread: ThreadSlot) -> bool {
+    fn evict_s3fifo(&self, thread: ThreadSlot, refused: &mut usize) -> bool {
         let turn = self.next_group.fetch_add(1, Ordering::Relaxed);
         // An odd step that varies pairs each group with every other one in time.
         let other = turn.wrapping_mul(7).wrapping_add(turn / GROUPS);
@@ -474,10 +506,10 @@ impl Keyspace {
         } else {
             turn
         };
-        (0..GROUPS).any(|i| self.evict_from_group(first.wrapping_add(i) % GROUPS, thread))
+        (0..GROUPS).any(|i| self.evict_from_group(first.wrapping_add(i) % GROUPS, thread, refused))
     }
 
-    fn evict_from_group(&self, index: usize, thread: ThreadSlot) -> bool {
+    fn evict_from_group(&self, index: usize, thread: ThreadSlot, refused: &mut usize) -> bool {
         let entries = self.group_entries[index].load(Ordering::Relaxed);
         loop {
             let record = {
@@ -489,11 +521,11 @@ impl Keyspace {
                 }
             };
             let Some(record) = record else { break };
-            if self.evict_small(index, record, thread) {
+            if self.evict_small(index, record, thread, refused) {
                 return true;
             }
         }
-        if self.evict_main(index, thread) {
+        if self.evict_main(index, thread, refused) {
             return true;
         }
         // Nothing in the main part: whatever is in the small queue goes.
@@ -501,7 +533,7 @@ impl Keyspace {
             let Some(record) = self.groups[index].lock().small.pop_front() else {
                 return false;
             };
-            if self.evict_small(index, record, thread) {
+            if self.evict_small(index, record, thread, refused) {
                 return true;
             }
         }
@@ -509,7 +541,13 @@ impl Keyspace {
 
     /// Looks at the oldest key of the small queue: used meanwhile, it moves to the main part, else
     /// it goes.
-    fn evict_small(&self, index: usize, record: Record, thread: ThreadSlot) -> bool {
+    fn evict_small(
+        &self,
+        index: usize,
+        record: Record,
+        thread: ThreadSlot,
+        refused: &mut usize,
+    ) -> bool {
         let mut locked = self.lock_shard(record.shard as usize, thread);
         let table = &mut locked.table;
         let Some(at) = table.find_by(record.tag, |entry| entry.policy_bits() & SMALL != 0) else {
@@ -518,7 +556,15 @@ impl Keyspace {
         let bits = table.get(at).policy_bits();
         let used = bits & FREQUENCY != 0 && self.is_live(table.get(at).space());
         let hash = self.hash(table.get(at).key());
-        if used || !self.evict_at(&mut locked, at) {
+        let mut goes = || match self.evict_at(&mut locked, at) {
+            Eviction::Gone => true,
+            Eviction::Unwritten => {
+                *refused += 1;
+                false
+            }
+            Eviction::Pinned => false,
+        };
+        if used || !goes() {
             let main = bits & below::STATE;
             locked.table.get_mut(at).set_policy_bits(main);
             return false;
@@ -533,20 +579,24 @@ impl Keyspace {
     }
 
     /// Moves the hand until a key of the main part was not used since the last round.
-    fn evict_main(&self, index: usize, thread: ThreadSlot) -> bool {
+    fn evict_main(&self, index: usize, thread: ThreadSlot, refused: &mut usize) -> bool {
         let first = index * (SHARDS / GROUPS);
         let mut hand = self.groups[index].lock().hand;
         let start = hand;
-        let mut refused = 0;
+        let mut passed = Passed::default();
         // A key is passed at most so often: three uses, twice met in the small queue.
         let rounds = (FREQUENCY as usize + 3) * (SHARDS / GROUPS);
         let mut shards = 0;
         let mut evicted = false;
-        while shards <= rounds && !evicted && refused < REFUSED_MAX {
+        // A round that met only what is pinned was enough.
+        let in_vain = |shards: usize, passed: &Passed| {
+            shards > rounds || shards > SHARDS / GROUPS && passed.unpinned == 0
+        };
+        while !in_vain(shards, &passed) && !evicted && passed.refused < REFUSED_MAX {
             let mut locked = self.lock_shard(hand.shard, thread);
             let end = locked.table.bucket_count().min(hand.bucket + HAND_BUCKETS);
             while hand.bucket < end && !evicted {
-                evicted = self.hand_over_bucket(&mut locked, &mut hand, &mut refused);
+                evicted = self.hand_over_bucket(&mut locked, &mut hand, &mut passed);
             }
             if hand.bucket >= locked.table.bucket_count() {
                 hand.bucket = 0;
@@ -556,7 +606,8 @@ impl Keyspace {
             }
         }
         // What the tier below must have first can go when the hand comes again, and soon.
-        let stays = !evicted && refused > 0;
+        let stays = !evicted && passed.refused > 0;
+        *refused += passed.refused;
         self.groups[index].lock().hand = if stays { start } else { hand };
         evicted
     }
@@ -567,7 +618,7 @@ impl Keyspace {
         &self,
         locked: &mut Locked<'_>,
         hand: &mut Hand,
-        refused: &mut usize,
+        passed: &mut Passed,
     ) -> bool {
         for at in locked.table.positions(hand.bucket) {
             if at.slot() < hand.slot {
@@ -576,6 +627,10 @@ impl Keyspace {
             let table = &mut locked.table;
             let bits = table.get(at).policy_bits();
             let live = self.is_live(table.get(at).space());
+            if live && table.get(at).is_pinned() {
+                continue;
+            }
+            passed.unpinned += 1;
             if bits & SMALL != 0 && live {
                 let next = if bits & MET != 0 {
                     bits & (FREQUENCY | below::STATE)
@@ -585,11 +640,11 @@ impl Keyspace {
                 table.get_mut(at).set_policy_bits(next);
             } else if bits & FREQUENCY != 0 && live {
                 table.get_mut(at).set_policy_bits(bits - 1);
-            } else if self.evict_at(locked, at) {
+            } else if self.evict_at(locked, at) == Eviction::Gone {
                 hand.slot = at.slot() + 1;
                 return true;
             } else {
-                *refused += 1;
+                passed.refused += 1;
             }
         }
         hand.bucket += 1;
@@ -597,10 +652,13 @@ impl Keyspace {
         false
     }
 
-    /// Takes an entry out of memory. False where the tier below must have it first.
-    fn evict_at(&self, locked: &mut Locked<'_>, at: Position) -> bool {
+    /// Takes an entry out of memory if it may leave.
+    pub(super) fn evict_at(&self, locked: &mut Locked<'_>, at: Position) -> Eviction {
         let table = &mut locked.table;
         let entry = table.get(at);
+        if entry.is_pinned() && self.is_live(entry.space()) {
+            return Eviction::Pinned;
+        }
         let is_key = self.is_live(entry.space()) && !entry.is_absent();
         let is_kept = self.has_below() && entry.key().len() <= below::KEY_BYTES_MAX;
         if let Some(below) = &self.below
@@ -609,7 +667,7 @@ impl Keyspace {
         {
             let place = Place::new(locked.shard, table.tag(at));
             below.queue_victim(table.get_mut(at), place, locked.thread);
-            return false;
+            return Eviction::Unwritten;
         }
         let entry = table.remove(at);
         table.shrink_if_sparse();
@@ -628,7 +686,7 @@ impl Keyspace {
                 counters.evicted.add(i64::from(is_key));
             }
         }
-        true
+        Eviction::Gone
     }
 
     /// Shows the keys of the main part that are below too, with their place and the name of their contents there, and
@@ -666,7 +724,13 @@ impl Keyspace {
         }
     }
 
-    fn evict_sampled(&self, limits: &Limits, thread: ThreadSlot, pool: &mut EvictionPool) -> bool {
+    fn evict_sampled(
+        &self,
+        limits: &Limits,
+        thread: ThreadSlot,
+        pool: &mut EvictionPool,
+        refused: &mut usize,
+    ) -> bool {
         let policy = limits.policy;
         if matches!(
             policy,
@@ -683,10 +747,10 @@ impl Keyspace {
                 let found = table.find(candidate.tag, candidate.space, &candidate.key);
                 let fits =
                     |at: &Position| !policy.is_volatile() || table.get(*at).expires_at().is_some();
-                if let Some(at) = found.filter(fits)
-                    && self.evict_at(&mut locked, at)
-                {
-                    return true;
+                match found.filter(fits).map(|at| self.evict_at(&mut locked, at)) {
+                    Some(Eviction::Gone) => return true,
+                    Some(Eviction::Unwritten) => *refused += 1,
+                    Some(Eviction::Pinned) | None => {}
                 }
             }
         }
@@ -714,10 +778,12 @@ impl Keyspace {
                 }
                 for at in table.positions(bucket) {
                     let entry = table.get(at);
-                    if policy.is_volatile() && entry.expires_at().is_none() {
+                    let live = self.is_live(entry.space());
+                    let stays = live && entry.is_pinned();
+                    if stays || policy.is_volatile() && entry.expires_at().is_none() {
                         continue;
                     }
-                    let score = if self.is_live(entry.space()) {
+                    let score = if live {
                         score(limits, entry, pool)
                     } else {
                         u64::MAX

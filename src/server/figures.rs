@@ -43,17 +43,26 @@ impl Server {
     /// What the tier does and takes. What it did is counted since the start or CONFIG RESETSTAT, but for
     /// what the store itself counts: runs, bytes, generations.
     pub fn tier_figures(&self, config: &Config) -> Vec<Named> {
+        let keyspace = &self.keyspace;
+        let (pinned_keys, pinned_bytes) = keyspace.pinned();
+        let pinned = [
+            number("tier_pinned_keys", pinned_keys),
+            number("tier_pinned_bytes", pinned_bytes),
+        ];
         let Some(tier) = &self.tier else {
-            return vec![number("tier_enabled", 0)];
+            return [number("tier_enabled", 0)]
+                .into_iter()
+                .chain(pinned)
+                .collect();
         };
-        let (keyspace, stats) = (&self.keyspace, tier.stats());
+        let stats = tier.stats();
         let sum = |counter: fn(&Counters) -> &Counter| -> i64 {
             let counters = keyspace.all_counters().iter();
             counters.map(|of_thread| counter(of_thread).read()).sum()
         };
         let status = if stats.is_failing { "err" } else { "ok" };
         let ratio = compression_ratio(stats.raw_bytes, stats.stored_bytes);
-        vec![
+        let mut figures = vec![
             number("tier_enabled", 1),
             (
                 "tier_durability",
@@ -82,6 +91,8 @@ impl Server {
             number("tier_raw_bytes", stats.raw_bytes),
             number("tier_stored_bytes", stats.stored_bytes),
             ("tier_compression_ratio", Figure::Ratio(ratio)),
-        ]
+        ];
+        figures.extend(pinned);
+        figures
     }
 }
