@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::clock::{Clock, UnixMs};
 use crate::config::Config;
-use crate::dispatch::{Executor, Next};
+use crate::dispatch::{Executor, Next, lfu_settings};
 use crate::keyspace::ThreadSlot;
+use crate::keyspace::eviction::AccessPolicy;
 use crate::resp::{Protocol, Reply};
 use crate::server::Server;
 use crate::server::clients::{Client, Origin};
@@ -25,13 +26,15 @@ pub(crate) struct Db {
     reply: Reply,
     now: UnixMs,
     closed: bool,
-    /// The directory of its disk tier. Every key is sent there after every command.
-    spill: Option<PathBuf>,
+    /// The directory of its disk tier.
+    tier_dir: Option<PathBuf>,
+    /// Whether every key is sent there after every command.
+    spills: bool,
 }
 
 impl Drop for Db {
     fn drop(&mut self) {
-        if let Some(dir) = &self.spill {
+        if let Some(dir) = &self.tier_dir {
             // What is left behind is a temporary file.
             let _ = std::fs::remove_dir_all(dir);
         }
@@ -58,6 +61,13 @@ impl Db {
 
     /// The same over a disk tier, where every key goes after every command.
     pub(crate) fn spilled() -> Self {
+        let mut db = Self::tiered(|_| {});
+        db.spills = true;
+        db
+    }
+
+    /// The same over a disk tier, which is written when the test says so, with options that `change` has set.
+    pub(crate) fn tiered(change: impl FnOnce(&mut Config)) -> Self {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("strata-spilled-{}-{number}", std::process::id());
@@ -69,15 +79,17 @@ impl Db {
             std::env::temp_dir()
         };
         let dir = base.join(name);
-        let mut db = Self::with_config(Config {
+        let mut config = Config {
             worker_threads: 1,
             maxmemory: 0,
             slowlog_log_slower_than_us: -1,
             tier_dir: Some(dir.clone()),
             tier_max_bytes: 1 << 30,
             ..Config::default()
-        });
-        db.spill = Some(dir);
+        };
+        change(&mut config);
+        let mut db = Self::with_config(config);
+        db.tier_dir = Some(dir);
         db
     }
 
@@ -101,17 +113,35 @@ impl Db {
             reply: Reply::new(Protocol::Resp2),
             now: START,
             closed: false,
-            spill: None,
+            tier_dir: None,
+            spills: false,
+        }
+    }
+
+    /// Writes what has changed into the disk tier, if there is one.
+    pub(crate) fn write(&self) {
+        let server = self.server();
+        if let Some(tier) = &server.tier {
+            tier.write_now(server);
         }
     }
 
     /// Sends every key to the disk tier, if there is one.
     fn spill(&self) {
-        let server = self.server();
-        if let Some(tier) = &server.tier {
-            tier.write_now(server);
-            server.keyspace.demote_all(ThreadSlot(0));
+        if self.spills {
+            self.write();
+            self.server().keyspace.demote_all(ThreadSlot(0));
         }
+    }
+
+    /// Has what was not accessed for so many seconds leave memory. Gives how many entries did.
+    pub(crate) fn demote_idle(&self, secs: u32) -> usize {
+        let keyspace = &self.server().keyspace;
+        let config = self.server().config.load();
+        let (policy, lfu) = (config.maxmemory_policy, lfu_settings(&config));
+        let access = AccessPolicy::new(policy, lfu, self.now, 1);
+        let demote = |shard| keyspace.demote_idle(shard, secs, &access, ThreadSlot(0));
+        (0..keyspace.shard_count()).map(demote).sum()
     }
 
     /// What all clients share.

@@ -175,6 +175,9 @@ const INT_MAX: i64 = i32::MAX as i64;
 /// What Redis demands of buffers that must hold at least one request.
 const MEBIBYTE: i64 = 1 << 20;
 
+/// 90 days. The time of an access has 24 bits of seconds, and one up to half of that counts as past.
+const MEMORY_TTL_S_MAX: i64 = 90 * 24 * 3600;
+
 const fn integer(min: i64, max: i64, field: Number) -> Kind {
     Kind::Integer { min, max, field }
 }
@@ -361,6 +364,15 @@ pub static OPTIONS: &[Opt] = &[
         "0",
         integer(0, i64::MAX, number!(max_entries)),
         "The most keys in all databases together; then maxmemory-policy decides. 0: no limit.",
+    ),
+    live(
+        Memory,
+        "memory-ttl",
+        "0",
+        integer(0, MEMORY_TTL_S_MAX, number!(memory_ttl_s)),
+        "Seconds without an access after which a key leaves memory: for the disk tier, where there is one; else it is \
+         evicted, whatever maxmemory-policy says. Needs a policy other than the lfu ones, which know no time of the last \
+         access. 0: no limit.",
     ),
     fixed(
         Tier,

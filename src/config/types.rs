@@ -74,6 +74,12 @@ impl EvictionPolicy {
             Self::VolatileLru | Self::VolatileLfu | Self::VolatileRandom | Self::VolatileTtl
         )
     }
+
+    /// Whether keys have a counter of accesses, and no time of the last one.
+    #[must_use]
+    pub fn is_lfu(self) -> bool {
+        matches!(self, Self::AllkeysLfu | Self::VolatileLfu)
+    }
 }
 
 words! {

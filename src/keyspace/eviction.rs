@@ -69,13 +69,6 @@ pub struct AccessPolicy {
 /// Bits that an LRU record has for its seconds.
 const LRU_MASK: u32 = (1 << 24) - 1;
 
-fn is_lfu(policy: EvictionPolicy) -> bool {
-    matches!(
-        policy,
-        EvictionPolicy::AllkeysLfu | EvictionPolicy::VolatileLfu
-    )
-}
-
 impl AccessPolicy {
     /// The policy for commands at `now`; `random` is any number that varies.
     pub fn new(policy: EvictionPolicy, lfu: LfuSettings, now: UnixMs, random: u64) -> Self {
@@ -111,7 +104,7 @@ impl AccessPolicy {
         if self.frozen {
             return;
         }
-        if is_lfu(self.policy) {
+        if self.policy.is_lfu() {
             let random = self.random();
             let record = entry.view().access();
             entry.set_access(lfu::accessed(
@@ -132,7 +125,7 @@ impl AccessPolicy {
     /// Starts the record of a new key.
     /// `state` is how it stands to its copy below.
     pub(super) fn first(&self, mut entry: EntryMut<'_>, admitted: Admitted, state: u8) {
-        entry.set_access(if is_lfu(self.policy) {
+        entry.set_access(if self.policy.is_lfu() {
             lfu::first(self.now.as_minutes())
         } else {
             self.lru_clock()
@@ -147,12 +140,22 @@ impl AccessPolicy {
 
     /// Seconds since the last access. `None` under an LFU policy, which does not know.
     pub fn idle_secs(&self, entry: EntryRef<'_>) -> Option<u32> {
-        (!is_lfu(self.policy)).then(|| self.lru_clock().wrapping_sub(entry.access()) & LRU_MASK)
+        (!self.policy.is_lfu()).then(|| self.lru_clock().wrapping_sub(entry.access()) & LRU_MASK)
+    }
+
+    /// Whether the last access was so long ago. One that seems to lie in the future was a moment ago, at a time that is
+    /// newer than ours.
+    pub(super) fn is_idle(&self, entry: EntryRef<'_>, secs: u32) -> bool {
+        const FUTURE: u32 = LRU_MASK.div_ceil(2);
+        let idle = self.idle_secs(entry);
+        idle.is_some_and(|idle| idle >= secs && idle < FUTURE)
     }
 
     /// The logarithmic access counter. `None` under any other than an LFU policy.
     pub fn frequency(&self, entry: EntryRef<'_>) -> Option<u8> {
-        is_lfu(self.policy).then(|| lfu::counter(entry.access(), self.now.as_minutes(), self.lfu))
+        self.policy
+            .is_lfu()
+            .then(|| lfu::counter(entry.access(), self.now.as_minutes(), self.lfu))
     }
 }
 
@@ -598,17 +601,18 @@ impl Keyspace {
     }
 
     /// Takes an entry out of memory. False where the tier below must have it first.
-    fn evict_at(&self, locked: &mut Locked<'_>, at: Position) -> bool {
+    pub(super) fn evict_at(&self, locked: &mut Locked<'_>, at: Position) -> bool {
         let table = &mut locked.table;
         let entry = table.get(at);
         let is_key = self.is_live(entry.space()) && !entry.is_absent();
         let is_kept = self.has_below() && entry.key().len() <= below::KEY_BYTES_MAX;
-        if let Some(below) = &self.below {
-            if entry.policy_bits() & below::CLEAN == 0 && self.is_live(entry.space()) {
-                let place = Place::new(locked.shard, table.tag(at));
-                below.queue_victim(table.get_mut(at), place, locked.thread);
-                return false;
-            }
+        if let Some(below) = &self.below
+            && entry.policy_bits() & below::CLEAN == 0
+            && self.is_live(entry.space())
+        {
+            let place = Place::new(locked.shard, table.tag(at));
+            below.queue_victim(table.get_mut(at), place, locked.thread);
+            return false;
         }
         let entry = table.remove(at);
         table.shrink_if_sparse();

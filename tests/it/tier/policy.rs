@@ -1,0 +1,65 @@
+//! Which keys leave memory, and when.
+
+use super::*;
+
+/// A field of INFO.
+fn info(client: &mut Client, section: &str, field: &str) -> i64 {
+    let info = text(&client.run(&["INFO", section]));
+    let line = info
+        .lines()
+        .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    let number = line.and_then(|number| number.parse().ok());
+    number.unwrap_or_else(|| panic!("no number {field}: {info}"))
+}
+
+fn assert_becomes(client: &mut Client, section: &str, field: &str, wanted: i64) {
+    let mut last = 0;
+    let reached = poll(Duration::from_secs(20), || {
+        last = info(client, section, field);
+        (last == wanted).then_some(())
+    });
+    assert!(reached.is_some(), "{field} is {last} and not {wanted}");
+}
+
+#[test]
+fn idle_keys_leave_memory_for_the_disk() {
+    if Strata::is_oracle() {
+        return;
+    }
+    for durability in ["everysec", "none"] {
+        let disk = Disk::new();
+        let server = disk.start(&["--memory-ttl", "1", "--tier-durability", durability]);
+        let mut client = server.connect();
+        let pairs: Vec<_> = (0..500)
+            .map(|i| (format!("k:{i}"), value("k", i, 200)))
+            .collect();
+        set_all(&mut client, pairs.iter().cloned());
+        assert_becomes(&mut client, "tier", "tier_demoted_keys", 500);
+        assert_eq!(db_size(&mut client), 500);
+        assert_eq!(info(&mut client, "tier", "tier_evicted_keys"), 0);
+        assert!(
+            client
+                .run(&["CONFIG", "SET", "memory-ttl", "0"])
+                .is_simple("OK")
+        );
+        assert_holds(&mut client, &pairs);
+        assert_eq!(info(&mut client, "tier", "tier_promoted_keys"), 500);
+        stop(server);
+    }
+}
+
+#[test]
+fn idle_keys_are_evicted_where_there_is_no_disk() {
+    if Strata::is_oracle() {
+        return;
+    }
+    let server = Strata::start(&["--memory-ttl", "1"]);
+    let mut client = server.connect();
+    set_all(
+        &mut client,
+        (0..500).map(|i| (format!("k:{i}"), b"v".to_vec())),
+    );
+    assert_becomes(&mut client, "stats", "evicted_keys", 500);
+    assert_eq!(db_size(&mut client), 0);
+    stop(server);
+}
