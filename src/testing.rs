@@ -8,13 +8,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::clock::{Clock, UnixMs};
 use crate::config::Config;
-use crate::dispatch::{Executor, Next, lfu_settings};
+use crate::dispatch::{Executor, Next, memory_limits};
 use crate::keyspace::ThreadSlot;
-use crate::keyspace::eviction::AccessPolicy;
+use crate::keyspace::eviction::Limits;
 use crate::resp::{Protocol, Reply};
 use crate::server::Server;
 use crate::server::clients::{Client, Origin};
 use crate::server::session::{Session, Then};
+use crate::tier::Need;
 
 /// Where the clock stands when a script starts: 2023-11-14T22:13:20Z.
 pub(crate) const START: UnixMs = UnixMs(1_700_000_000_000);
@@ -30,6 +31,8 @@ pub(crate) struct Db {
     tier_dir: Option<PathBuf>,
     /// Whether every key is sent there after every command.
     spills: bool,
+    /// The disk takes nothing while anybody who waits for room does so.
+    pub(crate) is_stalled: bool,
 }
 
 impl Drop for Db {
@@ -115,6 +118,7 @@ impl Db {
             closed: false,
             tier_dir: None,
             spills: false,
+            is_stalled: false,
         }
     }
 
@@ -130,17 +134,25 @@ impl Db {
     fn spill(&self) {
         if self.spills {
             self.write();
-            self.server().keyspace.demote_all(ThreadSlot(0));
+            self.demote_all();
         }
+    }
+
+    /// Takes all that the disk tier has out of memory.
+    pub(crate) fn demote_all(&self) {
+        let keyspace = &self.server().keyspace;
+        keyspace.demote_all(&self.limits(), ThreadSlot(0));
+    }
+
+    fn limits(&self) -> Limits {
+        let server = self.server();
+        memory_limits(server, &server.config.load(), self.now)
     }
 
     /// Has what was not accessed for so many seconds leave memory. Gives how many entries did.
     pub(crate) fn demote_idle(&self, secs: u32) -> usize {
-        let keyspace = &self.server().keyspace;
-        let config = self.server().config.load();
-        let (policy, lfu) = (config.maxmemory_policy, lfu_settings(&config));
-        let access = AccessPolicy::new(policy, lfu, self.now, 1);
-        let demote = |shard| keyspace.demote_idle(shard, secs, &access, ThreadSlot(0));
+        let (keyspace, limits) = (&self.server().keyspace, self.limits());
+        let demote = |shard| keyspace.demote_idle(shard, secs, &limits, ThreadSlot(0));
         (0..keyspace.shard_count()).map(demote).sum()
     }
 
@@ -214,6 +226,9 @@ impl Db {
             from = ran.consumed;
             match ran.next {
                 Next::More => {}
+                Next::Below(Need::Room(patience)) if self.is_stalled => {
+                    self.advance(i64::try_from(patience.as_millis()).expect("not long"));
+                }
                 Next::Below(need) => {
                     let server = Arc::clone(self.executor.server());
                     let tier = server.tier.as_ref().expect("it is the tier that is asked");

@@ -7,6 +7,7 @@
 use super::kinds::{Kind, Number, Slot, Word};
 use super::types::{
     CallableFrom, EvictionPolicy, LogFormat, LogLevel, TierCompression, TierDurability,
+    TierOverload,
 };
 use Group::{Clients, Expiry, Memory, Network, Observation, Process, Security, Tier, Values};
 
@@ -404,6 +405,15 @@ pub static OPTIONS: &[Opt] = &[
         "everysec",
         word!(tier_durability: TierDurability),
         "What survives the end of the process: everysec (all but the last second), always (all that was acknowledged), none (nothing after a crash).",
+    ),
+    live(
+        Tier,
+        "tier-overload",
+        "block",
+        word!(tier_overload: TierOverload),
+        "What happens when memory is full of keys that the disk has not taken yet: block (commands that need memory wait \
+         for the disk), shed (they wait for at most 100 ms, then such keys are evicted). Under tier-durability always \
+         nothing is shed.",
     ),
     live(
         Memory,

@@ -123,6 +123,7 @@ fn other_value(row: &Opt) -> String {
         "noeviction",
         "always",
         "lz4",
+        "shed",
         "debug",
         "json",
         "/x",

@@ -96,6 +96,17 @@ words! {
 }
 
 words! {
+    /// What happens when memory is full of what the disk has not taken yet.
+    TierOverload {
+        /// Unwritten keys are evicted after a short wait.
+        Shed = "shed",
+        /// Commands that need memory wait.
+        #[default]
+        Block = "block",
+    }
+}
+
+words! {
     /// How values on disk are compressed.
     TierCompression {
         /// With zstd, and dictionaries that are learnt.

@@ -46,6 +46,8 @@ const EVICTIONS_PER_COMMAND: usize = 10_000;
 const HAND_BUCKETS: usize = 64;
 /// Keys that the tier below must have first, after which the hand stops and waits for it.
 const REFUSED_MAX: usize = 512;
+/// Where unwritten keys go it passes so many that must stay all the same: marks of deleted keys. About a millisecond.
+const MARKS_MAX: usize = 8192;
 /// How many candidates of the sampled policies are remembered.
 const POOL: usize = 16;
 
@@ -176,6 +178,17 @@ pub struct Limits {
     pub lfu: LfuSettings,
     /// The time by which keys are judged.
     pub now: UnixMs,
+    /// What becomes of a victim that the tier below has not got yet.
+    pub unwritten: Unwritten,
+}
+
+/// What becomes of a victim that the tier below has not got yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unwritten {
+    /// It stays until it is written.
+    Stays,
+    /// It is evicted.
+    Goes,
 }
 
 /// Whether the limits of memory are kept.
@@ -398,12 +411,14 @@ impl Keyspace {
                 return Room::Enough;
             }
             // Looking for the few that may go would take long.
-            if self.unwritten_bytes() > self.used_bytes() / 2 {
+            if limits.unwritten == Unwritten::Stays
+                && self.unwritten_bytes() > self.used_bytes() / 2
+            {
                 return Room::Soon;
             }
             let evicted = match limits.policy {
                 EvictionPolicy::NoEviction => false,
-                EvictionPolicy::AllkeysS3fifo => self.evict_s3fifo(thread),
+                EvictionPolicy::AllkeysS3fifo => self.evict_s3fifo(limits, thread),
                 _ => self.evict_sampled(limits, thread, pool),
             };
             if !evicted {
@@ -467,7 +482,7 @@ impl Keyspace {
 
     /// Evicts one key from the larger of the group whose turn it is and another, or from the next
     /// that has any.
-    fn evict_s3fifo(&self, thread: ThreadSlot) -> bool {
+    fn evict_s3fifo(&self, limits: &Limits, thread: ThreadSlot) -> bool {
         let turn = self.next_group.fetch_add(1, Ordering::Relaxed);
         // An odd step that varies pairs each group with every other one in time.
         let other = turn.wrapping_mul(7).wrapping_add(turn / GROUPS);
@@ -477,10 +492,10 @@ impl Keyspace {
         } else {
             turn
         };
-        (0..GROUPS).any(|i| self.evict_from_group(first.wrapping_add(i) % GROUPS, thread))
+        (0..GROUPS).any(|i| self.evict_from_group(first.wrapping_add(i) % GROUPS, limits, thread))
     }
 
-    fn evict_from_group(&self, index: usize, thread: ThreadSlot) -> bool {
+    fn evict_from_group(&self, index: usize, limits: &Limits, thread: ThreadSlot) -> bool {
         let entries = self.group_entries[index].load(Ordering::Relaxed);
         loop {
             let record = {
@@ -492,11 +507,11 @@ impl Keyspace {
                 }
             };
             let Some(record) = record else { break };
-            if self.evict_small(index, record, thread) {
+            if self.evict_small(index, record, limits, thread) {
                 return true;
             }
         }
-        if self.evict_main(index, thread) {
+        if self.evict_main(index, limits, thread) {
             return true;
         }
         // Nothing in the main part: whatever is in the small queue goes.
@@ -504,7 +519,7 @@ impl Keyspace {
             let Some(record) = self.groups[index].lock().small.pop_front() else {
                 return false;
             };
-            if self.evict_small(index, record, thread) {
+            if self.evict_small(index, record, limits, thread) {
                 return true;
             }
         }
@@ -512,7 +527,13 @@ impl Keyspace {
 
     /// Looks at the oldest key of the small queue: used meanwhile, it moves to the main part, else
     /// it goes.
-    fn evict_small(&self, index: usize, record: Record, thread: ThreadSlot) -> bool {
+    fn evict_small(
+        &self,
+        index: usize,
+        record: Record,
+        limits: &Limits,
+        thread: ThreadSlot,
+    ) -> bool {
         let mut locked = self.lock_shard(record.shard as usize, thread);
         let table = &mut locked.table;
         let Some(at) = table.find_by(record.tag, |entry| entry.policy_bits() & SMALL != 0) else {
@@ -521,7 +542,7 @@ impl Keyspace {
         let bits = table.get(at).policy_bits();
         let used = bits & FREQUENCY != 0 && self.is_live(table.get(at).space());
         let hash = self.hash(table.get(at).key());
-        if used || !self.evict_at(&mut locked, at) {
+        if used || !self.evict_at(&mut locked, at, limits) {
             let main = bits & below::STATE;
             locked.table.get_mut(at).set_policy_bits(main);
             return false;
@@ -536,20 +557,24 @@ impl Keyspace {
     }
 
     /// Moves the hand until a key of the main part was not used since the last round.
-    fn evict_main(&self, index: usize, thread: ThreadSlot) -> bool {
+    fn evict_main(&self, index: usize, limits: &Limits, thread: ThreadSlot) -> bool {
         let first = index * (SHARDS / GROUPS);
         let mut hand = self.groups[index].lock().hand;
         let start = hand;
         let mut refused = 0;
+        let refused_max = match limits.unwritten {
+            Unwritten::Stays => REFUSED_MAX,
+            Unwritten::Goes => MARKS_MAX,
+        };
         // A key is passed at most so often: three uses, twice met in the small queue.
         let rounds = (FREQUENCY as usize + 3) * (SHARDS / GROUPS);
         let mut shards = 0;
         let mut evicted = false;
-        while shards <= rounds && !evicted && refused < REFUSED_MAX {
+        while shards <= rounds && !evicted && refused < refused_max {
             let mut locked = self.lock_shard(hand.shard, thread);
             let end = locked.table.bucket_count().min(hand.bucket + HAND_BUCKETS);
             while hand.bucket < end && !evicted {
-                evicted = self.hand_over_bucket(&mut locked, &mut hand, &mut refused);
+                evicted = self.hand_over_bucket(&mut locked, &mut hand, &mut refused, limits);
             }
             if hand.bucket >= locked.table.bucket_count() {
                 hand.bucket = 0;
@@ -559,7 +584,7 @@ impl Keyspace {
             }
         }
         // What the tier below must have first can go when the hand comes again, and soon.
-        let stays = !evicted && refused > 0;
+        let stays = !evicted && refused > 0 && limits.unwritten == Unwritten::Stays;
         self.groups[index].lock().hand = if stays { start } else { hand };
         evicted
     }
@@ -571,6 +596,7 @@ impl Keyspace {
         locked: &mut Locked<'_>,
         hand: &mut Hand,
         refused: &mut usize,
+        limits: &Limits,
     ) -> bool {
         for at in locked.table.positions(hand.bucket) {
             if at.slot() < hand.slot {
@@ -588,7 +614,7 @@ impl Keyspace {
                 table.get_mut(at).set_policy_bits(next);
             } else if bits & FREQUENCY != 0 && live {
                 table.get_mut(at).set_policy_bits(bits - 1);
-            } else if self.evict_at(locked, at) {
+            } else if self.evict_at(locked, at, limits) {
                 hand.slot = at.slot() + 1;
                 return true;
             } else {
@@ -601,7 +627,7 @@ impl Keyspace {
     }
 
     /// Takes an entry out of memory. False where the tier below must have it first.
-    pub(super) fn evict_at(&self, locked: &mut Locked<'_>, at: Position) -> bool {
+    pub(super) fn evict_at(&self, locked: &mut Locked<'_>, at: Position, limits: &Limits) -> bool {
         let table = &mut locked.table;
         let entry = table.get(at);
         let is_key = self.is_live(entry.space()) && !entry.is_absent();
@@ -610,6 +636,13 @@ impl Keyspace {
             && entry.policy_bits() & below::CLEAN == 0
             && self.is_live(entry.space())
         {
+            // The mark of a deleted key must be written all the same: without it an older version would come back.
+            if limits.unwritten == Unwritten::Goes && is_key {
+                locked.counters.evicted.add(1);
+                locked.counters.shed.add(1);
+                self.take_out(locked, at);
+                return true;
+            }
             let place = Place::new(locked.shard, table.tag(at));
             below.queue_victim(table.get_mut(at), place, locked.thread);
             return false;
@@ -636,13 +669,19 @@ impl Keyspace {
 
     /// Takes all that may go out of memory.
     #[cfg(test)]
-    pub(crate) fn demote_all(&self, thread: ThreadSlot) {
+    pub(crate) fn demote_all(&self, limits: &Limits, thread: ThreadSlot) {
         for shard in 0..SHARDS {
             let mut locked = self.lock_shard(shard, thread);
-            for bucket in (0..locked.table.bucket_count()).rev() {
+            let mut bucket = locked.table.bucket_count();
+            while bucket > 0 {
+                bucket -= 1;
+                let buckets = locked.table.bucket_count();
                 for at in locked.table.positions(bucket) {
-                    if locked.table.bucket_count() > bucket {
-                        self.evict_at(&mut locked, at);
+                    self.evict_at(&mut locked, at, limits);
+                    if locked.table.bucket_count() != buckets {
+                        // The table shrank, and its entries are elsewhere.
+                        bucket = locked.table.bucket_count();
+                        break;
                     }
                 }
             }
@@ -667,7 +706,7 @@ impl Keyspace {
                 let fits =
                     |at: &Position| !policy.is_volatile() || table.get(*at).expires_at().is_some();
                 if let Some(at) = found.filter(fits)
-                    && self.evict_at(&mut locked, at)
+                    && self.evict_at(&mut locked, at, limits)
                 {
                     return true;
                 }

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use super::below::{self, Place};
 use super::counters::Counters;
 use super::entry::{Entry, EntryRef};
-use super::eviction::AccessPolicy;
+use super::eviction::{AccessPolicy, Limits};
 use super::{Keyspace, Locked, SHARDS, ThreadSlot, group_of_shard};
 use crate::clock::UnixMs;
 
@@ -70,7 +70,7 @@ impl Keyspace {
         &self,
         shard: usize,
         idle_secs: u32,
-        access: &AccessPolicy,
+        limits: &Limits,
         thread: ThreadSlot,
     ) -> usize {
         let mut left = 0;
@@ -80,7 +80,7 @@ impl Keyspace {
             let end = locked.table.bucket_count().min(bucket + IDLE_BUCKETS);
             while bucket < end {
                 let buckets = locked.table.bucket_count();
-                left += self.demote_idle_bucket(&mut locked, bucket, idle_secs, access);
+                left += self.demote_idle_bucket(&mut locked, bucket, idle_secs, limits);
                 if locked.table.bucket_count() != buckets {
                     // The table shrank, and keeps its order: the same entries are at the same share of it.
                     bucket = bucket * locked.table.bucket_count() / buckets;
@@ -100,12 +100,14 @@ impl Keyspace {
         locked: &mut Locked<'_>,
         bucket: usize,
         idle_secs: u32,
-        access: &AccessPolicy,
+        limits: &Limits,
     ) -> usize {
+        let access = AccessPolicy::new(limits.policy, limits.lfu, limits.now, 0);
         let buckets = locked.table.bucket_count();
         let mut left = 0;
         for at in locked.table.positions(bucket) {
-            if access.is_idle(locked.table.get(at), idle_secs) && self.evict_at(locked, at) {
+            if access.is_idle(locked.table.get(at), idle_secs) && self.evict_at(locked, at, limits)
+            {
                 left += 1;
                 if locked.table.bucket_count() != buckets {
                     break;

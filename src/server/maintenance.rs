@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use super::Server;
 use crate::clock::{self, UnixMs};
 use crate::config::Config;
-use crate::dispatch::lfu_settings;
-use crate::keyspace::eviction::{AccessPolicy, EvictionPool};
+use crate::dispatch::memory_limits;
+use crate::keyspace::eviction::EvictionPool;
 
 /// The rhythm of the thread.
 const TICK: Duration = Duration::from_millis(100);
@@ -98,12 +98,11 @@ fn demote_idle(server: &Server, config: &Config, walk: &mut IdleWalk, pacer: &mu
     let keyspace = &server.keyspace;
     let now = clock::now();
     let due = walk.due(config.memory_ttl_s, now, keyspace.shard_count());
-    let policy = config.maxmemory_policy;
-    let access = AccessPolicy::new(policy, lfu_settings(config), now, 1);
+    let limits = memory_limits(server, config, now);
     for _ in 0..due {
         let shard = walk.next_shard(keyspace.shard_count());
         let thread = server.maintenance_slot();
-        keyspace.demote_idle(shard, config.memory_ttl_s, &access, thread);
+        keyspace.demote_idle(shard, config.memory_ttl_s, &limits, thread);
         pacer.pause();
     }
 }

@@ -26,6 +26,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
@@ -312,6 +313,8 @@ pub enum Need {
     Keys(Vec<Wanted>, UnixMs),
     /// That all changes so far are safe below. Then there may be room in memory too.
     Written,
+    /// The same, or that so much time passes: whoever waits sees to that.
+    Room(Duration),
     /// An answer.
     Answer(Ask),
 }
@@ -386,7 +389,7 @@ impl Tier {
                 let loaded = self.load(wanted, now);
                 Box::pin(async move { Met::Keys(loaded.await) })
             }
-            Need::Written => {
+            Need::Written | Need::Room(_) => {
                 let written = self.written();
                 Box::pin(async move { Met::Written(written.await) })
             }
@@ -432,7 +435,7 @@ impl Tier {
                 let failed = wanted.into_iter().filter(unreadable);
                 Met::Keys(failed.map(|wanted| wanted.hash).collect())
             }
-            Need::Written => {
+            Need::Written | Need::Room(_) => {
                 self.write_now(server);
                 Met::Written(true)
             }

@@ -148,6 +148,7 @@ pub(super) fn tier(look: &Look<'_>, lines: &mut Lines) {
         ("tier_promoted_keys", sum(|c| &c.promoted)),
         ("tier_demoted_keys", sum(|c| &c.demoted)),
         ("tier_evicted_keys", sum(|c| &c.evicted)),
+        ("tier_shed_keys", sum(|c| &c.shed)),
     ]);
     lines.fields(&[
         ("tier_unwritten_bytes", keyspace.unwritten_bytes()),

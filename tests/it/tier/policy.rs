@@ -63,3 +63,38 @@ fn idle_keys_are_evicted_where_there_is_no_disk() {
     assert_eq!(db_size(&mut client), 0);
     stop(server);
 }
+
+/// More is written than the disk takes, at least at times. Whether anything is shed depends on the machine.
+#[test]
+fn under_overload_each_key_is_whole_or_gone() {
+    if Strata::is_oracle() {
+        return;
+    }
+    const KEYS: usize = 40_000;
+    let disk = Disk::new();
+    let server = disk.start(&["--tier-overload", "shed", "--maxmemory", "16mb"]);
+    let pair = |i: usize| (format!("k:{i}"), value("k", i as u64, 1_000));
+    std::thread::scope(|scope| {
+        for part in 0..4 {
+            let mut client = server.connect();
+            let own = (0..KEYS).filter(move |i| i % 4 == part).map(pair);
+            scope.spawn(move || set_all(&mut client, own));
+        }
+    });
+    let mut client = server.connect();
+    let shed = info(&mut client, "tier", "tier_shed_keys");
+    assert_eq!(info(&mut client, "tier", "tier_evicted_keys"), shed);
+    assert_eq!(db_size(&mut client) as i64, KEYS as i64 - shed);
+    let keys: Vec<_> = (0..KEYS).map(|i| pair(i).0).collect();
+    let found = get_all(&mut client, &keys);
+    for (i, found) in found.iter().enumerate() {
+        assert!(found.as_ref().is_none_or(|found| *found == pair(i).1));
+    }
+    assert_eq!(found.iter().flatten().count() as i64, KEYS as i64 - shed);
+    stop(server);
+    let server = disk.start(&[]);
+    let mut client = server.connect();
+    assert_eq!(db_size(&mut client) as i64, KEYS as i64 - shed);
+    assert_eq!(get_all(&mut client, &keys), found);
+    stop(server);
+}
