@@ -15,9 +15,9 @@ use crate::clock::{Clock, Ticker, UnixMs};
 use crate::command::key_specs::Positions;
 use crate::command::table::{Row, table};
 use crate::command::{Context, Flags};
-use crate::config::{CallableFrom, Config, Reader};
+use crate::config::{CallableFrom, Config, Reader, TierDurability, TierOverload};
 use crate::error::{CommandError, c_text};
-use crate::keyspace::eviction::{AccessPolicy, EvictionPool, Limits, Room};
+use crate::keyspace::eviction::{AccessPolicy, EvictionPool, Limits, Room, Unwritten};
 use crate::keyspace::lfu::LfuSettings;
 use crate::keyspace::{KeyHash, Terms, ThreadSlot};
 use crate::resp::request::Partial;
@@ -249,8 +249,8 @@ impl Executor {
             if let Some(until) = self.held_back(row, now) {
                 return (done, Next::Pause(until));
             }
-            if self.is_short_of_room(row, now) {
-                return (done, Next::Below(Need::Written));
+            if let Some(need) = self.lacks_room(row, session, now) {
+                return (done, Next::Below(need));
             }
             let outcome = self.run_request(index, &args, session, reply, now);
             if outcome == Outcome::Lacking {
@@ -315,12 +315,35 @@ impl Executor {
         tier.is_some_and(|tier| tier.is_failing())
     }
 
-    /// Whether a command that needs memory must wait until the tier below has taken some.
-    fn is_short_of_room(&mut self, row: Option<&Row>, now: UnixMs) -> bool {
-        self.server.keyspace.has_below()
+    /// What a command that needs memory must wait for where the tier below has not taken some yet.
+    fn lacks_room(
+        &mut self,
+        row: Option<&Row>,
+        session: &mut Session,
+        now: UnixMs,
+    ) -> Option<Need> {
+        let lacks = self.server.keyspace.has_below()
             && !self.is_tier_failing()
             && row.is_some_and(|row| row.command.flags.has(Flags::DENYOOM))
-            && self.has_room(now) == Room::Soon
+            && self.has_room(now) == Room::Soon;
+        if !lacks {
+            session.short_since = None;
+            return None;
+        }
+        if !may_shed(self.config.current()) {
+            return Some(Need::Written);
+        }
+        let since = *session.short_since.get_or_insert(now);
+        let settled = self.server.keyspace.settled();
+        if let Some(patience) = self.server.overload.patience(now.0 - since.0, settled) {
+            return Some(Need::Room(patience));
+        }
+        if self.make_room(now, Unwritten::Goes) == Room::Soon {
+            // Nothing but marks of deleted keys is left.
+            return Some(Need::Written);
+        }
+        session.short_since = None;
+        None
     }
 
     /// The keys of a request, and of those behind it, that memory cannot answer for.
@@ -536,14 +559,17 @@ impl Executor {
         if added < self.room_until && self.room_generation == self.server.config.generation() {
             return Room::Enough;
         }
-        self.make_room(now)
+        self.make_room(now, Unwritten::Stays)
     }
 
-    fn make_room(&mut self, now: UnixMs) -> Room {
+    fn make_room(&mut self, now: UnixMs, unwritten: Unwritten) -> Room {
         let began = self.ticker.read();
         let server = &self.server;
         self.room_generation = server.config.generation();
-        let limits = memory_limits(server, self.config.current(), now);
+        let limits = Limits {
+            unwritten,
+            ..memory_limits(server, self.config.current(), now)
+        };
         let has_room = server
             .keyspace
             .make_room(&limits, self.thread, &mut self.pool);
@@ -664,7 +690,13 @@ pub fn memory_limits(server: &Server, config: &Config, now: UnixMs) -> Limits {
         other_bytes: server.other_bytes_to_evict() as u64,
         lfu: lfu_settings(config),
         now,
+        unwritten: Unwritten::Stays,
     }
+}
+
+/// Whether keys may be evicted that the disk has not taken yet: under `tier-durability always` they are a promise.
+fn may_shed(config: &Config) -> bool {
+    config.tier_overload == TierOverload::Shed && config.tier_durability != TierDurability::Always
 }
 
 /// The places of a request's keys. Where its options do not fit its row the command is going to refuse it; until then

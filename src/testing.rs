@@ -8,12 +8,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::clock::{Clock, UnixMs};
 use crate::config::Config;
-use crate::dispatch::{Executor, Next};
+use crate::dispatch::{Executor, Next, memory_limits};
 use crate::keyspace::ThreadSlot;
+use crate::keyspace::eviction::Limits;
 use crate::resp::{Protocol, Reply};
 use crate::server::Server;
 use crate::server::clients::{Client, Origin};
 use crate::server::session::{Session, Then};
+use crate::tier::Need;
 
 /// Where the clock stands when a script starts: 2023-11-14T22:13:20Z.
 pub(crate) const START: UnixMs = UnixMs(1_700_000_000_000);
@@ -25,13 +27,17 @@ pub(crate) struct Db {
     reply: Reply,
     now: UnixMs,
     closed: bool,
-    /// The directory of its disk tier. Every key is sent there after every command.
-    spill: Option<PathBuf>,
+    /// The directory of its disk tier.
+    tier_dir: Option<PathBuf>,
+    /// Whether every key is sent there after every command.
+    spills: bool,
+    /// The disk takes nothing while anybody who waits for room does so.
+    pub(crate) is_stalled: bool,
 }
 
 impl Drop for Db {
     fn drop(&mut self) {
-        if let Some(dir) = &self.spill {
+        if let Some(dir) = &self.tier_dir {
             // What is left behind is a temporary file.
             let _ = std::fs::remove_dir_all(dir);
         }
@@ -58,6 +64,13 @@ impl Db {
 
     /// The same over a disk tier, where every key goes after every command.
     pub(crate) fn spilled() -> Self {
+        let mut db = Self::tiered(|_| {});
+        db.spills = true;
+        db
+    }
+
+    /// The same over a disk tier, which is written when the test says so, with options that `change` has set.
+    pub(crate) fn tiered(change: impl FnOnce(&mut Config)) -> Self {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let name = format!("strata-spilled-{}-{number}", std::process::id());
@@ -69,15 +82,17 @@ impl Db {
             std::env::temp_dir()
         };
         let dir = base.join(name);
-        let mut db = Self::open(Config {
+        let mut config = Config {
             worker_threads: 1,
             maxmemory: 0,
             slowlog_log_slower_than_us: -1,
             tier_dir: Some(dir.clone()),
             tier_max_bytes: 1 << 30,
             ..Config::default()
-        });
-        db.spill = Some(dir);
+        };
+        change(&mut config);
+        let mut db = Self::open(config);
+        db.tier_dir = Some(dir);
         db
     }
 
@@ -108,17 +123,44 @@ impl Db {
             reply: Reply::new(Protocol::Resp2),
             now: START,
             closed: false,
-            spill: None,
+            tier_dir: None,
+            spills: false,
+            is_stalled: false,
+        }
+    }
+
+    /// Writes what has changed into the disk tier, if there is one.
+    pub(crate) fn write(&self) {
+        let server = self.server();
+        if let Some(tier) = &server.tier {
+            tier.write_now(server);
         }
     }
 
     /// Sends every key to the disk tier, if there is one.
     fn spill(&self) {
-        let server = self.server();
-        if let Some(tier) = &server.tier {
-            tier.write_now(server);
-            server.keyspace.demote_all(ThreadSlot(0));
+        if self.spills {
+            self.write();
+            self.demote_all();
         }
+    }
+
+    /// Takes all that the disk tier has out of memory.
+    pub(crate) fn demote_all(&self) {
+        let keyspace = &self.server().keyspace;
+        keyspace.demote_all(&self.limits(), ThreadSlot(0));
+    }
+
+    fn limits(&self) -> Limits {
+        let server = self.server();
+        memory_limits(server, &server.config.load(), self.now)
+    }
+
+    /// Has what was not accessed for so many seconds leave memory. Gives how many entries did.
+    pub(crate) fn demote_idle(&self, secs: u32) -> usize {
+        let (keyspace, limits) = (&self.server().keyspace, self.limits());
+        let demote = |shard| keyspace.demote_idle(shard, secs, &limits, ThreadSlot(0));
+        (0..keyspace.shard_count()).map(demote).sum()
     }
 
     /// What all clients share.
@@ -191,6 +233,9 @@ impl Db {
             from = ran.consumed;
             match ran.next {
                 Next::More => {}
+                Next::Below(Need::Room(patience)) if self.is_stalled => {
+                    self.advance(i64::try_from(patience.as_millis()).expect("not long"));
+                }
                 Next::Below(need) => {
                     let server = Arc::clone(self.executor.server());
                     let tier = server.tier.as_ref().expect("it is the tier that is asked");

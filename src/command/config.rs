@@ -203,6 +203,26 @@ mod tests {
             .error("ERR wrong number of arguments for 'config|set' command");
     });
 
+    script!(options_that_do_not_go_together_are_refused, |db| {
+        let refused = |name: &str, policy: &str| {
+            format!(
+                "ERR CONFIG SET failed (possibly related to argument '{name}') - memory-ttl 60 does not go with \
+                 maxmemory-policy {policy}, which knows no time of the last access"
+            )
+        };
+        db.run("CONFIG SET memory-ttl 60").ok();
+        db.run("CONFIG SET timeout 7 maxmemory-policy allkeys-lfu")
+            .error(&refused("maxmemory-policy", "allkeys-lfu"));
+        db.run("CONFIG GET timeout").bulks(&["timeout", "0"]);
+        db.run("CONFIG SET maxmemory-policy allkeys-lfu memory-ttl 0")
+            .ok();
+        db.run("CONFIG SET maxmemory-policy volatile-lfu").ok();
+        db.run("CONFIG SET memory-ttl 60")
+            .error(&refused("memory-ttl", "volatile-lfu"));
+        db.run("CONFIG SET memory-ttl 7776001")
+            .error("ERR CONFIG SET failed (possibly related to argument 'memory-ttl') - argument must be between 0 and 7776000 inclusive");
+    });
+
     script!(what_nothing_rebinds_cannot_be_set, |db| {
         for name in ["port", "bind", "unixsocket", "tcp-backlog"] {
             db.run(&format!("CONFIG SET {name} 1")).error(&format!(

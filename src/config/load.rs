@@ -18,7 +18,7 @@ use super::foreign::{self, Foreign, Outcome};
 use super::guide::{self, Meaning};
 use super::nearest::nearest;
 use super::options::{OPTIONS, Opt, env_name, option};
-use super::{Config, one_line};
+use super::{Config, conflict, one_line};
 
 /// What the process was asked to do.
 #[derive(Debug)]
@@ -200,6 +200,9 @@ pub(super) fn from_file(path: &Path) -> Result<Config, LoadError> {
 
 /// What no single row can see.
 fn check_together(config: &Config) -> Result<(), LoadError> {
+    if let Some((_, reason)) = conflict(config) {
+        return Err(LoadError::Usage(reason));
+    }
     let tcp = config.port != 0 && !config.bind.is_empty();
     if tcp || config.unixsocket.is_some() {
         return Ok(());

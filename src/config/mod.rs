@@ -41,7 +41,7 @@ pub use rewrite::rewrite;
 pub use template::template;
 pub use types::{
     Bind, CallableFrom, EvictionPolicy, LogFormat, LogLevel, OutputLimit, OutputLimits, Secret,
-    Share, TierCompression, TierDurability,
+    Share, TierCompression, TierDurability, TierOverload,
 };
 
 /// Declares the struct and its blank form, so that the fields are listed once. A blank is never seen outside: the rows fill it.
@@ -107,12 +107,16 @@ config! {
         pub tier_max_bytes: u64,
         /// What of it survives.
         pub tier_durability: TierDurability,
+        /// What happens when it takes less than is written.
+        pub tier_overload: TierOverload,
         /// How its values are compressed.
         pub tier_compression: TierCompression,
         /// Keys compared per eviction.
         pub maxmemory_samples: u32,
         /// Most keys; 0 means no limit.
         pub max_entries: u64,
+        /// Time without access after which an entry leaves memory; 0 means never.
+        pub memory_ttl_s: u32,
         /// Growth of the LFU counter.
         pub lfu_log_factor: u32,
         /// Decay of the LFU counter, in minutes a step; 0 means none.
@@ -317,7 +321,25 @@ pub fn set(config: &Config, pairs: &[(&[u8], &[u8])]) -> Result<Config, SetError
             }
         }
     }
+    if let Some((names, reason)) = conflict(&changed) {
+        let mut of_it = targets.iter().map(Target::name);
+        let name = of_it.find(|name| names.contains(name));
+        return Err(SetError::refused(name.unwrap_or(names[0]), reason));
+    }
     Ok(changed)
+}
+
+/// What no single row can see: the options that do not go together, and why.
+fn conflict(config: &Config) -> Option<(&'static [&'static str], String)> {
+    let policy = config.maxmemory_policy;
+    let idle_unknown = config.memory_ttl_s != 0 && policy.is_lfu();
+    idle_unknown.then(|| {
+        let reason = format!(
+            "memory-ttl {} does not go with maxmemory-policy {policy}, which knows no time of the last access",
+            config.memory_ttl_s
+        );
+        (&["memory-ttl", "maxmemory-policy"][..], reason)
+    })
 }
 
 fn targets(pairs: &[(&[u8], &[u8])]) -> Result<Vec<Target>, SetError> {

@@ -7,6 +7,7 @@
 use super::kinds::{Kind, Number, Slot, Word};
 use super::types::{
     CallableFrom, EvictionPolicy, LogFormat, LogLevel, TierCompression, TierDurability,
+    TierOverload,
 };
 use Group::{Clients, Expiry, Memory, Network, Observation, Process, Security, Tier, Values};
 
@@ -174,6 +175,9 @@ const INT_MAX: i64 = i32::MAX as i64;
 
 /// What Redis demands of buffers that must hold at least one request.
 const MEBIBYTE: i64 = 1 << 20;
+
+/// 90 days. The time of an access has 24 bits of seconds, and one up to half of that counts as past.
+const MEMORY_TTL_S_MAX: i64 = 90 * 24 * 3600;
 
 const fn integer(min: i64, max: i64, field: Number) -> Kind {
     Kind::Integer { min, max, field }
@@ -362,6 +366,15 @@ pub static OPTIONS: &[Opt] = &[
         integer(0, i64::MAX, number!(max_entries)),
         "The most keys in all databases together; then maxmemory-policy decides. 0: no limit.",
     ),
+    live(
+        Memory,
+        "memory-ttl",
+        "0",
+        integer(0, MEMORY_TTL_S_MAX, number!(memory_ttl_s)),
+        "Seconds without an access after which a key leaves memory: for the disk tier, where there is one; else it is \
+         evicted, whatever maxmemory-policy says. Needs a policy other than the lfu ones, which know no time of the last \
+         access. 0: no limit.",
+    ),
     fixed(
         Tier,
         "tier-dir",
@@ -399,6 +412,15 @@ pub static OPTIONS: &[Opt] = &[
         "everysec",
         word!(tier_durability: TierDurability),
         "What survives the end of the process: everysec (all but the last second), always (all that was acknowledged), none (nothing after a crash).",
+    ),
+    live(
+        Tier,
+        "tier-overload",
+        "block",
+        word!(tier_overload: TierOverload),
+        "What happens when memory is full of keys that the disk has not taken yet: block (commands that need memory wait \
+         for the disk), shed (they wait for at most 100 ms, then such keys are evicted). Under tier-durability always \
+         nothing is shed.",
     ),
     live(
         Memory,

@@ -123,6 +123,7 @@ fn other_value(row: &Opt) -> String {
         "noeviction",
         "always",
         "lz4",
+        "shed",
         "debug",
         "json",
         "/x",
@@ -631,4 +632,15 @@ fn the_files_in_conf_are_read_without_a_warning() {
         start(&[], &env).unwrap().config,
         "guide.conf says what the guide's environment says"
     );
+}
+
+#[test]
+fn options_that_do_not_go_together_are_refused_at_the_start() {
+    let args = ["--memory-ttl", "60", "--maxmemory-policy", "allkeys-lfu"];
+    let error = start(&args, &[]).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "memory-ttl 60 does not go with maxmemory-policy allkeys-lfu, which knows no time of the last access"
+    );
+    assert!(start(&["--memory-ttl", "60"], &[]).is_ok());
 }

@@ -74,6 +74,12 @@ impl EvictionPolicy {
             Self::VolatileLru | Self::VolatileLfu | Self::VolatileRandom | Self::VolatileTtl
         )
     }
+
+    /// Whether keys have a counter of accesses, and no time of the last one.
+    #[must_use]
+    pub fn is_lfu(self) -> bool {
+        matches!(self, Self::AllkeysLfu | Self::VolatileLfu)
+    }
 }
 
 words! {
@@ -86,6 +92,17 @@ words! {
         Everysec = "everysec",
         /// All that was acknowledged.
         Always = "always",
+    }
+}
+
+words! {
+    /// What happens when memory is full of what the disk has not taken yet.
+    TierOverload {
+        /// Unwritten keys are evicted after a short wait.
+        Shed = "shed",
+        /// Commands that need memory wait.
+        #[default]
+        Block = "block",
     }
 }
 

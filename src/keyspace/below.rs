@@ -28,7 +28,7 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
@@ -98,6 +98,8 @@ pub(super) struct Below {
     next_name: AtomicU32,
     /// Bytes that the writer has taken and not made safe yet.
     writing_bytes: AtomicUsize,
+    /// How often the writer has made something safe.
+    settled: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -123,6 +125,7 @@ impl Below {
             names: (0..SPACES).map(name).collect(),
             next_name: AtomicU32::new(next_name),
             writing_bytes: AtomicUsize::new(0),
+            settled: AtomicU64::new(0),
         }
     }
 
@@ -517,6 +520,12 @@ impl Keyspace {
         self.queued_bytes() + self.below.as_ref().map_or(0, writing)
     }
 
+    /// How often the writer has made something safe.
+    pub fn settled(&self) -> u64 {
+        let below = self.below.as_ref();
+        below.map_or(0, |below| below.settled.load(Ordering::Relaxed))
+    }
+
     /// A key of the contents with this name is below, and was not counted.
     pub fn found_below(&self, name: u32, expires_at: Option<UnixMs>) {
         if let (Some(below), Some(space)) = (&self.below, self.space_named(name)) {
@@ -605,6 +614,9 @@ impl Keyspace {
 
     /// The entries at these places are safe below, as far as they have not changed since.
     pub fn settle(&self, places: &[Place], thread: ThreadSlot) {
+        if let (Some(below), false) = (&self.below, places.is_empty()) {
+            below.settled.fetch_add(1, Ordering::Relaxed);
+        }
         self.each_with(WRITING, places, thread, |locked, at| {
             let bits = locked.table.get(at).policy_bits() & !WRITING;
             if locked.table.get(at).is_absent() && bits & QUEUED == 0 {
@@ -650,6 +662,32 @@ impl Keyspace {
             }
             locked.table.shrink_if_sparse();
         }
+    }
+
+    /// Takes out a key that is gone. It leaves an absent mark where an older version may be below.
+    pub(super) fn take_out(&self, locked: &mut super::Locked<'_>, at: Position) {
+        let (counters, shard, table) = (locked.counters, locked.shard, &mut locked.table);
+        if let Some(below) = &self.below {
+            let entry = table.get(at);
+            if below.must_mark(entry, self.hash(entry.key())) {
+                let (space, state) = (entry.space(), entry.policy_bits() & STATE);
+                counters.entries.add(-1);
+                if entry.is_pinned() {
+                    counters.pinned_keys.add(-1);
+                }
+                self.count_key(counters, space, entry.expires_at(), -1);
+                let mark = Entry::absent(space, entry.key());
+                let place = Place::new(shard, table.tag(at));
+                table.replace(at, mark);
+                let mut mark = table.get_mut(at);
+                mark.set_policy_bits(state & !CLEAN);
+                below.queue(mark, place, locked.thread);
+                return;
+            }
+        }
+        let entry = table.remove(at);
+        table.shrink_if_sparse();
+        self.count_removed(counters, shard, entry.view());
     }
 
     /// Takes out an entry that is not counted as a key: an absent mark.

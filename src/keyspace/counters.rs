@@ -51,6 +51,8 @@ pub struct Counters {
     pub expired: Counter,
     /// Keys dropped for space.
     pub evicted: Counter,
+    /// Those of them that the tier below was too slow for.
+    pub shed: Counter,
     /// Keys that left memory for the tier below.
     pub demoted: Counter,
     /// Keys that came back from there.
@@ -80,6 +82,7 @@ impl Counters {
             &self.misses,
             &self.expired,
             &self.evicted,
+            &self.shed,
             &self.demoted,
             &self.promoted,
             &self.loads,
@@ -99,6 +102,7 @@ impl Default for Counters {
             misses: Counter::default(),
             expired: Counter::default(),
             evicted: Counter::default(),
+            shed: Counter::default(),
             demoted: Counter::default(),
             promoted: Counter::default(),
             loads: Counter::default(),

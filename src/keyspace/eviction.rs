@@ -46,6 +46,8 @@ const EVICTIONS_PER_COMMAND: usize = 10_000;
 const HAND_BUCKETS: usize = 64;
 /// Keys that the tier below must have first, after which the hand stops and waits for it.
 const REFUSED_MAX: usize = 512;
+/// Where unwritten keys go it passes so many that must stay all the same: marks of deleted keys. About a millisecond.
+const MARKS_MAX: usize = 8192;
 /// How many candidates of the sampled policies are remembered.
 const POOL: usize = 16;
 
@@ -68,13 +70,6 @@ pub struct AccessPolicy {
 
 /// Bits that an LRU record has for its seconds.
 const LRU_MASK: u32 = (1 << 24) - 1;
-
-fn is_lfu(policy: EvictionPolicy) -> bool {
-    matches!(
-        policy,
-        EvictionPolicy::AllkeysLfu | EvictionPolicy::VolatileLfu
-    )
-}
 
 impl AccessPolicy {
     /// The policy for commands at `now`; `random` is any number that varies.
@@ -111,7 +106,7 @@ impl AccessPolicy {
         if self.frozen {
             return;
         }
-        if is_lfu(self.policy) {
+        if self.policy.is_lfu() {
             let random = self.random();
             let record = entry.view().access();
             entry.set_access(lfu::accessed(
@@ -132,7 +127,7 @@ impl AccessPolicy {
     /// Starts the record of a new key.
     /// `state` is how it stands to its copy below.
     pub(super) fn first(&self, mut entry: EntryMut<'_>, admitted: Admitted, state: u8) {
-        entry.set_access(if is_lfu(self.policy) {
+        entry.set_access(if self.policy.is_lfu() {
             lfu::first(self.now.as_minutes())
         } else {
             self.lru_clock()
@@ -147,12 +142,22 @@ impl AccessPolicy {
 
     /// Seconds since the last access. `None` under an LFU policy, which does not know.
     pub fn idle_secs(&self, entry: EntryRef<'_>) -> Option<u32> {
-        (!is_lfu(self.policy)).then(|| self.lru_clock().wrapping_sub(entry.access()) & LRU_MASK)
+        (!self.policy.is_lfu()).then(|| self.lru_clock().wrapping_sub(entry.access()) & LRU_MASK)
+    }
+
+    /// Whether the last access was so long ago. One that seems to lie in the future was a moment ago, at a time that is
+    /// newer than ours.
+    pub(super) fn is_idle(&self, entry: EntryRef<'_>, secs: u32) -> bool {
+        const FUTURE: u32 = LRU_MASK.div_ceil(2);
+        let idle = self.idle_secs(entry);
+        idle.is_some_and(|idle| idle >= secs && idle < FUTURE)
     }
 
     /// The logarithmic access counter. `None` under any other than an LFU policy.
     pub fn frequency(&self, entry: EntryRef<'_>) -> Option<u8> {
-        is_lfu(self.policy).then(|| lfu::counter(entry.access(), self.now.as_minutes(), self.lfu))
+        self.policy
+            .is_lfu()
+            .then(|| lfu::counter(entry.access(), self.now.as_minutes(), self.lfu))
     }
 }
 
@@ -173,6 +178,17 @@ pub struct Limits {
     pub lfu: LfuSettings,
     /// The time by which keys are judged.
     pub now: UnixMs,
+    /// What becomes of a victim that the tier below has not got yet.
+    pub unwritten: Unwritten,
+}
+
+/// What becomes of a victim that the tier below has not got yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unwritten {
+    /// It stays until it is written.
+    Stays,
+    /// It is evicted.
+    Goes,
 }
 
 /// Whether the limits of memory are kept.
@@ -219,6 +235,15 @@ pub(super) struct Group {
 struct Record {
     shard: u32,
     tag: Tag,
+}
+
+/// A search for victims.
+#[derive(Debug)]
+struct Hunt<'a> {
+    limits: &'a Limits,
+    thread: ThreadSlot,
+    /// Entries met that go when the tier below has them.
+    refused: usize,
 }
 
 /// What a hand has passed over.
@@ -410,8 +435,11 @@ impl Keyspace {
 
     /// Evicts until the limits are kept.
     pub fn make_room(&self, limits: &Limits, thread: ThreadSlot, pool: &mut EvictionPool) -> Room {
-        // Entries that go when the tier below has them.
-        let mut refused = 0;
+        let mut hunt = Hunt {
+            limits,
+            thread,
+            refused: 0,
+        };
         for _ in 0..EVICTIONS_PER_COMMAND {
             if self.within(limits) {
                 return Room::Enough;
@@ -420,16 +448,22 @@ impl Keyspace {
                 return Room::None;
             }
             // Looking for the few that may go would take long.
-            if self.unwritten_bytes() > self.used_bytes() / 2 {
+            if limits.unwritten == Unwritten::Stays
+                && self.unwritten_bytes() > self.used_bytes() / 2
+            {
                 return Room::Soon;
             }
             let evicted = match limits.policy {
                 EvictionPolicy::NoEviction => false,
-                EvictionPolicy::AllkeysS3fifo => self.evict_s3fifo(thread, &mut refused),
-                _ => self.evict_sampled(limits, thread, pool, &mut refused),
+                EvictionPolicy::AllkeysS3fifo => self.evict_s3fifo(&mut hunt),
+                _ => self.evict_sampled(&mut hunt, pool),
             };
             if !evicted {
-                return if refused > 0 { Room::Soon } else { Room::None };
+                return if hunt.refused > 0 {
+                    Room::Soon
+                } else {
+                    Room::None
+                };
             }
         }
         Room::Enough
@@ -496,7 +530,7 @@ impl Keyspace {
 
     /// Evicts one key from the larger of the group whose turn it is and another, or from the next
     /// that has any.
-    fn evict_s3fifo(&self, thread: ThreadSlot, refused: &mut usize) -> bool {
+    fn evict_s3fifo(&self, hunt: &mut Hunt<'_>) -> bool {
         let turn = self.next_group.fetch_add(1, Ordering::Relaxed);
         // An odd step that varies pairs each group with every other one in time.
         let other = turn.wrapping_mul(7).wrapping_add(turn / GROUPS);
@@ -506,10 +540,10 @@ impl Keyspace {
         } else {
             turn
         };
-        (0..GROUPS).any(|i| self.evict_from_group(first.wrapping_add(i) % GROUPS, thread, refused))
+        (0..GROUPS).any(|i| self.evict_from_group(first.wrapping_add(i) % GROUPS, hunt))
     }
 
-    fn evict_from_group(&self, index: usize, thread: ThreadSlot, refused: &mut usize) -> bool {
+    fn evict_from_group(&self, index: usize, hunt: &mut Hunt<'_>) -> bool {
         let entries = self.group_entries[index].load(Ordering::Relaxed);
         loop {
             let record = {
@@ -521,11 +555,11 @@ impl Keyspace {
                 }
             };
             let Some(record) = record else { break };
-            if self.evict_small(index, record, thread, refused) {
+            if self.evict_small(index, record, hunt) {
                 return true;
             }
         }
-        if self.evict_main(index, thread, refused) {
+        if self.evict_main(index, hunt) {
             return true;
         }
         // Nothing in the main part: whatever is in the small queue goes.
@@ -533,7 +567,7 @@ impl Keyspace {
             let Some(record) = self.groups[index].lock().small.pop_front() else {
                 return false;
             };
-            if self.evict_small(index, record, thread, refused) {
+            if self.evict_small(index, record, hunt) {
                 return true;
             }
         }
@@ -541,14 +575,8 @@ impl Keyspace {
 
     /// Looks at the oldest key of the small queue: used meanwhile, it moves to the main part, else
     /// it goes.
-    fn evict_small(
-        &self,
-        index: usize,
-        record: Record,
-        thread: ThreadSlot,
-        refused: &mut usize,
-    ) -> bool {
-        let mut locked = self.lock_shard(record.shard as usize, thread);
+    fn evict_small(&self, index: usize, record: Record, hunt: &mut Hunt<'_>) -> bool {
+        let mut locked = self.lock_shard(record.shard as usize, hunt.thread);
         let table = &mut locked.table;
         let Some(at) = table.find_by(record.tag, |entry| entry.policy_bits() & SMALL != 0) else {
             return false;
@@ -556,10 +584,10 @@ impl Keyspace {
         let bits = table.get(at).policy_bits();
         let used = bits & FREQUENCY != 0 && self.is_live(table.get(at).space());
         let hash = self.hash(table.get(at).key());
-        let mut goes = || match self.evict_at(&mut locked, at) {
+        let mut goes = || match self.evict_at(&mut locked, at, hunt.limits.unwritten) {
             Eviction::Gone => true,
             Eviction::Unwritten => {
-                *refused += 1;
+                hunt.refused += 1;
                 false
             }
             Eviction::Pinned => false,
@@ -579,11 +607,16 @@ impl Keyspace {
     }
 
     /// Moves the hand until a key of the main part was not used since the last round.
-    fn evict_main(&self, index: usize, thread: ThreadSlot, refused: &mut usize) -> bool {
+    fn evict_main(&self, index: usize, hunt: &mut Hunt<'_>) -> bool {
         let first = index * (SHARDS / GROUPS);
         let mut hand = self.groups[index].lock().hand;
         let start = hand;
         let mut passed = Passed::default();
+        let unwritten = hunt.limits.unwritten;
+        let refused_max = match unwritten {
+            Unwritten::Stays => REFUSED_MAX,
+            Unwritten::Goes => MARKS_MAX,
+        };
         // A key is passed at most so often: three uses, twice met in the small queue.
         let rounds = (FREQUENCY as usize + 3) * (SHARDS / GROUPS);
         let mut shards = 0;
@@ -592,11 +625,11 @@ impl Keyspace {
         let in_vain = |shards: usize, passed: &Passed| {
             shards > rounds || shards > SHARDS / GROUPS && passed.unpinned == 0
         };
-        while !in_vain(shards, &passed) && !evicted && passed.refused < REFUSED_MAX {
-            let mut locked = self.lock_shard(hand.shard, thread);
+        while !in_vain(shards, &passed) && !evicted && passed.refused < refused_max {
+            let mut locked = self.lock_shard(hand.shard, hunt.thread);
             let end = locked.table.bucket_count().min(hand.bucket + HAND_BUCKETS);
             while hand.bucket < end && !evicted {
-                evicted = self.hand_over_bucket(&mut locked, &mut hand, &mut passed);
+                evicted = self.hand_over_bucket(&mut locked, &mut hand, &mut passed, unwritten);
             }
             if hand.bucket >= locked.table.bucket_count() {
                 hand.bucket = 0;
@@ -606,8 +639,8 @@ impl Keyspace {
             }
         }
         // What the tier below must have first can go when the hand comes again, and soon.
-        let stays = !evicted && passed.refused > 0;
-        *refused += passed.refused;
+        let stays = !evicted && passed.refused > 0 && unwritten == Unwritten::Stays;
+        hunt.refused += passed.refused;
         self.groups[index].lock().hand = if stays { start } else { hand };
         evicted
     }
@@ -619,6 +652,7 @@ impl Keyspace {
         locked: &mut Locked<'_>,
         hand: &mut Hand,
         passed: &mut Passed,
+        unwritten: Unwritten,
     ) -> bool {
         for at in locked.table.positions(hand.bucket) {
             if at.slot() < hand.slot {
@@ -640,7 +674,7 @@ impl Keyspace {
                 table.get_mut(at).set_policy_bits(next);
             } else if bits & FREQUENCY != 0 && live {
                 table.get_mut(at).set_policy_bits(bits - 1);
-            } else if self.evict_at(locked, at) == Eviction::Gone {
+            } else if self.evict_at(locked, at, unwritten) == Eviction::Gone {
                 hand.slot = at.slot() + 1;
                 return true;
             } else {
@@ -653,7 +687,12 @@ impl Keyspace {
     }
 
     /// Takes an entry out of memory if it may leave.
-    pub(super) fn evict_at(&self, locked: &mut Locked<'_>, at: Position) -> Eviction {
+    pub(super) fn evict_at(
+        &self,
+        locked: &mut Locked<'_>,
+        at: Position,
+        unwritten: Unwritten,
+    ) -> Eviction {
         let table = &mut locked.table;
         let entry = table.get(at);
         if entry.is_pinned() && self.is_live(entry.space()) {
@@ -665,6 +704,13 @@ impl Keyspace {
             && entry.policy_bits() & below::CLEAN == 0
             && self.is_live(entry.space())
         {
+            // The mark of a deleted key must be written all the same: without it an older version would come back.
+            if unwritten == Unwritten::Goes && is_key {
+                locked.counters.evicted.add(1);
+                locked.counters.shed.add(1);
+                self.take_out(locked, at);
+                return Eviction::Gone;
+            }
             let place = Place::new(locked.shard, table.tag(at));
             below.queue_victim(table.get_mut(at), place, locked.thread);
             return Eviction::Unwritten;
@@ -711,26 +757,27 @@ impl Keyspace {
 
     /// Takes all that may go out of memory.
     #[cfg(test)]
-    pub(crate) fn demote_all(&self, thread: ThreadSlot) {
+    pub(crate) fn demote_all(&self, limits: &Limits, thread: ThreadSlot) {
         for shard in 0..SHARDS {
             let mut locked = self.lock_shard(shard, thread);
-            for bucket in (0..locked.table.bucket_count()).rev() {
+            let mut bucket = locked.table.bucket_count();
+            while bucket > 0 {
+                bucket -= 1;
+                let buckets = locked.table.bucket_count();
                 for at in locked.table.positions(bucket) {
-                    if locked.table.bucket_count() > bucket {
-                        self.evict_at(&mut locked, at);
+                    self.evict_at(&mut locked, at, limits.unwritten);
+                    if locked.table.bucket_count() != buckets {
+                        // The table shrank, and its entries are elsewhere.
+                        bucket = locked.table.bucket_count();
+                        break;
                     }
                 }
             }
         }
     }
 
-    fn evict_sampled(
-        &self,
-        limits: &Limits,
-        thread: ThreadSlot,
-        pool: &mut EvictionPool,
-        refused: &mut usize,
-    ) -> bool {
+    fn evict_sampled(&self, hunt: &mut Hunt<'_>, pool: &mut EvictionPool) -> bool {
+        let (limits, thread) = (hunt.limits, hunt.thread);
         let policy = limits.policy;
         if matches!(
             policy,
@@ -747,9 +794,12 @@ impl Keyspace {
                 let found = table.find(candidate.tag, candidate.space, &candidate.key);
                 let fits =
                     |at: &Position| !policy.is_volatile() || table.get(*at).expires_at().is_some();
-                match found.filter(fits).map(|at| self.evict_at(&mut locked, at)) {
+                match found
+                    .filter(fits)
+                    .map(|at| self.evict_at(&mut locked, at, limits.unwritten))
+                {
                     Some(Eviction::Gone) => return true,
-                    Some(Eviction::Unwritten) => *refused += 1,
+                    Some(Eviction::Unwritten) => hunt.refused += 1,
                     Some(Eviction::Pinned) | None => {}
                 }
             }

@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 use super::below::{self, Place, Presence, Written};
 use super::counters::Counters;
 use super::entry::{Entry, EntryParts, EntryRef, ValueType};
-use super::eviction::{AccessPolicy, Eviction};
+use super::eviction::{AccessPolicy, Eviction, Unwritten};
 use super::table::{Position, Table, Tag};
 use super::{KeyHash, Keyspace, Locked, Terms, ThreadSlot, group_of_shard};
 use crate::clock::UnixMs;
@@ -408,30 +408,8 @@ impl<'a> Keys<'a> {
     /// The first of the two places where a change to a key is written down: it goes. What others must
     /// learn of a change, lower tiers and waiting or watching clients, hears of it here or in `wrote`.
     fn take_uncounted(&mut self, found: Found) {
-        let Locked { shard, table, .. } = &mut self.locked[found.lock];
-        if let Some(below) = &self.keyspace.below {
-            let entry = table.get(found.at);
-            if below.must_mark(entry, self.keyspace.hash(entry.key())) {
-                let (space, state) = (entry.space(), entry.policy_bits() & below::STATE);
-                self.counters.entries.add(-1);
-                if entry.is_pinned() {
-                    self.counters.pinned_keys.add(-1);
-                }
-                self.keyspace
-                    .count_key(self.counters, space, entry.expires_at(), -1);
-                let mark = Entry::absent(space, entry.key());
-                let place = Place::new(*shard, table.tag(found.at));
-                table.replace(found.at, mark);
-                let mut mark = table.get_mut(found.at);
-                mark.set_policy_bits(state & !below::CLEAN);
-                below.queue(mark, place, self.thread);
-                return;
-            }
-        }
-        let entry = table.remove(found.at);
-        table.shrink_if_sparse();
         self.keyspace
-            .count_removed(self.counters, *shard, entry.view());
+            .take_out(&mut self.locked[found.lock], found.at);
     }
 
     /// The second place: a key was written. `fresh` is the hash of one that memory did not hold.
@@ -533,7 +511,10 @@ impl<'a> Keys<'a> {
         let found = self.find(key);
         found.is_some_and(|Found { lock, at }| {
             Written::of(self.locked[lock].table.get(at)) == Written::Clean
-                && self.keyspace.evict_at(&mut self.locked[lock], at) == Eviction::Gone
+                && self
+                    .keyspace
+                    .evict_at(&mut self.locked[lock], at, Unwritten::Stays)
+                    == Eviction::Gone
         })
     }
 

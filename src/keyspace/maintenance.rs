@@ -1,16 +1,20 @@
 //! Work that no request waits for, in slices that hold a shard's lock for microseconds: dropping
-//! keys that nobody reads when their time comes, and freeing what FLUSHDB emptied.
+//! keys that nobody reads when their time comes, freeing what FLUSHDB emptied, and moving out of memory
+//! what was not accessed for long.
 
 use std::sync::atomic::Ordering;
 
 use super::below::{self, Place};
 use super::counters::Counters;
 use super::entry::{Entry, EntryRef};
+use super::eviction::{AccessPolicy, Eviction, Limits};
 use super::{Keyspace, Locked, SHARDS, ThreadSlot, group_of_shard};
 use crate::clock::UnixMs;
 
 /// Entries taken out in one lock of a shard. They are freed after it is released.
 const SLICE: usize = 128;
+/// Buckets looked at in one lock of a shard: about a hundred entries, most of which are not in the cache.
+const IDLE_BUCKETS: usize = 16;
 
 impl Keyspace {
     /// Drops the keys of one shard whose time has come. Returns how many.
@@ -58,6 +62,59 @@ impl Keyspace {
         let mut mark = locked.table.get_mut(at);
         mark.set_policy_bits(state);
         below.queue(mark, Place::new(locked.shard, hash.tag()), locked.thread);
+    }
+
+    /// Moves the entries of one shard out of memory that were not accessed for so many seconds. What the tier below has not
+    /// got yet is queued, and leaves when it is looked at again. Returns how many entries left.
+    pub fn demote_idle(
+        &self,
+        shard: usize,
+        idle_secs: u32,
+        limits: &Limits,
+        thread: ThreadSlot,
+    ) -> usize {
+        let mut left = 0;
+        let mut bucket = 0;
+        loop {
+            let mut locked = self.lock_shard(shard, thread);
+            let end = locked.table.bucket_count().min(bucket + IDLE_BUCKETS);
+            while bucket < end {
+                let buckets = locked.table.bucket_count();
+                left += self.demote_idle_bucket(&mut locked, bucket, idle_secs, limits);
+                if locked.table.bucket_count() != buckets {
+                    // The table shrank, and keeps its order: the same entries are at the same share of it.
+                    bucket = bucket * locked.table.bucket_count() / buckets;
+                    break;
+                }
+                bucket += 1;
+            }
+            if bucket >= locked.table.bucket_count() {
+                return left;
+            }
+        }
+    }
+
+    /// Ends early where the table shrinks.
+    fn demote_idle_bucket(
+        &self,
+        locked: &mut Locked<'_>,
+        bucket: usize,
+        idle_secs: u32,
+        limits: &Limits,
+    ) -> usize {
+        let access = AccessPolicy::new(limits.policy, limits.lfu, limits.now, 0);
+        let buckets = locked.table.bucket_count();
+        let mut left = 0;
+        for at in locked.table.positions(bucket) {
+            let is_idle = access.is_idle(locked.table.get(at), idle_secs);
+            if is_idle && self.evict_at(locked, at, limits.unwritten) == Eviction::Gone {
+                left += 1;
+                if locked.table.bucket_count() != buckets {
+                    break;
+                }
+            }
+        }
+        left
     }
 
     /// The number of shards, for callers that go over them slice by slice.

@@ -44,6 +44,9 @@ const SPARE_BUFFERS_MAX: usize = 128;
 const INPUT_GROW_MIN: usize = 16 * 1024;
 const INPUT_GROW_MAX: usize = 64 * 1024 * 1024;
 
+/// A need of the tier that will be met.
+type Waiting = Pin<Box<dyn Future<Output = Met> + Send>>;
+
 /// A connection and all that it owns.
 pub(super) struct Connection<S> {
     server: Arc<Server>,
@@ -62,9 +65,9 @@ pub(super) struct Connection<S> {
     over_soft_limit_since: Option<Instant>,
     pause: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     /// What its next command waits for.
-    need: Option<Pin<Box<dyn Future<Output = Met> + Send>>>,
+    need: Option<Waiting>,
     /// What its deferred replies wait for: that the changes which they tell of are durable.
-    syncing: Option<Pin<Box<dyn Future<Output = Met> + Send>>>,
+    syncing: Option<Waiting>,
     closing: bool,
     /// What is counted for this connection's buffers.
     counted_bytes: usize,
@@ -357,7 +360,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 }
                 Next::Below(need) => {
                     self.needed = usize::MAX;
-                    self.need = self.server.tier.as_ref().map(|tier| tier.meet(need));
+                    self.need = self.start_need(need, timers);
                     false
                 }
                 Next::Close => {
@@ -391,6 +394,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             *reply.buffer_mut() = Vec::new();
         }
         Ok(consumed)
+    }
+
+    fn start_need(&self, need: Need, timers: &Handle) -> Option<Waiting> {
+        let tier = self.server.tier.as_ref()?;
+        let Need::Room(patience) = need else {
+            return Some(tier.meet(need));
+        };
+        let met = tier.meet(need);
+        let _timers = timers.enter();
+        let met = tokio::time::timeout(patience, met);
+        Some(Box::pin(
+            async move { met.await.unwrap_or(Met::Written(false)) },
+        ))
     }
 
     fn start_pause(&mut self, until: UnixMs, now: UnixMs, timers: &Handle) {

@@ -76,6 +76,7 @@ impl Server {
             number("tier_queue", stats.queue),
             number("tier_demoted_keys", sum(|c| &c.demoted)),
             number("tier_evicted_keys", sum(|c| &c.evicted)),
+            number("tier_shed_keys", sum(|c| &c.shed)),
             number("tier_unwritten_bytes", keyspace.unwritten_bytes()),
             number("tier_generations", stats.store.generations),
             number("tier_dictionaries", stats.dictionaries),

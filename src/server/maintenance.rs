@@ -1,7 +1,7 @@
 //! The maintenance thread: what must be done in time and that no request should wait for.
 //!
 //! It drops keys whose time came and that nobody reads, frees what FLUSHDB emptied, makes room when
-//! a limit was lowered, and closes idle clients. It works in slices of about a millisecond and
+//! a limit was lowered, moves what is idle out of memory, and closes idle clients. It works in slices of about a millisecond and
 //! sleeps between them, so that it takes a bounded share of one core however much there is to do.
 
 use std::io;
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use super::Server;
 use crate::clock::{self, UnixMs};
 use crate::config::Config;
+use crate::dispatch::memory_limits;
 use crate::keyspace::eviction::EvictionPool;
 
 /// The rhythm of the thread.
@@ -26,6 +27,9 @@ const SLICE: Duration = Duration::from_millis(1);
 /// Sleep after a slice at the lowest effort: a share of a quarter. The highest effort has a share
 /// of three quarters.
 const REST: Duration = Duration::from_millis(3);
+/// All shards are looked at for idle entries so often within `memory-ttl`, but not more often than this.
+const IDLE_ROUNDS: i64 = 8;
+const IDLE_ROUND_MS_MIN: i64 = 1000;
 
 /// Starts the thread. It ends when the server is asked to stop.
 pub fn start(server: Arc<Server>) -> io::Result<JoinHandle<()>> {
@@ -35,11 +39,12 @@ pub fn start(server: Arc<Server>) -> io::Result<JoinHandle<()>> {
             let mut pool = EvictionPool::default();
             let mut tick = 0u64;
             let mut options = None;
+            let mut walk = IdleWalk::default();
             while !server.shutdown.is_asked() {
                 std::thread::sleep(TICK);
                 tick += 1;
                 follow_options(&server, &mut options);
-                run_tick(&server, tick, &mut pool);
+                run_tick(&server, tick, &mut pool, &mut walk);
             }
         })
 }
@@ -54,7 +59,7 @@ fn follow_options(server: &Server, seen: &mut Option<u64>) {
     }
 }
 
-fn run_tick(server: &Server, tick: u64, pool: &mut EvictionPool) {
+fn run_tick(server: &Server, tick: u64, pool: &mut EvictionPool, walk: &mut IdleWalk) {
     server.sample(clock::now());
     let config = server.config.load();
     let mut pacer = Pacer::new(config.active_expire_effort);
@@ -69,6 +74,7 @@ fn run_tick(server: &Server, tick: u64, pool: &mut EvictionPool) {
             .keyspace
             .sweep_emptied(server.maintenance_slot(), || pacer.pause());
     }
+    demote_idle(server, &config, walk, &mut pacer);
     server.make_room(clock::now(), server.maintenance_slot(), pool);
     if tick.is_multiple_of(CLIENT_TICKS) {
         server.steer_memory(config.maxmemory);
@@ -84,6 +90,54 @@ fn expire(server: &Server, now: UnixMs, pacer: &mut Pacer) {
             .keyspace
             .expire_shard(shard, now, server.maintenance_slot());
         pacer.pause();
+    }
+}
+
+/// Keeps `memory-ttl`, for as many shards as it is time for.
+fn demote_idle(server: &Server, config: &Config, walk: &mut IdleWalk, pacer: &mut Pacer) {
+    let keyspace = &server.keyspace;
+    let now = clock::now();
+    let due = walk.due(config.memory_ttl_s, now, keyspace.shard_count());
+    let limits = memory_limits(server, config, now);
+    for _ in 0..due {
+        let shard = walk.next_shard(keyspace.shard_count());
+        let thread = server.maintenance_slot();
+        keyspace.demote_idle(shard, config.memory_ttl_s, &limits, thread);
+        pacer.pause();
+    }
+}
+
+/// A walk over all shards, again and again, at a steady pace.
+#[derive(Debug, Default)]
+struct IdleWalk {
+    shard: usize,
+    /// When it was last asked what is due.
+    asked: Option<UnixMs>,
+    /// What was not enough for a shard then, in milliseconds times shards.
+    rest: i64,
+}
+
+impl IdleWalk {
+    /// How many shards are to be looked at now; never more than all of them.
+    fn due(&mut self, memory_ttl_s: u32, now: UnixMs, shards: usize) -> usize {
+        if memory_ttl_s == 0 {
+            self.asked = None;
+            return 0;
+        }
+        let round_ms = (i64::from(memory_ttl_s) * 1000 / IDLE_ROUNDS).max(IDLE_ROUND_MS_MIN);
+        let asked = self.asked.replace(now).unwrap_or(now);
+        // The clock may have been set.
+        let elapsed_ms = (now.0 - asked.0).clamp(0, round_ms);
+        self.rest += elapsed_ms * i64::try_from(shards).unwrap_or(1);
+        let due = self.rest / round_ms;
+        self.rest %= round_ms;
+        usize::try_from(due).map_or(0, |due| due.min(shards))
+    }
+
+    fn next_shard(&mut self, shards: usize) -> usize {
+        let shard = self.shard;
+        self.shard = (shard + 1) % shards;
+        shard
     }
 }
 
@@ -158,5 +212,78 @@ impl Pacer {
             std::thread::sleep(self.rest);
             self.slice_started = Instant::now();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Db;
+
+    #[test]
+    fn what_is_idle_is_evicted_where_nothing_is_below() {
+        let mut db = Db::new();
+        for i in 0..5_000 {
+            db.run(&format!("SET cold:{i} v")).ok();
+        }
+        db.run("SET warm v").ok();
+        db.advance(5_000);
+        db.run("GET warm").bulk("v");
+        assert_eq!(db.demote_idle(6), 0);
+        db.advance(1_000);
+        assert_eq!(db.demote_idle(6), 5_000);
+        db.run("DBSIZE").int(1);
+        db.run("GET warm").bulk("v");
+        let info = db.run("INFO stats");
+        let info = String::from_utf8_lossy(info.bytes()).into_owned();
+        assert!(info.contains("evicted_keys:5000\r\n"), "{info}");
+        // A walk whose time is older than the access.
+        db.advance(-2_000);
+        assert_eq!(db.demote_idle(1), 0);
+    }
+
+    #[test]
+    fn what_is_idle_goes_below_when_it_was_written() {
+        let mut db = Db::tiered(|_| {});
+        db.run("SET a v").ok();
+        db.run("SET b v").ok();
+        db.advance(9_000);
+        db.run("GET b").bulk("v");
+        assert_eq!(db.demote_idle(9), 0);
+        db.write();
+        assert_eq!(db.demote_idle(9), 1);
+        assert_eq!(db.server().keyspace.entries(), 1);
+        db.run("DBSIZE").int(2);
+        db.run("GET a").bulk("v");
+        assert_eq!(db.server().keyspace.entries(), 2);
+    }
+
+    #[test]
+    fn a_walk_keeps_its_pace() {
+        const SHARDS: usize = 4096;
+        let mut walk = IdleWalk::default();
+        assert_eq!(walk.due(0, UnixMs(5), SHARDS), 0);
+        assert_eq!(walk.due(80, UnixMs(5), SHARDS), 0);
+        // A round takes 10 seconds, however often it is asked.
+        let mut due = 0;
+        for ms in (0..=10_000).step_by(7) {
+            due += walk.due(80, UnixMs(5 + ms), SHARDS);
+        }
+        assert!((SHARDS - 5..=SHARDS + 5).contains(&due), "{due}");
+        // At most one round a second, and one at a time.
+        let mut walk = IdleWalk::default();
+        walk.due(1, UnixMs(0), SHARDS);
+        assert_eq!(walk.due(1, UnixMs(500), SHARDS), SHARDS / 2);
+        assert_eq!(walk.due(1, UnixMs(5_000), SHARDS), SHARDS);
+        assert_eq!(walk.due(1, UnixMs(4_000), SHARDS), 0);
+        // A round of 90 days' limit takes days: shards come one at a time.
+        let mut walk = IdleWalk::default();
+        walk.due(7_776_000, UnixMs(0), SHARDS);
+        let due: usize = (1..=600)
+            .map(|s| walk.due(7_776_000, UnixMs(s * 1000), SHARDS))
+            .sum();
+        assert_eq!(due, 2);
+        let mut shards = (0..SHARDS + 1).map(|_| walk.next_shard(SHARDS));
+        assert_eq!((shards.next(), shards.last()), (Some(0), Some(0)));
     }
 }

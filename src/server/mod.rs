@@ -6,6 +6,7 @@ pub mod latency;
 pub mod maintenance;
 pub mod memory;
 pub mod overdraft;
+pub mod overload;
 pub mod pause;
 pub mod process;
 pub mod sampling;
@@ -24,6 +25,7 @@ use parking_lot::Mutex;
 use self::clients::Clients;
 use self::latency::LatencyMonitor;
 use self::overdraft::Overdraft;
+use self::overload::Overload;
 use self::pause::Pause;
 use self::sampling::{Rates, Sampling, Totals};
 use self::shutdown::Shutdown;
@@ -82,6 +84,8 @@ pub struct Server {
     excess_bytes: AtomicUsize,
     /// Whether a command may exceed the limits of memory.
     pub overdraft: Overdraft,
+    /// Whether the disk takes less than clients write.
+    pub overload: Overload,
     sampling: Mutex<Sampling>,
 }
 
@@ -111,6 +115,7 @@ impl Server {
             startup_bytes: 0,
             excess_bytes: AtomicUsize::new(0),
             overdraft: Overdraft::default(),
+            overload: Overload::default(),
             sampling: Mutex::default(),
         };
         server.startup_bytes = server.keyspace.used_bytes() + server.other_bytes();

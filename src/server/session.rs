@@ -70,6 +70,8 @@ pub struct Session {
     pub unreadable: Vec<KeyHash>,
     /// How often it has waited.
     pub rounds: Rounds,
+    /// Since when its command waits for room in memory.
+    pub short_since: Option<UnixMs>,
 }
 
 impl Session {
@@ -87,6 +89,7 @@ impl Session {
             answer: None,
             unreadable: Vec::new(),
             rounds: Rounds::default(),
+            short_since: None,
         }
     }
 

@@ -353,6 +353,8 @@ pub enum Need {
     Durable,
     /// That all changes so far are written below, so that there may be room in memory.
     Written,
+    /// The same, or that so much time passes: whoever waits sees to that.
+    Room(Duration),
     /// An answer.
     Answer(Ask),
 }
@@ -439,7 +441,7 @@ impl Tier {
                 let loaded = self.load(wanted, now);
                 Box::pin(async move { Met::Keys(loaded.await) })
             }
-            Need::Durable | Need::Written => {
+            Need::Durable | Need::Written | Need::Room(_) => {
                 let round = match need {
                     Need::Durable => Round::Log,
                     _ => Round::Run,
@@ -489,7 +491,7 @@ impl Tier {
                 let failed = wanted.into_iter().filter(unreadable);
                 Met::Keys(failed.map(|wanted| wanted.hash).collect())
             }
-            Need::Durable | Need::Written => {
+            Need::Durable | Need::Written | Need::Room(_) => {
                 self.write_now(server);
                 Met::Written(true)
             }

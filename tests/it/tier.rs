@@ -18,6 +18,7 @@ mod crash;
 mod damage;
 mod keys;
 mod model;
+mod policy;
 mod restart;
 
 /// Requests that are sent together.
