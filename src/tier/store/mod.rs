@@ -597,6 +597,9 @@ impl Opened {
             .read_meta()?
             .ok_or(StoreError::Database(fjall::Error::Unrecoverable))?;
         files.create_dirs()?;
+        if !generation::manifests_are_whole(&files.database())? {
+            return Err(StoreError::Database(fjall::Error::Unrecoverable));
+        }
         let database =
             generation::open_database(&files.database(), options).map_err(StoreError::of_open)?;
         let names = database.list_keyspace_names();
