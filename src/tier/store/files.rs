@@ -9,7 +9,7 @@
 //! <dir>/filters/<gen>.lost     the filter of a quarantined generation: its keys hide older ones
 //!
 //! a file:  magic (8) | contents | hash of all before (8)            integers are little-endian
-//! meta:    hash seed (8) | next generation (8) | generations (8) | for each: number (8), begun at (8) | blob
+//! meta:    hash seed (8) | next generation (8) | oldest (8) | generations (8) | for each: number (8), begun at (8) | blob
 //! filter:  generation (8) | hash seed (8) | records (8) | complete (8) | segments (8)
 //!          | for each: keys (8), words (8) | all words
 //! ```
@@ -40,6 +40,8 @@ pub(super) struct Meta {
     /// One more than the newest generation; 0 if there is none. The database is not trusted with that: where its own
     /// files are damaged it may forget a generation, and the versions that this has overwritten would come back.
     pub(super) next_generation: u64,
+    /// Older generations than this were dropped.
+    pub(super) oldest: u64,
     /// When generations were begun, in seconds since the epoch.
     pub(super) begun: Vec<(u64, u64)>,
     pub(super) blob: Vec<u8>,
@@ -103,8 +105,8 @@ impl Files {
         };
         let mut rest = contents.as_slice();
         let mut numbers = || number(&mut rest);
-        let Some([hash_seed, next_generation, count]) =
-            (|| Some([numbers()?, numbers()?, numbers()?]))()
+        let Some([hash_seed, next_generation, oldest, count]) =
+            (|| Some([numbers()?, numbers()?, numbers()?, numbers()?]))()
         else {
             return Ok(None);
         };
@@ -114,6 +116,7 @@ impl Files {
         Ok(Some(Meta {
             hash_seed,
             next_generation,
+            oldest,
             begun,
             blob: rest.to_vec(),
         }))
@@ -123,6 +126,7 @@ impl Files {
         let mut contents = META_MAGIC.to_vec();
         contents.extend(meta.hash_seed.to_le_bytes());
         contents.extend(meta.next_generation.to_le_bytes());
+        contents.extend(meta.oldest.to_le_bytes());
         contents.extend((meta.begun.len() as u64).to_le_bytes());
         for (generation, at) in &meta.begun {
             contents.extend(generation.to_le_bytes());

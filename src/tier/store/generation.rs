@@ -12,6 +12,7 @@
 
 use std::fs;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use fjall::config::{
@@ -127,16 +128,16 @@ pub(super) fn open_database(
         .open()
 }
 
-/// Whether every keyspace's `current` names a file of tables that is whole. fjall notes that file's checksum there and does
-/// not look at it: with a zeroed `current` it opens a keyspace as it was when it was made, and takes its tables for garbage.
-pub(super) fn manifests_are_whole(database: &std::path::Path) -> io::Result<bool> {
+/// Whether every keyspace's `current` names a list of tables that is whole. fjall notes the list's checksum there and does not
+/// look at it: with a zeroed `current` it opens a keyspace as it was when it was made, and takes its tables for garbage.
+pub(super) fn manifests_are_whole(database: &Path) -> io::Result<bool> {
     let keyspaces = match fs::read_dir(database.join("keyspaces")) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
         keyspaces => keyspaces?,
     };
     for keyspace in keyspaces {
         let path = keyspace?.path();
-        // The crash came while it was made or removed: fjall knows.
+        // fjall leaves such a one out; a crash while it was made or removed leaves that too.
         if !path.join("current").exists() {
             continue;
         }
@@ -149,8 +150,7 @@ pub(super) fn manifests_are_whole(database: &std::path::Path) -> io::Result<bool
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             tables => tables?,
         };
-        let sum = xxh3_128(&tables).to_le_bytes();
-        if rest.first_chunk() != Some(&sum) {
+        if rest.first_chunk() != Some(&xxh3_128(&tables).to_le_bytes()) {
             return Ok(false);
         }
     }

@@ -373,8 +373,14 @@ impl Store {
         })
     }
 
-    fn set_next_generation(&self, number: u64) -> Result<(), StoreError> {
-        self.change_meta(|meta| meta.next_generation = number)
+    /// The oldest generation ends. After the last one the numbers begin anew.
+    fn end(&self, generation: u64, is_last: bool) -> Result<(), StoreError> {
+        self.change_meta(|meta| {
+            meta.oldest = generation + 1;
+            if is_last {
+                (meta.next_generation, meta.oldest) = (0, 0);
+            }
+        })
     }
 
     fn change_meta(&self, change: impl FnOnce(&mut Meta)) -> Result<(), StoreError> {
@@ -441,9 +447,7 @@ impl Store {
         let all_gone = !self.retiring.load(Ordering::Relaxed);
         while let Some(lost) = generations.pop_if(|oldest| all_gone && !oldest.is_readable()) {
             log_failure("remove a filter", || {
-                if generations.is_empty() {
-                    self.set_next_generation(0)?;
-                }
+                self.end(lost.number, generations.is_empty())?;
                 Ok(self.files.remove_filter(lost.number, FilterKind::Lost)?)
             });
         }
@@ -606,9 +610,14 @@ impl Opened {
         let mut generations = files.filters_of(FilterKind::Lost)?;
         generations.extend(names.iter().filter_map(|name| generation::number(name)));
         if !generation::sequence_goes_on(&database)
-            || !are_all_there(generations, meta.next_generation)
+            || !are_all_there(generations.clone(), meta.next_generation)
         {
             return Err(StoreError::Database(fjall::Error::Unrecoverable));
+        }
+        let first = generations.iter().min().copied();
+        if meta.oldest < first.unwrap_or(meta.next_generation) {
+            // No older version comes back by that.
+            tracing::error!("Generations of the disk tier are missing: their keys are lost");
         }
         Ok(Self { database, meta })
     }
@@ -622,10 +631,11 @@ impl Opened {
         let mut meta = meta.cloned().unwrap_or_else(|| Meta {
             hash_seed: random(),
             next_generation: 0,
+            oldest: 0,
             begun: Vec::new(),
             blob: Vec::new(),
         });
-        meta.next_generation = 0;
+        (meta.next_generation, meta.oldest) = (0, 0);
         files.write_meta(&meta)?;
         let database =
             generation::open_database(&files.database(), options).map_err(StoreError::of_open)?;

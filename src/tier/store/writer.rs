@@ -193,9 +193,7 @@ impl Writer {
             return Ok(0);
         };
         let generations = store.list.load().generations.clone();
-        if generations.is_empty() {
-            store.set_next_generation(0)?;
-        }
+        store.end(oldest.number, generations.is_empty())?;
         let bytes = oldest.disk_bytes();
         if let Some(keyspace) = oldest.keyspace.clone() {
             let deleted = database.delete_keyspace(keyspace);
