@@ -143,6 +143,8 @@ pub(super) fn tier(look: &Look<'_>, lines: &mut Lines) {
     lines.field("tier_enabled", 1);
     lines.field("tier_durability", look.config.tier_durability.name());
     lines.field("tier_status", if stats.is_failing { "err" } else { "ok" });
+    let chooses = keyspace.chooses_victims();
+    lines.field("tier_admission", if chooses { "ghost" } else { "all" });
     lines.fields(&[
         ("tier_memory_hits", sum(|c| &c.memory_hits)),
         ("tier_promoted_keys", sum(|c| &c.promoted)),
