@@ -33,6 +33,7 @@ impl Bench {
     fn new(keys: u64) -> Self {
         let config = Config {
             worker_threads: 1,
+            tier_max_bytes: 0,
             ..Config::default()
         };
         let server = Arc::new(Server::open(config, None).expect("there is no tier to open"));

@@ -1,4 +1,4 @@
-//! The load generators of `scripts/stall` and `scripts/hit-ratio`, for which Python is too slow. Standard library only;
+//! The load generators of `scripts/stall`, `scripts/hit-ratio` and `scripts/tier`, for which Python is too slow. Standard library only;
 //! it does not use the strata library, so that it measures any server that speaks the Redis protocol.
 //!
 //!     load insert --port P --keys N [--first I] [--connections 4] [--pipeline 64] [--size 64] [--expires-at UNIX_MS]
@@ -9,6 +9,11 @@
 //!                                       PINGs on a fixed schedule until standard input ends
 //!     load replay --port P --trace FILE [--size 200] [--pid SERVER] [--sample-every 2000]
 //!                                       look-aside cache: GET, and SET on a miss; FILE holds u64, little-endian
+//!
+//!     load verify --port P --keys N [--first I] [--expect value|absent|either]
+//!     load zipf   --port P --keys N --requests R --out FILE [--theta 0.99] [--locate tier-info|info|none]
+//!     load rate   --port P --rate R --requests N --out FILE [--overwrites 50]
+//!                                       see examples/load/tier.rs; values (`--kind`) are in examples/load/values.rs
 //!
 //! Each prints one line of JSON. A reply that is not the expected one ends the program with status 1.
 //!
@@ -24,6 +29,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
+
+#[path = "load/tier.rs"]
+mod tier;
+#[path = "load/values.rs"]
+mod values;
+
+use values::Values;
 
 /// Any failure ends the program, so its text is all that matters.
 type Result<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
@@ -43,9 +55,12 @@ fn main() -> Result<()> {
         "read" => read(&options)?,
         "ping" => ping(&options)?,
         "replay" => replay(&options)?,
+        "verify" => tier::verify(&options)?,
+        "zipf" => tier::zipf(&options)?,
+        "rate" => tier::rate(&options)?,
         _ => {
             return Err(
-                "usage: load insert|read|ping|replay --port P ...; see examples/load.rs".into(),
+                "usage: load insert|read|ping|replay|verify|zipf|rate --port P ...; see examples/load.rs".into(),
             );
         }
     };
@@ -74,27 +89,32 @@ impl Options {
 
 fn insert(options: &Options) -> Result<String> {
     let port: u16 = options.value("--port", None)?;
-    let (first, keys): (u64, u64) = (
-        options.value("--first", Some(0))?,
-        options.value("--keys", None)?,
-    );
+    let first: u64 = options.value("--first", Some(0))?;
     let connections: u64 = options.value("--connections", Some(4))?;
     let pipeline: u64 = options.value("--pipeline", Some(64))?;
-    let size: usize = options.value("--size", Some(64))?;
+    let values = Values::of(options)?;
+    let ids = tier::unique(tier::read_ids(options)?);
     let expires_at: u64 = options.value("--expires-at", Some(0))?;
     let prefix: String = options.value("--prefix", Some("key:".to_owned()))?;
+    // A list of keys is numbered from 0 on.
+    let keys: u64 = match ids.len() {
+        0 => options.value("--keys", None)?,
+        listed => listed as u64,
+    };
     let next = AtomicU64::new(first);
     let end = first + keys;
 
     let start = Instant::now();
     on_connections(connections, port, |connection, _| {
-        let (mut value, mut key, deadline) = (vec![0; size], Vec::new(), expires_at.to_string());
+        let (mut value, mut key, deadline) = (Vec::new(), Vec::new(), expires_at.to_string());
         loop {
             let from = next.fetch_add(pipeline, Ordering::Relaxed);
             let to = end.min(from + pipeline);
-            for id in from..to {
+            for index in from..to {
+                let listed = usize::try_from(index).ok().and_then(|at| ids.get(at));
+                let id = listed.map_or(index, |&id| u64::from(id));
                 key_name(&mut key, &prefix, id);
-                fill_value(&mut value, id);
+                values.make(&mut value, id);
                 match expires_at {
                     0 => connection.request(&[b"SET", &key, &value]),
                     _ => connection.request(&[b"SET", &key, &value, b"PXAT", deadline.as_bytes()]),
@@ -121,14 +141,14 @@ fn read(options: &Options) -> Result<String> {
     let keys: u64 = options.value("--keys", None)?;
     let connections: u64 = options.value("--connections", Some(2))?;
     let pipeline: usize = options.value("--pipeline", Some(16))?;
-    let size: usize = options.value("--size", Some(64))?;
+    let values = Values::of(options)?;
     let prefix: String = options.value("--prefix", Some("key:".to_owned()))?;
     let (stop, total) = (stop_at_end_of_input(), AtomicU64::new(0));
 
     let start = Instant::now();
     on_connections(connections, port, |connection, number| {
         let (mut random, mut key) = (Random(number + 1), Vec::new());
-        let (mut expected, mut ids) = (vec![0; size], Vec::new());
+        let (mut expected, mut ids) = (Vec::new(), Vec::new());
         while !stop.load(Ordering::Relaxed) {
             ids.clear();
             for _ in 0..pipeline {
@@ -139,7 +159,7 @@ fn read(options: &Options) -> Result<String> {
             }
             connection.send()?;
             for &id in &ids {
-                fill_value(&mut expected, id);
+                values.make(&mut expected, id);
                 match connection.bulk()? {
                     Some(found) if found == expected => {}
                     Some(_) => return Err(format!("GET of key {id}: a wrong value").into()),
@@ -246,17 +266,22 @@ fn ping(options: &Options) -> Result<String> {
     }
     drop(sent);
     let samples = receiver.join().map_err(|_| "the receiver panicked")??;
-    let mut file = BufWriter::new(File::create(out)?);
-    for (latency, lateness) in &samples {
-        file.write_all(&latency.to_le_bytes())?;
-        file.write_all(&lateness.to_le_bytes())?;
-    }
-    file.flush()?;
+    write_samples(&out, &samples)?;
     let seconds = start.elapsed().as_secs_f64();
     Ok(format!(
         "{{\"pings\": {}, \"skipped\": {skipped}, \"seconds\": {seconds:.6}}}",
         samples.len()
     ))
+}
+
+/// Two u32, little-endian, for each: latency and lateness.
+fn write_samples(path: &str, samples: &[(u32, u32)]) -> Result<()> {
+    let mut file = BufWriter::new(File::create(path)?);
+    for (latency, lateness) in samples {
+        file.write_all(&latency.to_le_bytes())?;
+        file.write_all(&lateness.to_le_bytes())?;
+    }
+    Ok(file.flush()?)
 }
 
 fn receive_pongs(
@@ -403,13 +428,7 @@ impl Connection {
     }
 
     fn request(&mut self, args: &[&[u8]]) {
-        // Writing to a vector cannot fail.
-        let _ = write!(self.out, "*{}\r\n", args.len());
-        for arg in args {
-            let _ = write!(self.out, "${}\r\n", arg.len());
-            self.out.extend_from_slice(arg);
-            self.out.extend_from_slice(b"\r\n");
-        }
+        encode(&mut self.out, args);
     }
 
     fn send(&mut self) -> Result<()> {
@@ -457,6 +476,34 @@ impl Connection {
             .ok_or_else(|| "a bulk string without its end".into())
     }
 
+    /// An array or a map of strings and numbers.
+    fn flat(&mut self) -> Result<Vec<Vec<u8>>> {
+        self.read_line()?;
+        let parts = std::str::from_utf8(&self.line).ok().and_then(|line| {
+            match line.split_at_checked(1)? {
+                ("*", count) => count.parse::<usize>().ok(),
+                ("%", count) => count.parse::<usize>().ok().map(|pairs| 2 * pairs),
+                _ => None,
+            }
+        });
+        let Some(parts) = parts.filter(|&parts| parts < 1000) else {
+            return Err(self.unexpected("an array"));
+        };
+        (0..parts).map(|_| self.scalar()).collect()
+    }
+
+    /// A string or a number, as text; nil is empty.
+    fn scalar(&mut self) -> Result<Vec<u8>> {
+        use std::io::BufRead as _;
+        match self.reader.fill_buf()?.first() {
+            Some(b'$') => Ok(self.bulk()?.unwrap_or_default().to_vec()),
+            _ => {
+                self.read_line()?;
+                Ok(self.line.get(1..).unwrap_or_default().to_vec())
+            }
+        }
+    }
+
     fn read_line(&mut self) -> Result<()> {
         use std::io::BufRead as _;
         self.line.clear();
@@ -476,5 +523,15 @@ impl Connection {
             String::from_utf8_lossy(&self.line)
         )
         .into()
+    }
+}
+
+fn encode(out: &mut Vec<u8>, args: &[&[u8]]) {
+    // Writing to a vector cannot fail.
+    let _ = write!(out, "*{}\r\n", args.len());
+    for arg in args {
+        let _ = write!(out, "${}\r\n", arg.len());
+        out.extend_from_slice(arg);
+        out.extend_from_slice(b"\r\n");
     }
 }

@@ -86,9 +86,13 @@ def parse_server(text):
     return name, Program(name, os.path.abspath(shutil.which(path)), shlex.split(args))
 
 
+# As the other servers, which keep nothing either. A later flag wins.
+MEMORY_ONLY = ["--tier-max-bytes", "0"]
+
+
 def default_program(name, options):
     if name == "strata":
-        return Program(name, strata_binary(options.strata), shlex.split(options.strata_args))
+        return Program(name, strata_binary(options.strata), [*MEMORY_ONLY, *shlex.split(options.strata_args)])
     path = shutil.which(f"{name}-server")
     if path is None and name == "redis":
         raise Failure("redis-server is not installed (Debian: apt-get install redis-server)")

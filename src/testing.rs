@@ -91,13 +91,20 @@ impl Db {
             ..Config::default()
         };
         change(&mut config);
-        let mut db = Self::with_config(config);
+        let mut db = Self::open(config);
         db.tier_dir = Some(dir);
         db
     }
 
-    /// An empty server with these options.
+    /// An empty server with these options, and no disk.
     pub(crate) fn with_config(config: Config) -> Self {
+        Self::open(Config {
+            tier_max_bytes: 0,
+            ..config
+        })
+    }
+
+    fn open(config: Config) -> Self {
         let server = Server::open(config, None).expect("a temporary directory can be written");
         let server = Arc::new(server);
         let origin = Origin {

@@ -175,6 +175,7 @@ impl Run {
             worker_threads: 1,
             proto_max_bulk_len: BULK_BYTES_MAX,
             maxmemory: 0,
+            tier_max_bytes: 0,
             ..Config::default()
         };
         let server = Server::open(config, None).expect("it opens nothing");

@@ -31,6 +31,7 @@ mod string;
 pub mod table;
 #[cfg(test)]
 mod tests;
+mod tier;
 
 use crate::clock::UnixMs;
 use crate::config::Config;
@@ -64,6 +65,7 @@ const FAMILIES: &[&[Command]] = &[
     info::COMMANDS,
     server::COMMANDS,
     persistence::COMMANDS,
+    tier::COMMANDS,
     diagnostics::COMMANDS,
 ];
 
@@ -78,8 +80,8 @@ pub struct Command {
     pub keys: &'static [KeySpec],
     /// What happens to the keys of one request, where its options decide that.
     pub key_flags: Option<fn(&Args<'_>) -> &'static [&'static str]>,
-    /// Whether a request writes over its keys without a look at what they were, so that a lower tier
-    /// need not fetch them. `None`: never.
+    /// Whether a request does without what its keys hold, so that a lower tier need not fetch them: it
+    /// writes over them, or asks where they are. `None`: never.
     pub blind: Option<fn(&Args<'_>) -> bool>,
     /// What the command does and where it may run.
     pub flags: Flags,

@@ -101,6 +101,8 @@ config! {
         pub maxmemory_policy: EvictionPolicy,
         /// Where the disk tier lives.
         pub tier_dir: Option<PathBuf>,
+        /// How long a record stays in the disk tier at the most; 0 is no limit.
+        pub tier_ttl_s: u32,
         /// What the disk tier may take; 0 means there is none.
         pub tier_max_bytes: u64,
         /// What of it survives.

@@ -385,12 +385,19 @@ pub static OPTIONS: &[Opt] = &[
     fixed(
         Tier,
         "tier-max-bytes",
-        "0",
+        "10gb",
         Kind::Bytes {
             min: 0,
             field: number!(tier_max_bytes),
         },
         "The most that the disk tier may take; when it is full the oldest goes. 0: there is no disk tier.",
+    ),
+    fixed(
+        Tier,
+        "tier-ttl",
+        "0",
+        integer(0, INT_MAX, number!(tier_ttl_s)),
+        "The longest that what was written stays in the disk tier, in seconds: the key goes then, unless memory holds it, which writes it again. 0: as long as there is room.",
     ),
     live(
         Tier,

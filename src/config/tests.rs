@@ -625,6 +625,7 @@ fn the_files_in_conf_are_read_without_a_warning() {
     let env = [
         ("CACHE_MEMORY_SIZE", "1000"),
         ("CACHE_TTL", "300"),
+        ("CACHE_DISK_SIZE", "10240"),
         ("ENABLE_STRUCTURED_LOGGING", "yes"),
     ];
     assert_eq!(

@@ -35,7 +35,7 @@ use parking_lot::Mutex;
 use super::admission::Admission;
 use super::cold::{ColdCounts, Tally};
 use super::counters::SPACES;
-use super::entry::{Entry, EntryMut, EntryParts, EntryRef};
+use super::entry::{Entry, EntryMut, EntryParts, EntryRef, ValueType};
 use super::eviction::AccessPolicy;
 use super::table::{Position, Tag};
 use super::{KeyHash, Keyspace, SHARDS, ThreadSlot};
@@ -253,7 +253,7 @@ pub enum Loaded<'a> {
     Value(Stored<'a>),
 }
 
-/// A question over all keys of a database, whose answer takes reads of the lower tier.
+/// A question whose answer takes reads of the lower tier.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ask {
     /// That all changes so far be safe.
@@ -266,6 +266,13 @@ pub enum Ask {
         key: Box<[u8]>,
         /// The time, by which it has expired.
         now: UnixMs,
+    },
+    /// What the lower tier has of a key, which is not fetched.
+    Copy {
+        /// The database.
+        db: usize,
+        /// The key.
+        key: Box<[u8]>,
     },
     /// All keys of so many databases with their values.
     Everything {
@@ -303,6 +310,10 @@ pub struct Page {
     pub next: u64,
     /// The keys.
     pub keys: Vec<Listed>,
+    /// For [`Ask::Copy`]: the newest copy.
+    pub copy: Option<DiskCopy>,
+    /// For [`Ask::Copy`]: whether memory held the key when the search below began.
+    pub held: bool,
     /// Whether some could not be read.
     pub failed: bool,
 }
@@ -346,6 +357,68 @@ impl Listed {
             expires_at: self.expires_at,
         };
         Entry::stored(0, &self.key, stored)
+    }
+}
+
+/// What the lower tier has of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DiskCopy {
+    /// The type and flags of the value: [`EntryRef::form`].
+    pub form: u8,
+    /// When the key expires.
+    pub expires_at: Option<UnixMs>,
+    /// The bytes of the value.
+    pub raw_bytes: usize,
+    /// What they take as they are stored.
+    pub stored_bytes: usize,
+    /// How they are compressed: `zstd`, `lz4` or `none`.
+    pub compression: &'static str,
+    /// The dictionary that they need; 0 for none.
+    pub dictionary: u32,
+    /// The generation that holds the copy.
+    pub generation: u64,
+}
+
+impl DiskCopy {
+    /// The type of the value.
+    pub fn value_type(&self) -> ValueType {
+        let stored = Stored {
+            form: self.form,
+            bytes: b"",
+            expires_at: None,
+        };
+        Entry::stored(0, b"", stored).view().value_type()
+    }
+}
+
+/// How a key in memory stands to its copy below.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Written {
+    /// The copy is this very version.
+    Clean,
+    /// This version has not gone below.
+    Dirty,
+    /// This version is on its way.
+    Writing,
+}
+
+impl Written {
+    pub(super) fn of(entry: EntryRef<'_>) -> Self {
+        let bits = entry.policy_bits();
+        match () {
+            () if bits & CLEAN != 0 => Self::Clean,
+            () if bits & WRITING != 0 && bits & QUEUED == 0 => Self::Writing,
+            () => Self::Dirty,
+        }
+    }
+
+    /// The name that TIER.INFO tells.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Clean => "clean",
+            Self::Dirty => "dirty",
+            Self::Writing => "writing",
+        }
     }
 }
 
@@ -483,7 +556,7 @@ impl Keyspace {
             places.extend(taken.places);
             bytes += taken.bytes;
         }
-        below.writing_bytes.store(bytes, Ordering::Relaxed);
+        below.writing_bytes.fetch_add(bytes, Ordering::Relaxed);
         places.sort_unstable();
         places.dedup();
         places
@@ -500,7 +573,7 @@ impl Keyspace {
             for at in locked.table.positions_of(place.tag()) {
                 let entry = locked.table.get(at);
                 let bits = entry.policy_bits();
-                if bits & QUEUED == 0 {
+                if bits & (QUEUED | WRITING) == 0 {
                     continue;
                 }
                 if self.is_live(entry.space()) {
@@ -603,6 +676,9 @@ impl Keyspace {
             if below.must_mark(entry, self.hash(entry.key())) {
                 let (space, state) = (entry.space(), entry.policy_bits() & STATE);
                 counters.entries.add(-1);
+                if entry.is_pinned() {
+                    counters.pinned_keys.add(-1);
+                }
                 self.count_key(counters, space, entry.expires_at(), -1);
                 let mark = Entry::absent(space, entry.key());
                 let place = Place::new(shard, table.tag(at));
@@ -679,8 +755,9 @@ impl Keyspace {
         access.first(locked.table.get_mut(at), admitted, CLEAN);
         let mut entry = locked.table.get_mut(at);
         match loaded {
-            Loaded::Nothing => {}
+            Loaded::Nothing => counters.load_misses.add(1),
             Loaded::Expired(expired_at) => {
+                counters.load_misses.add(1);
                 // It must not be found there again.
                 if below.tally(space).warmed(expired_at) {
                     self.count_key(counters, space, expired_at, -1);

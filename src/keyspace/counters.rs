@@ -31,8 +31,9 @@ impl Counter {
     }
 }
 
-/// The number of spaces: the 16 databases, and emptied ones that are still being freed.
-pub const SPACES: usize = 256;
+/// The number of spaces: the 16 databases, and emptied ones that are still being freed. An entry has six
+/// bits for it.
+pub const SPACES: usize = 64;
 
 /// What one thread did to the keyspace.
 #[derive(Debug)]
@@ -56,6 +57,14 @@ pub struct Counters {
     pub demoted: Counter,
     /// Keys that came back from there.
     pub promoted: Counter,
+    /// Searches for a key below.
+    pub loads: Counter,
+    /// Those that found no key.
+    pub load_misses: Counter,
+    /// Keys that never leave memory for space.
+    pub pinned_keys: Counter,
+    /// Bytes of those, a part of `used_bytes`.
+    pub pinned_bytes: Counter,
     /// Changes made by commands.
     pub changes: Counter,
     /// Keys of each space.
@@ -76,6 +85,8 @@ impl Counters {
             &self.shed,
             &self.demoted,
             &self.promoted,
+            &self.loads,
+            &self.load_misses,
         ] {
             counter.reset();
         }
@@ -94,6 +105,10 @@ impl Default for Counters {
             shed: Counter::default(),
             demoted: Counter::default(),
             promoted: Counter::default(),
+            loads: Counter::default(),
+            load_misses: Counter::default(),
+            pinned_keys: Counter::default(),
+            pinned_bytes: Counter::default(),
             changes: Counter::default(),
             keys: std::array::from_fn(|_| Counter::default()),
             expiring: std::array::from_fn(|_| Counter::default()),

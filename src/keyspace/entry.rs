@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! byte 0      kind: type (3 bits) | text (1) | raw (1) | wide lengths (1) | expiry form (2)
-//! byte 1      space: which database's contents this belongs to
+//! byte 1      space: which database's contents this belongs to (6 bits) | unused (1) | pinned (1)
 //! byte 2      policy bits: S3-FIFO frequency (2) | in the small queue (1) | met there (1)
 //!             and how the entry stands to its copy below (4)
 //! bytes 3-5   access record, 24 bits: LRU seconds, or LFU minutes and counter
@@ -40,6 +40,9 @@ const ABSENT: u8 = 0x07;
 const TEXT: u8 = 0x08;
 const RAW: u8 = 0x10;
 const WIDE: u8 = 0x20;
+const SPACE_MASK: u8 = 0x3f;
+/// Of byte 1: the entry never leaves memory for space.
+const PINNED: u8 = 0x80;
 const EXPIRY_SHIFT: u8 = 6;
 const FIXED_BYTES: usize = 6;
 const NARROW_LENGTHS: usize = 3;
@@ -301,20 +304,21 @@ impl Entry {
     }
 
     /// Writes a new value, expiry and rawness over the old, in the same allocation where that fits
-    /// exactly, and keeps the access record.
+    /// exactly, and keeps the access record and the pin.
     pub fn overwrite(mut self, parts: &EntryParts<'_>) -> Self {
         let old = self.view().shape();
         let new = Shape::of(parts.key.len(), parts.value.len(), parts.expires_at);
         let access = self.view().access_bytes();
+        let space = parts.space | self.view().space_byte() & PINNED;
         let value_type = ValueType::String as u8;
         if old.bytes() == new.bytes() && old.expiry == new.expiry {
-            self.write_header(new, value_type, parts.raw, parts.space, access);
+            self.write_header(new, value_type, parts.raw, space, access);
             self.view_mut().write_expiry(parts.expires_at);
             self.copy_in(new.value_at(), parts.value);
             return self;
         }
         let mut entry = Self::new(parts);
-        entry.write_header(new, value_type, parts.raw, parts.space, access);
+        entry.write_header(new, value_type, parts.raw, space, access);
         entry
     }
 
@@ -355,7 +359,7 @@ impl Entry {
             new,
             view.kind() & TYPE_MASK,
             view.is_raw(),
-            view.space(),
+            view.space_byte(),
             view.access_bytes(),
         );
         entry.view_mut().write_expiry(expires_at);
@@ -456,7 +460,19 @@ impl<'a> EntryRef<'a> {
     /// The space that the key belongs to.
     #[inline]
     pub fn space(self) -> u8 {
+        self.space_byte() & SPACE_MASK
+    }
+
+    /// The space and the flags beside it.
+    #[inline]
+    fn space_byte(self) -> u8 {
         self.read::<1>(1)[0]
+    }
+
+    /// Whether the entry never leaves memory for space.
+    #[inline]
+    pub fn is_pinned(self) -> bool {
+        self.space_byte() & PINNED != 0
     }
 
     /// The key.
@@ -531,7 +547,7 @@ impl<'a> EntryRef<'a> {
     }
 
     /// The same value and expiry under another key or in another space. The access record of the
-    /// new entry starts anew.
+    /// new entry starts anew, and it is not pinned.
     pub fn to_entry(self, space: u8, key: &[u8]) -> Entry {
         let mut entry = Entry::new(&EntryParts {
             space,
@@ -605,6 +621,12 @@ impl<'a> EntryMut<'a> {
     pub(super) fn set_form(&mut self, form: u8) {
         let kind = self.view().kind() & !FORM_MASK | form & FORM_MASK;
         self.write(0, [kind]);
+    }
+
+    /// Pins the entry, or ends that. For the table, which counts.
+    pub(super) fn set_pinned(&mut self, pinned: bool) {
+        let space = self.view().space_byte() & !PINNED;
+        self.write(1, [space | if pinned { PINNED } else { 0 }]);
     }
 
     /// Marks a string as text even if it reads as an integer.

@@ -190,7 +190,12 @@ pub enum Unwritten {
     /// It stays until it is written.
     Stays,
     /// The same if it is worth that, where only victims are written; else it is evicted.
-    Judged,
+    Judged {
+        /// How victims are chosen, which tells what counts as used.
+        policy: EvictionPolicy,
+        /// The time, by which it expires soon or not.
+        now: UnixMs,
+    },
     /// It is evicted.
     Goes,
 }
@@ -204,6 +209,17 @@ pub enum Room {
     Soon,
     /// They cannot be: the policy does not allow it, or nothing is left.
     None,
+}
+
+/// What became of an entry that should leave memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Eviction {
+    /// It has left.
+    Gone,
+    /// The tier below must have it first.
+    Unwritten,
+    /// It never leaves.
+    Pinned,
 }
 
 /// Where a new key starts.
@@ -228,6 +244,24 @@ pub(super) struct Group {
 struct Record {
     shard: u32,
     tag: Tag,
+}
+
+/// A search for victims.
+#[derive(Debug)]
+struct Hunt<'a> {
+    limits: &'a Limits,
+    thread: ThreadSlot,
+    /// Entries met that go when the tier below has them.
+    refused: usize,
+}
+
+/// What a hand has passed over.
+#[derive(Debug, Default)]
+struct Passed {
+    /// Entries that may go, now or when the tier below has them.
+    unpinned: usize,
+    /// Entries that the tier below must have first.
+    refused: usize,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -410,9 +444,17 @@ impl Keyspace {
 
     /// Evicts until the limits are kept.
     pub fn make_room(&self, limits: &Limits, thread: ThreadSlot, pool: &mut EvictionPool) -> Room {
+        let mut hunt = Hunt {
+            limits,
+            thread,
+            refused: 0,
+        };
         for _ in 0..EVICTIONS_PER_COMMAND {
             if self.within(limits) {
                 return Room::Enough;
+            }
+            if self.is_all_pinned() {
+                return Room::None;
             }
             // Looking for the few that may go would take long.
             if limits.unwritten != Unwritten::Goes && self.unwritten_bytes() > self.used_bytes() / 2
@@ -421,17 +463,28 @@ impl Keyspace {
             }
             let evicted = match limits.policy {
                 EvictionPolicy::NoEviction => false,
-                EvictionPolicy::AllkeysS3fifo => self.evict_s3fifo(limits, thread),
-                _ => self.evict_sampled(limits, thread, pool),
+                EvictionPolicy::AllkeysS3fifo => self.evict_s3fifo(&mut hunt),
+                _ => self.evict_sampled(&mut hunt, pool),
             };
             if !evicted {
-                return match self.unwritten_bytes() {
-                    0 => Room::None,
-                    _ => Room::Soon,
+                return if hunt.refused > 0 {
+                    Room::Soon
+                } else {
+                    Room::None
                 };
             }
         }
         Room::Enough
+    }
+
+    /// Whether a search for a victim would be in vain, and long.
+    fn is_all_pinned(&self) -> bool {
+        let (pinned, _) = self.pinned();
+        let entries = || -> usize {
+            let groups = self.group_entries.iter();
+            groups.map(|count| count.load(Ordering::Relaxed)).sum()
+        };
+        pinned > 0 && pinned >= entries()
     }
 
     /// How many bytes this thread may add before it must look again.
@@ -485,7 +538,7 @@ impl Keyspace {
 
     /// Evicts one key from the larger of the group whose turn it is and another, or from the next
     /// that has any.
-    fn evict_s3fifo(&self, limits: &Limits, thread: ThreadSlot) -> bool {
+    fn evict_s3fifo(&self, hunt: &mut Hunt<'_>) -> bool {
         let turn = self.next_group.fetch_add(1, Ordering::Relaxed);
         // An odd step that varies pairs each group with every other one in time.
         let other = turn.wrapping_mul(7).wrapping_add(turn / GROUPS);
@@ -495,10 +548,10 @@ impl Keyspace {
         } else {
             turn
         };
-        (0..GROUPS).any(|i| self.evict_from_group(first.wrapping_add(i) % GROUPS, limits, thread))
+        (0..GROUPS).any(|i| self.evict_from_group(first.wrapping_add(i) % GROUPS, hunt))
     }
 
-    fn evict_from_group(&self, index: usize, limits: &Limits, thread: ThreadSlot) -> bool {
+    fn evict_from_group(&self, index: usize, hunt: &mut Hunt<'_>) -> bool {
         let entries = self.group_entries[index].load(Ordering::Relaxed);
         loop {
             let record = {
@@ -510,11 +563,11 @@ impl Keyspace {
                 }
             };
             let Some(record) = record else { break };
-            if self.evict_small(index, record, limits, thread) {
+            if self.evict_small(index, record, hunt) {
                 return true;
             }
         }
-        if self.evict_main(index, limits, thread) {
+        if self.evict_main(index, hunt) {
             return true;
         }
         // Nothing in the main part: whatever is in the small queue goes.
@@ -522,7 +575,7 @@ impl Keyspace {
             let Some(record) = self.groups[index].lock().small.pop_front() else {
                 return false;
             };
-            if self.evict_small(index, record, limits, thread) {
+            if self.evict_small(index, record, hunt) {
                 return true;
             }
         }
@@ -530,14 +583,8 @@ impl Keyspace {
 
     /// Looks at the oldest key of the small queue: used meanwhile, it moves to the main part, else
     /// it goes.
-    fn evict_small(
-        &self,
-        index: usize,
-        record: Record,
-        limits: &Limits,
-        thread: ThreadSlot,
-    ) -> bool {
-        let mut locked = self.lock_shard(record.shard as usize, thread);
+    fn evict_small(&self, index: usize, record: Record, hunt: &mut Hunt<'_>) -> bool {
+        let mut locked = self.lock_shard(record.shard as usize, hunt.thread);
         let table = &mut locked.table;
         let Some(at) = table.find_by(record.tag, |entry| entry.policy_bits() & SMALL != 0) else {
             return false;
@@ -545,7 +592,15 @@ impl Keyspace {
         let bits = table.get(at).policy_bits();
         let used = bits & FREQUENCY != 0 && self.is_live(table.get(at).space());
         let hash = self.hash(table.get(at).key());
-        if used || !self.evict_at(&mut locked, at, limits) {
+        let mut goes = || match self.evict_at(&mut locked, at, hunt.limits.unwritten) {
+            Eviction::Gone => true,
+            Eviction::Unwritten => {
+                hunt.refused += 1;
+                false
+            }
+            Eviction::Pinned => false,
+        };
+        if used || !goes() {
             let main = bits & below::STATE;
             locked.table.get_mut(at).set_policy_bits(main);
             return false;
@@ -560,24 +615,29 @@ impl Keyspace {
     }
 
     /// Moves the hand until a key of the main part was not used since the last round.
-    fn evict_main(&self, index: usize, limits: &Limits, thread: ThreadSlot) -> bool {
+    fn evict_main(&self, index: usize, hunt: &mut Hunt<'_>) -> bool {
         let first = index * (SHARDS / GROUPS);
         let mut hand = self.groups[index].lock().hand;
         let start = hand;
-        let mut refused = 0;
-        let refused_max = match limits.unwritten {
-            Unwritten::Stays | Unwritten::Judged => REFUSED_MAX,
+        let mut passed = Passed::default();
+        let unwritten = hunt.limits.unwritten;
+        let refused_max = match unwritten {
+            Unwritten::Stays | Unwritten::Judged { .. } => REFUSED_MAX,
             Unwritten::Goes => MARKS_MAX,
         };
         // A key is passed at most so often: three uses, twice met in the small queue.
         let rounds = (FREQUENCY as usize + 3) * (SHARDS / GROUPS);
         let mut shards = 0;
         let mut evicted = false;
-        while shards <= rounds && !evicted && refused < refused_max {
-            let mut locked = self.lock_shard(hand.shard, thread);
+        // A round that met only what is pinned was enough.
+        let in_vain = |shards: usize, passed: &Passed| {
+            shards > rounds || shards > SHARDS / GROUPS && passed.unpinned == 0
+        };
+        while !in_vain(shards, &passed) && !evicted && passed.refused < refused_max {
+            let mut locked = self.lock_shard(hand.shard, hunt.thread);
             let end = locked.table.bucket_count().min(hand.bucket + HAND_BUCKETS);
             while hand.bucket < end && !evicted {
-                evicted = self.hand_over_bucket(&mut locked, &mut hand, &mut refused, limits);
+                evicted = self.hand_over_bucket(&mut locked, &mut hand, &mut passed, unwritten);
             }
             if hand.bucket >= locked.table.bucket_count() {
                 hand.bucket = 0;
@@ -587,7 +647,8 @@ impl Keyspace {
             }
         }
         // What the tier below must have first can go when the hand comes again, and soon.
-        let stays = !evicted && refused > 0 && limits.unwritten != Unwritten::Goes;
+        let stays = !evicted && passed.refused > 0 && unwritten != Unwritten::Goes;
+        hunt.refused += passed.refused;
         self.groups[index].lock().hand = if stays { start } else { hand };
         evicted
     }
@@ -598,8 +659,8 @@ impl Keyspace {
         &self,
         locked: &mut Locked<'_>,
         hand: &mut Hand,
-        refused: &mut usize,
-        limits: &Limits,
+        passed: &mut Passed,
+        unwritten: Unwritten,
     ) -> bool {
         for at in locked.table.positions(hand.bucket) {
             if at.slot() < hand.slot {
@@ -608,6 +669,10 @@ impl Keyspace {
             let table = &mut locked.table;
             let bits = table.get(at).policy_bits();
             let live = self.is_live(table.get(at).space());
+            if live && table.get(at).is_pinned() {
+                continue;
+            }
+            passed.unpinned += 1;
             if bits & SMALL != 0 && live {
                 let next = if bits & MET != 0 {
                     bits & (FREQUENCY | below::STATE)
@@ -617,11 +682,11 @@ impl Keyspace {
                 table.get_mut(at).set_policy_bits(next);
             } else if bits & FREQUENCY != 0 && live {
                 table.get_mut(at).set_policy_bits(bits - 1);
-            } else if self.evict_at(locked, at, limits) {
+            } else if self.evict_at(locked, at, unwritten) == Eviction::Gone {
                 hand.slot = at.slot() + 1;
                 return true;
             } else {
-                *refused += 1;
+                passed.refused += 1;
             }
         }
         hand.bucket += 1;
@@ -629,10 +694,18 @@ impl Keyspace {
         false
     }
 
-    /// Takes an entry out of memory. False where the tier below must have it first.
-    pub(super) fn evict_at(&self, locked: &mut Locked<'_>, at: Position, limits: &Limits) -> bool {
+    /// Takes an entry out of memory if it may leave.
+    pub(super) fn evict_at(
+        &self,
+        locked: &mut Locked<'_>,
+        at: Position,
+        unwritten: Unwritten,
+    ) -> Eviction {
         let table = &mut locked.table;
         let entry = table.get(at);
+        if entry.is_pinned() && self.is_live(entry.space()) {
+            return Eviction::Pinned;
+        }
         let is_key = self.is_live(entry.space()) && !entry.is_absent();
         let is_kept = self.has_below() && entry.key().len() <= below::KEY_BYTES_MAX;
         if let Some(below) = &self.below
@@ -640,20 +713,23 @@ impl Keyspace {
             && self.is_live(entry.space())
         {
             // The mark of a deleted key must be written all the same: without it an older version would come back.
-            if limits.unwritten == Unwritten::Goes && is_key {
+            if unwritten == Unwritten::Goes && is_key {
                 locked.counters.evicted.add(1);
                 locked.counters.shed.add(1);
                 self.take_out(locked, at);
-                return true;
+                return Eviction::Gone;
             }
-            if limits.unwritten == Unwritten::Judged && is_key && !self.is_admitted(entry, limits) {
+            if let Unwritten::Judged { policy, now } = unwritten
+                && is_key
+                && !self.is_admitted(entry, policy, now)
+            {
                 locked.counters.evicted.add(1);
                 self.take_out(locked, at);
-                return true;
+                return Eviction::Gone;
             }
             let place = Place::new(locked.shard, table.tag(at));
             below.queue_victim(table.get_mut(at), place, locked.thread);
-            return false;
+            return Eviction::Unwritten;
         }
         let entry = table.remove(at);
         table.shrink_if_sparse();
@@ -672,13 +748,33 @@ impl Keyspace {
                 counters.evicted.add(i64::from(is_key));
             }
         }
-        true
+        Eviction::Gone
+    }
+
+    /// Shows the keys of the main part that are below too, with their place and the name of their contents there, and
+    /// whether they were used lately.
+    pub fn main_keys(&self, thread: ThreadSlot, mut show: impl FnMut(Place, u32, &[u8], bool)) {
+        let Some(below) = &self.below else { return };
+        for shard in 0..SHARDS {
+            let locked = self.lock_shard(shard, thread);
+            for at in locked.table.all_positions() {
+                let entry = locked.table.get(at);
+                let bits = entry.policy_bits();
+                let is_main = bits & SMALL == 0 && !entry.is_absent();
+                let is_below = entry.key().len() <= below::KEY_BYTES_MAX;
+                if is_main && is_below && self.is_live(entry.space()) {
+                    let place = Place::new(shard, locked.table.tag(at));
+                    let name = below.name(entry.space());
+                    show(place, name, entry.key(), bits & FREQUENCY != 0);
+                }
+            }
+        }
     }
 
     /// Whether a victim that is not written yet is worth it: the hand has used up its count of uses, but only what was
     /// used, or came back, gets from the small queue into the main part. Until memory is full the first time all keys go
     /// there; those are given the benefit of the doubt.
-    fn is_admitted(&self, entry: EntryRef<'_>, limits: &Limits) -> bool {
+    fn is_admitted(&self, entry: EntryRef<'_>, policy: EvictionPolicy, now: UnixMs) -> bool {
         let Some(below) = &self.below else {
             return true;
         };
@@ -686,12 +782,12 @@ impl Keyspace {
         if !below.admission.chooses() || bits & (below::QUEUED | below::WRITING) != 0 {
             return true;
         }
-        let is_short = |at: UnixMs| at.0 - limits.now.0 < TTL_WRITTEN_MS_MIN;
+        let is_short = |at: UnixMs| at.0 - now.0 < TTL_WRITTEN_MS_MIN;
         if entry.expires_at().is_some_and(is_short) {
             return false;
         }
         // The lfu policies count elsewhere, and have the memory of victims alone.
-        let used = match limits.policy {
+        let used = match policy {
             EvictionPolicy::AllkeysS3fifo => bits & SMALL == 0,
             _ => bits & FREQUENCY != 0,
         };
@@ -710,7 +806,7 @@ impl Keyspace {
                 bucket -= 1;
                 let buckets = locked.table.bucket_count();
                 for at in locked.table.positions(bucket) {
-                    self.evict_at(&mut locked, at, limits);
+                    self.evict_at(&mut locked, at, limits.unwritten);
                     if locked.table.bucket_count() != buckets {
                         // The table shrank, and its entries are elsewhere.
                         bucket = locked.table.bucket_count();
@@ -721,7 +817,8 @@ impl Keyspace {
         }
     }
 
-    fn evict_sampled(&self, limits: &Limits, thread: ThreadSlot, pool: &mut EvictionPool) -> bool {
+    fn evict_sampled(&self, hunt: &mut Hunt<'_>, pool: &mut EvictionPool) -> bool {
+        let (limits, thread) = (hunt.limits, hunt.thread);
         let policy = limits.policy;
         if matches!(
             policy,
@@ -738,10 +835,13 @@ impl Keyspace {
                 let found = table.find(candidate.tag, candidate.space, &candidate.key);
                 let fits =
                     |at: &Position| !policy.is_volatile() || table.get(*at).expires_at().is_some();
-                if let Some(at) = found.filter(fits)
-                    && self.evict_at(&mut locked, at, limits)
+                match found
+                    .filter(fits)
+                    .map(|at| self.evict_at(&mut locked, at, limits.unwritten))
                 {
-                    return true;
+                    Some(Eviction::Gone) => return true,
+                    Some(Eviction::Unwritten) => hunt.refused += 1,
+                    Some(Eviction::Pinned) | None => {}
                 }
             }
         }
@@ -769,10 +869,12 @@ impl Keyspace {
                 }
                 for at in table.positions(bucket) {
                     let entry = table.get(at);
-                    if policy.is_volatile() && entry.expires_at().is_none() {
+                    let live = self.is_live(entry.space());
+                    let stays = live && entry.is_pinned();
+                    if stays || policy.is_volatile() && entry.expires_at().is_none() {
                         continue;
                     }
-                    let score = if self.is_live(entry.space()) {
+                    let score = if live {
                         score(limits, entry, pool)
                     } else {
                         u64::MAX

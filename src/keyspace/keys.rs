@@ -10,10 +10,10 @@ use std::sync::atomic::Ordering;
 
 use smallvec::SmallVec;
 
-use super::below::{self, Place};
+use super::below::{self, Place, Presence, Written};
 use super::counters::Counters;
 use super::entry::{Entry, EntryParts, EntryRef, ValueType};
-use super::eviction::AccessPolicy;
+use super::eviction::{AccessPolicy, Eviction, Unwritten};
 use super::table::{Position, Table, Tag};
 use super::{KeyHash, Keyspace, Locked, Terms, ThreadSlot, group_of_shard};
 use crate::clock::UnixMs;
@@ -40,6 +40,17 @@ pub enum Renamed {
     NoSource,
     /// The destination exists and was to be left alone.
     Occupied,
+}
+
+/// What became of a wish to pin a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pinned {
+    /// It is pinned.
+    Done,
+    /// There is no such key.
+    NoKey,
+    /// Pinned keys would take too much.
+    TooMuch,
 }
 
 /// Why a key goes.
@@ -318,6 +329,10 @@ impl<'a> Keys<'a> {
             raw,
         };
         if let Some(at) = live {
+            if old_expiry.is_some_and(|at| at <= self.now) {
+                // Nor its pin.
+                self.set_pinned(Found { lock, at }, false);
+            }
             self.locked[lock].table.overwrite(at, &parts);
             self.count_expiring(space, old_expiry, expires_at);
             self.touch(Found { lock, at });
@@ -406,6 +421,101 @@ impl<'a> Keys<'a> {
             let place = Place::new(*shard, table.tag(found.at));
             below.wrote(table.get_mut(found.at), place, fresh, self.thread);
         }
+    }
+
+    /// Whether the tier below may have a copy of a key, of whatever version.
+    pub fn may_be_below(&self, key: &[u8]) -> bool {
+        let below = self.keyspace.below.as_ref();
+        below.is_some_and(|below| below.may_hold(self.locate(key).2))
+    }
+
+    /// What memory knows of a key, wherever else it is. Neither an access nor counted.
+    pub fn presence(&mut self, key: &[u8]) -> Presence {
+        // One whose time has come goes first.
+        if self.find(key).is_some() {
+            return Presence::Held;
+        }
+        let (lock, tag, _) = self.locate(key);
+        let marked = self.locked[lock].table.find(tag, self.space, key);
+        if marked.is_some() || !self.may_be_below(key) {
+            Presence::Absent
+        } else {
+            Presence::Unknown
+        }
+    }
+
+    /// How a key in memory stands to its copy below.
+    pub fn written(&mut self, key: &[u8]) -> Option<Written> {
+        self.peek(key).map(Written::of)
+    }
+
+    /// Has a key in memory written below where its copy there is not the same and it may go there.
+    /// False where nothing is to be waited for.
+    pub fn write_below(&mut self, key: &[u8]) -> bool {
+        let Some(found) = self.find(key) else {
+            return false;
+        };
+        let Locked { shard, table, .. } = &mut self.locked[found.lock];
+        let written = Written::of(table.get(found.at));
+        let Some(below) = &self.keyspace.below else {
+            return false;
+        };
+        let stays = key.len() > below::KEY_BYTES_MAX || table.get(found.at).is_pinned();
+        if written == Written::Clean || stays {
+            return false;
+        }
+        let place = Place::new(*shard, table.tag(found.at));
+        below.queue_victim(table.get_mut(found.at), place, self.thread);
+        true
+    }
+
+    /// Keeps a key in memory as long as it exists, or the process lives. Pinned keys take `bytes_max`
+    /// together at most.
+    pub fn pin(&mut self, key: &[u8], bytes_max: u64) -> Pinned {
+        let Some(found) = self.find(key) else {
+            return Pinned::NoKey;
+        };
+        let entry = self.table(found).get(found.at);
+        let (_, bytes) = self.keyspace.pinned();
+        if !entry.is_pinned() && (bytes + entry.allocated_bytes()) as u64 > bytes_max {
+            return Pinned::TooMuch;
+        }
+        self.set_pinned(found, true);
+        Pinned::Done
+    }
+
+    /// Ends that. False where the key was not pinned.
+    pub fn unpin(&mut self, key: &[u8]) -> bool {
+        let found = self.find(key);
+        found.is_some_and(|found| self.set_pinned(found, false))
+    }
+
+    /// Gives whether the entry was pinned before.
+    fn set_pinned(&mut self, found: Found, pinned: bool) -> bool {
+        let table = &mut self.locked[found.lock].table;
+        let before = table.get(found.at).is_pinned();
+        if before != pinned {
+            table.set_pinned(found.at, pinned);
+            let keys = i64::from(pinned) - i64::from(before);
+            self.counters.pinned_keys.add(keys);
+        }
+        before
+    }
+
+    /// Takes a key out of memory whose copy below is the same. False where there is none such, or it is
+    /// pinned.
+    pub fn demote(&mut self, key: &[u8]) -> bool {
+        if !self.keyspace.has_below() || key.len() > below::KEY_BYTES_MAX {
+            return false;
+        }
+        let found = self.find(key);
+        found.is_some_and(|Found { lock, at }| {
+            Written::of(self.locked[lock].table.get(at)) == Written::Clean
+                && self
+                    .keyspace
+                    .evict_at(&mut self.locked[lock], at, Unwritten::Stays)
+                    == Eviction::Gone
+        })
     }
 
     /// Whether memory can answer for a key: it holds it, or the key is nowhere.

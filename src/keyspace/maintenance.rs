@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use super::below::{self, Place};
 use super::counters::Counters;
 use super::entry::{Entry, EntryRef};
-use super::eviction::{AccessPolicy, Limits};
+use super::eviction::{AccessPolicy, Eviction, Limits};
 use super::{Keyspace, Locked, SHARDS, ThreadSlot, group_of_shard};
 use crate::clock::UnixMs;
 
@@ -106,8 +106,8 @@ impl Keyspace {
         let buckets = locked.table.bucket_count();
         let mut left = 0;
         for at in locked.table.positions(bucket) {
-            if access.is_idle(locked.table.get(at), idle_secs) && self.evict_at(locked, at, limits)
-            {
+            let is_idle = access.is_idle(locked.table.get(at), idle_secs);
+            if is_idle && self.evict_at(locked, at, limits.unwritten) == Eviction::Gone {
                 left += 1;
                 if locked.table.bucket_count() != buckets {
                     break;

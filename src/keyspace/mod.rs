@@ -39,7 +39,7 @@ use self::eviction::{AccessPolicy, Group};
 use self::table::{Table, TableHint, Tag};
 use crate::clock::UnixMs;
 
-pub use self::keys::{Expiry, Keys, Renamed, VALUE_BYTES_MAX};
+pub use self::keys::{Expiry, Keys, Pinned, Renamed, VALUE_BYTES_MAX};
 pub use self::whole::SpaceStats;
 
 /// So many that growing one table, or one slice of maintenance, holds its lock for microseconds.
@@ -153,6 +153,7 @@ pub struct Terms {
 struct Locked<'a> {
     shard: usize,
     used_before: usize,
+    pinned_before: usize,
     thread: ThreadSlot,
     hint: &'a TableHint,
     counters: &'a Counters,
@@ -168,6 +169,12 @@ impl Drop for Locked<'_> {
                 .used_bytes
                 .add(used as i64 - self.used_before as i64);
             self.hint.note(&self.table);
+        }
+        let pinned = self.table.pinned_bytes();
+        if pinned != self.pinned_before {
+            self.counters
+                .pinned_bytes
+                .add(pinned as i64 - self.pinned_before as i64);
         }
     }
 }
@@ -204,7 +211,7 @@ impl Keyspace {
             counters: (0..threads).map(|_| Counters::default()).collect(),
             spaces: std::array::from_fn(|db| AtomicU8::new(db as u8)),
             emptied: Mutex::new(Emptied {
-                free: (DATABASES as u8..=u8::MAX).rev().collect(),
+                free: (DATABASES as u8..SPACES as u8).rev().collect(),
                 sweeping: Vec::new(),
             }),
             pressed: AtomicBool::new(false),
@@ -276,6 +283,7 @@ impl Keyspace {
             shard: index,
             thread,
             used_before: table.used_bytes(),
+            pinned_before: table.pinned_bytes(),
             hint: &shard.hint,
             counters: self.counters(thread),
             table,
@@ -304,6 +312,18 @@ impl Keyspace {
         usize::try_from(sum).unwrap_or(0) + size_of::<Shard>() * SHARDS + self.queue_bytes()
     }
 
+    /// Keys that never leave memory for space, and their bytes, a part of [`Self::used_bytes`].
+    pub fn pinned(&self) -> (usize, usize) {
+        let sum = |counter: fn(&Counters) -> i64| {
+            let sum: i64 = self.counters.iter().map(counter).sum();
+            usize::try_from(sum).unwrap_or(0)
+        };
+        (
+            sum(|c| c.pinned_keys.read()),
+            sum(|c| c.pinned_bytes.read()),
+        )
+    }
+
     /// The number of keys in memory, in all databases and in emptied ones that are still being freed.
     pub fn entries(&self) -> usize {
         let sum: i64 = self.counters.iter().map(|c| c.entries.read()).sum();
@@ -328,6 +348,9 @@ impl Keyspace {
         self.group_entries[group_of_shard(shard)].fetch_sub(1, Ordering::Relaxed);
         if !entry.is_absent() {
             counters.entries.add(-1);
+        }
+        if entry.is_pinned() {
+            counters.pinned_keys.add(-1);
         }
         if let Some(below) = &self.below {
             below.departed(shard);

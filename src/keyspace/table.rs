@@ -40,7 +40,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use smallvec::SmallVec;
 
-use super::entry::{Entry, EntryMut, EntryParts, EntryRef};
+use super::entry::{ENTRY_ALIGN, Entry, EntryMut, EntryParts, EntryRef};
 use crate::clock::UnixMs;
 
 const SLOTS: usize = 7;
@@ -193,6 +193,18 @@ pub struct Table {
     /// Not above the floor of any bucket.
     floor: u64,
     len: u32,
+    /// What pinned entries take of `entry_bytes`, in units of [`ENTRY_ALIGN`]. For more there is no room.
+    pinned_units: u32,
+}
+
+/// What an entry adds to [`Table::pinned_units`].
+#[inline]
+fn pinned_units(entry: EntryRef<'_>) -> u32 {
+    if entry.is_pinned() {
+        (entry.allocated_bytes() / ENTRY_ALIGN) as u32
+    } else {
+        0
+    }
 }
 
 impl Default for Table {
@@ -202,6 +214,7 @@ impl Default for Table {
             len: 0,
             entry_bytes: 0,
             floor: FLOOR_NONE,
+            pinned_units: 0,
         }
     }
 }
@@ -252,6 +265,19 @@ impl Table {
     #[inline]
     pub fn used_bytes(&self) -> usize {
         self.entry_bytes + self.table_bytes()
+    }
+
+    /// What the allocator has given for pinned entries.
+    #[inline]
+    pub fn pinned_bytes(&self) -> usize {
+        self.pinned_units as usize * ENTRY_ALIGN
+    }
+
+    /// Pins an entry, or ends that.
+    pub fn set_pinned(&mut self, at: Position, pinned: bool) {
+        self.pinned_units -= pinned_units(self.get(at));
+        self.get_mut(at).set_pinned(pinned);
+        self.pinned_units += pinned_units(self.get(at));
     }
 
     /// What the allocator has given for the buckets.
@@ -362,6 +388,7 @@ impl Table {
             self.rebuild(self.buckets.len() + self.buckets.len() / 3 + 1);
         }
         self.entry_bytes += entry.allocated_bytes();
+        self.pinned_units += pinned_units(entry.view());
         self.len += 1;
         let floor = floor_of(entry.view().expires_at());
         self.floor = self.floor.min(floor);
@@ -398,6 +425,7 @@ impl Table {
         let entry = unsafe { Entry::from_raw(slot.start()) };
         self.len -= 1;
         self.entry_bytes -= entry.allocated_bytes();
+        self.pinned_units -= pinned_units(entry.view());
         entry
     }
 
@@ -442,8 +470,10 @@ impl Table {
         // SAFETY: the slot owned its entry and was emptied.
         let entry = unsafe { Entry::from_raw(slot.start()) };
         self.entry_bytes -= entry.allocated_bytes();
+        self.pinned_units -= pinned_units(entry.view());
         let entry = change(entry);
         self.entry_bytes += entry.allocated_bytes();
+        self.pinned_units += pinned_units(entry.view());
         let floor = floor_of(entry.view().expires_at());
         self.floor = self.floor.min(floor);
         let bucket = &mut self.buckets[at.bucket as usize];
@@ -600,11 +630,12 @@ impl Table {
     /// Recounts everything that is kept and panics where it is not so. For tests and fuzzing.
     pub fn validate(&self) {
         let mut over = vec![0u64; self.buckets.len()];
-        let (mut len, mut bytes) = (0, 0);
+        let (mut len, mut bytes, mut pinned) = (0, 0, 0);
         for at in self.all_positions() {
             let entry = self.get(at);
             len += 1;
             bytes += entry.allocated_bytes();
+            pinned += pinned_units(entry);
             let floor = floor_of(entry.expires_at());
             assert!(
                 self.buckets[at.bucket as usize].floor() <= floor,
@@ -618,6 +649,7 @@ impl Table {
             }
         }
         assert_eq!((len, bytes), (self.len(), self.entry_bytes));
+        assert_eq!(pinned, self.pinned_units);
         for (bucket, over) in self.buckets.iter().zip(over) {
             assert!(
                 bucket.over() == over || bucket.over() == OVER_MASK,

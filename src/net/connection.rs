@@ -188,7 +188,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Poll::Ready(Met::Written(false)) if !self.server.shutdown.is_asked() => {
                     // Nothing is told before it is true: the writer tries again.
                     let tier = self.server.tier.as_ref();
-                    let Some(again) = tier.map(|tier| tier.meet(Need::Written)) else {
+                    let Some(again) = tier.map(|tier| tier.meet(Need::Durable)) else {
                         break;
                     };
                     *syncing = again;
@@ -373,7 +373,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     .server
                     .tier
                     .as_ref()
-                    .map(|tier| tier.meet(Need::Written));
+                    .map(|tier| tier.meet(Need::Durable));
                 let empty = spare.pop().unwrap_or_default();
                 self.deferred = std::mem::replace(reply.buffer_mut(), empty);
                 break;

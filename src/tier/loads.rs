@@ -85,6 +85,11 @@ impl Loads {
         }
     }
 
+    /// How many jobs wait for a reader.
+    pub(super) fn waiting(&self) -> usize {
+        self.queue.lock().jobs.len()
+    }
+
     pub(super) fn stop(&self) {
         self.queue.lock().stopped = true;
         self.arrived.notify_all();
@@ -151,6 +156,7 @@ impl Tier {
         record::encode_key(Place::of(*hash), *name, key, &mut on_disk);
         let mut value = Vec::new();
         while let Some(stamp) = keyspace.begin_load(*hash, *name, key, thread) {
+            keyspace.counters(thread).loads.add(1);
             let record = self.store.get(hash.value(), &on_disk)?;
             let loaded = match &record {
                 None => Loaded::Nothing,

@@ -7,16 +7,20 @@
 //!
 //! * [`record`] is the form of keys and values on disk.
 //! * [`loads`] fetches keys into memory, each once however many wait for it.
+//! * `log` has what is durable before a run has it.
 //! * `writer` takes what changed, and makes it safe below.
 //! * `walk` goes over all keys of both tiers.
+//! * `warm` brings the keys that were in use into memory again after a start.
 //!
 //! What memory and tier know of each other is in [`crate::keyspace::below`].
 
 pub mod compress;
 pub mod loads;
+mod log;
 pub mod record;
 pub mod store;
 mod walk;
+mod warm;
 mod writer;
 
 use std::fmt;
@@ -33,8 +37,9 @@ use tokio::sync::oneshot;
 
 use self::compress::{ClassStats, DecodeError, Dictionaries};
 use self::loads::Loads;
-use self::store::{Recovery, Store, StoreError, StoreOptions};
-use self::writer::Pace;
+use self::log::Log;
+use self::store::{GenerationStats, Recovery, Store, StoreError, StoreOptions};
+use self::writer::{Pace, Round};
 use crate::clock::UnixMs;
 use crate::config::{Config, TierDurability};
 use crate::keyspace::below::{Ask, Filter, Page, Stored};
@@ -47,8 +52,8 @@ pub use self::loads::Wanted;
 
 /// Threads that read. A cold read is one read of the disk, of which it does several at once well.
 const READERS: usize = 4;
-/// Threads of the tier that touch the keyspace: those, and the writer.
-const THREADS: usize = READERS + 1;
+/// Threads of the tier that touch the keyspace: those, the writer, and the one that warms up.
+const THREADS: usize = READERS + 2;
 
 /// Memory for blocks that were read from disk: a part of `maxmemory`, within bounds.
 const CACHE_SHARE: u64 = 16;
@@ -63,6 +68,7 @@ pub struct Tier {
     dir: PathBuf,
     /// The writing side, for the writer alone.
     disk: Mutex<Option<store::Writer>>,
+    log: Mutex<Log>,
     dictionaries: Arc<Dictionaries>,
     /// What was compressed, by kinds of keys.
     classes: Mutex<Vec<ClassStats>>,
@@ -83,6 +89,7 @@ pub struct Tier {
 pub struct Threads {
     readers: Vec<JoinHandle<()>>,
     counter: Option<JoinHandle<()>>,
+    warmer: JoinHandle<()>,
     writer: JoinHandle<()>,
 }
 
@@ -137,8 +144,10 @@ impl Tier {
             max_bytes: config.tier_max_bytes,
             cache_bytes,
             generations: GENERATIONS,
+            max_age: Duration::from_secs(u64::from(config.tier_ttl_s)),
             hash_key: record::hash_of_key,
         })?;
+        let (mut log, logged) = Log::open(&dir).map_err(StoreError::File)?;
         let clean = *store.recovery() != Recovery::Unclean;
         if config.tier_durability == TierDurability::None && !clean {
             // What changed in memory since is older there.
@@ -148,7 +157,10 @@ impl Tier {
             while store.stats().generations > 0 {
                 disk.drop_oldest()?;
             }
+        } else {
+            restore(&mut disk, &logged)?;
         }
+        log.clear().map_err(StoreError::File)?;
         let spaces = Spaces::decode(&store.blob()).unwrap_or_default();
         let filter = Arc::new(StoreFilter(Arc::clone(&store)));
         let keyspace = Keyspace::over(
@@ -187,6 +199,7 @@ impl Tier {
             is_stopping: AtomicBool::new(false),
             uncounted: Mutex::new(uncounted),
             disk: Mutex::new(Some(disk)),
+            log: Mutex::new(log),
             loads: Loads::default(),
             pace: Pace::default(),
         };
@@ -216,6 +229,10 @@ impl Tier {
                 Some(thread.spawn(move || writer::count_keys(&server, scan))?)
             }
         };
+        let warmed = Arc::clone(server);
+        let warmer = std::thread::Builder::new()
+            .name("tier-warmer".into())
+            .spawn(move || warm::load(&warmed, warmed.tier_slot(READERS + 1)))?;
         let server = Arc::clone(server);
         let writer = std::thread::Builder::new()
             .name("tier-writer".into())
@@ -223,9 +240,29 @@ impl Tier {
         Ok(Some(Threads {
             readers,
             counter,
+            warmer,
             writer,
         }))
     }
+}
+
+/// Makes what a log has the newest run.
+fn restore(disk: &mut store::Writer, logged: &log::Changes) -> Result<(), StoreError> {
+    if logged.is_empty() {
+        return Ok(());
+    }
+    let store = Arc::clone(disk.store());
+    let mut run = disk.begin_run()?;
+    for (key, record) in logged {
+        let hash = store.hash_of(key);
+        match record.is_empty() {
+            true => run.mark(hash, key)?,
+            false => run.write(hash, key, record)?,
+        }
+    }
+    run.finish()?;
+    tracing::info!("{} changes were restored from the log", logged.len());
+    Ok(())
 }
 
 impl Threads {
@@ -239,7 +276,8 @@ impl Threads {
         // First those who read: the writer closes the store.
         tier.is_stopping.store(true, Ordering::Relaxed);
         tier.loads.stop();
-        self.readers.into_iter().chain(self.counter).for_each(end);
+        let readers = self.readers.into_iter().chain(self.counter);
+        readers.chain([self.warmer]).for_each(end);
         tier.pace.stop();
         end(self.writer);
     }
@@ -311,7 +349,9 @@ fn decode_counts(mut bytes: &[u8]) -> Option<Vec<ColdCounts>> {
 pub enum Need {
     /// Keys in memory, loaded at a time by which they have expired or not.
     Keys(Vec<Wanted>, UnixMs),
-    /// That all changes so far are safe below. Then there may be room in memory too.
+    /// That all changes so far are durable.
+    Durable,
+    /// That all changes so far are written below, so that there may be room in memory.
     Written,
     /// The same, or that so much time passes: whoever waits sees to that.
     Room(Duration),
@@ -344,9 +384,9 @@ impl Met {
 
 impl Tier {
     /// Waits until all changes so far are safe. False where they could not be written.
-    fn written(&self) -> impl Future<Output = bool> + Send + use<> {
+    fn written(&self, round: Round) -> impl Future<Output = bool> + Send + use<> {
         let (done, written) = oneshot::channel();
-        self.pace.tell(done);
+        self.pace.tell(round, done);
         async move { written.await.is_ok() }
     }
 
@@ -359,9 +399,21 @@ impl Tier {
             raw_bytes: classes.iter().map(|class| class.raw_bytes).sum(),
             stored_bytes: classes.iter().map(|class| class.stored_bytes).sum(),
             dictionaries: self.dictionaries.ids().len(),
+            queue: self.loads.waiting(),
             last_write: *self.last_write.lock(),
+            log_bytes: self.log.lock().bytes(),
             is_failing: self.is_failing(),
         }
+    }
+
+    /// What was compressed, by kinds of keys, as of the last run.
+    pub fn classes(&self) -> Vec<ClassStats> {
+        self.classes.lock().clone()
+    }
+
+    /// The generations, the newest first.
+    pub fn generations(&self) -> Vec<GenerationStats> {
+        self.store.generations()
     }
 
     /// Whether the last changes could not be written.
@@ -389,12 +441,16 @@ impl Tier {
                 let loaded = self.load(wanted, now);
                 Box::pin(async move { Met::Keys(loaded.await) })
             }
-            Need::Written | Need::Room(_) => {
-                let written = self.written();
+            Need::Durable | Need::Written | Need::Room(_) => {
+                let round = match need {
+                    Need::Durable => Round::Log,
+                    _ => Round::Run,
+                };
+                let written = self.written(round);
                 Box::pin(async move { Met::Written(written.await) })
             }
             Need::Answer(Ask::Sync) => {
-                let written = self.written();
+                let written = self.written(Round::Run);
                 Box::pin(async move {
                     let failed = !written.await;
                     Met::Answer(Page {
@@ -435,9 +491,13 @@ impl Tier {
                 let failed = wanted.into_iter().filter(unreadable);
                 Met::Keys(failed.map(|wanted| wanted.hash).collect())
             }
-            Need::Written | Need::Room(_) => {
+            Need::Durable | Need::Written | Need::Room(_) => {
                 self.write_now(server);
                 Met::Written(true)
+            }
+            Need::Answer(Ask::Sync) => {
+                self.write_now(server);
+                Met::Answer(Page::default())
             }
             Need::Answer(ask) => Met::Answer(self.answer(server, ask, thread)),
         }
@@ -476,8 +536,12 @@ pub struct TierStats {
     pub stored_bytes: u64,
     /// Dictionaries in use.
     pub dictionaries: usize,
+    /// Loads and walks that wait for a reader.
+    pub queue: usize,
     /// When a run last ended well.
     pub last_write: Option<UnixMs>,
+    /// Bytes in the log, which the next run will have.
+    pub log_bytes: u64,
     /// Whether the last run failed.
     pub is_failing: bool,
 }

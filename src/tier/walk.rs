@@ -8,9 +8,10 @@
 
 use std::collections::HashSet;
 
+use super::compress::{Encoded, Form};
 use super::{Tier, TierError, Wanted, record};
 use crate::clock::UnixMs;
-use crate::keyspace::below::{Ask, Listed, Page, Place, Presence, Stored, stored};
+use crate::keyspace::below::{Ask, DiskCopy, Listed, Page, Place, Presence, Stored, stored};
 use crate::keyspace::entry::EntryRef;
 use crate::keyspace::{Keyspace, ThreadSlot};
 use crate::server::Server;
@@ -31,6 +32,7 @@ impl Tier {
             // Nothing to read for it.
             Ask::Sync => Ok(Page::default()),
             Ask::Key { db, key, now } => walk.fetch(db, key, now),
+            Ask::Copy { db, key } => walk.copy(db, &key),
             Ask::Everything { databases, now } => walk.everything(databases, now),
             Ask::Keys {
                 db,
@@ -66,6 +68,21 @@ impl Walk<'_> {
         };
         self.tier.load_now(self.server, &wanted, now, self.thread)?;
         Ok(Page::default())
+    }
+
+    fn copy(&self, db: usize, key: &[u8]) -> Result<Page, TierError> {
+        let hash = self.keyspace.hash(key);
+        let held = self.keyspace.presence(hash, db, key, self.thread) == Presence::Held;
+        let mut on_disk = Vec::new();
+        let name = self.keyspace.space_name(db);
+        record::encode_key(Place::of(hash), name, key, &mut on_disk);
+        let found = self.tier.store.find(hash.value(), &on_disk)?;
+        let copy = found.map(|(generation, record)| disk_copy(generation, &record));
+        Ok(Page {
+            copy: copy.transpose()?,
+            held,
+            ..Page::default()
+        })
     }
 
     fn everything(&self, databases: usize, now: UnixMs) -> Result<Page, TierError> {
@@ -191,6 +208,26 @@ impl Walk<'_> {
         }
         Ok(page)
     }
+}
+
+fn disk_copy(generation: u64, record: &[u8]) -> Result<DiskCopy, TierError> {
+    let (head, stored) = record::decode(record).ok_or(TierError::Record)?;
+    let (encoded, _) = Encoded::read(stored)?;
+    let (compression, dictionary) = match encoded.form {
+        Form::Raw => ("none", 0),
+        Form::Lz4 => ("lz4", 0),
+        Form::Zstd => ("zstd", 0),
+        Form::ZstdDictionary(id) => ("zstd", id),
+    };
+    Ok(DiskCopy {
+        form: head.form,
+        expires_at: head.expires_at,
+        raw_bytes: encoded.raw_len,
+        stored_bytes: stored.len(),
+        compression,
+        dictionary,
+        generation,
+    })
 }
 
 fn place_of(key: &[u8]) -> u32 {

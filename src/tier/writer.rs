@@ -16,10 +16,11 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
-use super::compress::{Compressor, Effort, Method};
+use super::compress::{Compressor, Effort, Method, encode_raw};
+use super::log::Log;
 use super::record::{self, Head};
 use super::store::{self, Run, StoreError};
-use super::{Spaces, Tier, TierError};
+use super::{Spaces, Tier, TierError, warm};
 use crate::clock::{self, UnixMs};
 use crate::config::TierCompression;
 use crate::keyspace::below::{KEY_BYTES_MAX, Lost, Picked, Place};
@@ -49,14 +50,23 @@ pub(super) struct Pace {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Runs that began, and that ended well.
+    /// Rounds that began, and that ended well. A round makes all changes before it durable, in a run or in the log.
     begun: u64,
     done: u64,
-    /// Somebody waits for a run.
-    asked: bool,
-    /// Those who want to be told of the end of a run, and of which.
+    /// What somebody waits for.
+    asked: Option<Round>,
+    /// Those who want to be told of the end of a round, and of which.
     waiting: Vec<(u64, oneshot::Sender<()>)>,
     stopped: bool,
+}
+
+/// How changes are made durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Round {
+    /// In the log: soon, and memory must keep them.
+    Log,
+    /// In a run: they may leave memory.
+    Run,
 }
 
 impl Pace {
@@ -68,16 +78,15 @@ impl Pace {
 
     /// Asks for a run at once.
     pub(super) fn ask(&self) {
-        let mut state = self.state.lock();
-        state.asked = true;
+        self.state.lock().asked = Some(Round::Run);
         self.changed.notify_all();
     }
 
-    /// Has somebody told when all that had changed before the call is safe.
-    pub(super) fn tell(&self, done: oneshot::Sender<()>) {
+    /// Has somebody told when all that had changed before the call is durable.
+    pub(super) fn tell(&self, round: Round, done: oneshot::Sender<()>) {
         let mut state = self.state.lock();
         let wanted = state.begun + 1;
-        state.asked = true;
+        state.asked = state.asked.max(Some(round));
         state.waiting.push((wanted, done));
         self.changed.notify_all();
     }
@@ -86,10 +95,17 @@ impl Pace {
         self.failing.load(Ordering::Relaxed)
     }
 
-    fn begin(&self) {
+    /// Waits for the next round, but not for long: `due` says whether it is time for a run. True after the stop.
+    fn begin(&self, due: impl Fn() -> bool) -> Option<(Round, bool)> {
         let mut state = self.state.lock();
-        state.asked = false;
+        if state.asked.is_none() && !state.stopped {
+            self.changed.wait_for(&mut state, LOOK);
+        }
+        let must_run = state.stopped || due();
+        let round = state.asked.max(must_run.then_some(Round::Run))?;
+        state.asked = None;
         state.begun += 1;
+        Some((round, state.stopped))
     }
 
     fn end(&self, well: bool) {
@@ -115,7 +131,7 @@ impl Pace {
         let mut state = self.state.lock();
         // A run under way may have passed the change by.
         let wanted = state.begun + 1;
-        state.asked = true;
+        state.asked = Some(Round::Run);
         self.changed.notify_all();
         while state.done < wanted && !state.stopped {
             self.changed.wait(&mut state);
@@ -141,24 +157,21 @@ pub(super) fn run(server: &Server) {
     let Some(tier) = &server.tier else { return };
     let mut writer = Writer::new(server, tier);
     let mut last = Instant::now();
+    let mut kept = last;
     loop {
-        let stopped = {
-            let mut state = tier.pace.state.lock();
-            if !state.asked && !state.stopped {
-                tier.pace.changed.wait_for(&mut state, LOOK);
-            }
-            let due = last.elapsed() >= PERIOD || server.keyspace.queued_bytes() >= RUN_BYTES;
-            if !state.asked && !state.stopped && !due {
-                continue;
-            }
-            state.stopped
+        let is_due = || last.elapsed() >= PERIOD || server.keyspace.unwritten_bytes() >= RUN_BYTES;
+        let Some((round, stopped)) = tier.pace.begin(is_due) else {
+            continue;
         };
         if stopped {
             server.keyspace.prepare_end(writer.thread);
         }
-        last = Instant::now();
-        tier.pace.begin();
-        let written = writer.write_changes();
+        let written = if round == Round::Log && !tier.log.lock().is_broken() {
+            writer.log_changes()
+        } else {
+            last = Instant::now();
+            writer.write_changes()
+        };
         tier.pace.end(written.is_ok());
         match &written {
             Err(error) => {
@@ -169,6 +182,12 @@ pub(super) fn run(server: &Server) {
                 if let Err(error) = writer.keep_limit() {
                     tracing::error!("The disk tier could not keep its limit: {error}");
                 }
+            }
+        }
+        if stopped || kept.elapsed() >= warm::PERIOD {
+            kept = Instant::now();
+            if let Err(error) = warm::keep(&tier.dir, &server.keyspace, writer.thread) {
+                tracing::warn!("The list of keys for a warm start was not written: {error}");
             }
         }
         if stopped {
@@ -191,6 +210,8 @@ pub(super) struct Writer<'a> {
     bytes: Vec<u8>,
     key: Vec<u8>,
     record: Vec<u8>,
+    /// What is in the log and in no run.
+    logged: Vec<Place>,
     compressor: Compressor,
     spaces: Spaces,
     /// Keys of the present run, and of those before it that failed, that nobody has looked for below.
@@ -225,6 +246,7 @@ impl<'a> Writer<'a> {
             bytes: Vec::new(),
             key: Vec::new(),
             record: Vec::new(),
+            logged: Vec::new(),
             compressor: Compressor::new(Method::None, Arc::clone(&tier.dictionaries)),
             spaces: Spaces::decode(&tier.store.blob()).unwrap_or_default(),
             unsure: HashSet::new(),
@@ -241,10 +263,16 @@ impl<'a> Writer<'a> {
             TierCompression::None => Method::None,
         };
         self.compressor.set_method(method);
-        let places = keyspace.take_changed();
+        let mut places = keyspace.take_changed();
+        if !self.logged.is_empty() {
+            places.append(&mut self.logged);
+            places.sort_unstable();
+            places.dedup();
+        }
         let written = self
             .save_spaces(None)
-            .and_then(|()| self.write_run(&places));
+            .and_then(|()| self.write_run(&places))
+            .and_then(|()| self.tier.log.lock().clear().map_err(StoreError::File));
         match written {
             Ok(()) => {
                 keyspace.settle(&places, self.thread);
@@ -259,6 +287,50 @@ impl<'a> Writer<'a> {
             Err(_) => keyspace.unsettle(&places, self.thread),
         }
         written
+    }
+
+    /// Makes durable what has changed so far, for replies that wait for it. Memory keeps it until the next run.
+    fn log_changes(&mut self) -> Result<(), StoreError> {
+        let keyspace = &self.server.keyspace;
+        let places = keyspace.take_changed();
+        let logged = self.save_spaces(None).and_then(|()| {
+            let mut log = self.tier.log.lock();
+            let logged = self.write_log(&places, &mut log);
+            if logged.is_err() {
+                log.roll_back();
+            }
+            logged.map_err(StoreError::File)
+        });
+        match logged {
+            Ok(()) => self.logged.extend(places),
+            Err(_) => keyspace.unsettle(&places, self.thread),
+        }
+        logged
+    }
+
+    fn write_log(&mut self, places: &[Place], log: &mut Log) -> std::io::Result<()> {
+        for shard in places.chunk_by(|a, b| a.shard() == b.shard()) {
+            self.copy(shard);
+            for entry in &self.entries {
+                let key = &self.bytes[entry.key.clone()];
+                if key.len() > KEY_BYTES_MAX {
+                    continue;
+                }
+                if entry.unsure {
+                    self.unsure.insert((entry.name, entry.hash));
+                }
+                self.key.clear();
+                record::encode_key(entry.place, entry.name, key, &mut self.key);
+                self.record.clear();
+                if let Some((form, value, expires_at)) = &entry.value {
+                    let (form, expires_at) = (*form, *expires_at);
+                    record::encode_head(Head { form, expires_at }, &mut self.record);
+                    encode_raw(&self.bytes[value.clone()], &mut self.record);
+                }
+                log.append(&self.key, &self.record)?;
+            }
+        }
+        log.commit()
     }
 
     /// Keeps the limit of the disk: the oldest generation goes as a whole, and what memory holds of it is

@@ -4,7 +4,6 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::{Lines, Look};
 use crate::clock;
-use crate::keyspace::counters::{Counter, Counters};
 use crate::server::memory::ALLOCATOR;
 use crate::server::{REDIS_VERSION, process};
 
@@ -128,49 +127,9 @@ pub(super) fn memory(look: &Look<'_>, lines: &mut Lines) {
     );
 }
 
-/// What is on disk. The counts are since the start, but for those of keys, bytes and generations.
+/// What the tier below does and takes.
 pub(super) fn tier(look: &Look<'_>, lines: &mut Lines) {
-    let Some(tier) = &look.server.tier else {
-        lines.field("tier_enabled", 0);
-        return;
-    };
-    let stats = tier.stats();
-    let keyspace = &look.server.keyspace;
-    let sum = |counter: fn(&Counters) -> &Counter| -> i64 {
-        let counters = keyspace.all_counters().iter();
-        counters.map(|of_thread| counter(of_thread).read()).sum()
-    };
-    lines.field("tier_enabled", 1);
-    lines.field("tier_durability", look.config.tier_durability.name());
-    lines.field("tier_status", if stats.is_failing { "err" } else { "ok" });
-    let chooses = keyspace.chooses_victims();
-    lines.field("tier_admission", if chooses { "ghost" } else { "all" });
-    lines.fields(&[
-        ("tier_memory_hits", sum(|c| &c.memory_hits)),
-        ("tier_promoted_keys", sum(|c| &c.promoted)),
-        ("tier_demoted_keys", sum(|c| &c.demoted)),
-        ("tier_evicted_keys", sum(|c| &c.evicted)),
-        ("tier_shed_keys", sum(|c| &c.shed)),
-    ]);
-    lines.fields(&[
-        ("tier_unwritten_bytes", keyspace.unwritten_bytes()),
-        ("tier_generations", stats.store.generations),
-        ("tier_dictionaries", stats.dictionaries),
-        ("tier_memory_bytes", tier.memory_bytes()),
-    ]);
-    lines.fields(&[
-        ("tier_max_bytes", look.config.tier_max_bytes),
-        ("tier_disk_bytes", stats.store.disk_bytes),
-        ("tier_records", stats.store.records),
-        ("tier_runs", stats.store.runs),
-        ("tier_written_bytes", stats.store.bytes_ingested),
-        ("tier_dropped_bytes", stats.store.bytes_dropped),
-        ("tier_quarantined_generations", stats.store.quarantined),
-        ("tier_raw_bytes", stats.raw_bytes),
-        ("tier_stored_bytes", stats.stored_bytes),
-    ]);
-    let ratio = stats.raw_bytes as f64 / stats.stored_bytes.max(1) as f64;
-    lines.field("tier_compression_ratio", format!("{ratio:.2}"));
+    lines.fields(&look.server.tier_figures(look.config));
 }
 
 /// As of a server that neither saves nor logs: nothing is under way, nothing has failed.

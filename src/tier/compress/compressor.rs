@@ -60,6 +60,17 @@ pub struct Compressor {
     training: Option<Training>,
 }
 
+/// Writes a value as it is, in the form that [`Dictionaries::decode`] reads.
+pub fn encode_raw(value: &[u8], out: &mut Vec<u8>) {
+    let raw_len = value.len();
+    Encoded {
+        form: Form::Raw,
+        raw_len,
+    }
+    .write(out);
+    out.extend_from_slice(value);
+}
+
 impl Compressor {
     /// A compressor whose classes start with the newest dictionaries that there are for them.
     #[must_use]

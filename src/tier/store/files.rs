@@ -9,7 +9,7 @@
 //! <dir>/filters/<gen>.lost     the filter of a quarantined generation: its keys hide older ones
 //!
 //! a file:  magic (8) | contents | hash of all before (8)            integers are little-endian
-//! meta:    hash seed (8) | next generation (8) | blob
+//! meta:    hash seed (8) | next generation (8) | generations (8) | for each: number (8), begun at (8) | blob
 //! filter:  generation (8) | hash seed (8) | records (8) | complete (8) | segments (8)
 //!          | for each: keys (8), words (8) | all words
 //! ```
@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 
 use super::filter::{Filter, SegmentWords};
 
-const META_MAGIC: [u8; 8] = *b"STRMETA2";
+const META_MAGIC: [u8; 8] = *b"STRMETA3";
 const FILTER_MAGIC: [u8; 8] = *b"STRFILT1";
 const NUMBER: usize = size_of::<u64>();
 
@@ -40,6 +40,8 @@ pub(super) struct Meta {
     /// One more than the newest generation; 0 if there is none. The database is not trusted with that: where its own
     /// files are damaged it may forget a generation, and the versions that this has overwritten would come back.
     pub(super) next_generation: u64,
+    /// When generations were begun, in seconds since the epoch.
+    pub(super) begun: Vec<(u64, u64)>,
     pub(super) blob: Vec<u8>,
 }
 
@@ -100,10 +102,19 @@ impl Files {
             return Ok(None);
         };
         let mut rest = contents.as_slice();
-        let numbers = number(&mut rest).zip(number(&mut rest));
-        Ok(numbers.map(|(hash_seed, next_generation)| Meta {
+        let mut numbers = || number(&mut rest);
+        let Some([hash_seed, next_generation, count]) =
+            (|| Some([numbers()?, numbers()?, numbers()?]))()
+        else {
+            return Ok(None);
+        };
+        let begun = (0..count)
+            .map_while(|_| Some((numbers()?, numbers()?)))
+            .collect();
+        Ok(Some(Meta {
             hash_seed,
             next_generation,
+            begun,
             blob: rest.to_vec(),
         }))
     }
@@ -112,6 +123,11 @@ impl Files {
         let mut contents = META_MAGIC.to_vec();
         contents.extend(meta.hash_seed.to_le_bytes());
         contents.extend(meta.next_generation.to_le_bytes());
+        contents.extend((meta.begun.len() as u64).to_le_bytes());
+        for (generation, at) in &meta.begun {
+            contents.extend(generation.to_le_bytes());
+            contents.extend(at.to_le_bytes());
+        }
         contents.extend(&meta.blob);
         write_sealed(&self.meta(), contents)
     }
@@ -258,14 +274,15 @@ fn number(rest: &mut &[u8]) -> Option<u64> {
     Some(u64::from_le_bytes(*number))
 }
 
-fn checksum(bytes: &[u8]) -> u64 {
+/// The hash by which files are known to be whole, of some bytes one after the other.
+pub(in crate::tier) fn checksum(parts: &[&[u8]]) -> u64 {
     let mut hasher = foldhash::quality::FixedState::with_seed(0).build_hasher();
-    hasher.write(bytes);
+    parts.iter().for_each(|bytes| hasher.write(bytes));
     hasher.finish()
 }
 
 /// What is between the magic and the checksum; None if there is no such file or it is not whole.
-fn read_sealed(path: &Path, magic: [u8; 8]) -> io::Result<Option<Vec<u8>>> {
+pub(in crate::tier) fn read_sealed(path: &Path, magic: [u8; 8]) -> io::Result<Option<Vec<u8>>> {
     let mut bytes = match fs::read(path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -273,7 +290,7 @@ fn read_sealed(path: &Path, magic: [u8; 8]) -> io::Result<Option<Vec<u8>>> {
     };
     let whole = bytes
         .split_last_chunk()
-        .is_some_and(|(before, sum)| checksum(before) == u64::from_le_bytes(*sum));
+        .is_some_and(|(before, sum)| checksum(&[before]) == u64::from_le_bytes(*sum));
     if !whole || !bytes.starts_with(&magic) || bytes.len() < magic.len() + NUMBER {
         return Ok(None);
     }
@@ -283,8 +300,8 @@ fn read_sealed(path: &Path, magic: [u8; 8]) -> io::Result<Option<Vec<u8>>> {
 }
 
 /// Writes a file that is durable on return. A crash leaves the old one or the new one.
-fn write_sealed(path: &Path, mut bytes: Vec<u8>) -> io::Result<()> {
-    let sum = checksum(&bytes);
+pub(in crate::tier) fn write_sealed(path: &Path, mut bytes: Vec<u8>) -> io::Result<()> {
+    let sum = checksum(&[&bytes]);
     bytes.extend(sum.to_le_bytes());
     let unfinished = path.with_added_extension("new");
     let mut file = File::create(&unfinished)?;
@@ -306,6 +323,6 @@ fn remove(path: &Path) -> io::Result<bool> {
     }
 }
 
-pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
+pub(in crate::tier) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }

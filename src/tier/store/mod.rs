@@ -36,6 +36,7 @@ mod writer;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use fjall::Database;
@@ -47,6 +48,7 @@ use self::generation::{Found, Generation};
 use self::rebuild::Rebuilds;
 
 pub use self::error::StoreError;
+pub(super) use self::files::{checksum, read_sealed, sync_dir, write_sealed};
 pub use self::scan::{Entry, Scan, Walk};
 pub use self::writer::{Run, RunDone, Writer};
 pub use fjall::Slice;
@@ -60,8 +62,10 @@ pub struct StoreOptions {
     pub max_bytes: u64,
     /// Memory for blocks that were read.
     pub cache_bytes: u64,
-    /// How many generations share `max_bytes`.
+    /// How many generations share `max_bytes`, and `max_age`.
     pub generations: usize,
+    /// How long a record stays at the most; zero is no limit.
+    pub max_age: Duration,
     /// The hash of a key from the store's seed: what callers give with a key. With it filters are made again from keys.
     pub hash_key: fn(u64, &[u8]) -> u64,
 }
@@ -108,6 +112,19 @@ pub struct StoreStats {
     pub bytes_dropped: u64,
     /// Generations quarantined since the start.
     pub quarantined: u64,
+}
+
+/// Numbers of one generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GenerationStats {
+    /// Its number: higher ones are newer.
+    pub number: u64,
+    /// Its bytes on disk.
+    pub disk_bytes: u64,
+    /// Keys and markers in it, with those that newer ones have made stale.
+    pub records: u64,
+    /// Memory of its filter.
+    pub filter_bytes: u64,
 }
 
 /// The reading side, shared by all threads.
@@ -206,11 +223,19 @@ impl Store {
     /// # Errors
     /// [`StoreError::Read`] if a generation that may hold the key cannot be read.
     pub fn get(&self, hash: u64, key: &[u8]) -> Result<Option<Slice>, StoreError> {
+        Ok(self.find(hash, key)?.map(|(_, record)| record))
+    }
+
+    /// The record of a key, and the number of the generation that has it. Waits for the disk.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub fn find(&self, hash: u64, key: &[u8]) -> Result<Option<(u64, Slice)>, StoreError> {
         let list = self.open_list()?;
         for generation in &list.generations {
             if generation.filter.may_hold(hash) {
                 match generation.find(key)? {
-                    Found::Record(record) => return Ok(Some(record)),
+                    Found::Record(record) => return Ok(Some((generation.number, record))),
                     Found::Gone => return Ok(None),
                     Found::Nothing => {}
                 }
@@ -260,9 +285,14 @@ impl Store {
         Scan::new(list, &snapshot, from_prefix, self.hash_seed, hash_key)
     }
 
-    /// Whether the disk is so full that the oldest generation should go.
+    /// Whether the oldest generation should go: the disk is full, or its records are too old.
     pub fn is_full(&self) -> bool {
         let list = self.list.load();
+        let max_age = self.options.max_age;
+        let oldest = list.generations.last();
+        if oldest.is_some_and(|oldest| !max_age.is_zero() && self.age(oldest.number) >= max_age) {
+            return true;
+        }
         let used: u64 = list.generations.iter().map(|g| g.disk_bytes()).sum();
         let limit = self
             .options
@@ -324,6 +354,25 @@ impl Store {
         self.change_meta(|meta| meta.blob = blob)
     }
 
+    /// How long ago a generation was begun. Where nobody knows it is as if it were now.
+    fn age(&self, generation: u64) -> Duration {
+        let meta = self.meta.lock();
+        let begun = meta.begun.iter().find(|(number, _)| *number == generation);
+        let now = crate::clock::now().as_secs().cast_unsigned();
+        Duration::from_secs(begun.map_or(0, |(_, at)| now.saturating_sub(*at)))
+    }
+
+    /// A generation begins.
+    fn begin(&self, generation: u64, oldest: u64) -> Result<(), StoreError> {
+        self.change_meta(|meta| {
+            meta.next_generation = generation + 1;
+            meta.begun
+                .retain(|(number, _)| (oldest..generation).contains(number));
+            let now = crate::clock::now().as_secs().cast_unsigned();
+            meta.begun.push((generation, now));
+        })
+    }
+
     fn set_next_generation(&self, number: u64) -> Result<(), StoreError> {
         self.change_meta(|meta| meta.next_generation = number)
     }
@@ -357,6 +406,19 @@ impl Store {
         }
     }
 
+    /// The generations of this moment, the newest first, without the quarantined ones.
+    pub fn generations(&self) -> Vec<GenerationStats> {
+        let list = self.list.load();
+        let readable = list.generations.iter().filter(|g| g.is_readable());
+        let stats = readable.map(|generation| GenerationStats {
+            number: generation.number,
+            disk_bytes: generation.disk_bytes(),
+            records: generation.records(),
+            filter_bytes: generation.filter.bytes(),
+        });
+        stats.collect()
+    }
+
     fn open_list(&self) -> Result<Arc<List>, StoreError> {
         let list = self.list.load_full();
         if list.open {
@@ -366,9 +428,11 @@ impl Store {
         }
     }
 
-    fn snapshot(&self) -> Result<fjall::Snapshot, StoreError> {
+    fn snapshot(&self) -> Result<Arc<fjall::Snapshot>, StoreError> {
         let database = self.database.lock();
-        Ok(database.as_ref().ok_or(StoreError::Closed)?.snapshot())
+        Ok(Arc::new(
+            database.as_ref().ok_or(StoreError::Closed)?.snapshot(),
+        ))
     }
 
     /// Makes this the list, without the quarantined generations at its end: there is nothing left that they hide, unless
@@ -555,6 +619,7 @@ impl Opened {
         let mut meta = meta.cloned().unwrap_or_else(|| Meta {
             hash_seed: random(),
             next_generation: 0,
+            begun: Vec::new(),
             blob: Vec::new(),
         });
         meta.next_generation = 0;

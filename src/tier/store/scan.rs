@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use fjall::{Iter, Readable, Slice, Snapshot};
 
-use super::generation::{APART_BYTES, Found, Generation};
+use super::generation::{APART_BYTES, Generation};
 use super::{List, StoreError};
 
 /// A key of one generation, and what that holds for it.
@@ -22,6 +22,7 @@ pub struct Entry {
     pub size: u32,
     beside: Option<Slice>,
     generation: Arc<Generation>,
+    snapshot: Arc<Snapshot>,
 }
 
 impl Entry {
@@ -35,7 +36,7 @@ impl Entry {
         self.generation.number
     }
 
-    /// The record. None for a marker, or if a later run has deleted the key.
+    /// The record as it was when the walk began. None for a marker.
     ///
     /// # Errors
     /// The record lies apart and could not be read.
@@ -46,16 +47,18 @@ impl Entry {
         if let Some(record) = &self.beside {
             return Ok(Some(record.clone()));
         }
-        match self.generation.find(&self.key)? {
-            Found::Record(record) => Ok(Some(record)),
-            Found::Gone | Found::Nothing => Ok(None),
-        }
+        let Some(keyspace) = &self.generation.keyspace else {
+            return Ok(None);
+        };
+        let record = self.snapshot.get(keyspace, &self.key);
+        record.map_err(|source| self.generation.read_error(source))
     }
 }
 
 /// The keys of one generation in order, markers among them; a key that was written several times comes once.
 pub struct Walk {
     generation: Arc<Generation>,
+    snapshot: Arc<Snapshot>,
     sizes: Iter,
     entries: Iter,
 }
@@ -64,13 +67,14 @@ impl Walk {
     /// None if the generation is quarantined.
     pub(super) fn new(
         generation: Arc<Generation>,
-        snapshot: &Snapshot,
+        snapshot: &Arc<Snapshot>,
         from: &[u8],
     ) -> Option<Self> {
         let keyspace = generation.keyspace.as_ref()?;
         Some(Self {
             sizes: snapshot.range(keyspace, from..),
             entries: snapshot.range(keyspace, from..),
+            snapshot: Arc::clone(snapshot),
             generation,
         })
     }
@@ -95,6 +99,7 @@ impl Walk {
             size,
             beside,
             generation: Arc::clone(&self.generation),
+            snapshot: Arc::clone(&self.snapshot),
         })
     }
 }
@@ -128,7 +133,7 @@ struct Head {
 impl Scan {
     pub(super) fn new(
         list: Arc<List>,
-        snapshot: &Snapshot,
+        snapshot: &Arc<Snapshot>,
         from_prefix: u32,
         hash_seed: u64,
         hash_key: fn(u64, &[u8]) -> u64,

@@ -27,6 +27,7 @@ impl Scratch {
             max_bytes,
             cache_bytes: 1 << 20,
             generations: 4,
+            max_age: std::time::Duration::ZERO,
             hash_key,
         }
     }

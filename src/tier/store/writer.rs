@@ -74,7 +74,12 @@ impl Writer {
             .map_err(StoreError::Database)?;
         let list = self.store.open_list()?;
         let newest = list.generations.first();
-        let full = |g: &Generation| g.disk_bytes() >= self.store.options.generation_bytes();
+        let options = &self.store.options;
+        let span = options.max_age / options.generations.max(1) as u32;
+        let full = |g: &Generation| {
+            let is_old = !span.is_zero() && self.store.age(g.number) >= span;
+            is_old || g.disk_bytes() >= options.generation_bytes()
+        };
         match newest {
             Some(newest) if newest.is_readable() && !full(newest) => Ok(Arc::clone(newest)),
             newest => self.begin_generation(&database, newest.map(Arc::as_ref)),
@@ -97,7 +102,14 @@ impl Writer {
             .keyspace(&generation::name(number), generation::keyspace_options)
             .map_err(StoreError::Database)?;
         // Before its first run, and not before it is there.
-        self.store.set_next_generation(number + 1)?;
+        let oldest = self
+            .store
+            .list
+            .load()
+            .generations
+            .last()
+            .map_or(number, |g| g.number);
+        self.store.begin(number, oldest)?;
         let newest = Arc::new(Generation {
             number,
             filter: Arc::new(Filter::new(keys, true)),
@@ -135,6 +147,15 @@ impl Writer {
     /// # Errors
     /// The store is closed.
     pub fn retire_oldest(&mut self) -> Result<Option<Walk>, StoreError> {
+        let list = self.store.open_list()?;
+        if let [only] = list.generations.as_slice() {
+            // What is written while this one goes is not to bear its name.
+            self.begin_generation(&self.database()?, Some(only))?;
+        }
+        self.hide_oldest()
+    }
+
+    fn hide_oldest(&mut self) -> Result<Option<Walk>, StoreError> {
         let snapshot = self.store.snapshot()?;
         let list = self.store.open_list()?;
         let Some(oldest) = list.generations.last() else {
@@ -194,7 +215,7 @@ impl Writer {
     /// # Errors
     /// As [`Self::drop_retired`].
     pub fn drop_oldest(&mut self) -> Result<u64, StoreError> {
-        drop(self.retire_oldest()?);
+        drop(self.hide_oldest()?);
         self.drop_retired()
     }
 

@@ -269,20 +269,32 @@ fn assert_counted(client: &mut Client, workers: &[Worker]) {
 #[test]
 #[ignore = "takes long and is random: run by hand, see docs/testing.md"]
 fn what_was_acknowledged_survives_a_kill() {
+    acknowledged_survives("what_was_acknowledged_survives_a_kill", "everysec", LOSS);
+}
+
+#[test]
+fn under_always_nothing_that_was_acknowledged_is_lost() {
+    let name = "under_always_nothing_that_was_acknowledged_is_lost";
+    acknowledged_survives(name, "always", Duration::ZERO);
+}
+
+fn acknowledged_survives(name: &str, durability: &str, loss: Duration) {
     if Strata::is_oracle() {
         return;
     }
-    let mut random = Random::new("what_was_acknowledged_survives_a_kill");
+    let mut random = Random::new(name);
     let disk = Disk::new();
     let mut workers = workers(&mut random);
     let rounds = count(2);
     let mut worst = Duration::ZERO;
     for round in 0..rounds {
-        let args: &[&str] = match round % 3 {
-            0 => &[],
+        let mut args = vec!["--tier-durability", durability];
+        args.extend(match round % 3 {
+            0 => &[][..],
             1 => &["--tier-max-bytes", "512mb", "--maxmemory", "4mb"],
             _ => &["--tier-compression", "none"],
-        };
+        });
+        let args = &args;
         let server = disk.start(args);
         let time = Duration::from_millis(1_500 + random.below(2_500));
         let killed = work_until(server, &mut workers, time, true);
@@ -296,7 +308,7 @@ fn what_was_acknowledged_survives_a_kill() {
         let mut client = server.connect();
         let mut lost = Duration::ZERO;
         for worker in &mut workers {
-            lost = lost.max(worker.check(&mut client, killed, LOSS));
+            lost = lost.max(worker.check(&mut client, killed, loss));
         }
         eprintln!("round {round}: killed after {time:?}, lost the last {lost:?}");
         worst = worst.max(lost);

@@ -79,6 +79,32 @@ fn more_keys_at_once_than_memory_holds() {
     stop(server);
 }
 
+#[test]
+fn what_is_on_disk_for_too_long_goes() {
+    if Strata::is_oracle() {
+        return;
+    }
+    let disk = Disk::new();
+    let server = disk.start(&["--maxmemory", "4mb", "--tier-ttl", "3"]);
+    let mut client = server.connect();
+    const MANY: usize = 6_000;
+    set_all(&mut client, (0..MANY).map(pair));
+    // Memory holds some, which are written again; the others go, and are counted no more.
+    let gone = poll(Duration::from_secs(20), || {
+        (db_size(&mut client) < MANY / 2).then_some(())
+    });
+    assert!(gone.is_some(), "DBSIZE {}", db_size(&mut client));
+    let kept = scan(&mut client, 1_000);
+    assert!(!kept.is_empty());
+    for name in kept.keys() {
+        let found = client.run(&["GET", name]);
+        let i: usize = name.trim_start_matches("key:").parse().expect("a number");
+        assert!(found.is_bulk(&pair(i).1), "{name}: {found}");
+    }
+    assert_eq!(db_size(&mut client), kept.len());
+    stop(server);
+}
+
 /// One client that runs commands on cold keys and counts what DBSIZE should say.
 struct Cold {
     client: Client,

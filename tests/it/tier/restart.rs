@@ -148,6 +148,34 @@ fn everything_is_there_after_a_stop_with_lz4_in_small_generations() {
 }
 
 #[test]
+fn what_was_in_memory_comes_back_into_it() {
+    if Strata::is_oracle() {
+        return;
+    }
+    let disk = Disk::new();
+    let args = &["--maxmemory", "64mb"];
+    for kill in [false, true] {
+        let server = disk.start(args);
+        fill(&mut server.connect(), 0..2_000, 1);
+        stop(server);
+        let server = disk.start(args);
+        let mut client = server.connect();
+        let warmed = poll(Duration::from_secs(20), || {
+            let info = text(&client.run(&["INFO", "tier"]));
+            info.contains("tier_promoted_keys:2000\r").then_some(())
+        });
+        assert!(warmed.is_some(), "{}", client.run(&["INFO", "tier"]));
+        assert_eq!(db_size(&mut client), 2_000);
+        check(&mut client, &(0..2_000).map(|i| (i, 1)).collect::<Vec<_>>());
+        if kill {
+            server.signal("KILL");
+        } else {
+            stop(server);
+        }
+    }
+}
+
+#[test]
 fn a_key_too_long_for_the_disk_does_not_upset_the_counts() {
     if Strata::is_oracle() {
         return;

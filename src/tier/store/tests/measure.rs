@@ -26,6 +26,7 @@ fn measure_records(record_bytes: usize, keys: u64, run_keys: u64) {
     let options = StoreOptions {
         cache_bytes: 32 << 20,
         generations: 12,
+        max_age: std::time::Duration::ZERO,
         ..scratch.options(keys * (record_bytes as u64 + 20) * 11 / 10)
     };
     let (store, mut writer) = Store::open(options.clone()).unwrap();

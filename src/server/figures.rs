@@ -1,0 +1,104 @@
+//! The figures of the disk tier, each with its name. The one account that INFO and TIER.STATS read.
+
+use std::fmt;
+
+use super::Server;
+use crate::config::Config;
+use crate::keyspace::counters::{Counter, Counters};
+
+/// A figure.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Figure {
+    /// A number.
+    Number(i64),
+    /// How often one thing goes into another.
+    Ratio(f64),
+    /// A word.
+    Word(&'static str),
+}
+
+/// The name of a figure in INFO, and the figure.
+pub type Named = (&'static str, Figure);
+
+impl fmt::Display for Figure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::Ratio(ratio) => write!(f, "{ratio:.2}"),
+            Self::Word(word) => f.write_str(word),
+        }
+    }
+}
+
+/// Raw bytes for each stored one.
+pub fn compression_ratio(raw_bytes: u64, stored_bytes: u64) -> f64 {
+    raw_bytes as f64 / stored_bytes.max(1) as f64
+}
+
+fn number(name: &'static str, number: impl TryInto<i64>) -> Named {
+    (name, Figure::Number(number.try_into().unwrap_or(i64::MAX)))
+}
+
+impl Server {
+    /// What the tier does and takes. What it did is counted since the start or CONFIG RESETSTAT, but for
+    /// what the store itself counts: runs, bytes, generations.
+    pub fn tier_figures(&self, config: &Config) -> Vec<Named> {
+        let keyspace = &self.keyspace;
+        let (pinned_keys, pinned_bytes) = keyspace.pinned();
+        let pinned = [
+            number("tier_pinned_keys", pinned_keys),
+            number("tier_pinned_bytes", pinned_bytes),
+        ];
+        let Some(tier) = &self.tier else {
+            return [number("tier_enabled", 0)]
+                .into_iter()
+                .chain(pinned)
+                .collect();
+        };
+        let stats = tier.stats();
+        let sum = |counter: fn(&Counters) -> &Counter| -> i64 {
+            let counters = keyspace.all_counters().iter();
+            counters.map(|of_thread| counter(of_thread).read()).sum()
+        };
+        let status = if stats.is_failing { "err" } else { "ok" };
+        let admission = match keyspace.chooses_victims() {
+            true => "ghost",
+            false => "all",
+        };
+        let ratio = compression_ratio(stats.raw_bytes, stats.stored_bytes);
+        let mut figures = vec![
+            number("tier_enabled", 1),
+            (
+                "tier_durability",
+                Figure::Word(config.tier_durability.name()),
+            ),
+            ("tier_status", Figure::Word(status)),
+            ("tier_admission", Figure::Word(admission)),
+            number("tier_memory_hits", sum(|c| &c.memory_hits)),
+            number("tier_promoted_keys", sum(|c| &c.promoted)),
+            number("tier_misses", sum(|c| &c.load_misses)),
+            number("tier_loads", sum(|c| &c.loads)),
+            number("tier_queue", stats.queue),
+            number("tier_demoted_keys", sum(|c| &c.demoted)),
+            number("tier_evicted_keys", sum(|c| &c.evicted)),
+            number("tier_shed_keys", sum(|c| &c.shed)),
+            number("tier_unwritten_bytes", keyspace.unwritten_bytes()),
+            number("tier_generations", stats.store.generations),
+            number("tier_dictionaries", stats.dictionaries),
+            number("tier_memory_bytes", tier.memory_bytes()),
+            number("tier_max_bytes", config.tier_max_bytes),
+            number("tier_disk_bytes", stats.store.disk_bytes),
+            number("tier_records", stats.store.records),
+            number("tier_runs", stats.store.runs),
+            number("tier_log_bytes", stats.log_bytes),
+            number("tier_written_bytes", stats.store.bytes_ingested),
+            number("tier_dropped_bytes", stats.store.bytes_dropped),
+            number("tier_quarantined_generations", stats.store.quarantined),
+            number("tier_raw_bytes", stats.raw_bytes),
+            number("tier_stored_bytes", stats.stored_bytes),
+            ("tier_compression_ratio", Figure::Ratio(ratio)),
+        ];
+        figures.extend(pinned);
+        figures
+    }
+}

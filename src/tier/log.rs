@@ -1,0 +1,292 @@
+//! The log of `tier-durability always`: what was changed since the last run, in the order of the changes.
+//!
+//! A run is made for much data at once: it makes files and syncs directories, and many small ones would have to be merged.
+//! So a reply waits for the log, whose cost is one write and one sync for all replies that wait together, and the runs go on
+//! once a second as without it. When a run has ended all that the log says is in it, and the log begins anew. After a crash
+//! what the log says becomes the first run.
+//!
+//! ```text
+//! <tier-dir>/log     magic (8) | frames
+//! frame              length of the key (4) | length of the record (4) | hash of both lengths, key and record (8) | key | record
+//! end of a group     a frame without key and record; what no such frame follows was not acknowledged
+//! ```
+//!
+//! An empty record says that the key was deleted. Lengths are little-endian.
+//!
+//! Invariant: what [`Log::commit`] has returned for is durable, as long as no run that ended well has it.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use super::store::{checksum, sync_dir};
+
+const MAGIC: [u8; 8] = *b"STRLOG_1";
+const HEAD: usize = 16;
+const BUFFER_BYTES: usize = 256 * 1024;
+
+/// The log of a tier, written by one thread.
+#[derive(Debug)]
+pub(super) struct Log {
+    path: PathBuf,
+    /// Open while there is something in it.
+    file: Option<BufWriter<File>>,
+    /// The bytes that are durable.
+    committed: u64,
+    appended: u64,
+    /// A sync failed: nobody knows what the disk has until the log has begun anew.
+    broken: bool,
+}
+
+/// The newest record of each key that a log has; empty where the key was deleted.
+pub(super) type Changes = BTreeMap<Vec<u8>, Vec<u8>>;
+
+impl Log {
+    /// The log in this directory, and what was left in it.
+    pub(super) fn open(dir: &Path) -> io::Result<(Self, Changes)> {
+        let path = dir.join("log");
+        let changes = read(&path)?;
+        let log = Self {
+            path,
+            file: None,
+            committed: 0,
+            appended: 0,
+            broken: false,
+        };
+        Ok((log, changes))
+    }
+
+    /// Whether nothing can be made durable but by a run.
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// Bytes that the log has.
+    pub(super) fn bytes(&self) -> u64 {
+        self.committed
+    }
+
+    /// Writes the record of a key.
+    pub(super) fn append(&mut self, key: &[u8], record: &[u8]) -> io::Result<()> {
+        let too_long = |_| io::Error::from(io::ErrorKind::InvalidInput);
+        let lengths = [key.len(), record.len()].map(u32::try_from);
+        let [key_len, record_len] = lengths;
+        let (key_len, record_len) = (key_len.map_err(too_long)?, record_len.map_err(too_long)?);
+        let mut head = [0; HEAD];
+        head[..4].copy_from_slice(&key_len.to_le_bytes());
+        head[4..8].copy_from_slice(&record_len.to_le_bytes());
+        let sum = checksum(&[&head[..8], key, record]);
+        head[8..].copy_from_slice(&sum.to_le_bytes());
+        let file = self.file()?;
+        file.write_all(&head)?;
+        file.write_all(key)?;
+        file.write_all(record)?;
+        self.appended += (HEAD + key.len() + record.len()) as u64;
+        Ok(())
+    }
+
+    /// Makes durable what was appended. After an error it is as if that had not been.
+    pub(super) fn commit(&mut self) -> io::Result<()> {
+        self.append(&[], &[])?;
+        let file = self.file()?;
+        file.flush()?;
+        let synced = file.get_ref().sync_data();
+        self.broken |= synced.is_err();
+        synced?;
+        self.committed += std::mem::take(&mut self.appended);
+        Ok(())
+    }
+
+    /// Forgets what was appended and not committed, after an error.
+    pub(super) fn roll_back(&mut self) {
+        self.appended = 0;
+        let Some(file) = self.file.take() else { return };
+        let (file, _) = file.into_parts();
+        let back = || {
+            file.set_len(self.committed)?;
+            (&file).seek(SeekFrom::End(0))
+        };
+        match back() {
+            Ok(_) => self.file = Some(BufWriter::with_capacity(BUFFER_BYTES, file)),
+            Err(_) => self.broken = true,
+        }
+    }
+
+    /// A run has all of it: begins anew.
+    pub(super) fn clear(&mut self) -> io::Result<()> {
+        if self.file.is_none() && self.committed == 0 && !self.broken && !self.path.exists() {
+            return Ok(());
+        }
+        self.file = None;
+        (self.committed, self.appended) = (0, 0);
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        self.path.parent().map_or(Ok(()), sync_dir)?;
+        self.broken = false;
+        Ok(())
+    }
+
+    fn file(&mut self) -> io::Result<&mut BufWriter<File>> {
+        if self.file.is_none() {
+            let mut file = OpenOptions::new();
+            let mut file = file
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .open(&self.path)?;
+            file.write_all(&MAGIC)?;
+            self.committed = MAGIC.len() as u64;
+            self.path.parent().map_or(Ok(()), sync_dir)?;
+            self.file = Some(BufWriter::with_capacity(BUFFER_BYTES, file));
+        }
+        Ok(self.file.as_mut().expect("opened above"))
+    }
+}
+
+/// What whole groups say, newest last. A crash may have left the beginning of a group behind them.
+fn read(path: &Path) -> io::Result<Changes> {
+    let mut changes = Changes::new();
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(changes),
+        Err(error) => return Err(error),
+    };
+    let bytes = file.metadata()?.len();
+    let mut frames = BufReader::with_capacity(BUFFER_BYTES, file);
+    let mut magic = [0; MAGIC.len()];
+    let mut read = MAGIC.len() as u64;
+    let mut whole = 0;
+    if frames.read_exact(&mut magic).is_ok() && magic == MAGIC {
+        whole = read;
+        let mut group = Vec::new();
+        while let Some((key, record)) = read_frame(&mut frames, bytes - read)? {
+            read += (HEAD + key.len() + record.len()) as u64;
+            if !key.is_empty() {
+                group.push((key, record));
+                continue;
+            }
+            changes.extend(group.drain(..));
+            whole = read;
+        }
+    }
+    if whole < bytes {
+        tracing::warn!(
+            "The log of the disk tier ends in {} bytes that are no whole group; they are left out",
+            bytes - whole
+        );
+    }
+    Ok(changes)
+}
+
+fn read_frame(frames: &mut impl Read, left: u64) -> io::Result<Option<(Vec<u8>, Vec<u8>)>> {
+    let mut head = [0; HEAD];
+    if left < HEAD as u64 {
+        return Ok(None);
+    }
+    frames.read_exact(&mut head)?;
+    let number =
+        |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+    let (key_len, record_len) = (number(0), number(4));
+    if u64::from(key_len) + u64::from(record_len) > left - HEAD as u64 {
+        return Ok(None);
+    }
+    let (mut key, mut record) = (vec![0; key_len as usize], vec![0; record_len as usize]);
+    frames.read_exact(&mut key)?;
+    frames.read_exact(&mut record)?;
+    let is_whole = head[8..] == checksum(&[&head[..8], &key, &record]).to_le_bytes();
+    Ok(is_whole.then_some((key, record)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Scratch(PathBuf);
+
+    impl Drop for Scratch {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn scratch(name: &str) -> Scratch {
+        let dir = std::env::temp_dir().join(format!("strata-log-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&dir);
+        fs::create_dir_all(&dir).unwrap();
+        Scratch(dir)
+    }
+
+    fn changes(pairs: &[(&str, &str)]) -> Changes {
+        let pairs = pairs.iter().map(|(key, record)| [key, record]);
+        pairs
+            .map(|pair| pair.map(|text| text.as_bytes().to_vec()))
+            .map(|[key, record]| (key, record))
+            .collect()
+    }
+
+    #[test]
+    fn what_was_committed_comes_back_and_nothing_else() {
+        let scratch = scratch("commit");
+        let (mut log, before) = Log::open(&scratch.0).unwrap();
+        assert!(before.is_empty());
+        log.append(b"a", b"1").unwrap();
+        log.append(b"b", b"2").unwrap();
+        log.commit().unwrap();
+        log.append(b"a", b"").unwrap();
+        log.commit().unwrap();
+        log.append(b"b", b"3").unwrap();
+        drop(log);
+        let (mut log, left) = Log::open(&scratch.0).unwrap();
+        assert_eq!(left, changes(&[("a", ""), ("b", "2")]));
+        log.clear().unwrap();
+        assert!(Log::open(&scratch.0).unwrap().1.is_empty());
+    }
+
+    #[test]
+    fn what_failed_is_taken_back() {
+        let scratch = scratch("back");
+        let (mut log, _) = Log::open(&scratch.0).unwrap();
+        log.append(b"a", b"1").unwrap();
+        log.commit().unwrap();
+        log.append(b"b", &vec![7; 2 * BUFFER_BYTES]).unwrap();
+        log.roll_back();
+        log.append(b"c", b"3").unwrap();
+        log.commit().unwrap();
+        drop(log);
+        let (_, left) = Log::open(&scratch.0).unwrap();
+        assert_eq!(left, changes(&[("a", "1"), ("c", "3")]));
+    }
+
+    #[test]
+    fn damage_ends_the_log_and_never_changes_what_it_says() {
+        let scratch = scratch("damage");
+        let (mut log, _) = Log::open(&scratch.0).unwrap();
+        for (key, record) in [(b"a", b"1"), (b"b", b"2"), (b"a", b"3")] {
+            log.append(key, record).unwrap();
+            log.commit().unwrap();
+        }
+        drop(log);
+        let path = scratch.0.join("log");
+        let whole = fs::read(&path).unwrap();
+        let possible = [
+            changes(&[]),
+            changes(&[("a", "1")]),
+            changes(&[("a", "1"), ("b", "2")]),
+            changes(&[("a", "3"), ("b", "2")]),
+        ];
+        for at in 0..whole.len() {
+            let mut flipped = whole.clone();
+            flipped[at] ^= 0x10;
+            for damaged in [&whole[..at], &flipped] {
+                fs::write(&path, damaged).unwrap();
+                let (_, left) = Log::open(&scratch.0).unwrap();
+                assert!(possible[..3].contains(&left), "{at}: {left:?}");
+            }
+        }
+        fs::write(&path, &whole).unwrap();
+        assert_eq!(Log::open(&scratch.0).unwrap().1, possible[3]);
+    }
+}
