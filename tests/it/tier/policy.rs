@@ -53,7 +53,7 @@ fn idle_keys_are_evicted_where_there_is_no_disk() {
     if Strata::is_oracle() {
         return;
     }
-    let server = Strata::start(&["--memory-ttl", "1"]);
+    let server = Strata::start(&["--memory-ttl", "1", "--tier-max-bytes", "0"]);
     let mut client = server.connect();
     set_all(
         &mut client,
