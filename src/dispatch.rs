@@ -559,7 +559,8 @@ impl Executor {
         if added < self.room_until && self.room_generation == self.server.config.generation() {
             return Room::Enough;
         }
-        self.make_room(now, Unwritten::Stays)
+        let policy = self.config.current().maxmemory_policy;
+        self.make_room(now, Unwritten::Judged { policy, now })
     }
 
     fn make_room(&mut self, now: UnixMs, unwritten: Unwritten) -> Room {
@@ -690,7 +691,10 @@ pub fn memory_limits(server: &Server, config: &Config, now: UnixMs) -> Limits {
         other_bytes: server.other_bytes_to_evict() as u64,
         lfu: lfu_settings(config),
         now,
-        unwritten: Unwritten::Stays,
+        unwritten: Unwritten::Judged {
+            policy: config.maxmemory_policy,
+            now,
+        },
     }
 }
 

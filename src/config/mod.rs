@@ -41,7 +41,7 @@ pub use rewrite::rewrite;
 pub use template::template;
 pub use types::{
     Bind, CallableFrom, EvictionPolicy, LogFormat, LogLevel, OutputLimit, OutputLimits, Secret,
-    Share, TierCompression, TierDurability, TierOverload,
+    Share, TierAdmission, TierCompression, TierDurability, TierOverload,
 };
 
 /// Declares the struct and its blank form, so that the fields are listed once. A blank is never seen outside: the rows fill it.
@@ -107,6 +107,8 @@ config! {
         pub tier_max_bytes: u64,
         /// What of it survives.
         pub tier_durability: TierDurability,
+        /// Which victims it gets.
+        pub tier_admission: TierAdmission,
         /// What happens when it takes less than is written.
         pub tier_overload: TierOverload,
         /// How its values are compressed.

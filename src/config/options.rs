@@ -6,8 +6,8 @@
 
 use super::kinds::{Kind, Number, Slot, Word};
 use super::types::{
-    CallableFrom, EvictionPolicy, LogFormat, LogLevel, TierCompression, TierDurability,
-    TierOverload,
+    CallableFrom, EvictionPolicy, LogFormat, LogLevel, TierAdmission, TierCompression,
+    TierDurability, TierOverload,
 };
 use Group::{Clients, Expiry, Memory, Network, Observation, Process, Security, Tier, Values};
 
@@ -412,6 +412,15 @@ pub static OPTIONS: &[Opt] = &[
         "everysec",
         word!(tier_durability: TierDurability),
         "What survives the end of the process: everysec (all but the last second), always (all that was acknowledged), none (nothing after a crash).",
+    ),
+    live(
+        Tier,
+        "tier-admission",
+        "auto",
+        word!(tier_admission: TierAdmission),
+        "Which keys that memory has no room for are written to disk under tier-durability none, where no others are: all, \
+         ghost (those that were used in memory, or had to leave it before; others are evicted, and so are keys that expire \
+         within 5 seconds), auto (all until the disk is full to 80 %, then ghost). Otherwise every change is written.",
     ),
     live(
         Tier,

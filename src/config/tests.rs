@@ -124,6 +124,7 @@ fn other_value(row: &Opt) -> String {
         "always",
         "lz4",
         "shed",
+        "ghost",
         "debug",
         "json",
         "/x",

@@ -107,6 +107,19 @@ words! {
 }
 
 words! {
+    /// Which victims go to disk, where only victims do.
+    TierAdmission {
+        /// Every one.
+        All = "all",
+        /// What was used, or was a victim before.
+        Ghost = "ghost",
+        /// Every one until the disk is nearly full.
+        #[default]
+        Auto = "auto",
+    }
+}
+
+words! {
     /// How values on disk are compressed.
     TierCompression {
         /// With zstd, and dictionaries that are learnt.

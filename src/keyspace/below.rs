@@ -19,8 +19,8 @@
 //! UNSURE    a key was written without a look whether it was below
 //! ```
 //!
-//! Invariant: an entry leaves memory for space only when it is CLEAN. So a key that memory does not
-//! hold has its newest version below, or is nowhere.
+//! Invariant: an entry leaves memory for space only when it is CLEAN, or for good, as a deleted key does
+//! (`take_out`). So a key that memory does not hold has its newest version below, or is nowhere.
 //! Invariant: a change takes CLEAN away and queues what is WRITING, under the shard's lock. WRITING stays,
 //! since an older version is on its way: a key that is deleted now must leave a mark.
 //! Invariant: a key that stands in memory, an absent mark too, is not counted as below, unless it is
@@ -32,6 +32,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 
 use parking_lot::Mutex;
 
+use super::admission::Admission;
 use super::cold::{ColdCounts, Tally};
 use super::counters::SPACES;
 use super::entry::{Entry, EntryMut, EntryParts, EntryRef, ValueType};
@@ -100,6 +101,8 @@ pub(super) struct Below {
     writing_bytes: AtomicUsize,
     /// How often the writer has made something safe.
     settled: AtomicU64,
+    /// Which victims are written.
+    pub(super) admission: Admission,
 }
 
 #[derive(Debug, Default)]
@@ -126,6 +129,7 @@ impl Below {
             next_name: AtomicU32::new(next_name),
             writing_bytes: AtomicUsize::new(0),
             settled: AtomicU64::new(0),
+            admission: Admission::default(),
         }
     }
 

@@ -46,6 +46,8 @@ const EVICTIONS_PER_COMMAND: usize = 10_000;
 const HAND_BUCKETS: usize = 64;
 /// Keys that the tier below must have first, after which the hand stops and waits for it.
 const REFUSED_MAX: usize = 512;
+/// Where victims must be worth a write, one that expires sooner is not.
+const TTL_WRITTEN_MS_MIN: i64 = 5000;
 /// Where unwritten keys go it passes so many that must stay all the same: marks of deleted keys. About a millisecond.
 const MARKS_MAX: usize = 8192;
 /// How many candidates of the sampled policies are remembered.
@@ -187,6 +189,13 @@ pub struct Limits {
 pub enum Unwritten {
     /// It stays until it is written.
     Stays,
+    /// The same if it is worth that, where only victims are written; else it is evicted.
+    Judged {
+        /// How victims are chosen, which tells what counts as used.
+        policy: EvictionPolicy,
+        /// The time, by which it expires soon or not.
+        now: UnixMs,
+    },
     /// It is evicted.
     Goes,
 }
@@ -448,8 +457,7 @@ impl Keyspace {
                 return Room::None;
             }
             // Looking for the few that may go would take long.
-            if limits.unwritten == Unwritten::Stays
-                && self.unwritten_bytes() > self.used_bytes() / 2
+            if limits.unwritten != Unwritten::Goes && self.unwritten_bytes() > self.used_bytes() / 2
             {
                 return Room::Soon;
             }
@@ -614,7 +622,7 @@ impl Keyspace {
         let mut passed = Passed::default();
         let unwritten = hunt.limits.unwritten;
         let refused_max = match unwritten {
-            Unwritten::Stays => REFUSED_MAX,
+            Unwritten::Stays | Unwritten::Judged { .. } => REFUSED_MAX,
             Unwritten::Goes => MARKS_MAX,
         };
         // A key is passed at most so often: three uses, twice met in the small queue.
@@ -639,7 +647,7 @@ impl Keyspace {
             }
         }
         // What the tier below must have first can go when the hand comes again, and soon.
-        let stays = !evicted && passed.refused > 0 && unwritten == Unwritten::Stays;
+        let stays = !evicted && passed.refused > 0 && unwritten != Unwritten::Goes;
         hunt.refused += passed.refused;
         self.groups[index].lock().hand = if stays { start } else { hand };
         evicted
@@ -711,6 +719,14 @@ impl Keyspace {
                 self.take_out(locked, at);
                 return Eviction::Gone;
             }
+            if let Unwritten::Judged { policy, now } = unwritten
+                && is_key
+                && !self.is_admitted(entry, policy, now)
+            {
+                locked.counters.evicted.add(1);
+                self.take_out(locked, at);
+                return Eviction::Gone;
+            }
             let place = Place::new(locked.shard, table.tag(at));
             below.queue_victim(table.get_mut(at), place, locked.thread);
             return Eviction::Unwritten;
@@ -753,6 +769,31 @@ impl Keyspace {
                 }
             }
         }
+    }
+
+    /// Whether a victim that is not written yet is worth it: the hand has used up its count of uses, but only what was
+    /// used, or came back, gets from the small queue into the main part. Until memory is full the first time all keys go
+    /// there; those are given the benefit of the doubt.
+    fn is_admitted(&self, entry: EntryRef<'_>, policy: EvictionPolicy, now: UnixMs) -> bool {
+        let Some(below) = &self.below else {
+            return true;
+        };
+        let bits = entry.policy_bits();
+        if !below.admission.chooses() || bits & (below::QUEUED | below::WRITING) != 0 {
+            return true;
+        }
+        let is_short = |at: UnixMs| at.0 - now.0 < TTL_WRITTEN_MS_MIN;
+        if entry.expires_at().is_some_and(is_short) {
+            return false;
+        }
+        // The lfu policies count elsewhere, and have the memory of victims alone.
+        let used = match policy {
+            EvictionPolicy::AllkeysS3fifo => bits & SMALL == 0,
+            _ => bits & FREQUENCY != 0,
+        };
+        let hash = self.hash(entry.key());
+        // What has an older version below was worth it once.
+        used || below.may_hold(hash) || below.admission.was_victim(hash)
     }
 
     /// Takes all that may go out of memory.

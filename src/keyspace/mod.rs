@@ -13,6 +13,7 @@
 //! Invariant: which space a database has is read with the shard's lock held, so that a key cannot
 //! be added to a space whose shard was already swept.
 
+mod admission;
 pub mod below;
 pub mod cold;
 pub mod counters;

@@ -61,6 +61,10 @@ impl Server {
             counters.map(|of_thread| counter(of_thread).read()).sum()
         };
         let status = if stats.is_failing { "err" } else { "ok" };
+        let admission = match keyspace.chooses_victims() {
+            true => "ghost",
+            false => "all",
+        };
         let ratio = compression_ratio(stats.raw_bytes, stats.stored_bytes);
         let mut figures = vec![
             number("tier_enabled", 1),
@@ -69,6 +73,7 @@ impl Server {
                 Figure::Word(config.tier_durability.name()),
             ),
             ("tier_status", Figure::Word(status)),
+            ("tier_admission", Figure::Word(admission)),
             number("tier_memory_hits", sum(|c| &c.memory_hits)),
             number("tier_promoted_keys", sum(|c| &c.promoted)),
             number("tier_misses", sum(|c| &c.load_misses)),

@@ -14,7 +14,7 @@ use super::Server;
 use crate::clock::{self, UnixMs};
 use crate::config::Config;
 use crate::dispatch::memory_limits;
-use crate::keyspace::eviction::EvictionPool;
+use crate::keyspace::eviction::{EvictionPool, Limits, Unwritten};
 
 /// The rhythm of the thread.
 const TICK: Duration = Duration::from_millis(100);
@@ -52,10 +52,13 @@ pub fn start(server: Arc<Server>) -> io::Result<JoinHandle<()>> {
 /// Carries out what a change of options asks for and nobody else does.
 fn follow_options(server: &Server, seen: &mut Option<u64>) {
     let generation = server.config.generation();
-    if seen.replace(generation) != Some(generation)
-        && let Some(log) = server.log.get()
-    {
-        log.set_level(server.config.load().loglevel);
+    if seen.replace(generation) == Some(generation) {
+        return;
+    }
+    let config = server.config.load();
+    server.steer_admission(&config);
+    if let Some(log) = server.log.get() {
+        log.set_level(config.loglevel);
     }
 }
 
@@ -78,6 +81,7 @@ fn run_tick(server: &Server, tick: u64, pool: &mut EvictionPool, walk: &mut Idle
     server.make_room(clock::now(), server.maintenance_slot(), pool);
     if tick.is_multiple_of(CLIENT_TICKS) {
         server.steer_memory(config.maxmemory);
+        server.steer_admission(&config);
         close_idle_clients(server, &config, clock::now());
     }
     close_large_clients(server, &config);
@@ -98,7 +102,10 @@ fn demote_idle(server: &Server, config: &Config, walk: &mut IdleWalk, pacer: &mu
     let keyspace = &server.keyspace;
     let now = clock::now();
     let due = walk.due(config.memory_ttl_s, now, keyspace.shard_count());
-    let limits = memory_limits(server, config, now);
+    let limits = Limits {
+        unwritten: Unwritten::Stays,
+        ..memory_limits(server, config, now)
+    };
     for _ in 0..due {
         let shard = walk.next_shard(keyspace.shard_count());
         let thread = server.maintenance_slot();

@@ -6,6 +6,7 @@ use super::Server;
 use super::clients::Client;
 use super::process;
 use super::session::Session;
+use crate::config::{Config, TierAdmission, TierDurability};
 
 /// The allocator of the program: what tikv-jemalloc-sys has. A test compares it with Cargo.lock.
 pub const ALLOCATOR: &str = "jemalloc-5.3.1";
@@ -15,6 +16,10 @@ const CLIENT_BYTES: usize = size_of::<Client>() + size_of::<Session>();
 /// Resident memory that a process with a tier may have beyond its keys, besides an eighth of `maxmemory`:
 /// the program, the threads' stacks, the store's own structures.
 const RESIDENT_ALLOWANCE: u64 = 48 * 1024 * 1024;
+
+/// The share of the disk from which on `tier-admission auto` chooses, in percent. Once the oldest goes for the first time
+/// it never falls below.
+const CHOOSE_PERCENT: u64 = 80;
 
 /// The use of memory at a moment, in bytes.
 #[derive(Clone, Copy, Debug)]
@@ -82,7 +87,8 @@ impl Server {
     /// with the keyspace's they are `used_memory`, which `maxmemory` limits.
     pub fn other_bytes(&self) -> usize {
         let tier = self.tier.as_ref().map_or(0, |tier| tier.memory_bytes());
-        self.client_bytes() + self.stats.fixed_bytes() + size_of::<Self>() + tier
+        let victims = self.keyspace.victim_bytes();
+        self.client_bytes() + self.stats.fixed_bytes() + size_of::<Self>() + tier + victims
     }
 
     /// Keeps resident memory near `maxmemory` while keys come and go through a tier, which leaves holes
@@ -98,6 +104,21 @@ impl Server {
             .min(maxmemory / 2);
         let excess = usize::try_from(excess).unwrap_or(usize::MAX);
         self.excess_bytes.store(excess, Ordering::Relaxed);
+    }
+
+    /// Decides whether victims must be worth a write to the disk: never where every change is written anyway.
+    pub(crate) fn steer_admission(&self, config: &Config) {
+        let Some(tier) = &self.tier else { return };
+        if config.tier_durability != TierDurability::None {
+            return;
+        }
+        let store = tier.stats().store;
+        let choose = match config.tier_admission {
+            TierAdmission::All => false,
+            TierAdmission::Ghost => true,
+            TierAdmission::Auto => store.disk_bytes >= config.tier_max_bytes / 100 * CHOOSE_PERCENT,
+        };
+        self.keyspace.choose_victims(choose, store.records);
     }
 
     /// What eviction counts besides keys and values.

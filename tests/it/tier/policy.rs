@@ -98,3 +98,45 @@ fn under_overload_each_key_is_whole_or_gone() {
     assert_eq!(get_all(&mut client, &keys), found);
     stop(server);
 }
+
+#[test]
+fn keys_that_are_used_once_are_not_written_without_durability() {
+    if Strata::is_oracle() {
+        return;
+    }
+    const KEYS: usize = 30_000;
+    for admission in ["all", "ghost"] {
+        let disk = Disk::new();
+        let server = disk.start(&["--tier-durability", "none", "--tier-admission", admission]);
+        let mut client = server.connect();
+        let chosen = poll(Duration::from_secs(20), || {
+            let info = text(&client.run(&["INFO", "tier"]));
+            info.contains(&format!("tier_admission:{admission}\r\n"))
+                .then_some(())
+        });
+        assert!(chosen.is_some(), "not {admission}");
+        let pairs: Vec<_> = (0..KEYS)
+            .map(|i| (format!("k:{i}"), value("k", i as u64, 1_000)))
+            .collect();
+        set_all(&mut client, pairs.iter().cloned());
+        let evicted = info(&mut client, "tier", "tier_evicted_keys") as usize;
+        assert_eq!(db_size(&mut client), KEYS - evicted);
+        let written = info(&mut client, "tier", "tier_records") as usize;
+        if admission == "all" {
+            assert_eq!(evicted, 0);
+            assert_holds(&mut client, &pairs);
+        } else {
+            assert!(evicted > KEYS / 3, "{evicted} evicted");
+            assert!(written < KEYS / 2, "{written} written");
+            let keys: Vec<_> = pairs.iter().map(|(key, _)| key.clone()).collect();
+            let found = get_all(&mut client, &keys);
+            let right = |(found, (_, wanted)): (&Option<Vec<u8>>, &(String, Vec<u8>))| {
+                found.as_ref().is_none_or(|found| found == wanted)
+            };
+            assert!(found.iter().zip(&pairs).all(right), "a wrong value");
+            let evicted = info(&mut client, "tier", "tier_evicted_keys") as usize;
+            assert_eq!(db_size(&mut client), KEYS - evicted);
+        }
+        stop(server);
+    }
+}
