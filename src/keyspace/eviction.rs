@@ -601,7 +601,8 @@ impl Keyspace {
             Eviction::Pinned => false,
         };
         if used || !goes() {
-            let main = bits & below::STATE;
+            // As it is now: it may have been queued to be written.
+            let main = locked.table.get(at).policy_bits() & below::STATE;
             locked.table.get_mut(at).set_policy_bits(main);
             return false;
         }
