@@ -139,14 +139,15 @@ impl Tier {
             memory => (memory / CACHE_SHARE).clamp(CACHE_BYTES_MIN, CACHE_BYTES_MAX),
         };
         let dir = config.tier_dir.clone().unwrap_or_else(|| "data".into());
-        let (store, mut disk) = Store::open(StoreOptions {
+        let options = StoreOptions {
             dir: dir.clone(),
             max_bytes: config.tier_max_bytes,
             cache_bytes,
             generations: GENERATIONS,
             max_age: Duration::from_secs(u64::from(config.tier_ttl_s)),
             hash_key: record::hash_of_key,
-        })?;
+        };
+        let (mut store, mut disk) = Store::open(options.clone())?;
         let (mut log, logged) = Log::open(&dir).map_err(StoreError::File)?;
         let clean = *store.recovery() != Recovery::Unclean;
         if config.tier_durability == TierDurability::None && !clean {
@@ -154,9 +155,9 @@ impl Tier {
             tracing::warn!(
                 "The disk tier was not closed in order; without durability it starts empty"
             );
-            while store.stats().generations > 0 {
-                disk.drop_oldest()?;
-            }
+            drop(store);
+            disk.discard()?;
+            (store, disk) = Store::open(options)?;
         } else {
             restore(&mut disk, &logged)?;
         }

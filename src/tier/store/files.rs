@@ -136,6 +136,17 @@ impl Files {
         write_sealed(&self.meta(), contents)
     }
 
+    /// Removes everything. The meta file goes last: without the rest it is that of an empty store.
+    pub(super) fn remove_all(&self) -> io::Result<()> {
+        for dir in [self.database(), self.filters()] {
+            match fs::remove_dir_all(dir) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        remove(&self.meta()).map(|_| ())
+    }
+
     pub(super) fn was_closed(&self) -> bool {
         self.clean().exists()
     }

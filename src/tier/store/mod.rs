@@ -373,14 +373,10 @@ impl Store {
         })
     }
 
-    /// The oldest generation ends. After the last one the numbers begin anew.
-    fn end(&self, generation: u64, is_last: bool) -> Result<(), StoreError> {
-        self.change_meta(|meta| {
-            meta.oldest = generation + 1;
-            if is_last {
-                (meta.next_generation, meta.oldest) = (0, 0);
-            }
-        })
+    /// The oldest generation ends. Its number never comes again: fjall may drop a new keyspace with the name of one that it
+    /// still removes.
+    fn end(&self, generation: u64) -> Result<(), StoreError> {
+        self.change_meta(|meta| meta.oldest = generation + 1)
     }
 
     fn change_meta(&self, change: impl FnOnce(&mut Meta)) -> Result<(), StoreError> {
@@ -447,7 +443,7 @@ impl Store {
         let all_gone = !self.retiring.load(Ordering::Relaxed);
         while let Some(lost) = generations.pop_if(|oldest| all_gone && !oldest.is_readable()) {
             log_failure("remove a filter", || {
-                self.end(lost.number, generations.is_empty())?;
+                self.end(lost.number)?;
                 Ok(self.files.remove_filter(lost.number, FilterKind::Lost)?)
             });
         }
@@ -610,7 +606,7 @@ impl Opened {
         let mut generations = files.filters_of(FilterKind::Lost)?;
         generations.extend(names.iter().filter_map(|name| generation::number(name)));
         if !generation::sequence_goes_on(&database)
-            || !are_all_there(generations.clone(), meta.next_generation)
+            || !are_all_there(generations.clone(), meta.oldest, meta.next_generation)
         {
             return Err(StoreError::Database(fjall::Error::Unrecoverable));
         }
@@ -645,11 +641,12 @@ impl Opened {
 
 /// Whether no generation is missing but for the oldest, which are dropped: without a newer one, what it has overwritten
 /// would come back. One that a crash kept from being told may be there beyond `next`.
-fn are_all_there(mut generations: Vec<u64>, next: u64) -> bool {
+fn are_all_there(mut generations: Vec<u64>, oldest: u64, next: u64) -> bool {
     generations.sort_unstable();
     generations.dedup();
     let follows = |pair: &[u64]| pair[0] + 1 == pair[1];
-    generations.windows(2).all(follows) && generations.last().map_or(0, |newest| newest + 1) >= next
+    generations.windows(2).all(follows)
+        && generations.last().map_or(oldest, |newest| newest + 1) >= next
 }
 
 fn random() -> u64 {

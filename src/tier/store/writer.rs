@@ -96,7 +96,8 @@ impl Writer {
         database: &Database,
         last: Option<&Generation>,
     ) -> Result<Arc<Generation>, StoreError> {
-        let number = last.map_or(0, |last| last.number + 1);
+        let next = self.store.meta.lock().next_generation;
+        let number = last.map_or(next, |last| last.number + 1);
         let keys = last.map_or(FIRST_KEYS, |last| with_slack(last.filter.keys() as usize));
         let keyspace = database
             .keyspace(&generation::name(number), generation::keyspace_options)
@@ -193,7 +194,7 @@ impl Writer {
             return Ok(0);
         };
         let generations = store.list.load().generations.clone();
-        store.end(oldest.number, generations.is_empty())?;
+        store.end(oldest.number)?;
         let bytes = oldest.disk_bytes();
         if let Some(keyspace) = oldest.keyspace.clone() {
             let deleted = database.delete_keyspace(keyspace);
@@ -247,6 +248,15 @@ impl Writer {
                 }
             }
         }
+    }
+
+    /// Removes all that the store has, so that the next open begins a new one.
+    ///
+    /// # Errors
+    /// The files cannot be removed.
+    pub fn discard(mut self) -> Result<(), StoreError> {
+        self.shut();
+        Ok(self.store.files.remove_all()?)
     }
 
     /// Closes the store in order: the next start finds its filters, and that nothing was lost.
