@@ -87,10 +87,11 @@ struct Sample {
     latency_ns: u32,
 }
 
-/// A closed loop of GETs, one in flight on each connection, of Zipf-distributed keys or of the list `--ids`.
+/// GETs of Zipf-distributed keys or of the list `--ids`, one in flight on each connection: a closed loop, or with `--rate`
+/// so many a second over all connections, which then wait for their turn. A GET that is late is not sent earlier.
 ///
-/// `--locate tier-info` asks TIER.INFO before each GET on the same connection, untimed. `info` compares the loads that
-/// INFO counts before and after, which is exact on one connection only. FILE gets three u32, little-endian, for each
+/// `--locate tier-info` asks `TIER.INFO key MEMORY` before each GET on the same connection, untimed; it does not read the
+/// disk. `info` compares the loads that INFO counts before and after, which is exact on one connection only. FILE gets three u32, little-endian, for each
 /// GET: the key's number, the tier (0 unknown, 1 memory, 2 disk), nanoseconds.
 pub(crate) fn zipf(options: &Options) -> Result<String> {
     let port: u16 = options.value("--port", None)?;
@@ -98,6 +99,7 @@ pub(crate) fn zipf(options: &Options) -> Result<String> {
     let connections: u64 = options.value("--connections", Some(50))?;
     let locate: String = options.value("--locate", Some("none".to_owned()))?;
     let seed: u64 = options.value("--seed", Some(1))?;
+    let rate: f64 = options.value("--rate", Some(0.0))?;
     let values = Values::of(options)?;
     let ids = read_ids(options)?;
     let (zipf, requests) = if ids.is_empty() {
@@ -125,6 +127,10 @@ pub(crate) fn zipf(options: &Options) -> Result<String> {
             if index >= requests {
                 break;
             }
+            if rate > 0.0 {
+                let due = Duration::from_secs_f64(index as f64 / rate);
+                thread::sleep(due.saturating_sub(start.elapsed()));
+            }
             let id = match &zipf {
                 Some(zipf) => zipf.key(&mut random),
                 None => u64::from(ids[usize::try_from(index)?]),
@@ -134,10 +140,10 @@ pub(crate) fn zipf(options: &Options) -> Result<String> {
                 "tier-info" => connection.location(&key)?,
                 _ => Tier::Unknown,
             };
+            values.make(&mut expected, id);
             connection.request(&[b"GET", &key]);
             let sent = Instant::now();
             connection.send()?;
-            values.make(&mut expected, id);
             let is_right = connection.bulk()?.map(|value| value == expected);
             let latency = sent.elapsed();
             if is_right != Some(true) {
@@ -177,16 +183,15 @@ pub(crate) fn zipf(options: &Options) -> Result<String> {
 }
 
 impl Connection {
-    /// What TIER.INFO says of a key: a map, or an array of names and values.
+    /// What TIER.INFO says of a key that exists: a map, or an array of names and values.
     fn location(&mut self, key: &[u8]) -> Result<Tier> {
-        self.request(&[b"TIER.INFO", key]);
+        self.request(&[b"TIER.INFO", key, b"MEMORY"]);
         self.send()?;
         let fields = self.flat()?;
         let at = fields.iter().position(|field| field == b"location");
         match at.and_then(|at| fields.get(at + 1)).map(Vec::as_slice) {
             Some(b"memory") => Ok(Tier::Memory),
-            Some(b"disk") => Ok(Tier::Disk),
-            // A server without a tier: the key is where all keys are.
+            Some(b"unknown") => Ok(Tier::Disk),
             None => Ok(Tier::Unknown),
             Some(other) => Err(format!(
                 "TIER.INFO: location {:?} of a key that exists",

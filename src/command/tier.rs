@@ -16,16 +16,16 @@ use crate::server::figures::{Figure, compression_ratio};
 pub(super) const COMMANDS: &[Command] = &[
     Command {
         name: "tier.info",
-        arity: Exactly(2),
+        arity: AtLeast(2),
         keys: &[KeySpec::at(1, &["RO"])],
         blind: Some(|_| true),
         flags: Flags::READONLY,
         run: info,
         since: "0.1.0",
-        complexity: "O(1), with a read of the disk where the key may be there",
+        complexity: "O(1), with a read of the disk where the key may be there, unless MEMORY is given",
         summary: "Tells where a key is, and what it takes there.",
         tips: &["nondeterministic_output"],
-        arguments: &[KEY],
+        arguments: &[KEY, argument::optional(argument::word("memory", "MEMORY"))],
         ..Command::BLANK
     },
     Command {
@@ -106,11 +106,29 @@ struct Told {
 
 fn info(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     let key = args.at(1);
+    match args.len() {
+        2 => {}
+        3 if args.at(2).eq_ignore_ascii_case(b"memory") => return info_of_memory(cx, key),
+        _ => return Err(CommandError::Syntax),
+    }
     let Some(page) = copy_below(cx, key)? else {
         return Ok(());
     };
     let told = look(cx, key, page.copy);
     tell(cx.reply, &told);
+    Ok(())
+}
+
+/// What memory alone knows: whoever asks often does not want the disk read for it.
+fn info_of_memory(cx: &mut Context<'_>, key: &[u8]) -> Result<(), CommandError> {
+    let location = match cx.keys.presence(key) {
+        Presence::Held => "memory",
+        Presence::Absent => "none",
+        Presence::Unknown => "unknown",
+    };
+    cx.reply.map(1);
+    cx.reply.text("location");
+    cx.reply.text(location);
     Ok(())
 }
 
