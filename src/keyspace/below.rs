@@ -422,17 +422,6 @@ impl Written {
     }
 }
 
-/// What goes with a copy below.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Lost {
-    /// Nothing: memory holds the key, or its database was emptied.
-    Copy,
-    /// An old version that was still counted as a key below.
-    Counted,
-    /// The key.
-    Key,
-}
-
 /// What memory knows of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presence {
@@ -778,32 +767,52 @@ impl Keyspace {
         true
     }
 
-    /// The copy below of a key is out of sight and about to go, and was the newest. Where memory holds the
-    /// key it is written again; where not, it is gone, and so is what a load has just read.
-    pub fn lose_copy(&self, hash: KeyHash, name: u32, key: &[u8], thread: ThreadSlot) -> Lost {
+    /// The copy below of a key is about to go. Where it is of the version that memory holds, that is written again. True
+    /// where memory knows what is with the key, or nobody cares: its database was emptied.
+    pub fn keep_copy(&self, hash: KeyHash, name: u32, key: &[u8], thread: ThreadSlot) -> bool {
         let Some(below) = &self.below else {
-            return Lost::Copy;
+            return true;
         };
         let mut locked = self.lock_shard(hash.shard(), thread);
         let Some(space) = self.space_named(name) else {
-            return Lost::Copy;
+            return true;
         };
         let Some(at) = locked.table.find(hash.tag(), space, key) else {
-            below.departed(locked.shard);
-            return Lost::Key;
+            return false;
         };
         let mut entry = locked.table.get_mut(at);
         let bits = entry.view().policy_bits();
-        if bits & UNSURE != 0 {
-            // Nobody has looked yet; this was it.
-            entry.set_policy_bits(bits & !UNSURE);
-            return Lost::Counted;
-        }
         if bits & CLEAN != 0 && !entry.view().is_absent() {
             entry.set_policy_bits(bits & !CLEAN);
             below.queue(entry, Place::of(hash), thread);
         }
-        Lost::Copy
+        true
+    }
+
+    /// The newest copy below of a key that memory did not hold is out of sight for good. True where the key is gone with it:
+    /// it was not written since.
+    pub fn lose_copy(
+        &self,
+        (hash, name, key): (KeyHash, u32, &[u8]),
+        expires_at: Option<UnixMs>,
+        thread: ThreadSlot,
+    ) -> bool {
+        let Some(below) = &self.below else {
+            return false;
+        };
+        let mut locked = self.lock_shard(hash.shard(), thread);
+        let Some(space) = self.space_named(name) else {
+            return false;
+        };
+        below.tally(space).lost(expires_at);
+        let Some(at) = locked.table.find(hash.tag(), space, key) else {
+            return true;
+        };
+        let mut entry = locked.table.get_mut(at);
+        // It was the version that nobody has looked for yet.
+        let bits = entry.view().policy_bits() & !UNSURE;
+        entry.set_policy_bits(bits);
+        entry.view().is_absent()
     }
 
     /// Copies below have gone and nobody knows whose: what memory holds is written again.

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 
 use dashmap::DashMap;
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, RwLock, RwLockWriteGuard};
 use tokio::sync::oneshot;
 
 use super::record;
@@ -47,6 +47,8 @@ type Waiters = Vec<oneshot::Sender<bool>>;
 #[derive(Default)]
 pub(super) struct Loads {
     waiters: DashMap<Wanted, Waiters>,
+    /// Held by each load from its read to when the keyspace has the key.
+    under_way: RwLock<()>,
     queue: Mutex<Queue>,
     arrived: Condvar,
 }
@@ -88,6 +90,11 @@ impl Loads {
     /// How many jobs wait for a reader.
     pub(super) fn waiting(&self) -> usize {
         self.queue.lock().jobs.len()
+    }
+
+    /// Waits for the loads under way to end, and keeps others from beginning.
+    pub(super) fn pause(&self) -> RwLockWriteGuard<'_, ()> {
+        self.under_way.write()
     }
 
     pub(super) fn stop(&self) {
@@ -155,6 +162,7 @@ impl Tier {
         let mut on_disk = Vec::with_capacity(key.len() + 8);
         record::encode_key(Place::of(*hash), *name, key, &mut on_disk);
         let mut value = Vec::new();
+        let _under_way = self.loads.under_way.read();
         while let Some(stamp) = keyspace.begin_load(*hash, *name, key, thread) {
             keyspace.counters(thread).loads.add(1);
             let record = self.store.get(hash.value(), &on_disk)?;

@@ -9,12 +9,14 @@
 //! * [`loads`] fetches keys into memory, each once however many wait for it.
 //! * `log` has what is durable before a run has it.
 //! * `writer` takes what changed, and makes it safe below.
+//! * `limit` lets go of the oldest when the disk is full.
 //! * `walk` goes over all keys of both tiers.
 //! * `warm` brings the keys that were in use into memory again after a start.
 //!
 //! What memory and tier know of each other is in [`crate::keyspace::below`].
 
 pub mod compress;
+mod limit;
 pub mod loads;
 mod log;
 pub mod record;

@@ -17,13 +17,14 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
 use super::compress::{Compressor, Effort, Method, encode_raw};
+use super::limit::Allowance;
 use super::log::Log;
 use super::record::{self, Head};
 use super::store::{self, Run, StoreError};
-use super::{Spaces, Tier, TierError, warm};
+use super::{Spaces, Tier, warm};
 use crate::clock::{self, UnixMs};
 use crate::config::TierCompression;
-use crate::keyspace::below::{KEY_BYTES_MAX, Lost, Picked, Place};
+use crate::keyspace::below::{KEY_BYTES_MAX, Picked, Place};
 use crate::keyspace::cold::ColdCounts;
 use crate::keyspace::{DATABASES, KeyHash, ThreadSlot};
 use crate::server::Server;
@@ -158,9 +159,12 @@ pub(super) fn run(server: &Server) {
     let mut writer = Writer::new(server, tier);
     let mut last = Instant::now();
     let mut kept = last;
+    let mut limit_kept = true;
     loop {
         let is_due = || last.elapsed() >= PERIOD || server.keyspace.unwritten_bytes() >= RUN_BYTES;
         let Some((round, stopped)) = tier.pace.begin(is_due) else {
+            // What a round has left of it. After a failure that waits for the next round.
+            limit_kept = limit_kept && writer.keep_limit();
             continue;
         };
         if stopped {
@@ -175,14 +179,11 @@ pub(super) fn run(server: &Server) {
         tier.pace.end(written.is_ok());
         match &written {
             Err(error) => {
+                limit_kept = false;
                 tracing::error!("The disk tier could not be written, it is tried again: {error}");
                 writer.revive();
             }
-            Ok(()) => {
-                if let Err(error) = writer.keep_limit() {
-                    tracing::error!("The disk tier could not keep its limit: {error}");
-                }
-            }
+            Ok(()) => limit_kept = writer.keep_limit(),
         }
         if stopped || kept.elapsed() >= warm::PERIOD {
             kept = Instant::now();
@@ -202,9 +203,9 @@ pub(super) fn run(server: &Server) {
 
 /// Writes runs. One at a time exists.
 pub(super) struct Writer<'a> {
-    server: &'a Server,
-    tier: &'a Tier,
-    thread: ThreadSlot,
+    pub(super) server: &'a Server,
+    pub(super) tier: &'a Tier,
+    pub(super) thread: ThreadSlot,
     entries: Vec<Copied>,
     /// Keys and values of `entries`.
     bytes: Vec<u8>,
@@ -213,6 +214,7 @@ pub(super) struct Writer<'a> {
     /// What is in the log and in no run.
     logged: Vec<Place>,
     compressor: Compressor,
+    pub(super) allowance: Allowance,
     spaces: Spaces,
     /// Keys of the present run, and of those before it that failed, that nobody has looked for below.
     unsure: HashSet<(u32, KeyHash)>,
@@ -248,6 +250,7 @@ impl<'a> Writer<'a> {
             record: Vec::new(),
             logged: Vec::new(),
             compressor: Compressor::new(Method::None, Arc::clone(&tier.dictionaries)),
+            allowance: Allowance::default(),
             spaces: Spaces::decode(&tier.store.blob()).unwrap_or_default(),
             unsure: HashSet::new(),
             shadowed: Vec::new(),
@@ -331,71 +334,6 @@ impl<'a> Writer<'a> {
             }
         }
         log.commit()
-    }
-
-    /// Keeps the limit of the disk: the oldest generation goes as a whole, and what memory holds of it is
-    /// written again first. Before that it is out of sight: a key that were loaded from it while its keys
-    /// are let go would be neither gone nor safe.
-    pub(super) fn keep_limit(&mut self) -> Result<(), TierError> {
-        loop {
-            let mut guard = self.tier.disk.lock();
-            let disk = guard.as_mut().ok_or(StoreError::Closed)?;
-            // One whose end failed is still to go.
-            let walk = if disk.is_retiring() {
-                None
-            } else if self.tier.store.is_full() {
-                disk.retire_oldest()?
-            } else {
-                return Ok(());
-            };
-            drop(guard);
-            self.finish_generation(walk)?;
-        }
-    }
-
-    fn finish_generation(&mut self, walk: Option<store::Walk>) -> Result<(), TierError> {
-        let mut lost = 0u64;
-        for found in walk.into_iter().flatten() {
-            match found
-                .map_err(TierError::from)
-                .and_then(|found| self.lose(&found))
-            {
-                Ok(gone) => lost += u64::from(gone),
-                Err(error) => {
-                    tracing::error!("A generation goes whose keys cannot be read: {error}");
-                    self.server.keyspace.doubt_copies(self.thread);
-                    break;
-                }
-            }
-        }
-        let evicted = &self.server.keyspace.counters(self.thread).evicted;
-        evicted.add(lost.cast_signed());
-        self.write_changes()?;
-        let mut disk = self.tier.disk.lock();
-        let freed = disk.as_mut().ok_or(StoreError::Closed)?.drop_retired()?;
-        tracing::debug!("The oldest generation of the disk tier went: {lost} keys, {freed} bytes");
-        Ok(())
-    }
-
-    /// Lets go of an entry of the oldest generation. True where a key goes with it.
-    fn lose(&self, found: &store::Entry) -> Result<bool, TierError> {
-        if found.is_marker() {
-            return Ok(false);
-        }
-        let (store, keyspace) = (&self.tier.store, &self.server.keyspace);
-        let hash = store.hash_of(&found.key);
-        if store.has_version(hash, &found.key)? {
-            return Ok(false);
-        }
-        let Some((name, key)) = record::decode_key(&found.key) else {
-            return Ok(false);
-        };
-        let lost = keyspace.lose_copy(KeyHash::of_value(hash), name, key, self.thread);
-        if lost != Lost::Copy {
-            let expires_at = found.record()?.and_then(|record| expiry(&record));
-            keyspace.lost_below(name, expires_at);
-        }
-        Ok(lost == Lost::Key)
     }
 
     /// After the disk was full the store takes no more until it is opened anew, which helps only when
@@ -557,7 +495,7 @@ fn free_bytes(dir: &Path) -> u64 {
     rustix::fs::statvfs(dir).map_or(0, |stat| stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
-fn expiry(record: &[u8]) -> Option<UnixMs> {
+pub(super) fn expiry(record: &[u8]) -> Option<UnixMs> {
     record::decode(record).and_then(|(head, _)| head.expires_at)
 }
 

@@ -193,6 +193,16 @@ fn db_size(client: &mut Client) -> usize {
     usize::try_from(int(client, &["DBSIZE"])).expect("not negative")
 }
 
+/// A field of INFO.
+fn info(client: &mut Client, section: &str, field: &str) -> i64 {
+    let info = text(&client.run(&["INFO", section]));
+    let line = info
+        .lines()
+        .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    let number = line.and_then(|number| number.parse().ok());
+    number.unwrap_or_else(|| panic!("no number {field}: {info}"))
+}
+
 /// Waits for the size, which the server may still be counting after a crash.
 fn assert_db_size_becomes(client: &mut Client, wanted: usize) {
     let reached = poll(Duration::from_secs(20), || {

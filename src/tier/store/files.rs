@@ -9,7 +9,8 @@
 //! <dir>/filters/<gen>.lost     the filter of a quarantined generation: its keys hide older ones
 //!
 //! a file:  magic (8) | contents | hash of all before (8)            integers are little-endian
-//! meta:    hash seed (8) | next generation (8) | oldest (8) | generations (8) | for each: number (8), begun at (8) | blob
+//! meta:    hash seed (8) | next generation (8) | oldest (8) | leaving (8), up to (8)
+//!          | generations (8) | for each: number (8), begun at (8) | blob
 //! filter:  generation (8) | hash seed (8) | records (8) | complete (8) | segments (8)
 //!          | for each: keys (8), words (8) | all words
 //! ```
@@ -23,7 +24,7 @@ use std::path::{Path, PathBuf};
 
 use super::filter::{Filter, SegmentWords};
 
-const META_MAGIC: [u8; 8] = *b"STRMETA3";
+const META_MAGIC: [u8; 8] = *b"STRMETA4";
 const FILTER_MAGIC: [u8; 8] = *b"STRFILT1";
 const NUMBER: usize = size_of::<u64>();
 
@@ -42,6 +43,8 @@ pub(super) struct Meta {
     pub(super) next_generation: u64,
     /// Older generations than this were dropped.
     pub(super) oldest: u64,
+    /// A generation that is on its way out, and from which hash prefix on it can still be read.
+    pub(super) leaving: (u64, u64),
     /// When generations were begun, in seconds since the epoch.
     pub(super) begun: Vec<(u64, u64)>,
     pub(super) blob: Vec<u8>,
@@ -105,11 +108,14 @@ impl Files {
         };
         let mut rest = contents.as_slice();
         let mut numbers = || number(&mut rest);
-        let Some([hash_seed, next_generation, oldest, count]) =
-            (|| Some([numbers()?, numbers()?, numbers()?, numbers()?]))()
-        else {
-            return Ok(None);
-        };
+        let mut head = [0; 6];
+        for field in &mut head {
+            let Some(number) = numbers() else {
+                return Ok(None);
+            };
+            *field = number;
+        }
+        let [hash_seed, next_generation, oldest, leaving, up_to, count] = head;
         let begun = (0..count)
             .map_while(|_| Some((numbers()?, numbers()?)))
             .collect();
@@ -117,6 +123,7 @@ impl Files {
             hash_seed,
             next_generation,
             oldest,
+            leaving: (leaving, up_to),
             begun,
             blob: rest.to_vec(),
         }))
@@ -124,14 +131,18 @@ impl Files {
 
     pub(super) fn write_meta(&self, meta: &Meta) -> io::Result<()> {
         let mut contents = META_MAGIC.to_vec();
-        contents.extend(meta.hash_seed.to_le_bytes());
-        contents.extend(meta.next_generation.to_le_bytes());
-        contents.extend(meta.oldest.to_le_bytes());
-        contents.extend((meta.begun.len() as u64).to_le_bytes());
-        for (generation, at) in &meta.begun {
-            contents.extend(generation.to_le_bytes());
-            contents.extend(at.to_le_bytes());
-        }
+        let (leaving, up_to) = meta.leaving;
+        let count = meta.begun.len() as u64;
+        let head = [
+            meta.hash_seed,
+            meta.next_generation,
+            meta.oldest,
+            leaving,
+            up_to,
+            count,
+        ];
+        let begun = meta.begun.iter().flat_map(|&(number, at)| [number, at]);
+        contents.extend(head.into_iter().chain(begun).flat_map(u64::to_le_bytes));
         contents.extend(&meta.blob);
         write_sealed(&self.meta(), contents)
     }

@@ -14,6 +14,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use fjall::config::{
     BlockSizePolicy, BloomConstructionPolicy, CompressionPolicy, FilterPolicy, FilterPolicyEntry,
@@ -47,6 +48,28 @@ pub(super) struct Generation {
     pub(super) filter: Arc<Filter>,
     /// None if it is quarantined: then its filter tells which keys of older generations are stale.
     pub(super) keyspace: Option<Keyspace>,
+    pub(super) gone: Arc<Gone>,
+}
+
+/// How much of a generation is out of sight already: keys whose hash prefix is lower.
+#[derive(Debug, Default)]
+pub(super) struct Gone(AtomicU64);
+
+/// One more than the largest prefix.
+pub(super) const PREFIXES: u64 = 1 << 32;
+
+impl Gone {
+    pub(super) fn new(before: u64) -> Self {
+        Self(AtomicU64::new(before))
+    }
+
+    pub(super) fn before(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    pub(super) fn advance(&self, before: u64) {
+        self.0.store(before, Ordering::Release);
+    }
 }
 
 /// What a generation has for a key.
@@ -58,6 +81,12 @@ pub(super) enum Found {
 }
 
 impl Generation {
+    /// Whether the key of this hash can be here.
+    #[inline]
+    pub(super) fn may_hold(&self, hash: u64) -> bool {
+        self.filter.may_hold(hash) && hash >> 32 >= self.gone.before()
+    }
+
     /// The record of a key, if it is here.
     pub(super) fn find(&self, key: &[u8]) -> Result<Found, StoreError> {
         let Some(keyspace) = &self.keyspace else {

@@ -9,7 +9,7 @@
 //! ```text
 //! request threads --- may_hold ---> filters in memory, a cache line for each generation
 //! I/O threads ------- get, scan --> database
-//! one writer -------- runs, drops -> database, filters, files
+//! one writer -------- runs, parts that go -> database, filters, files
 //! ```
 //!
 //! A key's first four bytes are the top of its hash, big-endian, so that order on disk is hash order. A record has at least
@@ -28,6 +28,7 @@ mod files;
 mod filter;
 mod generation;
 mod rebuild;
+mod retire;
 mod scan;
 #[cfg(test)]
 mod tests;
@@ -44,12 +45,13 @@ use parking_lot::Mutex;
 
 use self::files::{Files, FilterKind, Meta};
 use self::filter::Filter;
-use self::generation::{Found, Generation};
+use self::generation::{Found, Generation, Gone};
 use self::rebuild::Rebuilds;
 
 pub use self::error::StoreError;
 pub(super) use self::files::{checksum, read_sealed, sync_dir, write_sealed};
-pub use self::scan::{Entry, Scan, Walk};
+pub use self::retire::{Part, PartEnd};
+pub use self::scan::{Entry, Scan};
 pub use self::writer::{Run, RunDone, Writer};
 pub use fjall::Slice;
 
@@ -139,8 +141,6 @@ pub struct Store {
     database: Mutex<Option<Database>>,
     rebuilds: Rebuilds,
     poisoned: AtomicBool,
-    /// A generation is out of the list and still on disk.
-    retiring: AtomicBool,
     counters: Counters,
 }
 
@@ -181,7 +181,6 @@ impl Store {
             database: Mutex::new(None),
             rebuilds: Rebuilds::default(),
             poisoned: AtomicBool::new(false),
-            retiring: AtomicBool::new(false),
             counters: Counters::default(),
             options,
             files,
@@ -212,7 +211,7 @@ impl Store {
     pub fn may_hold(&self, hash: u64) -> bool {
         let list = self.list.load();
         let mut generations = list.generations.iter();
-        match generations.find(|generation| generation.filter.may_hold(hash)) {
+        match generations.find(|generation| generation.may_hold(hash)) {
             Some(generation) => generation.is_readable(),
             None => !list.open,
         }
@@ -233,7 +232,7 @@ impl Store {
     pub fn find(&self, hash: u64, key: &[u8]) -> Result<Option<(u64, Slice)>, StoreError> {
         let list = self.open_list()?;
         for generation in &list.generations {
-            if generation.filter.may_hold(hash) {
+            if generation.may_hold(hash) {
                 match generation.find(key)? {
                     Found::Record(record) => return Ok(Some((generation.number, record))),
                     Found::Gone => return Ok(None),
@@ -251,7 +250,7 @@ impl Store {
     pub fn holds(&self, hash: u64, key: &[u8]) -> Result<bool, StoreError> {
         let list = self.open_list()?;
         for generation in &list.generations {
-            if generation.filter.may_hold(hash)
+            if generation.may_hold(hash)
                 && let Some(size) = generation.size_of(key)?
             {
                 return Ok(size > 0);
@@ -260,14 +259,15 @@ impl Store {
         Ok(false)
     }
 
-    /// Whether the store has a version of the key, or a marker. Waits for the disk.
+    /// Whether a newer generation than this one has a version of the key, or a marker. Waits for the disk.
     ///
     /// # Errors
     /// As [`Self::get`].
-    pub fn has_version(&self, hash: u64, key: &[u8]) -> Result<bool, StoreError> {
+    pub fn has_newer(&self, than: u64, hash: u64, key: &[u8]) -> Result<bool, StoreError> {
         let list = self.open_list()?;
-        for generation in &list.generations {
-            if generation.filter.may_hold(hash) && generation.size_of(key)?.is_some() {
+        let newer = list.generations.iter().take_while(|g| g.number > than);
+        for generation in newer {
+            if generation.may_hold(hash) && generation.size_of(key)?.is_some() {
                 return Ok(true);
             }
         }
@@ -285,20 +285,33 @@ impl Store {
         Scan::new(list, &snapshot, from_prefix, self.hash_seed, hash_key)
     }
 
-    /// Whether the oldest generation should go: the disk is full, or its records are too old.
+    /// What the generations should take on disk at the most.
+    pub fn max_bytes(&self) -> u64 {
+        self.options.max_bytes
+    }
+
+    /// Whether the oldest generation should go: the disk is full, its records are too old, or a part of it has gone.
     pub fn is_full(&self) -> bool {
         let list = self.list.load();
         let max_age = self.options.max_age;
-        let oldest = list.generations.last();
-        if oldest.is_some_and(|oldest| !max_age.is_zero() && self.age(oldest.number) >= max_age) {
-            return true;
-        }
+        let must_go = |oldest: &Arc<Generation>| {
+            let is_old = !max_age.is_zero() && self.age(oldest.number) >= max_age;
+            is_old || oldest.gone.before() > 0
+        };
+        list.generations.last().is_some_and(must_go) || self.uses_more_than_slack(1)
+    }
+
+    /// Whether it should go at once: half of the slack that is kept below the limit is used up.
+    pub fn is_overfull(&self) -> bool {
+        self.uses_more_than_slack(2)
+    }
+
+    /// Whether more is used than the limit without a part of a generation's bytes.
+    fn uses_more_than_slack(&self, part: u64) -> bool {
+        let list = self.list.load();
         let used: u64 = list.generations.iter().map(|g| g.disk_bytes()).sum();
-        let limit = self
-            .options
-            .max_bytes
-            .saturating_sub(self.options.generation_bytes());
-        used > limit && list.generations.len() > 1
+        let slack = self.options.generation_bytes() / part;
+        used > self.options.max_bytes.saturating_sub(slack) && list.generations.len() > 1
     }
 
     /// Takes a generation that cannot be read out of use, with its data; whether it was in use. Its keys are gone, and so
@@ -323,6 +336,7 @@ impl Store {
             number: generation,
             filter: Arc::clone(&damaged.filter),
             keyspace: None,
+            gone: Arc::clone(&damaged.gone),
         });
         self.set_list(generations);
         self.counters.quarantined.fetch_add(1, Ordering::Relaxed);
@@ -437,11 +451,10 @@ impl Store {
         ))
     }
 
-    /// Makes this the list, without the quarantined generations at its end: there is nothing left that they hide, unless
-    /// the oldest is on its way out. Called with the database's lock held.
+    /// Makes this the list, without the quarantined generations at its end: there is nothing left that they hide. Called
+    /// with the database's lock held.
     fn set_list(&self, mut generations: Vec<Arc<Generation>>) {
-        let all_gone = !self.retiring.load(Ordering::Relaxed);
-        while let Some(lost) = generations.pop_if(|oldest| all_gone && !oldest.is_readable()) {
+        while let Some(lost) = generations.pop_if(|oldest| !oldest.is_readable()) {
             log_failure("remove a filter", || {
                 self.end(lost.number)?;
                 Ok(self.files.remove_filter(lost.number, FilterKind::Lost)?)
@@ -499,6 +512,14 @@ impl Store {
         known: &[Arc<Generation>],
     ) -> Result<Vec<Arc<Generation>>, StoreError> {
         let lost = self.files.filters_of(FilterKind::Lost)?;
+        let (oldest, (leaving, gone_before)) = {
+            let meta = self.meta.lock();
+            (meta.oldest, meta.leaving)
+        };
+        let gone = |number| match number == leaving {
+            true => Gone::new(gone_before),
+            false => Gone::default(),
+        };
         let mut generations = Vec::new();
         for name in database.list_keyspace_names() {
             let Some(number) = generation::number(&name) else {
@@ -507,8 +528,8 @@ impl Store {
             let keyspace = database
                 .keyspace(&name, generation::keyspace_options)
                 .map_err(StoreError::Database)?;
-            if lost.contains(&number) {
-                // The crash came between the two steps of a quarantine.
+            if lost.contains(&number) || number < oldest {
+                // The crash came between the two steps of a quarantine, or of a generation's end.
                 database
                     .delete_keyspace(keyspace)
                     .map_err(StoreError::Database)?;
@@ -518,6 +539,7 @@ impl Store {
                 number,
                 filter: self.find_filter(number, &keyspace, known)?,
                 keyspace: Some(keyspace),
+                gone: Arc::new(gone(number)),
             }));
         }
         for number in lost {
@@ -529,6 +551,7 @@ impl Store {
                 // Without its filter it hides all that is older.
                 filter: Arc::new(found.unwrap_or_else(|| Filter::new(0, false))),
                 keyspace: None,
+                gone: Arc::new(gone(number)),
             }));
         }
         generations.sort_by_key(|generation| std::cmp::Reverse(generation.number));
@@ -628,10 +651,11 @@ impl Opened {
             hash_seed: random(),
             next_generation: 0,
             oldest: 0,
+            leaving: (0, 0),
             begun: Vec::new(),
             blob: Vec::new(),
         });
-        (meta.next_generation, meta.oldest) = (0, 0);
+        (meta.next_generation, meta.oldest, meta.leaving) = (0, 0, (0, 0));
         files.write_meta(&meta)?;
         let database =
             generation::open_database(&files.database(), options).map_err(StoreError::of_open)?;

@@ -31,6 +31,12 @@ impl Entry {
         self.size == 0
     }
 
+    /// The top of the key's hash, which the key begins with.
+    pub(super) fn prefix(&self) -> u64 {
+        let prefix = self.key.first_chunk().copied().unwrap_or_default();
+        u32::from_be_bytes(prefix).into()
+    }
+
     /// The number of the generation that holds it.
     pub fn generation(&self) -> u64 {
         self.generation.number
@@ -56,7 +62,7 @@ impl Entry {
 }
 
 /// The keys of one generation in order, markers among them; a key that was written several times comes once.
-pub struct Walk {
+pub(super) struct Walk {
     generation: Arc<Generation>,
     snapshot: Arc<Snapshot>,
     sizes: Iter,
@@ -64,24 +70,20 @@ pub struct Walk {
 }
 
 impl Walk {
-    /// None if the generation is quarantined.
+    /// From a hash prefix on. None if the generation is quarantined, or the prefix beyond the last.
     pub(super) fn new(
         generation: Arc<Generation>,
         snapshot: &Arc<Snapshot>,
-        from: &[u8],
+        from: u64,
     ) -> Option<Self> {
         let keyspace = generation.keyspace.as_ref()?;
+        let from = u32::try_from(from).ok()?.to_be_bytes();
         Some(Self {
             sizes: snapshot.range(keyspace, from..),
             entries: snapshot.range(keyspace, from..),
             snapshot: Arc::clone(snapshot),
             generation,
         })
-    }
-
-    /// The number of the generation.
-    pub fn generation(&self) -> u64 {
-        self.generation.number
     }
 
     fn entry(&self, size: u32, guard: Option<fjall::Guard>) -> fjall::Result<Entry> {
@@ -138,10 +140,11 @@ impl Scan {
         hash_seed: u64,
         hash_key: fn(u64, &[u8]) -> u64,
     ) -> Result<Self, StoreError> {
-        let from = from_prefix.to_be_bytes();
         let mut heads = Vec::new();
         for generation in &list.generations {
-            if let Some(walk) = Walk::new(Arc::clone(generation), snapshot, &from) {
+            // Without what is out of sight. What goes from now on is told all the same.
+            let from = generation.gone.before().max(from_prefix.into());
+            if let Some(walk) = Walk::new(Arc::clone(generation), snapshot, from) {
                 let mut head = Head { walk, next: None };
                 head.step()?;
                 heads.push(head);

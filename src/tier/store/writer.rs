@@ -1,4 +1,4 @@
-//! The writing side: sorted runs into the newest generation, new generations, and the end of the oldest.
+//! The writing side: sorted runs into the newest generation, and new generations.
 //!
 //! There is one [`Writer`], owned by one thread. Invariant: a run changes nothing that a reader sees until it is finished,
 //! but for bits in a filter, which cost a look.
@@ -12,7 +12,7 @@ use fjall::{Database, PersistMode};
 use super::files::{FilterKind, sync_dir};
 use super::filter::Filter;
 use super::generation::{self, Generation};
-use super::{List, Opened, Recovery, Store, StoreError, Walk, log_failure};
+use super::{List, Opened, Recovery, Store, StoreError, log_failure};
 
 /// Room in the filter of the first generation; it grows when the size of records is known.
 const FIRST_KEYS: usize = 1 << 16;
@@ -22,11 +22,9 @@ const REOPEN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Writes to a store.
 pub struct Writer {
-    store: Arc<Store>,
+    pub(super) store: Arc<Store>,
     /// Where the present run goes, or the last one went.
-    target: Option<Arc<Generation>>,
-    /// Out of the list, and to be dropped.
-    retired: Option<Arc<Generation>>,
+    pub(super) target: Option<Arc<Generation>>,
 }
 
 /// What a finished run wrote.
@@ -43,7 +41,6 @@ impl Writer {
         Self {
             store,
             target: None,
-            retired: None,
         }
     }
 
@@ -86,12 +83,12 @@ impl Writer {
         }
     }
 
-    fn database(&self) -> Result<Database, StoreError> {
+    pub(super) fn database(&self) -> Result<Database, StoreError> {
         let database = self.store.database.lock();
         database.clone().ok_or(StoreError::Closed)
     }
 
-    fn begin_generation(
+    pub(super) fn begin_generation(
         &self,
         database: &Database,
         last: Option<&Generation>,
@@ -115,6 +112,7 @@ impl Writer {
             number,
             filter: Arc::new(Filter::new(keys, true)),
             keyspace: Some(keyspace),
+            gone: Arc::default(),
         });
         let changing = self.store.database.lock();
         let mut generations = self.store.list.load().generations.clone();
@@ -141,90 +139,12 @@ impl Writer {
         });
     }
 
-    /// Takes the oldest generation out of sight and gives its keys, markers among them, of which those that
-    /// [`Store::has_version`] does not know now go with it. Nothing is freed until [`Self::drop_retired`]; after a crash
-    /// before that it is back. None if the store has no generation.
-    ///
-    /// # Errors
-    /// The store is closed.
-    pub fn retire_oldest(&mut self) -> Result<Option<Walk>, StoreError> {
-        let list = self.store.open_list()?;
-        if let [only] = list.generations.as_slice() {
-            // What is written while this one goes is not to bear its name.
-            self.begin_generation(&self.database()?, Some(only))?;
-        }
-        self.hide_oldest()
-    }
-
-    fn hide_oldest(&mut self) -> Result<Option<Walk>, StoreError> {
-        let snapshot = self.store.snapshot()?;
-        let list = self.store.open_list()?;
-        let Some(oldest) = list.generations.last() else {
-            return Ok(None);
-        };
-        self.target = None;
-        self.hide(oldest.number);
-        Ok(Walk::new(Arc::clone(oldest), &snapshot, &[]))
-    }
-
-    /// Whether a generation is out of sight and still to be dropped.
-    pub fn is_retiring(&self) -> bool {
-        self.retired.is_some()
-    }
-
-    fn hide(&mut self, number: u64) {
-        let store = &self.store;
-        let _changing = store.database.lock();
-        store.retiring.store(true, Ordering::Relaxed);
-        let mut generations = store.list.load().generations.clone();
-        let last = generations.pop_if(|oldest| oldest.number == number);
-        store.set_list(generations);
-        self.retired = last;
-    }
-
-    /// Drops the retired generation and tells the disk bytes that come free, once no reader is in it.
-    ///
-    /// # Errors
-    /// The store is closed, or the disk refuses; it can be tried again.
-    pub fn drop_retired(&mut self) -> Result<u64, StoreError> {
-        let store = &self.store;
-        let changing = store.database.lock();
-        let database = changing.as_ref().ok_or(StoreError::Closed)?;
-        let Some(oldest) = &self.retired else {
-            return Ok(0);
-        };
-        let generations = store.list.load().generations.clone();
-        store.end(oldest.number)?;
-        let bytes = oldest.disk_bytes();
-        if let Some(keyspace) = oldest.keyspace.clone() {
-            let deleted = database.delete_keyspace(keyspace);
-            store.note_poison(deleted.map_err(StoreError::Database))?;
-        }
-        store.files.remove_filter(oldest.number, FilterKind::Live)?;
-        store.retiring.store(false, Ordering::Relaxed);
-        store.set_list(generations);
-        self.retired = None;
-        let dropped = &store.counters.bytes_dropped;
-        dropped.fetch_add(bytes, Ordering::Relaxed);
-        Ok(bytes)
-    }
-
-    /// Drops the oldest generation, whatever is in it, and tells the disk bytes that come free.
-    ///
-    /// # Errors
-    /// As [`Self::drop_retired`].
-    pub fn drop_oldest(&mut self) -> Result<u64, StoreError> {
-        drop(self.hide_oldest()?);
-        self.drop_retired()
-    }
-
     /// Opens the database anew: what cures a poisoned store when there is room on the disk again, and removes what
     /// unfinished runs have left. Reads fail meanwhile; iterators must be gone. After an error it can be tried again.
     ///
     /// # Errors
     /// [`StoreError::Busy`] if somebody still reads after some seconds; the disk refuses.
     pub fn reopen(&mut self) -> Result<Recovery, StoreError> {
-        let retired = self.retired.as_ref().map(|oldest| oldest.number);
         let before = self.shut();
         let store = &self.store;
         let start = Instant::now();
@@ -241,9 +161,6 @@ impl Writer {
                     *store.meta.lock() = opened.meta;
                     store.install(opened.database, known)?;
                     store.poisoned.store(false, Ordering::Relaxed);
-                    if let Some(number) = retired {
-                        self.hide(number);
-                    }
                     return Ok(recovery);
                 }
             }
@@ -282,7 +199,6 @@ impl Writer {
     /// Lets go of the database and tells the filters that were in use.
     fn shut(&mut self) -> Vec<Arc<Generation>> {
         self.target = None;
-        self.retired = None;
         self.store.rebuilds.stop();
         let database = self.store.database.lock().take();
         let list = self.store.list.swap(Arc::new(List::CLOSED));
@@ -299,7 +215,7 @@ impl Writer {
 }
 
 impl Store {
-    fn note_poison<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+    pub(super) fn note_poison<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
         if result.as_ref().is_err_and(StoreError::is_poison) {
             self.poisoned.store(true, Ordering::Relaxed);
         }

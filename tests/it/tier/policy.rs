@@ -2,16 +2,6 @@
 
 use super::*;
 
-/// A field of INFO.
-fn info(client: &mut Client, section: &str, field: &str) -> i64 {
-    let info = text(&client.run(&["INFO", section]));
-    let line = info
-        .lines()
-        .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
-    let number = line.and_then(|number| number.parse().ok());
-    number.unwrap_or_else(|| panic!("no number {field}: {info}"))
-}
-
 fn assert_becomes(client: &mut Client, section: &str, field: &str, wanted: i64) {
     let mut last = 0;
     let reached = poll(Duration::from_secs(20), || {

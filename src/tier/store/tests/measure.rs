@@ -71,7 +71,7 @@ fn measure_records(record_bytes: usize, keys: u64, run_keys: u64) {
     let us = start.elapsed().as_micros() as f64 / scanned as f64;
     println!("scan: {us:.2} us for a key of {scanned}");
     let start = Instant::now();
-    let bytes = writer.drop_oldest().unwrap();
+    let bytes = drop_oldest(&mut writer);
     println!("drop: {:?} for {bytes} B", start.elapsed());
     let start = Instant::now();
     writer.close().unwrap();

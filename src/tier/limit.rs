@@ -1,0 +1,230 @@
+//! The limit of the disk: the oldest generation goes, part by part, and its keys with it.
+//!
+//! What memory holds of a part is written again first. So is what is on disk alone, as long as the disk is full of old versions
+//! rather than of keys: else keys that never change would have to go because others change all the time.
+//!
+//! Invariant: a part goes out of sight when every key of it that memory holds has a newer copy below. No load may bring in
+//! another in between, so they wait for that moment.
+
+use std::ops::Range;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::record;
+use super::store::{Entry, Part, PartEnd, StoreError};
+use super::writer::{Writer, expiry};
+use super::{Tier, TierError};
+use crate::clock::{self, UnixMs};
+use crate::keyspace::{DATABASES, KeyHash};
+
+/// Changes wait to be written meanwhile.
+const WORK: Duration = Duration::from_millis(100);
+/// Cold keys are written again while there are fewer keys than this share of the records on disk. Where all keys are
+/// overwritten equally often a third of the oldest generation is then still wanted, so that for two changes one record is
+/// written again.
+const KEYS_SHARE: f64 = 0.6;
+/// But no more bytes than changes have written, or this part of the limit at once: the disk must become emptier by it,
+/// whatever the sizes of keys are.
+const KEPT_PART: u64 = 2;
+
+/// Keys that go with a part, if nothing is written over them.
+#[derive(Default)]
+struct Going {
+    keys: Vec<GoingKey>,
+    /// As they are on disk.
+    bytes: Vec<u8>,
+}
+
+struct GoingKey {
+    hash: KeyHash,
+    on_disk: Range<usize>,
+    expires_at: Option<UnixMs>,
+}
+
+impl Going {
+    fn push(&mut self, hash: KeyHash, on_disk: &[u8], expires_at: Option<UnixMs>) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(on_disk);
+        let on_disk = start..self.bytes.len();
+        self.keys.push(GoingKey {
+            hash,
+            on_disk,
+            expires_at,
+        });
+    }
+}
+
+/// How many bytes of cold keys may be written again.
+#[derive(Debug, Default)]
+pub(super) struct Allowance {
+    bytes: Option<u64>,
+    /// What had been written when it was last looked at.
+    written: u64,
+}
+
+impl Allowance {
+    /// With what changes have added to it.
+    fn take(&mut self, tier: &Tier) -> u64 {
+        let written = tier.store.stats().bytes_ingested;
+        let most = tier.store.max_bytes() / KEPT_PART;
+        let more = written - self.written;
+        self.written = written;
+        let bytes = self.bytes.map_or(most, |bytes| (bytes + more).min(most));
+        *self.bytes.insert(bytes)
+    }
+
+    fn spend(&mut self, kept: u64) {
+        self.written += kept;
+        self.bytes = self.bytes.map(|bytes| bytes.saturating_sub(kept));
+    }
+}
+
+impl Writer<'_> {
+    /// Keeps the limit of the disk, as far as there is time. False where it failed.
+    pub(super) fn keep_limit(&mut self) -> bool {
+        let start = Instant::now();
+        let store = &self.tier.store;
+        while store.is_full() && (start.elapsed() < WORK || store.is_overfull()) {
+            if let Err(error) = self.let_part_go() {
+                tracing::error!("The disk tier could not keep its limit: {error}");
+                return false;
+            }
+        }
+        true
+    }
+
+    fn let_part_go(&mut self) -> Result<(), TierError> {
+        let part = match self.tier.disk.lock().as_mut() {
+            Some(disk) => disk.next_part()?,
+            None => return Err(StoreError::Closed.into()),
+        };
+        let Some(part) = part else { return Ok(()) };
+        let end = part.end();
+        match self.sort_out(part) {
+            Ok(going) => self.finish_part(going, end),
+            Err(error) => {
+                tracing::error!("A generation goes whose keys cannot be read: {error}");
+                self.finish_unread(end.of_all())
+            }
+        }
+    }
+
+    /// Sees to it that keys which shall stay are written again, and gives the others.
+    fn sort_out(&mut self, part: Part) -> Result<Going, TierError> {
+        let (generation, now) = (part.generation(), clock::now());
+        let mut allowance = match self.keeps_cold_keys() {
+            true => self.allowance.take(self.tier),
+            false => 0,
+        };
+        let (mut going, mut kept) = (Going::default(), Vec::new());
+        let store = &self.tier.store;
+        for found in part {
+            let found = found?;
+            let hash = store.hash_of(&found.key);
+            if found.is_marker() || store.has_newer(generation, hash, &found.key)? {
+                continue;
+            }
+            let hash = KeyHash::of_value(hash);
+            if self.keeps_in_memory(hash, &found.key) {
+                continue;
+            }
+            let expires_at = found.record()?.and_then(|record| expiry(&record));
+            let lives = expires_at.is_none_or(|at| at > now);
+            let bytes = found.key.len() as u64 + u64::from(found.size);
+            if lives && bytes <= allowance {
+                allowance -= bytes;
+                kept.push(found);
+            } else {
+                going.push(hash, &found.key, expires_at);
+            }
+        }
+        self.allowance.spend(self.write_again(kept)?);
+        Ok(going)
+    }
+
+    /// Whether memory knows better what is with a key, and sees to it that it gets a newer copy.
+    fn keeps_in_memory(&self, hash: KeyHash, on_disk: &[u8]) -> bool {
+        let keyspace = &self.server.keyspace;
+        // Of a database that was emptied there is nothing to keep.
+        record::decode_key(on_disk)
+            .is_none_or(|(name, key)| keyspace.keep_copy(hash, name, key, self.thread))
+    }
+
+    /// Whether there are few keys on disk among many old versions.
+    fn keeps_cold_keys(&self) -> bool {
+        let (tier, keyspace) = (self.tier, &self.server.keyspace);
+        // An old record may not stay by being written again.
+        let may_stay = self.server.config.load().tier_ttl_s == 0;
+        let keys: usize = (0..DATABASES).map(|db| keyspace.db_size(db)).sum();
+        let records = tier.store.stats().records as f64;
+        let is_counted = tier.is_counted.load(Ordering::Acquire);
+        may_stay && is_counted && (keys as f64) < records * KEYS_SHARE
+    }
+
+    fn write_again(&self, entries: Vec<Entry>) -> Result<u64, TierError> {
+        if entries.is_empty() {
+            return Ok(0);
+        }
+        let mut disk = self.tier.disk.lock();
+        let mut run = disk.as_mut().ok_or(StoreError::Closed)?.begin_run()?;
+        for entry in entries {
+            if let Some(record) = entry.record()? {
+                run.write(self.tier.store.hash_of(&entry.key), &entry.key, &record)?;
+            }
+        }
+        Ok(run.finish()?.bytes)
+    }
+
+    fn finish_part(&mut self, mut going: Going, end: PartEnd) -> Result<(), TierError> {
+        self.write_changes()?;
+        let tier = self.tier;
+        let loads_wait = tier.loads.pause();
+        // What was loaded since.
+        let before = going.keys.len();
+        let Going { keys, bytes } = &mut going;
+        keys.retain(|key| !self.keeps_in_memory(key.hash, &bytes[key.on_disk.clone()]));
+        if keys.len() < before {
+            self.write_changes()?;
+        }
+        self.let_go(end)?;
+        drop(loads_wait);
+        self.count_out(&going, end)
+    }
+
+    /// Nobody knows whose copies go: all that memory holds is written again.
+    fn finish_unread(&mut self, end: PartEnd) -> Result<(), TierError> {
+        let tier = self.tier;
+        let _loads_wait = tier.loads.pause();
+        self.server.keyspace.doubt_copies(self.thread);
+        self.write_changes()?;
+        self.let_go(end)
+    }
+
+    fn let_go(&self, end: PartEnd) -> Result<(), TierError> {
+        let mut disk = self.tier.disk.lock();
+        let freed = disk.as_mut().ok_or(StoreError::Closed)?.let_go(end)?;
+        if freed > 0 {
+            tracing::debug!("The oldest generation of the disk tier went: {freed} bytes");
+        }
+        Ok(())
+    }
+
+    /// Takes the keys that went out of the counts.
+    fn count_out(&self, going: &Going, end: PartEnd) -> Result<(), TierError> {
+        let (store, keyspace) = (&self.tier.store, &self.server.keyspace);
+        let mut evicted = 0;
+        for key in &going.keys {
+            let on_disk = &going.bytes[key.on_disk.clone()];
+            // Written over since.
+            if store.has_newer(end.generation(), key.hash.value(), on_disk)? {
+                continue;
+            }
+            if let Some((name, of)) = record::decode_key(on_disk) {
+                let gone = keyspace.lose_copy((key.hash, name, of), key.expires_at, self.thread);
+                evicted += i64::from(gone);
+            }
+        }
+        keyspace.counters(self.thread).evicted.add(evicted);
+        Ok(())
+    }
+}
