@@ -12,7 +12,8 @@ use fjall::{Database, PersistMode};
 use super::files::{FilterKind, sync_dir};
 use super::filter::Filter;
 use super::generation::{self, Generation};
-use super::{List, Opened, Recovery, Store, StoreError, Walk, log_failure};
+use super::opening::Opened;
+use super::{List, Recovery, Store, StoreError, Walk, log_failure};
 
 /// Room in the filter of the first generation; it grows when the size of records is known.
 const FIRST_KEYS: usize = 1 << 16;
