@@ -34,6 +34,7 @@ mod scan;
 mod tests;
 mod writer;
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -137,6 +138,8 @@ pub struct Store {
     recovery: Recovery,
     meta: Mutex<Meta>,
     list: ArcSwap<List>,
+    /// Keeps other processes out.
+    lock: Mutex<Option<File>>,
     /// None while it is being reopened. Held while the list is changed, never during a read or a run.
     database: Mutex<Option<Database>>,
     rebuilds: Rebuilds,
@@ -180,6 +183,7 @@ impl Store {
             hash_seed: opened.meta.hash_seed,
             meta: Mutex::new(opened.meta),
             list: ArcSwap::from_pointee(List::CLOSED),
+            lock: Mutex::new(Some(opened.lock)),
             database: Mutex::new(None),
             rebuilds: Rebuilds::default(),
             poisoned: AtomicBool::new(false),

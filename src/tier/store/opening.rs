@@ -1,5 +1,6 @@
 //! The opening of a store: what is there, and whether it can be trusted.
 
+use std::fs::File;
 use std::sync::Arc;
 
 use fjall::Database;
@@ -9,8 +10,9 @@ use super::filter::Filter;
 use super::generation::{self, Generation};
 use super::{Recovery, Store, StoreError, StoreOptions};
 
-/// A database that can be used, and its meta file.
+/// A database that can be used, its meta file, and what keeps others out of both.
 pub(super) struct Opened {
+    pub(super) lock: File,
     pub(super) database: Database,
     pub(super) meta: Meta,
 }
@@ -47,22 +49,24 @@ impl Opened {
     }
 
     fn open(files: &Files, options: &StoreOptions) -> Result<Self, StoreError> {
+        let lock = files.lock()?.ok_or(StoreError::Busy)?;
         // Without the seed no key can be found again.
-        let meta = files
+        let mut meta = files
             .read_meta()?
             .ok_or(StoreError::Database(fjall::Error::Unrecoverable))?;
         files.create_dirs()?;
+        meta.openings += 1;
+        files.write_meta(&meta)?;
         if !generation::manifests_are_whole(&files.database())? {
             return Err(StoreError::Database(fjall::Error::Unrecoverable));
         }
         let database =
             generation::open_database(&files.database(), options).map_err(StoreError::of_open)?;
+        generation::begin_sequence(&database, meta.openings);
         let names = database.list_keyspace_names();
         let mut generations = files.filters_of(FilterKind::Lost)?;
         generations.extend(names.iter().filter_map(|name| generation::number(name)));
-        if !generation::sequence_goes_on(&database)
-            || !are_all_there(generations.clone(), meta.oldest, meta.next_generation)
-        {
+        if !are_all_there(generations.clone(), meta.oldest, meta.next_generation) {
             return Err(StoreError::Database(fjall::Error::Unrecoverable));
         }
         let first = generations.iter().min().copied();
@@ -70,7 +74,11 @@ impl Opened {
             // No older version comes back by that.
             tracing::error!("Generations of the disk tier are missing: their keys are lost");
         }
-        Ok(Self { database, meta })
+        Ok(Self {
+            lock,
+            database,
+            meta,
+        })
     }
 
     fn create(
@@ -79,18 +87,24 @@ impl Opened {
         meta: Option<&Meta>,
     ) -> Result<Self, StoreError> {
         files.create_dirs()?;
+        let lock = files.lock()?.ok_or(StoreError::Busy)?;
         let mut meta = meta.cloned().unwrap_or_else(|| Meta {
             hash_seed: random(),
+            openings: 0,
             next_generation: 0,
             oldest: 0,
             begun: Vec::new(),
             blob: Vec::new(),
         });
-        (meta.next_generation, meta.oldest) = (0, 0);
+        (meta.openings, meta.next_generation, meta.oldest) = (0, 0, 0);
         files.write_meta(&meta)?;
         let database =
             generation::open_database(&files.database(), options).map_err(StoreError::of_open)?;
-        Ok(Self { database, meta })
+        Ok(Self {
+            lock,
+            database,
+            meta,
+        })
     }
 }
 

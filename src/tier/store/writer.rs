@@ -239,6 +239,7 @@ impl Writer {
                         Recovery::PutAside(_) | Recovery::New => &[],
                         Recovery::Clean | Recovery::Unclean => before.as_slice(),
                     };
+                    *store.lock.lock() = Some(opened.lock);
                     *store.meta.lock() = opened.meta;
                     store.install(opened.database, known)?;
                     store.poisoned.store(false, Ordering::Relaxed);
@@ -295,6 +296,7 @@ impl Writer {
         let filters = filters.map(Arc::new).collect();
         drop(list);
         drop(database);
+        *self.store.lock.lock() = None;
         filters
     }
 }
