@@ -4,12 +4,13 @@
 //! ```text
 //! <dir>/tier.meta              format, seed of the hashes, the caller's blob
 //! <dir>/clean                  there only after an orderly close
+//! <dir>/lock                   locked while the store is open
 //! <dir>/db/                    the database
 //! <dir>/filters/<gen>.filter   the filter of a generation that has taken no run since
 //! <dir>/filters/<gen>.lost     the filter of a quarantined generation: its keys hide older ones
 //!
 //! a file:  magic (8) | contents | hash of all before (8)            integers are little-endian
-//! meta:    hash seed (8) | next generation (8) | oldest (8) | leaving (8), up to (8)
+//! meta:    hash seed (8) | openings (8) | next generation (8) | oldest (8) | leaving (8), up to (8)
 //!          | generations (8) | for each: number (8), begun at (8) | blob
 //! filter:  generation (8) | hash seed (8) | records (8) | complete (8) | segments (8)
 //!          | for each: keys (8), words (8) | all words
@@ -17,7 +18,7 @@
 //!
 //! It knows nothing of fjall. Invariant: a file is either whole or is not read; none is ever changed in place.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::hash::{BuildHasher, Hasher};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -38,6 +39,8 @@ pub(super) struct Files {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Meta {
     pub(super) hash_seed: u64,
+    /// How often the database was opened since it was made.
+    pub(super) openings: u64,
     /// One more than the newest generation; 0 if there is none. The database is not trusted with that: where its own
     /// files are damaged it may forget a generation, and the versions that this has overwritten would come back.
     pub(super) next_generation: u64,
@@ -96,6 +99,18 @@ impl Files {
             .join(format!("{generation:016x}.{extension}"))
     }
 
+    /// Keeps everybody else out for as long as what it gives lives; None if somebody has done so.
+    pub(super) fn lock(&self) -> io::Result<Option<File>> {
+        let mut options = File::options();
+        let file = options.create(true).truncate(false).write(true);
+        let file = file.open(self.dir.join("lock"))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(file)),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
     /// Whether anything was ever stored here.
     pub(super) fn is_used(&self) -> bool {
         self.meta().exists() || self.database().exists()
@@ -108,19 +123,28 @@ impl Files {
         };
         let mut rest = contents.as_slice();
         let mut numbers = || number(&mut rest);
-        let mut head = [0; 6];
+        let mut head = [0; 7];
         for field in &mut head {
             let Some(number) = numbers() else {
                 return Ok(None);
             };
             *field = number;
         }
-        let [hash_seed, next_generation, oldest, leaving, up_to, count] = head;
+        let [
+            hash_seed,
+            openings,
+            next_generation,
+            oldest,
+            leaving,
+            up_to,
+            count,
+        ] = head;
         let begun = (0..count)
             .map_while(|_| Some((numbers()?, numbers()?)))
             .collect();
         Ok(Some(Meta {
             hash_seed,
+            openings,
             next_generation,
             oldest,
             leaving: (leaving, up_to),
@@ -135,6 +159,7 @@ impl Files {
         let count = meta.begun.len() as u64;
         let head = [
             meta.hash_seed,
+            meta.openings,
             meta.next_generation,
             meta.oldest,
             leaving,

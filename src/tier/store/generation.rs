@@ -34,10 +34,14 @@ use super::{StoreError, StoreOptions};
 const RUNS_MAX: u8 = 32;
 /// Records from this size lie apart from their keys.
 pub(super) const APART_BYTES: u32 = 512;
-/// The least that fjall accepts. Only the making and dropping of generations is written to the journal.
+/// The least that fjall accepts. Nothing is ever written to the journal: runs go into tables, and so does what fjall notes of
+/// its keyspaces.
 const JOURNAL_BYTES: u64 = 64 << 20;
 /// A memtable is never filled.
 const MEMTABLE_BYTES: u64 = 8 << 20;
+/// Each opening of the database begins at a multiple of this, which it tells by counting: above what the list of keyspaces may
+/// be ahead of the keyspaces. Small, because every record on disk bears its number, in as many bytes as it needs.
+const SEQUENCE_STEP: u64 = 1 << 20;
 /// With one worker a flush can wait for ever after a crash (fjall #257).
 const WORKERS: usize = 2;
 
@@ -186,13 +190,22 @@ pub(super) fn manifests_are_whole(database: &Path) -> io::Result<bool> {
     Ok(true)
 }
 
-/// Whether new runs will be newer than what is there. Without its journal fjall opens a database with the sequence numbers
-/// of an empty one, and new data would be hidden by old.
-pub(super) fn sequence_goes_on(database: &Database) -> bool {
+/// Takes up the sequence numbers beyond all that the database has ever used. fjall goes on after those of its keyspaces and
+/// forgets its list of keyspaces, which is ahead of them when the newest keyspace was dropped; or, without its journal, begins
+/// at zero. A keyspace made then, with an id that comes again, would be written into the list as older than the end of the one
+/// that had the id before: a merge of the list takes it out, and the next opening removes its files.
+///
+/// `openings` are those so far; gives them with this one, or more where one used more numbers than a step has.
+pub(super) fn begin_sequence(database: &Database, openings: u64) -> u64 {
     let names = database.list_keyspace_names().into_iter();
     let keyspaces = names.filter_map(|name| database.keyspace(&name, keyspace_options).ok());
-    let last = keyspaces.filter_map(|keyspace| keyspace.tree.get_highest_persisted_seqno());
-    last.max().is_none_or(|last| last < database.seqno())
+    let written = keyspaces.filter_map(|keyspace| keyspace.tree.get_highest_persisted_seqno());
+    let used = written.max().unwrap_or(0).max(database.seqno());
+    let openings = (openings + 1).max(used / SEQUENCE_STEP + 1);
+    let first = openings.saturating_mul(SEQUENCE_STEP);
+    database.supervisor.seqno.fetch_max(first);
+    database.supervisor.snapshot_tracker.set(first);
+    openings
 }
 
 /// fjall keeps these with the keyspace: they hold for generations made from now on.

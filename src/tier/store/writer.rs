@@ -12,7 +12,8 @@ use fjall::{Database, PersistMode};
 use super::files::{FilterKind, sync_dir};
 use super::filter::Filter;
 use super::generation::{self, Generation};
-use super::{List, Opened, Recovery, Store, StoreError, log_failure};
+use super::opening::Opened;
+use super::{List, Recovery, Store, StoreError, log_failure};
 
 /// Room in the filter of the first generation; it grows when the size of records is known.
 const FIRST_KEYS: usize = 1 << 16;
@@ -158,6 +159,7 @@ impl Writer {
                         Recovery::PutAside(_) | Recovery::New => &[],
                         Recovery::Clean | Recovery::Unclean => before.as_slice(),
                     };
+                    *store.lock.lock() = Some(opened.lock);
                     *store.meta.lock() = opened.meta;
                     store.install(opened.database, known)?;
                     store.poisoned.store(false, Ordering::Relaxed);
@@ -210,6 +212,7 @@ impl Writer {
         let filters = filters.map(Arc::new).collect();
         drop(list);
         drop(database);
+        *self.store.lock.lock() = None;
         filters
     }
 }
