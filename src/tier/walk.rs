@@ -10,7 +10,7 @@ use std::collections::HashSet;
 
 use super::compress::{Encoded, Form};
 use super::record::Body;
-use super::store::Located;
+use super::store::{self, Located};
 use super::{Tier, TierError, Wanted, record};
 use crate::clock::UnixMs;
 use crate::keyspace::below::{Ask, DiskCopy, Listed, Page, Place, Presence, Stored, stored};
@@ -155,42 +155,53 @@ impl Walk<'_> {
                 end = place;
                 break;
             }
+            // A part of a value is no key.
+            let Some((of, key)) = record::decode_key(&found.key) else {
+                continue;
+            };
             seen += 1;
             last = place;
-            match record::decode_key(&found.key) {
-                Some((of, key)) if of == name => {
-                    let Some(record) = found.record()? else {
-                        continue;
-                    };
-                    let (head, body) = record::decode(&record).ok_or(TierError::Record)?;
-                    if head.expires_at.is_some_and(|at| at <= now) {
-                        continue;
-                    }
-                    let listed = if values {
-                        let neighbour = |key: &[u8]| found.neighbour(key);
-                        let entry =
-                            self.tier
-                                .entry(&found.key, (head, body), neighbour, &mut part)?;
-                        Listed::new(db, key, stored(entry.view()), true)
-                    } else {
-                        let stored = Stored {
-                            form: head.form,
-                            bytes: b"",
-                            expires_at: head.expires_at,
-                        };
-                        Listed::new(db, key, stored, false)
-                    };
-                    on_disk.push(listed);
-                }
-                // A key of another database, or a part of a value.
-                _ => {}
+            if of != name {
+                continue;
             }
+            let shown = self.listed(db, key, &found, values, now, &mut part)?;
+            on_disk.extend(shown);
         }
         in_memory.retain(|key| u64::from(Place::of(self.keyspace.hash(&key.key)).0) < end);
         on_disk.retain(|key| !held.contains(&*key.key) && !self.is_deleted(db, &key.key));
         listed.append(&mut in_memory);
         listed.append(&mut on_disk);
         Ok(if end == END { 0 } else { end })
+    }
+
+    /// A key that was found on disk, unless its time has come.
+    fn listed(
+        &self,
+        db: usize,
+        key: &[u8],
+        found: &store::Entry,
+        values: bool,
+        now: UnixMs,
+        part: &mut Vec<u8>,
+    ) -> Result<Option<Listed>, TierError> {
+        let Some(record) = found.record()? else {
+            return Ok(None);
+        };
+        let (head, body) = record::decode(&record).ok_or(TierError::Record)?;
+        if head.expires_at.is_some_and(|at| at <= now) {
+            return Ok(None);
+        }
+        if values {
+            let neighbour = |key: &[u8]| found.neighbour(key);
+            let entry = self.tier.entry(&found.key, (head, body), neighbour, part)?;
+            return Ok(Some(Listed::new(db, key, stored(entry.view()), true)));
+        }
+        let stored = Stored {
+            form: head.form,
+            bytes: b"",
+            expires_at: head.expires_at,
+        };
+        Ok(Some(Listed::new(db, key, stored, false)))
     }
 
     fn is_deleted(&self, db: usize, key: &[u8]) -> bool {

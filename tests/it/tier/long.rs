@@ -1,12 +1,11 @@
 //! Long values, which lie on disk in parts.
 
+use std::sync::atomic::AtomicU64;
 use std::thread;
 
 use super::*;
 
 const MIB: usize = 1024 * 1024;
-/// A run begins a second after the last one began, and takes its time.
-const WRITTEN: Duration = Duration::from_millis(1_500);
 const ARGS: &[&str] = &["--maxmemory", "1gb", "--tier-max-bytes", "4gb"];
 
 /// Bytes that do not compress, other ones for each seed.
@@ -43,6 +42,15 @@ fn connect(server: &Server) -> Client {
     let client = server.connect();
     client.set_timeout(Duration::from_secs(60));
     client
+}
+
+/// Waits for the run that every change is followed by.
+fn wait_until_written(client: &mut Client) {
+    let written = poll(Duration::from_secs(30), || {
+        let info = text(&client.run(&["INFO", "tier"]));
+        info.contains("tier_unwritten_bytes:0\r").then_some(())
+    });
+    assert!(written.is_some(), "nothing is written");
 }
 
 /// The keys, however they are counted and told.
@@ -153,7 +161,7 @@ fn long_values_survive_a_stop_and_a_kill() {
         ("new".to_owned(), noise(9, 7 * MIB)),
     ];
     set_all(&mut client, newer.iter().cloned());
-    thread::sleep(WRITTEN);
+    wait_until_written(&mut client);
     server.signal("KILL");
     drop(server);
     expected.retain(|(key, _)| newer.iter().all(|(newer, _)| newer != key));
@@ -189,93 +197,118 @@ fn long_values_are_safe_at_once_under_always() {
     }
 }
 
-/// One connection replaces a value again and again; another changes the head and then the tail of one in place. A copy of
-/// parts of several versions would show.
-fn each_version_is_whole(durability: &str, loss: Duration) {
-    if Strata::is_oracle() {
-        return;
+/// The length of a value that changes all the time.
+const CHANGING: usize = 12 * MIB;
+
+fn replaced(version: u64) -> Vec<u8> {
+    format!("{version:08}").repeat(CHANGING / 8).into_bytes()
+}
+
+/// The commands that make one version of a key the next: one replaces the value, or one changes its head in place and
+/// another its tail.
+fn change(key: &str, version: u64) -> Vec<Vec<Vec<u8>>> {
+    if key == "replaced" {
+        return vec![vec![b"SET".to_vec(), key.into(), replaced(version)]];
     }
-    const LEN: usize = 12 * MIB;
-    let version_at = |value: &[u8], at: usize| {
+    let set_range = |at: usize| {
+        let digits = format!("{version:08}").into_bytes();
+        vec![
+            b"SETRANGE".to_vec(),
+            key.into(),
+            at.to_string().into(),
+            digits,
+        ]
+    };
+    vec![set_range(0), set_range(CHANGING - 8)]
+}
+
+/// Changes a key until the server is gone, and tells each version that was acknowledged.
+fn keep_changing(port: u16, key: &str, acknowledged: &AtomicU64) {
+    let mut client = Client::connect(port);
+    client.set_timeout(Duration::from_secs(60));
+    for version in 2.. {
+        for command in change(key, version) {
+            if !client
+                .try_run(&command)
+                .is_ok_and(|reply| !reply.is_error())
+            {
+                return;
+            }
+        }
+        acknowledged.store(version, Ordering::SeqCst);
+    }
+}
+
+/// A copy made of parts of several versions would show.
+fn assert_whole(client: &mut Client, key: &str, oldest: u64) {
+    let reply = client.run(&["GET", key]);
+    let value = reply.bytes().unwrap_or_else(|| panic!("{key}: {reply}"));
+    assert_eq!(value.len(), CHANGING);
+    let version_at = |at: usize| {
         let digits = std::str::from_utf8(&value[at..at + 8]).expect("digits");
         digits.parse::<u64>().expect("a version")
     };
+    let (head, tail) = (version_at(0), version_at(CHANGING - 8));
+    assert!(tail >= oldest, "{key}: {tail} and not {oldest}");
+    if key == "replaced" {
+        assert!(*value == replaced(head)[..], "torn: {head} to {tail}");
+    } else {
+        assert!(head == tail || head == tail + 1, "torn: {head}, {tail}");
+        let middle = 8..CHANGING - 8;
+        assert!(value[middle.clone()] == replaced(1)[middle]);
+    }
+}
+
+/// Values change all the time while they are written, until a kill. They are whole afterwards, and as new as was promised:
+/// by SAVE, or by each reply.
+fn each_version_is_whole(durability: &str) {
+    if Strata::is_oracle() {
+        return;
+    }
+    let keys = ["replaced", "changed"];
     let disk = Disk::new();
     let args = [ARGS, &["--tier-durability", durability]].concat();
-    for round in 0..2 {
+    for _ in 0..2 {
         let server = disk.start(&args);
         let mut client = connect(&server);
-        let replaced = |version: u64| format!("{version:08}").repeat(LEN / 8).into_bytes();
-        set_all(
-            &mut client,
-            ["replaced", "changed"].map(|key| (key.to_owned(), replaced(1))),
-        );
-        let port = server.port();
-        // When each version was acknowledged.
-        let write = move |part: &'static str| {
-            let mut client = Client::connect(port);
-            client.set_timeout(Duration::from_secs(60));
-            let mut done = vec![Instant::now()];
-            for version in 2.. {
-                let commands = if part == "replaced" {
-                    vec![vec![b"SET".to_vec(), part.into(), replaced(version)]]
-                } else {
-                    ["0".to_owned(), (LEN - 8).to_string()]
-                        .map(|at| {
-                            let digits = format!("{version:08}").into_bytes();
-                            vec![b"SETRANGE".to_vec(), part.into(), at.into(), digits]
-                        })
-                        .to_vec()
-                };
-                if commands
-                    .iter()
-                    .any(|command| client.try_run(command).is_err())
-                {
-                    break;
-                }
-                done.push(Instant::now());
+        let acknowledged = keys.map(|_| AtomicU64::new(1));
+        set_all(&mut client, keys.map(|key| (key.to_owned(), replaced(1))));
+        let all = || acknowledged.each_ref().map(|a| a.load(Ordering::SeqCst));
+        let promised = thread::scope(|scope| {
+            for (key, acknowledged) in keys.iter().zip(&acknowledged) {
+                let port = server.port();
+                scope.spawn(move || keep_changing(port, key, acknowledged));
             }
-            done
-        };
-        let writers = ["replaced", "changed"].map(|part| thread::spawn(move || write(part)));
-        thread::sleep(Duration::from_millis(2_500 + 700 * round));
-        let killed = Instant::now();
-        server.signal("KILL");
-        let acknowledged = writers.map(|writer| {
-            let done = writer.join().expect("a writer");
-            let safe = done.iter().filter(|at| **at + loss <= killed).count() as u64;
-            eprintln!("{} versions, {safe} safe", done.len());
-            safe.max(1)
+            let mut saved = [0; 2];
+            for _ in 0..3 {
+                thread::sleep(Duration::from_millis(300));
+                saved = all();
+                let reply = client.run(&["SAVE"]);
+                assert!(reply.is_simple("OK"), "{reply}");
+            }
+            let promised = if durability == "always" { all() } else { saved };
+            server.signal("KILL");
+            promised
         });
         drop(server);
         let server = disk.start(&args);
         let mut client = connect(&server);
-        for (key, oldest) in ["replaced", "changed"].into_iter().zip(acknowledged) {
-            let reply = client.run(&["GET", key]);
-            let value = reply.bytes().unwrap_or_else(|| panic!("{key}: {reply}"));
-            assert_eq!(value.len(), LEN);
-            let (head, tail) = (version_at(value, 0), version_at(value, LEN - 8));
-            assert!(tail >= oldest, "{key}: {tail} and not {oldest}");
-            if key == "replaced" {
-                assert!(*value == replaced(head)[..], "torn: {head} to {tail}");
-            } else {
-                assert!(head == tail || head == tail + 1, "torn: {head}, {tail}");
-                assert!(value[8..LEN - 8] == replaced(1)[8..LEN - 8]);
-            }
+        for (key, oldest) in keys.into_iter().zip(promised) {
+            assert_whole(&mut client, key, oldest);
         }
-        assert_db_size_becomes(&mut client, 2);
+        assert_keys(&mut client, &keys.map(|key| (key.to_owned(), Vec::new())));
         stop(server);
     }
 }
 
 #[test]
 fn a_value_that_changes_while_it_is_written_is_whole_on_disk() {
-    each_version_is_whole("everysec", 2 * WRITTEN);
+    each_version_is_whole("everysec");
 }
 
 #[test]
 fn a_value_that_changes_while_it_is_written_is_whole_on_disk_under_always() {
-    each_version_is_whole("always", Duration::ZERO);
+    each_version_is_whole("always");
 }
 
 #[test]
@@ -303,7 +336,7 @@ fn a_generation_goes_with_all_parts_of_its_values() {
     for server in [Some(server), None] {
         let server = server.unwrap_or_else(|| disk.start(args));
         let mut client = connect(&server);
-        thread::sleep(WRITTEN);
+        wait_until_written(&mut client);
         let seen = scan(&mut client, 10);
         assert_eq!(db_size(&mut client), seen.len());
         for name in seen.keys().filter(|name| name.starts_with("k:")) {
