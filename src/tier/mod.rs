@@ -8,7 +8,8 @@
 //! * [`record`] is the form of keys and values on disk.
 //! * [`loads`] fetches keys into memory, each once however many wait for it.
 //! * `log` has what is durable before a run has it.
-//! * `writer` takes what changed, and makes it safe below; `copies` is what it has taken and not written yet.
+//! * `writer` takes what changed, and makes it safe below, when `pace` says so; `copies` is what it has
+//!   taken and not written yet.
 //! * `chunks` writes and reads long values in parts.
 //! * `walk` goes over all keys of both tiers.
 //! * `warm` brings the keys that were in use into memory again after a start.
@@ -20,6 +21,7 @@ pub mod compress;
 mod copies;
 pub mod loads;
 mod log;
+mod pace;
 pub mod record;
 pub mod store;
 mod walk;
@@ -41,8 +43,8 @@ use tokio::sync::oneshot;
 use self::compress::{ClassStats, DecodeError, Dictionaries};
 use self::loads::Loads;
 use self::log::Log;
+use self::pace::{Pace, Round};
 use self::store::{GenerationStats, Recovery, Store, StoreError, StoreOptions};
-use self::writer::{Pace, Round};
 use crate::clock::UnixMs;
 use crate::config::{Config, TierDurability};
 use crate::keyspace::below::{Ask, Filter, Page};
