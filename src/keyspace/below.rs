@@ -27,6 +27,7 @@
 //! UNSURE.
 
 use std::fmt::Debug;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
@@ -243,14 +244,14 @@ pub struct Stored<'a> {
 }
 
 /// What a load found.
-#[derive(Clone, Copy, Debug)]
-pub enum Loaded<'a> {
+#[derive(Debug)]
+pub enum Loaded {
     /// Nothing, or that the key was deleted.
     Nothing,
     /// A version whose time has come, and when.
     Expired(Option<UnixMs>),
-    /// The newest version.
-    Value(Stored<'a>),
+    /// The newest version, in no space yet: made before the shard is locked, for it may be large.
+    Value(Entry),
 }
 
 /// A question whose answer takes reads of the lower tier.
@@ -551,33 +552,96 @@ impl Keyspace {
         places
     }
 
-    /// Shows the writer the entries at some places of one shard, and takes them for being written.
-    pub fn pick(&self, places: &[Place], thread: ThreadSlot, mut show: impl FnMut(Picked<'_>)) {
-        let (Some(below), Some(first)) = (&self.below, places.first()) else {
-            return;
+    /// Shows the writer the entries at some places of one shard, and takes them for being written. Gives how many of the
+    /// places it is done with: it ends with the one where `show` has enough.
+    pub fn pick(
+        &self,
+        places: &[Place],
+        thread: ThreadSlot,
+        mut show: impl FnMut(Picked<'_>) -> ControlFlow<()>,
+    ) -> usize {
+        let Some(first) = places.first() else {
+            return 0;
         };
         let mut locked = self.lock_shard(first.shard(), thread);
-        for &place in places {
+        for (index, place) in places.iter().enumerate() {
             debug_assert_eq!(place.shard(), first.shard());
+            let mut flow = ControlFlow::Continue(());
             for at in locked.table.positions_of(place.tag()) {
-                let entry = locked.table.get(at);
-                let bits = entry.policy_bits();
-                if bits & (QUEUED | WRITING) == 0 {
-                    continue;
+                let is_asked = locked.table.get(at).policy_bits() & (QUEUED | WRITING) != 0;
+                if is_asked && self.pick_at(&mut locked, at, &mut show).is_break() {
+                    flow = ControlFlow::Break(());
                 }
-                if self.is_live(entry.space()) {
-                    show(Picked {
-                        place,
-                        hash: self.hash(entry.key()),
-                        name: below.name(entry.space()),
-                        key: entry.key(),
-                        value: (!entry.is_absent()).then(|| stored(entry)),
-                        unsure: bits & UNSURE != 0,
-                    });
-                }
-                let taken = bits & !(QUEUED | UNSURE) | WRITING;
-                locked.table.get_mut(at).set_policy_bits(taken);
             }
+            if flow.is_break() {
+                return index + 1;
+            }
+        }
+        places.len()
+    }
+
+    /// Shows the writer an entry that it has picked, and that has changed since: takes it as it is now. Nothing is shown
+    /// where the key's database was emptied.
+    pub fn pick_again(
+        &self,
+        (hash, name, key): (KeyHash, u32, &[u8]),
+        thread: ThreadSlot,
+        mut show: impl FnMut(Picked<'_>) -> ControlFlow<()>,
+    ) {
+        let mut locked = self.lock_shard(hash.shard(), thread);
+        let space = self.space_named(name);
+        if let Some(at) = space.and_then(|space| locked.table.find(hash.tag(), space, key)) {
+            let _ = self.pick_at(&mut locked, at, &mut show);
+        }
+    }
+
+    fn pick_at(
+        &self,
+        locked: &mut super::Locked<'_>,
+        at: Position,
+        show: &mut impl FnMut(Picked<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let Some(below) = &self.below else {
+            return ControlFlow::Continue(());
+        };
+        let entry = locked.table.get(at);
+        let bits = entry.policy_bits();
+        let flow = if self.is_live(entry.space()) {
+            show(Picked {
+                place: Place::new(locked.shard, locked.table.tag(at)),
+                hash: self.hash(entry.key()),
+                name: below.name(entry.space()),
+                key: entry.key(),
+                value: (!entry.is_absent()).then(|| stored(entry)),
+                unsure: bits & UNSURE != 0,
+            })
+        } else {
+            ControlFlow::Continue(())
+        };
+        let taken = bits & !(QUEUED | UNSURE) | WRITING;
+        locked.table.get_mut(at).set_policy_bits(taken);
+        flow
+    }
+
+    /// Appends a part of a value that was picked. False where the entry is not any more what was picked.
+    pub fn copy_part(
+        &self,
+        (hash, name, key): (KeyHash, u32, &[u8]),
+        part: Range<usize>,
+        thread: ThreadSlot,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        let locked = self.lock_shard(hash.shard(), thread);
+        let space = self.space_named(name);
+        let found = space.and_then(|space| locked.table.find(hash.tag(), space, key));
+        let entry = found.map(|at| locked.table.get(at));
+        let picked = entry.filter(|entry| entry.policy_bits() & (WRITING | QUEUED) == WRITING);
+        match picked.and_then(|entry| entry.value().get(part)) {
+            Some(bytes) => {
+                out.extend_from_slice(bytes);
+                true
+            }
+            None => false,
         }
     }
 
@@ -713,7 +777,7 @@ impl Keyspace {
         &self,
         (hash, name, key): (KeyHash, u32, &[u8]),
         stamp: LoadStamp,
-        loaded: Loaded<'_>,
+        loaded: Loaded,
         access: &AccessPolicy,
         thread: ThreadSlot,
     ) -> bool {
@@ -732,31 +796,36 @@ impl Keyspace {
         if below.departures(hash.shard()) != stamp.0 {
             return false;
         }
-        let entry = match loaded {
-            Loaded::Value(stored) => Entry::stored(space, key, stored),
-            Loaded::Nothing | Loaded::Expired(_) => Entry::absent(space, key),
-        };
         let counters = self.counters(thread);
-        let expires_at = entry.view().expires_at();
-        let at = locked.table.insert(hash.tag(), entry);
-        self.group_entries[super::group_of_shard(locked.shard)].fetch_add(1, Ordering::Relaxed);
-        let admitted = self.admit(hash, access);
-        access.first(locked.table.get_mut(at), admitted, CLEAN);
-        let mut entry = locked.table.get_mut(at);
+        let mut insert = |entry: Entry| {
+            let at = locked.table.insert(hash.tag(), entry);
+            self.group_entries[super::group_of_shard(locked.shard)].fetch_add(1, Ordering::Relaxed);
+            let admitted = self.admit(hash, access);
+            access.first(locked.table.get_mut(at), admitted, CLEAN);
+            at
+        };
         match loaded {
-            Loaded::Nothing => counters.load_misses.add(1),
+            Loaded::Nothing => {
+                insert(Entry::absent(space, key));
+                counters.load_misses.add(1);
+            }
             Loaded::Expired(expired_at) => {
+                let at = insert(Entry::absent(space, key));
                 counters.load_misses.add(1);
                 // It must not be found there again.
                 if below.tally(space).warmed(expired_at) {
                     self.count_key(counters, space, expired_at, -1);
                     counters.expired.add(1);
                 }
+                let mut entry = locked.table.get_mut(at);
                 let bits = entry.view().policy_bits() & !CLEAN;
                 entry.set_policy_bits(bits);
                 below.queue(entry, Place::new(hash.shard(), hash.tag()), thread);
             }
-            Loaded::Value(_) => {
+            Loaded::Value(mut entry) => {
+                let expires_at = entry.view().expires_at();
+                entry.view_mut().set_space(space);
+                insert(entry);
                 counters.promoted.add(1);
                 counters.entries.add(1);
                 if !below.tally(space).warmed(expires_at) {
@@ -881,7 +950,7 @@ pub fn stored(entry: EntryRef<'_>) -> Stored<'_> {
 
 impl Entry {
     /// An entry made from what was kept below.
-    fn stored(space: u8, key: &[u8], stored: Stored<'_>) -> Self {
+    pub fn stored(space: u8, key: &[u8], stored: Stored<'_>) -> Self {
         let mut entry = Self::new(&EntryParts {
             space,
             key,

@@ -22,7 +22,7 @@
 //! an owned value ([`Entry`]) or a borrowed view ([`EntryRef`], [`EntryMut`]).
 #![allow(unsafe_code)]
 
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error, realloc};
+use std::alloc::{Layout, alloc, alloc_zeroed, dealloc, handle_alloc_error, realloc};
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
@@ -217,12 +217,35 @@ impl Entry {
         entry
     }
 
+    /// A string of zero bytes, to be filled where it lies: a value that is read in parts needs no other room.
+    ///
+    /// # Panics
+    /// As [`Entry::new`].
+    pub fn zeroed(key: &[u8], value_len: usize, form: u8, expires_at: Option<UnixMs>) -> Self {
+        let shape = Shape::of(key.len(), value_len, expires_at);
+        assert!(
+            key.len() <= u32::MAX as usize && value_len <= u32::MAX as usize,
+            "a key and a value are limited to 4 GiB"
+        );
+        let layout = shape.layout();
+        // SAFETY: the layout is at least ENTRY_ALIGN bytes, so not zero.
+        let mut entry = Self::at(unsafe { alloc_zeroed(layout) }, layout);
+        entry.write_header(shape, ValueType::String as u8, false, 0, [0; 4]);
+        entry.view_mut().write_expiry(expires_at);
+        entry.view_mut().set_form(form);
+        entry.copy_in(shape.key_at(), key);
+        entry
+    }
+
     fn allocate(shape: Shape) -> Self {
         let layout = shape.layout();
         // SAFETY: the layout is at least ENTRY_ALIGN bytes, so not zero.
-        let start = unsafe { alloc(layout) };
+        Self::at(unsafe { alloc(layout) }, layout)
+    }
+
+    fn at(allocated: *mut u8, layout: Layout) -> Self {
         Self {
-            start: NonNull::new(start).unwrap_or_else(|| handle_alloc_error(layout)),
+            start: NonNull::new(allocated).unwrap_or_else(|| handle_alloc_error(layout)),
         }
     }
 
@@ -623,6 +646,12 @@ impl<'a> EntryMut<'a> {
         self.write(0, [kind]);
     }
 
+    /// Puts the entry into a space.
+    pub(super) fn set_space(&mut self, space: u8) {
+        let flags = self.view().space_byte() & !SPACE_MASK;
+        self.write(1, [flags | space & SPACE_MASK]);
+    }
+
     /// Pins the entry, or ends that. For the table, which counts.
     pub(super) fn set_pinned(&mut self, pinned: bool) {
         let space = self.view().space_byte() & !PINNED;
@@ -742,6 +771,24 @@ mod tests {
                     check(&Entry::new(&p), &p);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_zeroed_entry_is_one_that_is_filled_later() {
+        for (len, at) in [(0, None), (300, Some(5)), (LARGE_VALUE_BYTES, None)] {
+            let value = vec![8; len];
+            let mut whole = Entry::new(&parts(b"key", &value, at));
+            whole.view_mut().set_text();
+            let form = whole.view().form();
+            let mut entry = Entry::zeroed(b"key", len, form, at.map(UnixMs));
+            assert!(entry.view().value().iter().all(|&byte| byte == 0));
+            entry.view_mut().into_value().fill(8);
+            entry.view_mut().set_pinned(true);
+            entry.view_mut().set_space(3);
+            check(&entry, &parts(b"key", &value, at));
+            assert!(entry.view().is_text() && entry.view().is_pinned());
+            assert_eq!(entry.allocated_bytes(), whole.allocated_bytes());
         }
     }
 

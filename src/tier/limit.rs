@@ -7,12 +7,14 @@
 //! another in between, so they wait for that moment.
 
 use std::ops::Range;
+use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::record;
+use super::chunks;
+use super::record::{self, Body};
 use super::store::{Entry, Part, PartEnd, StoreError};
-use super::writer::{Writer, expiry};
+use super::writer::Writer;
 use super::{Tier, TierError};
 use crate::clock::{self, UnixMs};
 use crate::keyspace::{DATABASES, KeyHash};
@@ -79,6 +81,31 @@ impl Allowance {
     }
 }
 
+/// A record that is written again, of a key or one of its chunks.
+struct Kept {
+    on_disk: Vec<u8>,
+    of: Rc<Entry>,
+}
+
+fn keep(found: Entry, body: &Body<'_>, kept: &mut Vec<Kept>) {
+    let of = Rc::new(found);
+    let key = of.key.to_vec();
+    if let Body::Chunks(chunks) = body {
+        kept.extend(chunks::keys(&key, chunks).map(|on_disk| Kept {
+            on_disk,
+            of: Rc::clone(&of),
+        }));
+    }
+    kept.push(Kept { on_disk: key, of });
+}
+
+fn chunk_bytes(body: &Body<'_>) -> u64 {
+    match body {
+        Body::Value(_) => 0,
+        Body::Chunks(chunks) => chunks.stored_bytes,
+    }
+}
+
 impl Writer<'_> {
     /// Keeps the limit of the disk, as far as there is time. False where it failed.
     pub(super) fn keep_limit(&mut self) -> bool {
@@ -128,14 +155,15 @@ impl Writer<'_> {
             if self.keeps_in_memory(hash, &found.key) {
                 continue;
             }
-            let expires_at = found.record()?.and_then(|record| expiry(&record));
-            let lives = expires_at.is_none_or(|at| at > now);
-            let bytes = found.key.len() as u64 + u64::from(found.size);
+            let record = found.record()?.unwrap_or_default();
+            let (head, body) = record::decode(&record).ok_or(TierError::Record)?;
+            let lives = head.expires_at.is_none_or(|at| at > now);
+            let bytes = found.key.len() as u64 + u64::from(found.size) + chunk_bytes(&body);
             if lives && bytes <= allowance {
                 allowance -= bytes;
-                kept.push(found);
+                keep(found, &body, &mut kept);
             } else {
-                going.push(hash, &found.key, expires_at);
+                going.push(hash, &found.key, head.expires_at);
             }
         }
         self.allowance.spend(self.write_again(kept)?);
@@ -161,16 +189,17 @@ impl Writer<'_> {
         may_stay && is_counted && (keys as f64) < records * KEYS_SHARE
     }
 
-    fn write_again(&self, entries: Vec<Entry>) -> Result<u64, TierError> {
-        if entries.is_empty() {
+    fn write_again(&self, mut kept: Vec<Kept>) -> Result<u64, TierError> {
+        if kept.is_empty() {
             return Ok(0);
         }
+        // The chunks of a key come before it.
+        kept.sort_unstable_by(|a, b| a.on_disk.cmp(&b.on_disk));
         let mut disk = self.tier.disk.lock();
         let mut run = disk.as_mut().ok_or(StoreError::Closed)?.begin_run()?;
-        for entry in entries {
-            if let Some(record) = entry.record()? {
-                run.write(self.tier.store.hash_of(&entry.key), &entry.key, &record)?;
-            }
+        for Kept { on_disk, of } in kept {
+            let record = of.neighbour(&on_disk)?.ok_or(TierError::Chunk)?;
+            run.write(self.tier.store.hash_of(&on_disk), &on_disk, &record)?;
         }
         Ok(run.finish()?.bytes)
     }

@@ -12,6 +12,7 @@ use parking_lot::{Condvar, Mutex, RwLock, RwLockWriteGuard};
 use tokio::sync::oneshot;
 
 use super::record;
+use super::store::Located;
 use super::{Tier, TierError};
 use crate::clock::UnixMs;
 use crate::dispatch::lfu_settings;
@@ -161,26 +162,35 @@ impl Tier {
         let access = AccessPolicy::new(policy, lfu_settings(&config), now, hash.value());
         let mut on_disk = Vec::with_capacity(key.len() + 8);
         record::encode_key(Place::of(*hash), *name, key, &mut on_disk);
-        let mut value = Vec::new();
+        let mut part = Vec::new();
         let _under_way = self.loads.under_way.read();
         while let Some(stamp) = keyspace.begin_load(*hash, *name, key, thread) {
             keyspace.counters(thread).loads.add(1);
-            let record = self.store.get(hash.value(), &on_disk)?;
-            let loaded = match &record {
+            let loaded = match self.store.find(hash.value(), &on_disk)? {
                 None => Loaded::Nothing,
-                Some(record) => {
-                    let stored = self.decode(record, &mut value)?;
-                    match stored.expires_at {
-                        Some(at) if at <= now => Loaded::Expired(Some(at)),
-                        _ => Loaded::Value(stored),
-                    }
-                }
+                Some(located) => self.loaded(&on_disk, &located, now, &mut part)?,
             };
             if keyspace.finish_load((*hash, *name, key), stamp, loaded, &access, thread) {
                 break;
             }
         }
         Ok(())
+    }
+
+    fn loaded(
+        &self,
+        on_disk: &[u8],
+        located: &Located,
+        now: UnixMs,
+        part: &mut Vec<u8>,
+    ) -> Result<Loaded, TierError> {
+        let (head, body) = record::decode(&located.record).ok_or(TierError::Record)?;
+        if head.expires_at.is_some_and(|at| at <= now) {
+            return Ok(Loaded::Expired(head.expires_at));
+        }
+        let neighbour = |key: &[u8]| located.neighbour(key);
+        let entry = self.entry(on_disk, (head, body), neighbour, part)?;
+        Ok(Loaded::Value(entry))
     }
 }
 

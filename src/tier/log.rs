@@ -11,18 +11,21 @@
 //! end of a group     a frame without key and record; what no such frame follows was not acknowledged
 //! ```
 //!
-//! An empty record says that the key was deleted. Lengths are little-endian.
+//! An empty record says that the key was deleted. Lengths are little-endian. Values are not compressed; long ones are in
+//! chunks as in a run, their record in the same group behind them, so that nobody needs memory for a whole one: neither who
+//! writes the log, nor who reads it, who remembers only where the records lie.
 //!
 //! Invariant: what [`Log::commit`] has returned for is durable, as long as no run that ended well has it.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::store::{checksum, sync_dir};
+use super::store::{StoreError, checksum, sync_dir};
 
-const MAGIC: [u8; 8] = *b"STRLOG_1";
+const MAGIC: [u8; 8] = *b"STRLOG_2";
 const HEAD: usize = 16;
 const BUFFER_BYTES: usize = 256 * 1024;
 
@@ -39,8 +42,42 @@ pub(super) struct Log {
     broken: bool,
 }
 
-/// The newest record of each key that a log has; empty where the key was deleted.
-pub(super) type Changes = BTreeMap<Vec<u8>, Vec<u8>>;
+/// What a log has: where the newest record of each key lies.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    file: Option<File>,
+    records: BTreeMap<Vec<u8>, Found>,
+}
+
+/// Where a record lies.
+#[derive(Clone, Copy, Debug)]
+struct Found {
+    at: u64,
+    len: u32,
+}
+
+impl Changes {
+    pub(super) fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Shows each key, in order, with its newest record, which is empty where the key was deleted.
+    pub(super) fn each(
+        &self,
+        mut show: impl FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let Some(file) = &self.file else {
+            return Ok(());
+        };
+        let mut record = Vec::new();
+        for (key, found) in &self.records {
+            record.resize(found.len as usize, 0);
+            file.read_exact_at(&mut record, found.at)?;
+            show(key, &record)?;
+        }
+        Ok(())
+    }
+}
 
 impl Log {
     /// The log in this directory, and what was left in it.
@@ -148,27 +185,31 @@ impl Log {
 
 /// What whole groups say, newest last. A crash may have left the beginning of a group behind them.
 fn read(path: &Path) -> io::Result<Changes> {
-    let mut changes = Changes::new();
+    let mut changes = Changes::default();
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(changes),
         Err(error) => return Err(error),
     };
     let bytes = file.metadata()?.len();
-    let mut frames = BufReader::with_capacity(BUFFER_BYTES, file);
+    let mut frames = BufReader::with_capacity(BUFFER_BYTES, &file);
     let mut magic = [0; MAGIC.len()];
     let mut read = MAGIC.len() as u64;
     let mut whole = 0;
     if frames.read_exact(&mut magic).is_ok() && magic == MAGIC {
         whole = read;
-        let mut group = Vec::new();
-        while let Some((key, record)) = read_frame(&mut frames, bytes - read)? {
-            read += (HEAD + key.len() + record.len()) as u64;
+        let (mut group, mut record) = (Vec::new(), Vec::new());
+        while let Some(key) = read_frame(&mut frames, bytes - read, &mut record)? {
+            let found = Found {
+                at: read + (HEAD + key.len()) as u64,
+                len: record.len() as u32,
+            };
+            read = found.at + u64::from(found.len);
             if !key.is_empty() {
-                group.push((key, record));
+                group.push((key, found));
                 continue;
             }
-            changes.extend(group.drain(..));
+            changes.records.extend(group.drain(..));
             whole = read;
         }
     }
@@ -178,10 +219,16 @@ fn read(path: &Path) -> io::Result<Changes> {
             bytes - whole
         );
     }
+    changes.file = Some(file);
     Ok(changes)
 }
 
-fn read_frame(frames: &mut impl Read, left: u64) -> io::Result<Option<(Vec<u8>, Vec<u8>)>> {
+/// The key of the next frame, if that is whole.
+fn read_frame(
+    frames: &mut impl Read,
+    left: u64,
+    record: &mut Vec<u8>,
+) -> io::Result<Option<Vec<u8>>> {
     let mut head = [0; HEAD];
     if left < HEAD as u64 {
         return Ok(None);
@@ -193,11 +240,12 @@ fn read_frame(frames: &mut impl Read, left: u64) -> io::Result<Option<(Vec<u8>, 
     if u64::from(key_len) + u64::from(record_len) > left - HEAD as u64 {
         return Ok(None);
     }
-    let (mut key, mut record) = (vec![0; key_len as usize], vec![0; record_len as usize]);
+    let mut key = vec![0; key_len as usize];
+    record.resize(record_len as usize, 0);
     frames.read_exact(&mut key)?;
-    frames.read_exact(&mut record)?;
-    let is_whole = head[8..] == checksum(&[&head[..8], &key, &record]).to_le_bytes();
-    Ok(is_whole.then_some((key, record)))
+    frames.read_exact(record)?;
+    let is_whole = head[8..] == checksum(&[&head[..8], &key, record]).to_le_bytes();
+    Ok(is_whole.then_some(key))
 }
 
 #[cfg(test)]
@@ -219,7 +267,22 @@ mod tests {
         Scratch(dir)
     }
 
-    fn changes(pairs: &[(&str, &str)]) -> Changes {
+    type Records = BTreeMap<Vec<u8>, Vec<u8>>;
+
+    /// What is in the log of this directory.
+    fn left(dir: &Path) -> Records {
+        let (_, changes) = Log::open(dir).unwrap();
+        let mut left = Records::new();
+        let shown = changes.each(|key, record| {
+            left.insert(key.to_vec(), record.to_vec());
+            Ok(())
+        });
+        shown.unwrap();
+        assert_eq!(left.len(), changes.len());
+        left
+    }
+
+    fn changes(pairs: &[(&str, &str)]) -> Records {
         let pairs = pairs.iter().map(|(key, record)| [key, record]);
         pairs
             .map(|pair| pair.map(|text| text.as_bytes().to_vec()))
@@ -231,7 +294,7 @@ mod tests {
     fn what_was_committed_comes_back_and_nothing_else() {
         let scratch = scratch("commit");
         let (mut log, before) = Log::open(&scratch.0).unwrap();
-        assert!(before.is_empty());
+        assert_eq!(before.len(), 0);
         log.append(b"a", b"1").unwrap();
         log.append(b"b", b"2").unwrap();
         log.commit().unwrap();
@@ -239,10 +302,10 @@ mod tests {
         log.commit().unwrap();
         log.append(b"b", b"3").unwrap();
         drop(log);
-        let (mut log, left) = Log::open(&scratch.0).unwrap();
-        assert_eq!(left, changes(&[("a", ""), ("b", "2")]));
+        assert_eq!(left(&scratch.0), changes(&[("a", ""), ("b", "2")]));
+        let (mut log, _) = Log::open(&scratch.0).unwrap();
         log.clear().unwrap();
-        assert!(Log::open(&scratch.0).unwrap().1.is_empty());
+        assert_eq!(left(&scratch.0), changes(&[]));
     }
 
     #[test]
@@ -256,8 +319,7 @@ mod tests {
         log.append(b"c", b"3").unwrap();
         log.commit().unwrap();
         drop(log);
-        let (_, left) = Log::open(&scratch.0).unwrap();
-        assert_eq!(left, changes(&[("a", "1"), ("c", "3")]));
+        assert_eq!(left(&scratch.0), changes(&[("a", "1"), ("c", "3")]));
     }
 
     #[test]
@@ -282,11 +344,11 @@ mod tests {
             flipped[at] ^= 0x10;
             for damaged in [&whole[..at], &flipped] {
                 fs::write(&path, damaged).unwrap();
-                let (_, left) = Log::open(&scratch.0).unwrap();
+                let left = left(&scratch.0);
                 assert!(possible[..3].contains(&left), "{at}: {left:?}");
             }
         }
         fs::write(&path, &whole).unwrap();
-        assert_eq!(Log::open(&scratch.0).unwrap().1, possible[3]);
+        assert_eq!(left(&scratch.0), possible[3]);
     }
 }

@@ -8,17 +8,22 @@
 //! * [`record`] is the form of keys and values on disk.
 //! * [`loads`] fetches keys into memory, each once however many wait for it.
 //! * `log` has what is durable before a run has it.
-//! * `writer` takes what changed, and makes it safe below.
+//! * `writer` takes what changed, and makes it safe below, when `pace` says so; `copies` is what it has
+//!   taken and not written yet.
 //! * `limit` lets go of the oldest when the disk is full.
+//! * `chunks` writes and reads long values in parts.
 //! * `walk` goes over all keys of both tiers.
 //! * `warm` brings the keys that were in use into memory again after a start.
 //!
 //! What memory and tier know of each other is in [`crate::keyspace::below`].
 
+mod chunks;
 pub mod compress;
+mod copies;
 mod limit;
 pub mod loads;
 mod log;
+mod pace;
 pub mod record;
 pub mod store;
 mod walk;
@@ -30,7 +35,7 @@ use std::io;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -40,13 +45,13 @@ use tokio::sync::oneshot;
 use self::compress::{ClassStats, DecodeError, Dictionaries};
 use self::loads::Loads;
 use self::log::Log;
+use self::pace::{Pace, Round};
 use self::store::{GenerationStats, Recovery, Store, StoreError, StoreOptions};
-use self::writer::{Pace, Round};
 use crate::clock::UnixMs;
 use crate::config::{Config, TierDurability};
-use crate::keyspace::below::{Ask, Filter, Page, Stored};
+use crate::keyspace::below::{Ask, Filter, Page};
 use crate::keyspace::cold::ColdCounts;
-use crate::keyspace::{DATABASES, KeyHash, Keyspace, VALUE_BYTES_MAX};
+use crate::keyspace::{DATABASES, KeyHash, Keyspace};
 use crate::server::Server;
 use crate::server::session::Session;
 
@@ -71,6 +76,8 @@ pub struct Tier {
     /// The writing side, for the writer alone.
     disk: Mutex<Option<store::Writer>>,
     log: Mutex<Log>,
+    /// Its bytes, for those who cannot wait until a long value is written to it.
+    log_bytes: AtomicU64,
     dictionaries: Arc<Dictionaries>,
     /// What was compressed, by kinds of keys.
     classes: Mutex<Vec<ClassStats>>,
@@ -203,6 +210,7 @@ impl Tier {
             uncounted: Mutex::new(uncounted),
             disk: Mutex::new(Some(disk)),
             log: Mutex::new(log),
+            log_bytes: AtomicU64::new(0),
             loads: Loads::default(),
             pace: Pace::default(),
         };
@@ -251,18 +259,18 @@ impl Tier {
 
 /// Makes what a log has the newest run.
 fn restore(disk: &mut store::Writer, logged: &log::Changes) -> Result<(), StoreError> {
-    if logged.is_empty() {
+    if logged.len() == 0 {
         return Ok(());
     }
     let store = Arc::clone(disk.store());
     let mut run = disk.begin_run()?;
-    for (key, record) in logged {
+    logged.each(|key, record| {
         let hash = store.hash_of(key);
         match record.is_empty() {
-            true => run.mark(hash, key)?,
-            false => run.write(hash, key, record)?,
+            true => run.mark(hash, key),
+            false => run.write(hash, key, record),
         }
-    }
+    })?;
     run.finish()?;
     tracing::info!("{} changes were restored from the log", logged.len());
     Ok(())
@@ -404,7 +412,7 @@ impl Tier {
             dictionaries: self.dictionaries.ids().len(),
             queue: self.loads.waiting(),
             last_write: *self.last_write.lock(),
-            log_bytes: self.log.lock().bytes(),
+            log_bytes: self.log_bytes.load(Ordering::Relaxed),
             is_failing: self.is_failing(),
         }
     }
@@ -513,21 +521,6 @@ impl Tier {
     }
 }
 
-impl Tier {
-    /// Takes a record apart; its value is put into `value`.
-    fn decode<'v>(&self, record: &[u8], value: &'v mut Vec<u8>) -> Result<Stored<'v>, TierError> {
-        let (head, encoded) = record::decode(record).ok_or(TierError::Record)?;
-        value.clear();
-        let limit = usize::try_from(VALUE_BYTES_MAX).unwrap_or(usize::MAX);
-        self.dictionaries.decode(encoded, limit, value)?;
-        Ok(Stored {
-            form: head.form,
-            bytes: value,
-            expires_at: head.expires_at,
-        })
-    }
-}
-
 /// Figures of the tier.
 #[derive(Clone, Copy, Debug)]
 pub struct TierStats {
@@ -556,6 +549,8 @@ pub enum TierError {
     Store(StoreError),
     /// A record is not what was written.
     Record,
+    /// A part of a value is missing, or is not what was written.
+    Chunk,
     /// Nor is its value, or the dictionary that it needs.
     Value(DecodeError),
 }
@@ -578,6 +573,7 @@ impl fmt::Display for TierError {
             Self::Store(error) => error.fmt(f),
             Self::Value(error) => error.fmt(f),
             Self::Record => f.write_str("a record is damaged"),
+            Self::Chunk => f.write_str("a part of a value is missing or damaged"),
         }
     }
 }

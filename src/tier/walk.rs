@@ -9,6 +9,8 @@
 use std::collections::HashSet;
 
 use super::compress::{Encoded, Form};
+use super::record::Body;
+use super::store::{self, Located};
 use super::{Tier, TierError, Wanted, record};
 use crate::clock::UnixMs;
 use crate::keyspace::below::{Ask, DiskCopy, Listed, Page, Place, Presence, Stored, stored};
@@ -77,7 +79,7 @@ impl Walk<'_> {
         let name = self.keyspace.space_name(db);
         record::encode_key(Place::of(hash), name, key, &mut on_disk);
         let found = self.tier.store.find(hash.value(), &on_disk)?;
-        let copy = found.map(|(generation, record)| disk_copy(generation, &record));
+        let copy = found.map(|located| disk_copy(&located));
         Ok(Page {
             copy: copy.transpose()?,
             held,
@@ -142,7 +144,7 @@ impl Walk<'_> {
         let mut on_disk = Vec::new();
         let name = self.keyspace.space_name(db);
         let (mut last, mut seen) = (cursor, 0);
-        let mut value = Vec::new();
+        let mut part = Vec::new();
         for found in self.tier.store.scan(cursor as u32)? {
             let found = found?;
             let place = u64::from(place_of(&found.key));
@@ -153,36 +155,53 @@ impl Walk<'_> {
                 end = place;
                 break;
             }
+            // A part of a value is no key.
+            let Some((of, key)) = record::decode_key(&found.key) else {
+                continue;
+            };
             seen += 1;
             last = place;
-            match record::decode_key(&found.key) {
-                Some((of, key)) if of == name => {
-                    let Some(record) = found.record()? else {
-                        continue;
-                    };
-                    let (head, _) = record::decode(&record).ok_or(TierError::Record)?;
-                    if head.expires_at.is_some_and(|at| at <= now) {
-                        continue;
-                    }
-                    let stored = if values {
-                        self.tier.decode(&record, &mut value)?
-                    } else {
-                        Stored {
-                            form: head.form,
-                            bytes: b"",
-                            expires_at: head.expires_at,
-                        }
-                    };
-                    on_disk.push(Listed::new(db, key, stored, values));
-                }
-                _ => {}
+            if of != name {
+                continue;
             }
+            let shown = self.listed(db, key, &found, values, now, &mut part)?;
+            on_disk.extend(shown);
         }
         in_memory.retain(|key| u64::from(Place::of(self.keyspace.hash(&key.key)).0) < end);
         on_disk.retain(|key| !held.contains(&*key.key) && !self.is_deleted(db, &key.key));
         listed.append(&mut in_memory);
         listed.append(&mut on_disk);
         Ok(if end == END { 0 } else { end })
+    }
+
+    /// A key that was found on disk, unless its time has come.
+    fn listed(
+        &self,
+        db: usize,
+        key: &[u8],
+        found: &store::Entry,
+        values: bool,
+        now: UnixMs,
+        part: &mut Vec<u8>,
+    ) -> Result<Option<Listed>, TierError> {
+        let Some(record) = found.record()? else {
+            return Ok(None);
+        };
+        let (head, body) = record::decode(&record).ok_or(TierError::Record)?;
+        if head.expires_at.is_some_and(|at| at <= now) {
+            return Ok(None);
+        }
+        if values {
+            let neighbour = |key: &[u8]| found.neighbour(key);
+            let entry = self.tier.entry(&found.key, (head, body), neighbour, part)?;
+            return Ok(Some(Listed::new(db, key, stored(entry.view()), true)));
+        }
+        let stored = Stored {
+            form: head.form,
+            bytes: b"",
+            expires_at: head.expires_at,
+        };
+        Ok(Some(Listed::new(db, key, stored, false)))
     }
 
     fn is_deleted(&self, db: usize, key: &[u8]) -> bool {
@@ -210,10 +229,20 @@ impl Walk<'_> {
     }
 }
 
-fn disk_copy(generation: u64, record: &[u8]) -> Result<DiskCopy, TierError> {
-    let (head, stored) = record::decode(record).ok_or(TierError::Record)?;
-    let (encoded, _) = Encoded::read(stored)?;
-    let (compression, dictionary) = match encoded.form {
+fn disk_copy(located: &Located) -> Result<DiskCopy, TierError> {
+    let (head, body) = record::decode(&located.record).ok_or(TierError::Record)?;
+    let (form, raw_bytes, stored_bytes) = match body {
+        Body::Value(stored) => {
+            let (encoded, _) = Encoded::read(stored)?;
+            (encoded.form, encoded.raw_len, stored.len())
+        }
+        Body::Chunks(chunks) => {
+            let bytes = |bytes| usize::try_from(bytes).map_err(|_| TierError::Record);
+            let (raw, stored) = (bytes(chunks.raw_bytes)?, bytes(chunks.stored_bytes)?);
+            (chunks.form, raw, stored)
+        }
+    };
+    let (compression, dictionary) = match form {
         Form::Raw => ("none", 0),
         Form::Lz4 => ("lz4", 0),
         Form::Zstd => ("zstd", 0),
@@ -222,11 +251,11 @@ fn disk_copy(generation: u64, record: &[u8]) -> Result<DiskCopy, TierError> {
     Ok(DiskCopy {
         form: head.form,
         expires_at: head.expires_at,
-        raw_bytes: encoded.raw_len,
-        stored_bytes: stored.len(),
+        raw_bytes,
+        stored_bytes,
         compression,
         dictionary,
-        generation,
+        generation: located.generation(),
     })
 }
 

@@ -2,29 +2,34 @@
 //!
 //! Changes are coalesced for each key: what is written is the state at the time of writing, so a
 //! counter that is set a thousand times a second costs one record. They go as one sorted run into the
-//! newest generation, whose end makes all of it durable and visible at once.
+//! newest generation, whose end makes all of it durable and visible at once. So does a group in the log of
+//! `tier-durability always`, until the next run has what is in it.
+//!
+//! Memory is taken for a slice of changes at a time ([`Copies`]). A long value is read from the keyspace and written part by
+//! part ([`ChunkWriter`]); if it changes meanwhile it is copied whole, once more, and written from that copy.
 //!
 //! Invariant: an entry counts as safe only after its run has ended well; until then memory keeps it.
 //! Where a run fails all of its entries wait again, and nothing else changes.
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
-use tokio::sync::oneshot;
-
+use super::chunks::{ChunkWriter, LONG_BYTES};
 use super::compress::{Compressor, Effort, Method, encode_raw};
+use super::copies::{Copied, Copies, Value};
 use super::limit::Allowance;
 use super::log::Log;
-use super::record::{self, Head};
+use super::pace::Round;
+use super::record::{self, Chunks};
 use super::store::{self, Run, StoreError};
 use super::{Spaces, Tier, warm};
 use crate::clock::{self, UnixMs};
 use crate::config::TierCompression;
-use crate::keyspace::below::{KEY_BYTES_MAX, Picked, Place};
+use crate::keyspace::below::Place;
 use crate::keyspace::cold::ColdCounts;
 use crate::keyspace::{DATABASES, KeyHash, ThreadSlot};
 use crate::server::Server;
@@ -33,125 +38,10 @@ use crate::server::Server;
 const PERIOD: Duration = Duration::from_secs(1);
 /// And as soon as they take so many bytes.
 const RUN_BYTES: usize = 32 * 1024 * 1024;
-/// How often the writer looks for that.
-const LOOK: Duration = Duration::from_millis(20);
 /// A store that the disk was too full for is opened anew when there is so much room.
 const FREE_BYTES_MIN: u64 = 64 * 1024 * 1024;
 /// After a failure the next try waits so long.
 const RETRY: Duration = Duration::from_secs(1);
-
-/// When runs are written, and who waits for them.
-#[derive(Debug, Default)]
-pub(super) struct Pace {
-    state: Mutex<State>,
-    changed: Condvar,
-    /// The last run failed.
-    failing: AtomicBool,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    /// Rounds that began, and that ended well. A round makes all changes before it durable, in a run or in the log.
-    begun: u64,
-    done: u64,
-    /// What somebody waits for.
-    asked: Option<Round>,
-    /// Those who want to be told of the end of a round, and of which.
-    waiting: Vec<(u64, oneshot::Sender<()>)>,
-    stopped: bool,
-}
-
-/// How changes are made durable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Round {
-    /// In the log: soon, and memory must keep them.
-    Log,
-    /// In a run: they may leave memory.
-    Run,
-}
-
-impl Pace {
-    /// Writes all that is left, and no more after that.
-    pub(super) fn stop(&self) {
-        self.state.lock().stopped = true;
-        self.changed.notify_all();
-    }
-
-    /// Asks for a run at once.
-    pub(super) fn ask(&self) {
-        self.state.lock().asked = Some(Round::Run);
-        self.changed.notify_all();
-    }
-
-    /// Has somebody told when all that had changed before the call is durable.
-    pub(super) fn tell(&self, round: Round, done: oneshot::Sender<()>) {
-        let mut state = self.state.lock();
-        let wanted = state.begun + 1;
-        state.asked = state.asked.max(Some(round));
-        state.waiting.push((wanted, done));
-        self.changed.notify_all();
-    }
-
-    pub(super) fn is_failing(&self) -> bool {
-        self.failing.load(Ordering::Relaxed)
-    }
-
-    /// Waits for the next round, but not for long: `due` says whether it is time for a run. True after the stop.
-    fn begin(&self, due: impl Fn() -> bool) -> Option<(Round, bool)> {
-        let mut state = self.state.lock();
-        if state.asked.is_none() && !state.stopped {
-            self.changed.wait_for(&mut state, LOOK);
-        }
-        let must_run = state.stopped || due();
-        let round = state.asked.max(must_run.then_some(Round::Run))?;
-        state.asked = None;
-        state.begun += 1;
-        Some((round, state.stopped))
-    }
-
-    fn end(&self, well: bool) {
-        let mut state = self.state.lock();
-        self.failing.store(!well, Ordering::Relaxed);
-        if !well {
-            state.begun -= 1;
-            // A dropped sender says that it failed.
-            state.waiting.clear();
-            return;
-        }
-        state.done += 1;
-        let done = state.done;
-        for (_, waiter) in state.waiting.extract_if(.., |(wanted, _)| *wanted <= done) {
-            // One that has gone does not wait any more.
-            let _ = waiter.send(());
-        }
-        self.changed.notify_all();
-    }
-
-    /// Waits until all that had changed before the call is safe.
-    pub(super) fn wait(&self) -> bool {
-        let mut state = self.state.lock();
-        // A run under way may have passed the change by.
-        let wanted = state.begun + 1;
-        state.asked = Some(Round::Run);
-        self.changed.notify_all();
-        while state.done < wanted && !state.stopped {
-            self.changed.wait(&mut state);
-        }
-        state.done >= wanted
-    }
-}
-
-impl Tier {
-    /// Waits until all that had changed before the call is safe below.
-    pub fn sync(&self) -> bool {
-        self.pace.wait()
-    }
-
-    /// Asks for what waits to be written to be written now.
-    pub fn hurry(&self) {
-        self.pace.ask();
-    }
-}
 
 /// The writer's life.
 pub(super) fn run(server: &Server) {
@@ -206,9 +96,8 @@ pub(super) struct Writer<'a> {
     pub(super) server: &'a Server,
     pub(super) tier: &'a Tier,
     pub(super) thread: ThreadSlot,
-    entries: Vec<Copied>,
-    /// Keys and values of `entries`.
-    bytes: Vec<u8>,
+    copies: Copies,
+    chunks: ChunkWriter,
     key: Vec<u8>,
     record: Vec<u8>,
     /// What is in the log and in no run.
@@ -228,14 +117,25 @@ struct Shadowed {
     expires_at: Option<UnixMs>,
 }
 
-/// An entry that was copied out of the keyspace.
-struct Copied {
-    place: Place,
-    hash: KeyHash,
-    name: u32,
-    key: std::ops::Range<usize>,
-    value: Option<(u8, std::ops::Range<usize>, Option<UnixMs>)>,
-    unsure: bool,
+/// Where changes are made durable.
+enum Sink<'a, 'r> {
+    Run(&'a mut Run<'r>),
+    Log(&'a mut Log),
+}
+
+impl Sink<'_, '_> {
+    /// Writes a record; an empty one says that the key is gone.
+    fn put(&mut self, hash: u64, key: &[u8], record: &[u8]) -> Result<(), StoreError> {
+        match self {
+            Self::Run(run) if record.is_empty() => run.mark(hash, key),
+            Self::Run(run) => run.write(hash, key, record),
+            Self::Log(log) => log.append(key, record).map_err(StoreError::File),
+        }
+    }
+
+    fn is_run(&self) -> bool {
+        matches!(self, Self::Run(_))
+    }
 }
 
 impl<'a> Writer<'a> {
@@ -244,8 +144,8 @@ impl<'a> Writer<'a> {
             server,
             tier,
             thread: server.tier_slot(0),
-            entries: Vec::new(),
-            bytes: Vec::new(),
+            copies: Copies::default(),
+            chunks: ChunkWriter::new(),
             key: Vec::new(),
             record: Vec::new(),
             logged: Vec::new(),
@@ -280,6 +180,7 @@ impl<'a> Writer<'a> {
             Ok(()) => {
                 keyspace.settle(&places, self.thread);
                 self.unsure.clear();
+                self.tier.log_bytes.store(0, Ordering::Relaxed);
                 for Shadowed { name, expires_at } in self.shadowed.drain(..) {
                     keyspace.lost_below(name, expires_at);
                 }
@@ -302,7 +203,8 @@ impl<'a> Writer<'a> {
             if logged.is_err() {
                 log.roll_back();
             }
-            logged.map_err(StoreError::File)
+            self.tier.log_bytes.store(log.bytes(), Ordering::Relaxed);
+            logged
         });
         match logged {
             Ok(()) => self.logged.extend(places),
@@ -311,29 +213,9 @@ impl<'a> Writer<'a> {
         logged
     }
 
-    fn write_log(&mut self, places: &[Place], log: &mut Log) -> std::io::Result<()> {
-        for shard in places.chunk_by(|a, b| a.shard() == b.shard()) {
-            self.copy(shard);
-            for entry in &self.entries {
-                let key = &self.bytes[entry.key.clone()];
-                if key.len() > KEY_BYTES_MAX {
-                    continue;
-                }
-                if entry.unsure {
-                    self.unsure.insert((entry.name, entry.hash));
-                }
-                self.key.clear();
-                record::encode_key(entry.place, entry.name, key, &mut self.key);
-                self.record.clear();
-                if let Some((form, value, expires_at)) = &entry.value {
-                    let (form, expires_at) = (*form, *expires_at);
-                    record::encode_head(Head { form, expires_at }, &mut self.record);
-                    encode_raw(&self.bytes[value.clone()], &mut self.record);
-                }
-                log.append(&self.key, &self.record)?;
-            }
-        }
-        log.commit()
+    fn write_log(&mut self, places: &[Place], log: &mut Log) -> Result<(), StoreError> {
+        self.write_places(places, &mut Sink::Log(log))?;
+        log.commit().map_err(StoreError::File)
     }
 
     /// After the disk was full the store takes no more until it is opened anew, which helps only when
@@ -373,85 +255,136 @@ impl<'a> Writer<'a> {
         self.shadowed.clear();
         let mut disk = self.tier.disk.lock();
         let mut run = disk.as_mut().ok_or(StoreError::Closed)?.begin_run()?;
-        for shard in places.chunk_by(|a, b| a.shard() == b.shard()) {
-            self.copy(shard);
-            for index in 0..self.entries.len() {
-                self.write_entry(index, &mut run)?;
-            }
-        }
+        self.write_places(places, &mut Sink::Run(&mut run))?;
         run.finish()?;
         Ok(())
     }
 
-    fn copy(&mut self, places: &[Place]) {
-        let keyspace = &self.server.keyspace;
-        self.entries.clear();
-        self.bytes.clear();
-        let (entries, bytes) = (&mut self.entries, &mut self.bytes);
-        keyspace.pick(places, self.thread, |picked| {
-            let Picked {
-                place,
-                hash,
-                name,
-                key,
-                value,
-                unsure,
-            } = picked;
-            let mut put = |part: &[u8]| {
-                let start = bytes.len();
-                bytes.extend_from_slice(part);
-                start..bytes.len()
-            };
-            entries.push(Copied {
-                place,
-                hash,
-                name,
-                key: put(key),
-                value: value.map(|stored| (stored.form, put(stored.bytes), stored.expires_at)),
-                unsure,
-            });
-        });
-        let bytes = &self.bytes;
-        entries.sort_unstable_by(|a, b| {
-            let order = |c: &Copied| (c.place, c.name);
-            order(a)
-                .cmp(&order(b))
-                .then_with(|| bytes[a.key.clone()].cmp(&bytes[b.key.clone()]))
-        });
+    fn write_places(
+        &mut self,
+        places: &[Place],
+        sink: &mut Sink<'_, '_>,
+    ) -> Result<(), StoreError> {
+        for shard in places.chunk_by(|a, b| a.shard() == b.shard()) {
+            let mut left = shard;
+            while !left.is_empty() {
+                let taken = self.copies.take(&self.server.keyspace, left, self.thread);
+                left = &left[taken..];
+                self.write_copies(sink)?;
+            }
+        }
+        Ok(())
     }
 
-    fn write_entry(&mut self, index: usize, run: &mut Run<'_>) -> Result<(), StoreError> {
-        let entry = &self.entries[index];
-        let key = &self.bytes[entry.key.clone()];
-        if key.len() > KEY_BYTES_MAX {
+    fn write_copies(&mut self, sink: &mut Sink<'_, '_>) -> Result<(), StoreError> {
+        let mut next = 0;
+        while next < self.copies.len() {
+            let place = self.copies.place_from(next);
+            next = place.end;
+            // Chunks lie before all keys of their place.
+            for index in place.clone() {
+                self.write_long(index, sink)?;
+            }
+            for index in place {
+                self.write_entry(index, sink)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the chunks of an entry, if its value is long.
+    fn write_long(&mut self, index: usize, sink: &mut Sink<'_, '_>) -> Result<(), StoreError> {
+        let Value::Long(head, len) = self.copies.entry(index).value else {
+            return Ok(());
+        };
+        let (keyspace, thread) = (&self.server.keyspace, self.thread);
+        if let Some(chunks) = self.write_chunks(index, len, sink)? {
+            self.copies.set_value(index, Value::Chunks(head, chunks));
             return Ok(());
         }
+        // It changed meanwhile, and may do so as often as one tries: now it is copied in one piece, as short ones are.
+        self.copies.take_again(index, keyspace, thread);
+        if let Value::Whole(head, value) = &self.copies.entry(index).value
+            && value.len() > LONG_BYTES
+        {
+            let (head, len) = (*head, value.len());
+            let chunks = self.write_chunks(index, len, sink)?;
+            let chunks = chunks.expect("a copy does not change");
+            self.copies.set_value(index, Value::Chunks(head, chunks));
+        }
+        Ok(())
+    }
+
+    /// Writes the chunks of a value, which stands in the keyspace or was copied. `None`: it has changed in the keyspace.
+    fn write_chunks(
+        &mut self,
+        index: usize,
+        len: usize,
+        sink: &mut Sink<'_, '_>,
+    ) -> Result<Option<Chunks>, StoreError> {
+        let copies = &self.copies;
+        let (entry, key) = (copies.entry(index), copies.key(index));
+        let copy = |part: Range<usize>, out: &mut Vec<u8>| match &entry.value {
+            Value::Whole(_, value) => {
+                out.extend_from_slice(&copies.bytes(value.clone())[part]);
+                true
+            }
+            _ => {
+                let key = (entry.hash, entry.name, key);
+                let keyspace = &self.server.keyspace;
+                keyspace.copy_part(key, part, self.thread, out)
+            }
+        };
+        let (record, compressor) = (&mut self.record, &mut self.compressor);
+        let put = |chunk: &[u8], part: &[u8], is_first| {
+            record.clear();
+            let encoded = if sink.is_run() {
+                compressor.encode_part(Effort::Fast, key, part, is_first, record)
+            } else {
+                encode_raw(part, record)
+            };
+            sink.put(entry.hash.value(), chunk, record)?;
+            Ok((encoded, record.len()))
+        };
+        self.key.clear();
+        record::encode_key(entry.place, entry.name, key, &mut self.key);
+        self.chunks.write(&self.key, len, copy, put)
+    }
+
+    fn write_entry(&mut self, index: usize, sink: &mut Sink<'_, '_>) -> Result<(), StoreError> {
+        let entry = self.copies.entry(index);
+        let key = self.copies.key(index);
         self.key.clear();
         record::encode_key(entry.place, entry.name, key, &mut self.key);
         let hash = entry.hash.value();
         if entry.unsure {
             self.unsure.insert((entry.name, entry.hash));
         }
-        if self.unsure.contains(&(entry.name, entry.hash)) {
+        if sink.is_run() && self.unsure.contains(&(entry.name, entry.hash)) {
             let shadowed = self.shadowed(entry, hash)?;
             self.shadowed.extend(shadowed);
         }
+        self.record.clear();
         match &entry.value {
-            Some((form, value, expires_at)) => {
-                self.record.clear();
-                let head = Head {
-                    form: *form,
-                    expires_at: *expires_at,
-                };
-                record::encode_head(head, &mut self.record);
-                let value = &self.bytes[value.clone()];
-                self.compressor
-                    .encode(Effort::Fast, key, value, &mut self.record);
-                run.write(hash, &self.key, &self.record)
+            Value::Whole(head, value) => {
+                record::encode_head(*head, &mut self.record);
+                let value = self.copies.bytes(value.clone());
+                if sink.is_run() {
+                    self.compressor
+                        .encode(Effort::Fast, key, value, &mut self.record);
+                } else {
+                    encode_raw(value, &mut self.record);
+                }
             }
-            None if self.tier.store.may_hold(hash) => run.mark(hash, &self.key),
-            None => Ok(()),
+            Value::Chunks(head, chunks) => {
+                record::encode_head(*head, &mut self.record);
+                record::encode_chunks(chunks, &mut self.record);
+            }
+            Value::Absent if !sink.is_run() || self.tier.store.may_hold(hash) => {}
+            Value::Absent | Value::Gone => return Ok(()),
+            Value::Long(..) => unreachable!("a long value was written before"),
         }
+        sink.put(hash, &self.key, &self.record)
     }
 
     /// The version below of a key that is about to be written.

@@ -17,6 +17,7 @@ use crate::server::{Server, Strata, poll};
 mod crash;
 mod damage;
 mod keys;
+mod long;
 mod model;
 mod policy;
 mod restart;
@@ -254,6 +255,17 @@ fn cool(server: &Server) {
         &mut client,
         (0..10_000).map(|i| (format!("filler:{i}"), value("filler", i, 1_024))),
     );
+}
+
+fn files_below(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).expect("list a directory of the tier") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            files_below(&path, found);
+        } else {
+            found.push(path);
+        }
+    }
 }
 
 /// A stop in order.

@@ -43,6 +43,28 @@ pub enum Form {
     ZstdDictionary(u32),
 }
 
+impl Form {
+    /// The first byte of a value in this form.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Raw => RAW,
+            Self::Lz4 => LZ4,
+            Self::Zstd => ZSTD,
+            Self::ZstdDictionary(_) => ZSTD_DICTIONARY,
+        }
+    }
+
+    /// The form with this first byte, if it needs no dictionary.
+    pub const fn without_dictionary(code: u8) -> Option<Self> {
+        match code {
+            RAW => Some(Self::Raw),
+            LZ4 => Some(Self::Lz4),
+            ZSTD => Some(Self::Zstd),
+            _ => None,
+        }
+    }
+}
+
 /// What the header of a stored value says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Encoded {
@@ -122,17 +144,11 @@ impl Encoded {
 
     /// Appends the header to `out`; the payload comes behind it.
     pub(super) fn write(self, out: &mut Vec<u8>) {
+        out.push(self.form.code());
         match self.form {
-            Form::Raw => out.push(RAW),
-            Form::Lz4 => {
-                out.push(LZ4);
-                write_varint(self.raw_len as u64, out);
-            }
-            Form::Zstd => out.push(ZSTD),
-            Form::ZstdDictionary(id) => {
-                out.push(ZSTD_DICTIONARY);
-                write_varint(u64::from(id), out);
-            }
+            Form::Raw | Form::Zstd => {}
+            Form::Lz4 => write_varint(self.raw_len as u64, out),
+            Form::ZstdDictionary(id) => write_varint(u64::from(id), out),
         }
     }
 }

@@ -5,9 +5,9 @@
 
 use std::sync::Arc;
 
-use super::classes::{Class, ClassStats, Classes, Tuning};
+use super::classes::{ClassStats, Classes, Tuning};
 use super::codec::{Encoded, Form};
-use super::dictionaries::Dictionaries;
+use super::dictionaries::{Dictionaries, Dictionary};
 use super::encoder::Encoder;
 use super::training::{Outcome, Training, is_noise};
 
@@ -61,14 +61,14 @@ pub struct Compressor {
 }
 
 /// Writes a value as it is, in the form that [`Dictionaries::decode`] reads.
-pub fn encode_raw(value: &[u8], out: &mut Vec<u8>) {
-    let raw_len = value.len();
-    Encoded {
+pub fn encode_raw(value: &[u8], out: &mut Vec<u8>) -> Encoded {
+    let header = Encoded {
         form: Form::Raw,
-        raw_len,
-    }
-    .write(out);
+        raw_len: value.len(),
+    };
+    header.write(out);
     out.extend_from_slice(value);
+    header
 }
 
 impl Compressor {
@@ -117,7 +117,11 @@ impl Compressor {
         let class = self.classes.class(slot);
         let is_tried = self.method != Method::None && value.len() >= MIN_LEN && class.is_tried();
         let compressed = if is_tried {
-            let compressed = compress(&mut self.encoder, self.method, effort, class, value);
+            let dictionary = class
+                .dictionary
+                .as_deref()
+                .filter(|_| value.len() <= DICTIONARY_MAX_VALUE);
+            let compressed = compress(&mut self.encoder, self.method, effort, dictionary, value);
             class.tried(compressed.is_some());
             compressed
         } else {
@@ -133,6 +137,37 @@ impl Compressor {
         let tuning = self.classes.tuning;
         let class = self.classes.class(slot);
         class.stored(value.len(), out.len() - start, &tuning);
+        header
+    }
+
+    /// The same for a part of a long value, long itself. Nothing is learnt from it for the shorter values of its class; with
+    /// the first part the value is counted.
+    pub fn encode_part(
+        &mut self,
+        effort: Effort,
+        key: &[u8],
+        part: &[u8],
+        is_first: bool,
+        out: &mut Vec<u8>,
+    ) -> Encoded {
+        let start = out.len();
+        let dictionaries = &self.dictionaries;
+        let slot = self.classes.slot_of(key, |name| dictionaries.newest(name));
+        let class = self.classes.class(slot);
+        let compressed = match self.method {
+            Method::None => None,
+            method => compress(&mut self.encoder, method, effort, None, part),
+        };
+        let (form, payload) = compressed.unwrap_or((Form::Raw, part));
+        let header = Encoded {
+            form,
+            raw_len: part.len(),
+        };
+        header.write(out);
+        out.extend_from_slice(payload);
+        class.stats.values += u64::from(is_first);
+        class.stats.raw_bytes += part.len() as u64;
+        class.stats.stored_bytes += (out.len() - start) as u64;
         header
     }
 
@@ -231,7 +266,7 @@ fn compress<'e>(
     encoder: &'e mut Encoder,
     method: Method,
     effort: Effort,
-    class: &Class,
+    dictionary: Option<&Dictionary>,
     value: &[u8],
 ) -> Option<(Form, &'e [u8])> {
     if value.len() >= NOISE_CHECK_LEN && is_noise(&value[..NOISE_CHECK_BYTES]) {
@@ -240,10 +275,6 @@ fn compress<'e>(
     if method == Method::Lz4 {
         return encoder.lz4(value).map(|block| (Form::Lz4, block));
     }
-    let dictionary = class
-        .dictionary
-        .as_deref()
-        .filter(|_| value.len() <= DICTIONARY_MAX_VALUE);
     if let Some(dictionary) =
         dictionary.filter(|dictionary| encoder.prepare(dictionary, effort.level()))
     {

@@ -53,6 +53,7 @@ use self::rebuild::Rebuilds;
 
 pub use self::error::StoreError;
 pub(super) use self::files::{checksum, read_sealed, sync_dir, write_sealed};
+pub(super) use self::opening::random;
 pub use self::retire::{Part, PartEnd};
 pub use self::scan::{Entry, Scan};
 pub use self::writer::{Run, RunDone, Writer};
@@ -157,6 +158,31 @@ struct Counters {
     quarantined: AtomicU64,
 }
 
+/// The newest record of a key in its generation, whose files it keeps from being removed.
+pub struct Located {
+    /// The record.
+    pub record: Slice,
+    generation: Arc<Generation>,
+}
+
+impl Located {
+    /// The number of the generation.
+    pub fn generation(&self) -> u64 {
+        self.generation.number
+    }
+
+    /// The record of another key of the same generation, whatever newer ones have. Waits for the disk.
+    ///
+    /// # Errors
+    /// [`StoreError::Read`] if it cannot be read.
+    pub fn neighbour(&self, key: &[u8]) -> Result<Option<Slice>, StoreError> {
+        match self.generation.find(key)? {
+            Found::Record(record) => Ok(Some(record)),
+            Found::Gone | Found::Nothing => Ok(None),
+        }
+    }
+}
+
 /// The generations at one moment.
 struct List {
     open: bool,
@@ -228,19 +254,22 @@ impl Store {
     /// # Errors
     /// [`StoreError::Read`] if a generation that may hold the key cannot be read.
     pub fn get(&self, hash: u64, key: &[u8]) -> Result<Option<Slice>, StoreError> {
-        Ok(self.find(hash, key)?.map(|(_, record)| record))
+        Ok(self.find(hash, key)?.map(|located| located.record))
     }
 
-    /// The record of a key, and the number of the generation that has it. Waits for the disk.
+    /// The same, with the generation that has the record.
     ///
     /// # Errors
     /// As [`Self::get`].
-    pub fn find(&self, hash: u64, key: &[u8]) -> Result<Option<(u64, Slice)>, StoreError> {
+    pub fn find(&self, hash: u64, key: &[u8]) -> Result<Option<Located>, StoreError> {
         let list = self.open_list()?;
         for generation in &list.generations {
             if generation.may_hold(hash) {
                 match generation.find(key)? {
-                    Found::Record(record) => return Ok(Some((generation.number, record))),
+                    Found::Record(record) => {
+                        let generation = Arc::clone(generation);
+                        return Ok(Some(Located { record, generation }));
+                    }
                     Found::Gone => return Ok(None),
                     Found::Nothing => {}
                 }

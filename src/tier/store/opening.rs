@@ -218,7 +218,8 @@ fn are_all_there(mut generations: Vec<u64>, oldest: u64, next: u64) -> bool {
         && generations.last().map_or(oldest, |newest| newest + 1) >= next
 }
 
-fn random() -> u64 {
+/// A number that nobody has had before.
+pub(in crate::tier) fn random() -> u64 {
     use std::hash::{BuildHasher, Hasher};
     std::hash::RandomState::new().build_hasher().finish()
 }

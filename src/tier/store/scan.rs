@@ -50,13 +50,21 @@ impl Entry {
         if self.is_marker() {
             return Ok(None);
         }
-        if let Some(record) = &self.beside {
-            return Ok(Some(record.clone()));
+        match &self.beside {
+            Some(record) => Ok(Some(record.clone())),
+            None => self.neighbour(&self.key),
         }
+    }
+
+    /// The record of a key of the same generation, as it was when the walk began.
+    ///
+    /// # Errors
+    /// It could not be read.
+    pub fn neighbour(&self, key: &[u8]) -> Result<Option<Slice>, StoreError> {
         let Some(keyspace) = &self.generation.keyspace else {
             return Ok(None);
         };
-        let record = self.snapshot.get(keyspace, &self.key);
+        let record = self.snapshot.get(keyspace, key);
         record.map_err(|source| self.generation.read_error(source))
     }
 }

@@ -204,17 +204,6 @@ fn copy(from: &Path, to: &Path) {
     );
 }
 
-fn files_below(dir: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(dir).expect("list a directory of the tier") {
-        let path = entry.expect("an entry").path();
-        if path.is_dir() {
-            files_below(&path, found);
-        } else {
-            found.push(path);
-        }
-    }
-}
-
 /// The kind of a file: its path without numbers.
 fn kind(path: &Path) -> String {
     path.to_string_lossy()

@@ -1,0 +1,271 @@
+//! What the writer has copied out of the keyspace and not written yet: the changes at some places of one shard.
+//!
+//! A shard is locked for as long as it takes to copy [`SLICE_BYTES`], or one value; of long values only the length is noted,
+//! and they are copied part by part when their turn comes.
+
+use std::ops::{ControlFlow, Range};
+
+use super::chunks::LONG_BYTES;
+use super::record::{Chunks, Head};
+use crate::keyspace::below::{KEY_BYTES_MAX, Picked, Place};
+use crate::keyspace::{KeyHash, Keyspace, ThreadSlot};
+
+/// After so many bytes of keys and values the shard is let go.
+const SLICE_BYTES: usize = 256 * 1024;
+/// Room that is kept for the next ones.
+const KEPT_BYTES: usize = 2 * LONG_BYTES;
+
+/// Copied entries, in the order of keys on disk.
+#[derive(Default)]
+pub(super) struct Copies {
+    entries: Vec<Copied>,
+    /// Keys and values of `entries`.
+    bytes: Vec<u8>,
+}
+
+/// An entry that was copied.
+pub(super) struct Copied {
+    pub(super) place: Place,
+    pub(super) hash: KeyHash,
+    pub(super) name: u32,
+    key: Range<usize>,
+    pub(super) value: Value,
+    /// Whether an older version may be counted as below.
+    pub(super) unsure: bool,
+}
+
+/// What is to be written of it.
+#[derive(Clone, Debug)]
+pub(super) enum Value {
+    /// That there is no such key.
+    Absent,
+    /// The value, which is among the copied bytes.
+    Whole(Head, Range<usize>),
+    /// A value of so many bytes, which is still in the keyspace.
+    Long(Head, usize),
+    /// What the chunks are that the value was written in.
+    Chunks(Head, Chunks),
+    /// Nothing: its database was emptied.
+    Gone,
+}
+
+impl Copies {
+    /// Copies what has changed at the first of some places of one shard, and gives how many of them that is.
+    pub(super) fn take(
+        &mut self,
+        keyspace: &Keyspace,
+        places: &[Place],
+        thread: ThreadSlot,
+    ) -> usize {
+        self.entries.clear();
+        self.bytes.clear();
+        self.bytes.shrink_to(KEPT_BYTES);
+        let (entries, bytes) = (&mut self.entries, &mut self.bytes);
+        let taken = keyspace.pick(places, thread, |picked| {
+            // Longer ones live in memory only.
+            if picked.key.len() <= KEY_BYTES_MAX {
+                let key = put(bytes, picked.key);
+                entries.push(Copied {
+                    place: picked.place,
+                    hash: picked.hash,
+                    name: picked.name,
+                    key,
+                    value: Value::of(&picked, LONG_BYTES, bytes),
+                    unsure: picked.unsure,
+                });
+            }
+            match bytes.len() {
+                ..SLICE_BYTES => ControlFlow::Continue(()),
+                _ => ControlFlow::Break(()),
+            }
+        });
+        let bytes = &self.bytes;
+        entries.sort_unstable_by(|a, b| {
+            let order = |c: &Copied| (c.place, c.name);
+            order(a)
+                .cmp(&order(b))
+                .then_with(|| bytes[a.key.clone()].cmp(&bytes[b.key.clone()]))
+        });
+        taken
+    }
+
+    /// Copies an entry that has changed since it was taken: as it is now and all of it, however long.
+    pub(super) fn take_again(&mut self, index: usize, keyspace: &Keyspace, thread: ThreadSlot) {
+        let bytes = &mut self.bytes;
+        let copied = &mut self.entries[index];
+        let key = bytes[copied.key.clone()].to_vec();
+        copied.value = Value::Gone;
+        keyspace.pick_again((copied.hash, copied.name, &key), thread, |picked| {
+            copied.value = Value::of(&picked, usize::MAX, bytes);
+            copied.unsure |= picked.unsure;
+            ControlFlow::Continue(())
+        });
+    }
+
+    /// The first place from an index on: the indexes of its entries.
+    pub(super) fn place_from(&self, index: usize) -> Range<usize> {
+        let rest = &self.entries[index..];
+        let same = |copied: &&Copied| copied.place == rest[0].place;
+        index..index + rest.iter().take_while(same).count()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) fn entry(&self, index: usize) -> &Copied {
+        &self.entries[index]
+    }
+
+    pub(super) fn set_value(&mut self, index: usize, value: Value) {
+        self.entries[index].value = value;
+    }
+
+    pub(super) fn key(&self, index: usize) -> &[u8] {
+        &self.bytes[self.entries[index].key.clone()]
+    }
+
+    pub(super) fn bytes(&self, range: Range<usize>) -> &[u8] {
+        &self.bytes[range]
+    }
+}
+
+impl Value {
+    /// Copies a value, unless it is longer than that.
+    fn of(picked: &Picked<'_>, len_max: usize, bytes: &mut Vec<u8>) -> Self {
+        let Some(stored) = picked.value else {
+            return Self::Absent;
+        };
+        let head = Head {
+            form: stored.form,
+            expires_at: stored.expires_at,
+        };
+        match stored.bytes.len() {
+            len if len > len_max => Self::Long(head, len),
+            _ => Self::Whole(head, put(bytes, stored.bytes)),
+        }
+    }
+}
+
+fn put(bytes: &mut Vec<u8>, part: &[u8]) -> Range<usize> {
+    let start = bytes.len();
+    bytes.extend_from_slice(part);
+    start..bytes.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Db;
+
+    /// The places of what has changed.
+    fn changed(db: &Db) -> Vec<Place> {
+        db.server().keyspace.take_changed()
+    }
+
+    fn thread(db: &Db) -> ThreadSlot {
+        db.server().tier_slot(0)
+    }
+
+    #[test]
+    fn a_shard_is_copied_in_slices() {
+        let mut db = Db::tiered(|_| {});
+        let shard_of = |db: &Db, key: &str| {
+            let hash = db.server().keyspace.hash(key.as_bytes());
+            Place::of(hash).shard()
+        };
+        let shard = shard_of(&db, "key");
+        let keys = (0..).map(|i| format!("key:{i}"));
+        let keys: Vec<_> = keys
+            .filter(|key| shard_of(&db, key) == shard)
+            .take(5)
+            .collect();
+        let value = "v".repeat(SLICE_BYTES / 2);
+        for key in &keys {
+            db.run_args(&[b"SET", key.as_bytes(), value.as_bytes()])
+                .ok();
+        }
+        let places = changed(&db);
+        let mut copies = Copies::default();
+        let mut left = places.as_slice();
+        let mut slices = Vec::new();
+        while !left.is_empty() {
+            let taken = copies.take(&db.server().keyspace, left, thread(&db));
+            assert_eq!(taken, copies.len());
+            assert!((0..taken).all(|i| copies.place_from(i) == (i..i + 1)));
+            slices.push(taken);
+            left = &left[taken..];
+        }
+        assert_eq!(slices, [2, 2, 1]);
+    }
+
+    /// Takes a long value, runs a command, and gives what is taken then.
+    fn taken_after(command: &str) -> (Copies, bool) {
+        let mut db = Db::tiered(|_| {});
+        let long = "v".repeat(LONG_BYTES + 1);
+        db.run_args(&[b"SET", b"k", long.as_bytes()]).ok();
+        let places = changed(&db);
+        let mut copies = Copies::default();
+        copies.take(&db.server().keyspace, &places, thread(&db));
+        assert!(matches!(copies.entry(0).value, Value::Long(_, len) if len == LONG_BYTES + 1));
+        let copy = |db: &Db| {
+            let (entry, mut part) = (copies.entry(0), Vec::new());
+            let key = (entry.hash, entry.name, copies.key(0));
+            let keyspace = &db.server().keyspace;
+            keyspace.copy_part(key, LONG_BYTES - 9..LONG_BYTES + 1, thread(db), &mut part)
+                && part == b"vvvvvvvvvv"
+        };
+        assert!(copy(&db), "it is what was picked");
+        let _ = db.run(command);
+        let is_same = copy(&db);
+        copies.take_again(0, &db.server().keyspace, thread(&db));
+        (copies, is_same)
+    }
+
+    #[test]
+    fn a_long_value_that_changes_is_taken_again() {
+        for command in ["GET k", "STRLEN k", "SET other v"] {
+            assert!(taken_after(command).1, "{command}");
+        }
+        for (command, len) in [("APPEND k w", LONG_BYTES + 2), ("SET k w", 1)] {
+            let (copies, is_same) = taken_after(command);
+            assert!(!is_same, "{command}");
+            let Value::Whole(_, value) = &copies.entry(0).value else {
+                panic!("{command}: {:?}", copies.entry(0).value);
+            };
+            assert_eq!(
+                (value.len(), copies.bytes(value.clone())[len - 1]),
+                (len, b'w')
+            );
+        }
+        let (copies, is_same) = taken_after("PEXPIREAT k 99999999999999");
+        let head = match &copies.entry(0).value {
+            Value::Whole(head, _) => *head,
+            value => panic!("{value:?}"),
+        };
+        assert!(!is_same && head.expires_at.is_some());
+        let (copies, is_same) = taken_after("DEL k");
+        assert!(!is_same && matches!(copies.entry(0).value, Value::Absent));
+        let (copies, is_same) = taken_after("FLUSHALL");
+        assert!(!is_same && matches!(copies.entry(0).value, Value::Gone));
+    }
+
+    #[test]
+    fn what_is_taken_again_is_clean_when_it_is_safe() {
+        let mut db = Db::tiered(|_| {});
+        let long = "v".repeat(LONG_BYTES + 1);
+        db.run_args(&[b"SET", b"k", long.as_bytes()]).ok();
+        let places = changed(&db);
+        let mut copies = Copies::default();
+        copies.take(&db.server().keyspace, &places, thread(&db));
+        db.run("APPEND k w").int(LONG_BYTES as i64 + 2);
+        copies.take_again(0, &db.server().keyspace, thread(&db));
+        let is = |db: &mut Db, state: &str| {
+            let told = db.run("TIER.INFO k");
+            String::from_utf8_lossy(told.bytes()).contains(state)
+        };
+        assert!(is(&mut db, "\nwriting\r"));
+        db.server().keyspace.settle(&places, thread(&db));
+        assert!(is(&mut db, "\nclean\r"));
+    }
+}

@@ -1,0 +1,129 @@
+//! When the writer works, and who waits for it.
+//!
+//! Work goes on in rounds, one at a time. Whoever waits for a change waits for the first round that begins after it.
+//!
+//! Invariant: who waits is told of a round only when it has ended well; an ended one that failed drops them.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex};
+use tokio::sync::oneshot;
+
+use super::Tier;
+
+/// How often the writer looks whether it is time for a run.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// When runs are written, and who waits for them.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    state: Mutex<State>,
+    changed: Condvar,
+    /// The last run failed.
+    failing: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Rounds that began, and that ended well. A round makes all changes before it durable, in a run or in the log.
+    begun: u64,
+    done: u64,
+    /// What somebody waits for.
+    asked: Option<Round>,
+    /// Those who want to be told of the end of a round, and of which.
+    waiting: Vec<(u64, oneshot::Sender<()>)>,
+    stopped: bool,
+}
+
+/// How changes are made durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Round {
+    /// In the log: soon, and memory must keep them.
+    Log,
+    /// In a run: they may leave memory.
+    Run,
+}
+
+impl Pace {
+    /// Writes all that is left, and no more after that.
+    pub(super) fn stop(&self) {
+        self.state.lock().stopped = true;
+        self.changed.notify_all();
+    }
+
+    /// Asks for a run at once.
+    pub(super) fn ask(&self) {
+        self.state.lock().asked = Some(Round::Run);
+        self.changed.notify_all();
+    }
+
+    /// Has somebody told when all that had changed before the call is durable.
+    pub(super) fn tell(&self, round: Round, done: oneshot::Sender<()>) {
+        let mut state = self.state.lock();
+        let wanted = state.begun + 1;
+        state.asked = state.asked.max(Some(round));
+        state.waiting.push((wanted, done));
+        self.changed.notify_all();
+    }
+
+    pub(super) fn is_failing(&self) -> bool {
+        self.failing.load(Ordering::Relaxed)
+    }
+
+    /// Waits for the next round, but not for long: `due` says whether it is time for a run. True after the stop.
+    pub(super) fn begin(&self, due: impl Fn() -> bool) -> Option<(Round, bool)> {
+        let mut state = self.state.lock();
+        if state.asked.is_none() && !state.stopped {
+            self.changed.wait_for(&mut state, LOOK);
+        }
+        let must_run = state.stopped || due();
+        let round = state.asked.max(must_run.then_some(Round::Run))?;
+        state.asked = None;
+        state.begun += 1;
+        Some((round, state.stopped))
+    }
+
+    pub(super) fn end(&self, well: bool) {
+        let mut state = self.state.lock();
+        self.failing.store(!well, Ordering::Relaxed);
+        if !well {
+            state.begun -= 1;
+            // A dropped sender says that it failed.
+            state.waiting.clear();
+            return;
+        }
+        state.done += 1;
+        let done = state.done;
+        for (_, waiter) in state.waiting.extract_if(.., |(wanted, _)| *wanted <= done) {
+            // One that has gone does not wait any more.
+            let _ = waiter.send(());
+        }
+        self.changed.notify_all();
+    }
+
+    /// Waits until all that had changed before the call is safe.
+    pub(super) fn wait(&self) -> bool {
+        let mut state = self.state.lock();
+        // A run under way may have passed the change by.
+        let wanted = state.begun + 1;
+        state.asked = Some(Round::Run);
+        self.changed.notify_all();
+        while state.done < wanted && !state.stopped {
+            self.changed.wait(&mut state);
+        }
+        state.done >= wanted
+    }
+}
+
+impl Tier {
+    /// Waits until all that had changed before the call is safe below.
+    pub fn sync(&self) -> bool {
+        self.pace.wait()
+    }
+
+    /// Asks for what waits to be written to be written now.
+    pub fn hurry(&self) {
+        self.pace.ask();
+    }
+}
