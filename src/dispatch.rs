@@ -48,7 +48,7 @@ pub struct Ran {
     pub consumed: usize,
     /// What comes next.
     pub next: Next,
-    /// Whether keys were changed, by this connection's requests, since the last call.
+    /// Whether keys were changed, by this connection's requests, since the last call; not those that are for memory only.
     pub changed: bool,
 }
 
@@ -171,9 +171,10 @@ impl Executor {
         }
     }
 
-    /// Changes that this thread has made.
+    /// Changes that this thread has made and the tier below is to learn of.
     fn changes(&self) -> i64 {
-        self.server.keyspace.counters(self.thread).changes.read()
+        let counters = self.server.keyspace.counters(self.thread);
+        counters.changes.read() - counters.memory_only_changes.read()
     }
 
     fn refuse_framing(

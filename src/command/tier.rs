@@ -5,6 +5,7 @@
 
 use super::argument::{self, KEY};
 use super::{Arity::*, Command, Context, Flags, Group, KeySpec};
+use crate::config::TierPolicy;
 use crate::error::CommandError;
 use crate::keyspace::Pinned;
 use crate::keyspace::below::{Ask, DiskCopy, Page, Presence};
@@ -101,6 +102,7 @@ struct Told {
     raw_bytes: usize,
     ttl_ms: Option<i64>,
     pinned: bool,
+    policy: TierPolicy,
     copy: Option<DiskCopy>,
 }
 
@@ -109,7 +111,11 @@ fn info(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     let Some(page) = copy_below(cx, key)? else {
         return Ok(());
     };
-    let told = look(cx, key, page.copy);
+    let policy = cx.keys.keyspace().policy_of(key);
+    let mut told = look(cx, key, page.copy);
+    told.policy = policy;
+    // One that is on disk only will be, as soon as it is used.
+    told.pinned |= told.location == "disk" && policy == TierPolicy::Pinned;
     tell(cx.reply, &told);
     Ok(())
 }
@@ -146,12 +152,13 @@ fn look(cx: &mut Context<'_>, key: &[u8], copy: Option<DiskCopy>) -> Told {
             };
             Told {
                 location: "memory",
-                state: written.map_or("", |written| written.name()),
+                state: written.map_or("none", |written| written.name()),
                 value_type: entry.value_type().name(),
                 raw_bytes: entry.value().len(),
                 ttl_ms: entry.expires_at().map(left),
                 pinned: entry.is_pinned(),
                 copy,
+                ..Told::default()
             }
         }
         (Presence::Unknown, Some(copy)) if copy.expires_at.is_none_or(|at| at > now) => Told {
@@ -162,6 +169,7 @@ fn look(cx: &mut Context<'_>, key: &[u8], copy: Option<DiskCopy>) -> Told {
             ttl_ms: copy.expires_at.map(left),
             pinned: false,
             copy: Some(copy),
+            ..Told::default()
         },
         _ => Told::nothing(),
     }
@@ -182,7 +190,7 @@ impl Told {
 fn tell(reply: &mut Reply, told: &Told) {
     let copy = told.copy.as_ref();
     let bytes = |bytes: usize| i64::try_from(bytes).unwrap_or(i64::MAX);
-    reply.map(11);
+    reply.map(12);
     for (name, text) in [("location", told.location), ("state", told.state)] {
         reply.text(name);
         reply.text(text);
@@ -205,6 +213,8 @@ fn tell(reply: &mut Reply, told: &Told) {
     reply.int(told.ttl_ms.unwrap_or(-1));
     reply.text("pinned");
     reply.flag(told.pinned);
+    reply.text("policy");
+    reply.text(told.policy.name());
 }
 
 const NO_TIER: CommandError = CommandError::text("ERR there is no disk tier, tier-max-bytes is 0");
@@ -359,6 +369,7 @@ mod tests {
         "generation=-1",
         "ttl-ms=-1",
         "pinned=0",
+        "policy=disk",
     ];
 
     script!(info_of_a_key_that_is_nowhere, |db| {
@@ -373,7 +384,7 @@ mod tests {
         db.run("TIER.INFO")
             .error("ERR wrong number of arguments for 'tier.info' command");
         db.resp3();
-        assert!(db.run("TIER.INFO k").bytes().starts_with(b"%11\r\n"));
+        assert!(db.run("TIER.INFO k").bytes().starts_with(b"%12\r\n"));
     });
 
     /// Where a key is by TIER.INFO's reply.
@@ -394,7 +405,7 @@ mod tests {
             );
             let reply = String::from_utf8_lossy(&reply).into_owned();
             assert!(
-                reply.starts_with("+OK\r\n:1\r\n+OK\r\n:3\r\n*22\r\n"),
+                reply.starts_with("+OK\r\n:1\r\n+OK\r\n:3\r\n*24\r\n"),
                 "{reply}"
             );
             assert_eq!(location(&reply), "disk");

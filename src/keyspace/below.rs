@@ -19,6 +19,10 @@
 //! UNSURE    a key was written without a look whether it was below
 //! ```
 //!
+//! Of an entry that is for memory only the tier below gets a marker, that of an absent mark, and this where it may hold a copy
+//! of whatever version. QUEUED and WRITING are of that marker, and CLEAN says that no copy would be found; writes change nothing
+//! of it. Such an entry leaves memory for good, as a deleted key does, and leaves an absent mark unless it is CLEAN.
+//!
 //! Invariant: an entry leaves memory for space only when it is CLEAN, or for good, as a deleted key does
 //! (`take_out`). So a key that memory does not hold has its newest version below, or is nowhere.
 //! Invariant: a change takes CLEAN away and queues what is WRITING, under the shard's lock. WRITING stays,
@@ -138,7 +142,7 @@ impl Below {
         self.filter.may_hold(hash)
     }
 
-    /// An entry was written. `fresh`: memory did not hold its key.
+    /// An entry was written. `hash` is given where memory did not hold its key. Whether the change is to be written below.
     #[inline]
     pub(super) fn wrote(
         &self,
@@ -146,10 +150,15 @@ impl Below {
         place: Place,
         hash: Option<KeyHash>,
         thread: ThreadSlot,
-    ) {
-        let mut bits = entry.view().policy_bits() & !CLEAN;
-        // What is being written is older by now.
-        let mut queue = self.follows_writes.load(Ordering::Relaxed) || bits & WRITING != 0;
+    ) -> bool {
+        let is_memory_only = entry.view().is_memory_only();
+        let mut bits = entry.view().policy_bits();
+        let mut queue = false;
+        if !is_memory_only {
+            bits &= !CLEAN;
+            // What is being written is older by now.
+            queue = self.follows_writes.load(Ordering::Relaxed) || bits & WRITING != 0;
+        }
         if hash.is_some_and(|fresh| self.may_hold(fresh)) {
             bits |= UNSURE;
             queue = true;
@@ -159,6 +168,26 @@ impl Below {
             self.list(place, entry.view().allocated_bytes(), thread);
         }
         entry.set_policy_bits(bits);
+        !is_memory_only || bits & (QUEUED | WRITING) != 0
+    }
+
+    /// An entry is for memory only from now on, or is not any more: what is below is not what should be there.
+    pub(super) fn changed_policy(
+        &self,
+        mut entry: EntryMut<'_>,
+        place: Place,
+        hash: KeyHash,
+        thread: ThreadSlot,
+    ) {
+        let bits = entry.view().policy_bits();
+        let queue = match entry.view().is_memory_only() {
+            true => bits & (CLEAN | WRITING | UNSURE) != 0 || self.may_hold(hash),
+            false => bits & WRITING != 0 || self.follows_writes.load(Ordering::Relaxed),
+        };
+        entry.set_policy_bits(bits & !CLEAN);
+        if queue {
+            self.queue(entry, place, thread);
+        }
     }
 
     /// Has an entry written below, whether it changed or not.
@@ -210,8 +239,17 @@ impl Below {
     /// Whether a key that goes must leave an absent mark. One whose time came must too, though a copy
     /// below says the same: what is below and not marked counts as a key.
     pub(super) fn must_mark(&self, entry: EntryRef<'_>, hash: KeyHash) -> bool {
-        entry.policy_bits() & (CLEAN | WRITING | UNSURE) != 0 || self.may_hold(hash)
+        let bits = entry.policy_bits();
+        if entry.is_memory_only() && bits & CLEAN != 0 {
+            return false;
+        }
+        bits & (CLEAN | WRITING | UNSURE) != 0 || self.may_hold(hash)
     }
+}
+
+/// Whether an entry is a key whose newest version is below too.
+fn has_copy(entry: EntryRef<'_>) -> bool {
+    entry.policy_bits() & CLEAN != 0 && !entry.is_absent() && !entry.is_memory_only()
 }
 
 /// An entry as the writer takes it.
@@ -225,7 +263,7 @@ pub struct Picked<'a> {
     pub name: u32,
     /// The key.
     pub key: &'a [u8],
-    /// The value and its form; `None` for an absent mark.
+    /// The value and its form; `None` for an absent mark, and for what is for memory only.
     pub value: Option<Stored<'a>>,
     /// Whether an older version may be counted as below.
     pub unsure: bool,
@@ -582,7 +620,8 @@ impl Keyspace {
                         hash: self.hash(entry.key()),
                         name: below.name(entry.space()),
                         key: entry.key(),
-                        value: (!entry.is_absent()).then(|| stored(entry)),
+                        value: (!entry.is_absent() && !entry.is_memory_only())
+                            .then(|| stored(entry)),
                         unsure: bits & UNSURE != 0,
                     });
                 }
@@ -607,6 +646,8 @@ impl Keyspace {
                     if entry.key().len() > KEY_BYTES_MAX {
                         let entry = locked.table.remove(at);
                         self.count_removed(locked.counters, shard, entry.view());
+                    } else if entry.is_memory_only() {
+                        self.mark_or_remove(&mut locked, at);
                     } else if entry.policy_bits() & CLEAN == 0 {
                         let place = Place::new(shard, locked.table.tag(at));
                         below.queue(locked.table.get_mut(at), place, thread);
@@ -668,8 +709,18 @@ impl Keyspace {
         }
     }
 
-    /// Takes out a key that is gone. It leaves an absent mark where an older version may be below.
-    pub(super) fn take_out(&self, locked: &mut super::Locked<'_>, at: Position) {
+    /// Takes out a key that is gone. It leaves an absent mark where an older version may be below, and gives
+    /// whether it did.
+    pub(super) fn take_out(&self, locked: &mut super::Locked<'_>, at: Position) -> bool {
+        let is_marked = self.mark_or_remove(locked, at);
+        if !is_marked {
+            locked.table.shrink_if_sparse();
+        }
+        is_marked
+    }
+
+    /// The same, and other positions stay good.
+    fn mark_or_remove(&self, locked: &mut super::Locked<'_>, at: Position) -> bool {
         let (counters, shard, table) = (locked.counters, locked.shard, &mut locked.table);
         if let Some(below) = &self.below {
             let entry = table.get(at);
@@ -686,12 +737,12 @@ impl Keyspace {
                 let mut mark = table.get_mut(at);
                 mark.set_policy_bits(state & !CLEAN);
                 below.queue(mark, place, locked.thread);
-                return;
+                return true;
             }
         }
         let entry = table.remove(at);
-        table.shrink_if_sparse();
         self.count_removed(counters, shard, entry.view());
+        false
     }
 
     /// Takes out an entry that is not counted as a key: an absent mark.
@@ -743,11 +794,17 @@ impl Keyspace {
         if below.departures(hash.shard()) != stamp.0 {
             return false;
         }
-        let entry = match loaded {
+        let mut entry = match loaded {
             Loaded::Value(stored) => Entry::stored(space, key, stored),
             Loaded::Nothing | Loaded::Expired(_) => Entry::absent(space, key),
         };
         let counters = self.counters(thread);
+        if !entry.view().is_absent() {
+            self.follow_policy(&mut entry);
+            if entry.view().is_pinned() {
+                counters.pinned_keys.add(1);
+            }
+        }
         let expires_at = entry.view().expires_at();
         let at = locked.table.insert(hash.tag(), entry);
         self.group_entries[super::group_of_shard(locked.shard)].fetch_add(1, Ordering::Relaxed);
@@ -772,6 +829,10 @@ impl Keyspace {
                 counters.entries.add(1);
                 if !below.tally(space).warmed(expires_at) {
                     self.count_key(counters, space, expires_at, 1);
+                }
+                if entry.view().is_memory_only() {
+                    let place = Place::new(hash.shard(), hash.tag());
+                    below.changed_policy(entry, place, hash, thread);
                 }
             }
         }
@@ -799,7 +860,7 @@ impl Keyspace {
             entry.set_policy_bits(bits & !UNSURE);
             return Lost::Counted;
         }
-        if bits & CLEAN != 0 && !entry.view().is_absent() {
+        if has_copy(entry.view()) {
             entry.set_policy_bits(bits & !CLEAN);
             below.queue(entry, Place::of(hash), thread);
         }
@@ -816,8 +877,8 @@ impl Keyspace {
                 for at in locked.table.positions(bucket) {
                     let place = Place::new(shard, locked.table.tag(at));
                     let mut entry = locked.table.get_mut(at);
-                    let bits = entry.view().policy_bits();
-                    if bits & CLEAN != 0 && !entry.view().is_absent() {
+                    if has_copy(entry.view()) {
+                        let bits = entry.view().policy_bits();
                         entry.set_policy_bits(bits & !CLEAN);
                         below.queue(entry, place, thread);
                     }

@@ -708,6 +708,11 @@ impl Keyspace {
             return Eviction::Pinned;
         }
         let is_key = self.is_live(entry.space()) && !entry.is_absent();
+        if is_key && entry.is_memory_only() {
+            locked.counters.evicted.add(1);
+            self.take_out(locked, at);
+            return Eviction::Gone;
+        }
         let is_kept = self.has_below() && entry.key().len() <= below::KEY_BYTES_MAX;
         if let Some(below) = &self.below
             && entry.policy_bits() & below::CLEAN == 0
@@ -762,7 +767,7 @@ impl Keyspace {
                 let entry = locked.table.get(at);
                 let bits = entry.policy_bits();
                 let is_main = bits & SMALL == 0 && !entry.is_absent();
-                let is_below = entry.key().len() <= below::KEY_BYTES_MAX;
+                let is_below = entry.key().len() <= below::KEY_BYTES_MAX && !entry.is_memory_only();
                 if is_main && is_below && self.is_live(entry.space()) {
                     let place = Place::new(shard, locked.table.tag(at));
                     let name = below.name(entry.space());
