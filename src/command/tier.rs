@@ -59,20 +59,19 @@ pub(super) const COMMANDS: &[Command] = &[
     Command {
         name: "tier.pin",
         arity: Exactly(2),
-        keys: &[KeySpec::at(1, &["RO"])],
-        flags: Flags::READONLY.and(Flags::FAST),
+        keys: &[KeySpec::at(1, &["RW", "UPDATE"])],
+        flags: Flags::WRITE.and(Flags::FAST),
         run: pin,
         since: "0.1.0",
-        summary: "Keeps a key in memory as long as it exists and the server runs.",
+        summary: "Keeps a key in memory as long as it exists.",
         arguments: &[KEY],
         ..Command::BLANK
     },
     Command {
         name: "tier.unpin",
         arity: Exactly(2),
-        keys: &[KeySpec::at(1, &["RO"])],
-        blind: Some(|_| true),
-        flags: Flags::READONLY.and(Flags::FAST),
+        keys: &[KeySpec::at(1, &["RW", "UPDATE"])],
+        flags: Flags::WRITE.and(Flags::FAST),
         run: unpin,
         since: "0.1.0",
         summary: "Lets a key that was pinned leave memory again.",
@@ -167,7 +166,7 @@ fn look(cx: &mut Context<'_>, key: &[u8], copy: Option<DiskCopy>) -> Told {
             value_type: copy.value_type().name(),
             raw_bytes: copy.raw_bytes,
             ttl_ms: copy.expires_at.map(left),
-            pinned: false,
+            pinned: copy.pinned,
             copy: Some(copy),
             ..Told::default()
         },
@@ -267,7 +266,6 @@ fn pin(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// A key that is on disk only is not pinned.
 fn unpin(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     let was_pinned = cx.keys.unpin(args.at(1));
     cx.reply.flag(was_pinned);

@@ -278,6 +278,8 @@ pub struct Stored<'a> {
     pub bytes: &'a [u8],
     /// When the key expires.
     pub expires_at: Option<UnixMs>,
+    /// Whether a client pinned the key.
+    pub pinned: bool,
 }
 
 /// What a load found.
@@ -393,6 +395,7 @@ impl Listed {
             form: self.form,
             bytes: &self.value,
             expires_at: self.expires_at,
+            pinned: false,
         };
         Entry::stored(0, &self.key, stored)
     }
@@ -415,6 +418,8 @@ pub struct DiskCopy {
     pub dictionary: u32,
     /// The generation that holds the copy.
     pub generation: u64,
+    /// Whether a client pinned the key.
+    pub pinned: bool,
 }
 
 impl DiskCopy {
@@ -424,6 +429,7 @@ impl DiskCopy {
             form: self.form,
             bytes: b"",
             expires_at: None,
+            pinned: false,
         };
         Entry::stored(0, b"", stored).view().value_type()
     }
@@ -928,6 +934,7 @@ pub fn stored(entry: EntryRef<'_>) -> Stored<'_> {
         form: entry.form(),
         bytes: entry.value(),
         expires_at: entry.expires_at(),
+        pinned: entry.has_pin(),
     }
 }
 
@@ -942,6 +949,7 @@ impl Entry {
             raw: false,
         });
         entry.view_mut().set_form(stored.form);
+        entry.view_mut().set_pin(stored.pinned);
         entry
     }
 }

@@ -479,7 +479,7 @@ impl<'a> EntryRef<'a> {
         self.space_byte() & (PINNED | HELD) != 0
     }
 
-    /// Whether a client pinned it.
+    /// Whether a client pinned it, which is kept below.
     #[inline]
     pub fn has_pin(self) -> bool {
         self.space_byte() & PINNED != 0

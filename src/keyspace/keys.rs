@@ -485,8 +485,7 @@ impl<'a> Keys<'a> {
         true
     }
 
-    /// Keeps a key in memory as long as it exists, or the process lives. Pinned keys take `bytes_max`
-    /// together at most.
+    /// Keeps a key in memory as long as it exists. Pinned keys take `bytes_max` together at most.
     pub fn pin(&mut self, key: &[u8], bytes_max: u64) -> Pinned {
         let Some(found) = self.find(key) else {
             return Pinned::NoKey;
@@ -496,14 +495,23 @@ impl<'a> Keys<'a> {
         if !entry.is_pinned() && (bytes + entry.allocated_bytes()) as u64 > bytes_max {
             return Pinned::TooMuch;
         }
-        self.set_pin(found, true);
+        if !self.set_pin(found, true) {
+            // The copy below says it too.
+            self.wrote(found, None);
+        }
         Pinned::Done
     }
 
     /// Ends that. False where the key was not pinned.
     pub fn unpin(&mut self, key: &[u8]) -> bool {
-        let found = self.find(key);
-        found.is_some_and(|found| self.set_pin(found, false))
+        let Some(found) = self.find(key) else {
+            return false;
+        };
+        let was_pinned = self.set_pin(found, false);
+        if was_pinned {
+            self.wrote(found, None);
+        }
+        was_pinned
     }
 
     /// Gives whether a client had pinned the entry before.

@@ -10,7 +10,7 @@
 //! * `log` has what is durable before a run has it.
 //! * `writer` takes what changed, and makes it safe below.
 //! * `walk` goes over all keys of both tiers.
-//! * `warm` brings the keys that were in use into memory again after a start.
+//! * `warm` brings the keys that are pinned or were in use into memory again after a start.
 //!
 //! What memory and tier know of each other is in [`crate::keyspace::below`].
 
@@ -52,8 +52,8 @@ pub use self::loads::Wanted;
 
 /// Threads that read. A cold read is one read of the disk, of which it does several at once well.
 const READERS: usize = 4;
-/// Threads of the tier that touch the keyspace: those, the writer, and the one that warms up.
-const THREADS: usize = READERS + 2;
+/// Threads of the tier that touch the keyspace: those, the writer, the one that warms up, and the one that counts.
+const THREADS: usize = READERS + 3;
 
 /// Memory for blocks that were read from disk: a part of `maxmemory`, within bounds.
 const CACHE_SHARE: u64 = 16;
@@ -79,6 +79,10 @@ pub struct Tier {
     uncounted: Mutex<Option<store::Scan>>,
     /// Whether the counts of keys are right: not while that goes on.
     is_counted: AtomicBool,
+    /// Whether the last end has left a list of all pinned keys; otherwise they are looked for among all.
+    is_listed: bool,
+    /// Whether pinned keys may be on disk alone.
+    cold_pins: AtomicBool,
     is_stopping: AtomicBool,
     loads: Loads,
     pace: Pace,
@@ -188,6 +192,7 @@ impl Tier {
                 file.error
             );
         }
+        let has_pins = warm::has_pins(&dir);
         let tier = Self {
             store,
             dir,
@@ -197,6 +202,8 @@ impl Tier {
             cache_bytes,
             memory_bytes: AtomicUsize::new(0),
             is_counted: AtomicBool::new(uncounted.is_none()),
+            is_listed: uncounted.is_none(),
+            cold_pins: AtomicBool::new(has_pins),
             is_stopping: AtomicBool::new(false),
             uncounted: Mutex::new(uncounted),
             disk: Mutex::new(Some(disk)),
@@ -227,7 +234,9 @@ impl Tier {
             Some(scan) => {
                 let server = Arc::clone(server);
                 let thread = std::thread::Builder::new().name("tier-counter".into());
-                Some(thread.spawn(move || writer::count_keys(&server, scan))?)
+                Some(thread.spawn(move || {
+                    writer::count_keys(&server, scan, server.tier_slot(READERS + 2));
+                })?)
             }
         };
         let warmed = Arc::clone(server);
@@ -522,6 +531,7 @@ impl Tier {
             form: head.form,
             bytes: value,
             expires_at: head.expires_at,
+            pinned: head.pinned,
         })
     }
 }

@@ -171,6 +171,7 @@ impl Walk<'_> {
                             form: head.form,
                             bytes: b"",
                             expires_at: head.expires_at,
+                            pinned: head.pinned,
                         }
                     };
                     on_disk.push(Listed::new(db, key, stored, values));
@@ -227,6 +228,7 @@ fn disk_copy(generation: u64, record: &[u8]) -> Result<DiskCopy, TierError> {
         compression,
         dictionary,
         generation,
+        pinned: head.pinned,
     })
 }
 

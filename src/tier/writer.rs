@@ -20,7 +20,8 @@ use super::compress::{Compressor, Effort, Method, encode_raw};
 use super::log::Log;
 use super::record::{self, Head};
 use super::store::{self, Run, StoreError};
-use super::{Spaces, Tier, TierError, warm};
+use super::warm::{self, ColdPins, Pins};
+use super::{Spaces, Tier, TierError};
 use crate::clock::{self, UnixMs};
 use crate::config::TierCompression;
 use crate::keyspace::below::{KEY_BYTES_MAX, Lost, Picked, Place};
@@ -186,13 +187,11 @@ pub(super) fn run(server: &Server) {
         }
         if stopped || kept.elapsed() >= warm::PERIOD {
             kept = Instant::now();
-            if let Err(error) = warm::keep(&tier.dir, &server.keyspace, writer.thread) {
-                tracing::warn!("The list of keys for a warm start was not written: {error}");
+            let are_listed = writer.keep_lists();
+            if stopped {
+                writer.close(written.is_ok(), are_listed);
+                return;
             }
-        }
-        if stopped {
-            writer.close(written.is_ok());
-            return;
         }
         if written.is_err() {
             std::thread::sleep(RETRY);
@@ -214,6 +213,8 @@ pub(super) struct Writer<'a> {
     logged: Vec<Place>,
     compressor: Compressor,
     spaces: Spaces,
+    /// Whether there is a list of pinned keys.
+    has_pins: bool,
     /// Keys of the present run, and of those before it that failed, that nobody has looked for below.
     unsure: HashSet<(u32, KeyHash)>,
     /// What was found of them: versions that are not counted any more when the run ends well.
@@ -232,7 +233,7 @@ struct Copied {
     hash: KeyHash,
     name: u32,
     key: std::ops::Range<usize>,
-    value: Option<(u8, std::ops::Range<usize>, Option<UnixMs>)>,
+    value: Option<(Head, std::ops::Range<usize>)>,
     unsure: bool,
 }
 
@@ -249,6 +250,7 @@ impl<'a> Writer<'a> {
             logged: Vec::new(),
             compressor: Compressor::new(Method::None, Arc::clone(&tier.dictionaries)),
             spaces: Spaces::decode(&tier.store.blob()).unwrap_or_default(),
+            has_pins: warm::has_pins(&tier.dir),
             unsure: HashSet::new(),
             shadowed: Vec::new(),
         }
@@ -271,6 +273,7 @@ impl<'a> Writer<'a> {
         }
         let written = self
             .save_spaces(None)
+            .and_then(|()| self.begin_pins())
             .and_then(|()| self.write_run(&places))
             .and_then(|()| self.tier.log.lock().clear().map_err(StoreError::File));
         match written {
@@ -293,7 +296,8 @@ impl<'a> Writer<'a> {
     fn log_changes(&mut self) -> Result<(), StoreError> {
         let keyspace = &self.server.keyspace;
         let places = keyspace.take_changed();
-        let logged = self.save_spaces(None).and_then(|()| {
+        let saved = self.save_spaces(None).and_then(|()| self.begin_pins());
+        let logged = saved.and_then(|()| {
             let mut log = self.tier.log.lock();
             let logged = self.write_log(&places, &mut log);
             if logged.is_err() {
@@ -322,9 +326,8 @@ impl<'a> Writer<'a> {
                 self.key.clear();
                 record::encode_key(entry.place, entry.name, key, &mut self.key);
                 self.record.clear();
-                if let Some((form, value, expires_at)) = &entry.value {
-                    let (form, expires_at) = (*form, *expires_at);
-                    record::encode_head(Head { form, expires_at }, &mut self.record);
+                if let Some((head, value)) = &entry.value {
+                    record::encode_head(*head, &mut self.record);
                     encode_raw(&self.bytes[value.clone()], &mut self.record);
                 }
                 log.append(&self.key, &self.record)?;
@@ -428,6 +431,30 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
+    /// Before a record says that a key is pinned, the next start must know that there are such keys.
+    fn begin_pins(&mut self) -> Result<(), StoreError> {
+        let (pinned, _) = self.server.keyspace.pinned();
+        if pinned > 0 && !self.has_pins {
+            warm::begin_pins(&self.tier.dir).map_err(StoreError::File)?;
+            self.has_pins = true;
+        }
+        Ok(())
+    }
+
+    /// Writes the lists for a warm start. Whether all pinned keys are in them.
+    fn keep_lists(&mut self) -> bool {
+        match warm::keep(self.tier, &self.server.keyspace, self.thread) {
+            Ok(pins) => {
+                self.has_pins = pins != Pins::None;
+                pins != Pins::Some
+            }
+            Err(error) => {
+                tracing::warn!("The lists of keys for a warm start were not written: {error}");
+                false
+            }
+        }
+    }
+
     fn write_run(&mut self, places: &[Place]) -> Result<(), StoreError> {
         if places.is_empty() {
             return Ok(());
@@ -469,7 +496,7 @@ impl<'a> Writer<'a> {
                 hash,
                 name,
                 key: put(key),
-                value: value.map(|stored| (stored.form, put(stored.bytes), stored.expires_at)),
+                value: value.map(|stored| (stored.into(), put(stored.bytes))),
                 unsure,
             });
         });
@@ -499,13 +526,9 @@ impl<'a> Writer<'a> {
             self.shadowed.extend(shadowed);
         }
         match &entry.value {
-            Some((form, value, expires_at)) => {
+            Some((head, value)) => {
                 self.record.clear();
-                let head = Head {
-                    form: *form,
-                    expires_at: *expires_at,
-                };
-                record::encode_head(head, &mut self.record);
+                record::encode_head(*head, &mut self.record);
                 let value = &self.bytes[value.clone()];
                 self.compressor
                     .encode(Effort::Fast, key, value, &mut self.record);
@@ -535,10 +558,10 @@ impl<'a> Writer<'a> {
     }
 
     /// The end: the counts that the next start need not make again.
-    fn close(&mut self, all_written: bool) {
+    fn close(&mut self, all_written: bool, are_listed: bool) {
         let keyspace = &self.server.keyspace;
-        // If they are not known the next start counts.
-        let known = all_written && self.tier.is_counted.load(Ordering::Acquire);
+        // If they are not known the next start counts, and finds the pinned keys too.
+        let known = all_written && are_listed && self.tier.is_counted.load(Ordering::Acquire);
         let keys = known.then(|| (0..DATABASES).map(|db| keyspace.cold_counts(db)).collect());
         let closed = self
             .save_spaces(keys)
@@ -561,10 +584,11 @@ fn expiry(record: &[u8]) -> Option<UnixMs> {
     record::decode(record).and_then(|(head, _)| head.expires_at)
 }
 
-/// Counts the keys of each database on disk, after a crash. Keys that come and go meanwhile are counted
-/// where that happens.
-pub(super) fn count_keys(server: &Server, scan: store::Scan) {
+/// Counts the keys of each database on disk, after a crash, and fetches those that are pinned. Keys that come and go
+/// meanwhile are counted where that happens.
+pub(super) fn count_keys(server: &Server, scan: store::Scan, thread: ThreadSlot) {
     let Some(tier) = &server.tier else { return };
+    let mut pins = ColdPins::new(server, tier, thread);
     let (names, _) = server.keyspace.space_names();
     for found in scan {
         if tier.is_stopping.load(Ordering::Relaxed) {
@@ -574,9 +598,9 @@ pub(super) fn count_keys(server: &Server, scan: store::Scan) {
             let name = record::decode_key(&found.key).map(|(name, _)| name);
             if let Some(name) = name.filter(|name| names.contains(name)) {
                 // A record that cannot be read is a key all the same.
-                let record = found.record().unwrap_or_default();
-                let expires_at = record.and_then(|record| expiry(&record));
-                server.keyspace.found_below(name, expires_at);
+                let record = found.record().unwrap_or_default().unwrap_or_default();
+                server.keyspace.found_below(name, expiry(&record));
+                pins.meet(&found.key, &record);
             }
         });
         if let Err(error) = counted {
@@ -584,5 +608,6 @@ pub(super) fn count_keys(server: &Server, scan: store::Scan) {
             return;
         }
     }
+    pins.end();
     tier.is_counted.store(true, Ordering::Release);
 }

@@ -448,11 +448,11 @@ fn assert_pinned(client: &mut Client, wanted: usize) {
 }
 
 #[test]
-fn keys_that_a_rule_pins_stay_in_memory() {
+fn keys_that_a_rule_pins_stay_in_memory_and_come_back_into_it() {
     if Strata::is_oracle() {
         return;
     }
-    for durability in DURABILITIES {
+    for (durability, kill) in [("none", false), ("everysec", true), ("always", true)] {
         let disk = Disk::new();
         let args = ["--tier-policy", "p:", "pinned", "p:x:", "disk"];
         let args = [&args[..], &["--tier-durability", durability]].concat();
@@ -473,12 +473,135 @@ fn keys_that_a_rule_pins_stay_in_memory() {
             .count();
         assert!(cold > 300, "{cold} of the others are cold");
         assert_eq!(info(&mut client, "tier", "tier_evicted_keys"), 0);
+        end_by(server, kill);
+        let server = disk.start(&args);
+        let mut client = server.connect();
+        assert_pinned(&mut client, 1_000);
+        assert_eq!(told(&mut client, "p:7", "location"), "memory");
+        cool(&server);
         assert_holds(&mut client, &pinned);
         assert_holds(&mut client, &others);
         set_rules(&mut client, "");
         assert_pinned(&mut client, 0);
         stop(server);
     }
+}
+
+#[test]
+fn pins_survive_a_restart_and_a_kill() {
+    if Strata::is_oracle() {
+        return;
+    }
+    for (durability, kill) in [
+        ("none", false),
+        ("everysec", false),
+        ("everysec", true),
+        ("always", false),
+        ("always", true),
+    ] {
+        let disk = Disk::new();
+        let args = ["--tier-durability", durability];
+        let mut server = disk.start(&args);
+        let mut client = server.connect();
+        let pinned = pairs("k:", 500, 600, 1);
+        set_all(&mut client, pinned.iter().cloned());
+        settle(&mut client, durability);
+        let pins = |from: usize, to: usize, command: &str| {
+            (from..to)
+                .map(|i| vec![command.to_owned(), format!("k:{i}")])
+                .collect::<Vec<_>>()
+        };
+        for reply in run_all(&mut client, pins(0, 500, "TIER.PIN")) {
+            assert_eq!(reply.int(), Some(1));
+        }
+        run_all(&mut client, pins(0, 50, "TIER.UNPIN"));
+        run_all(&mut client, pins(50, 100, "DEL"));
+        for i in 100..150 {
+            client.run(&["RENAME", &format!("k:{i}"), &format!("renamed:{i}")]);
+        }
+        let written = pairs("k:", 100, 700, 2);
+        set_all(&mut client, written[50..].iter().cloned());
+        assert_pinned(&mut client, 350);
+        for round in 0..2 {
+            settle(&mut client, durability);
+            end_by(server, kill && round == 0);
+            server = disk.start(&args);
+            client = server.connect();
+            assert_pinned(&mut client, 350);
+            assert_eq!(told(&mut client, "k:200", "location"), "memory");
+            assert_eq!(told(&mut client, "k:200", "pinned"), "1");
+            for unpinned in ["k:1", "k:51", "renamed:100"] {
+                assert_eq!(told(&mut client, unpinned, "pinned"), "0", "{unpinned}");
+                assert_eq!(int(&mut client, &["EXISTS", unpinned]), 1);
+            }
+            assert_holds(&mut client, &pinned[150..]);
+            assert_holds(&mut client, &written[50..]);
+        }
+        stop(server);
+    }
+}
+
+#[test]
+fn pinned_keys_that_do_not_fit_stay_on_disk_and_stay_pinned() {
+    if Strata::is_oracle() {
+        return;
+    }
+    const KEYS: usize = 10_000;
+    let disk = Disk::new();
+    let large = ["--maxmemory", "64mb"];
+    let server = disk.start(&large);
+    let mut client = server.connect();
+    let mut pinned = pairs("k:", KEYS, 1_000, 1);
+    set_all(&mut client, pinned.iter().cloned());
+    for reply in run_all(
+        &mut client,
+        keys(&pinned).iter().map(|key| vec!["TIER.PIN", key]),
+    ) {
+        assert_eq!(reply.int(), Some(1));
+    }
+    assert_pinned(&mut client, KEYS);
+    stop(server);
+    for kill in [false, true] {
+        let server = disk.start(&[]);
+        let mut client = server.connect();
+        let mut loaded = 0;
+        poll(Duration::from_secs(20), || {
+            let before =
+                std::mem::replace(&mut loaded, info(&mut client, "tier", "tier_pinned_keys"));
+            std::thread::sleep(Duration::from_millis(100));
+            (loaded > 1_000 && before == loaded).then_some(())
+        });
+        assert!(
+            (1_000..KEYS as i64 - 2_000).contains(&loaded),
+            "{loaded} pinned keys in memory"
+        );
+        // There is room for others.
+        let others = pairs("other:", 2_000, 500, u64::from(kill));
+        set_all(&mut client, others.iter().cloned());
+        assert_holds(&mut client, &others);
+        // One that is on disk only is pinned, and still is when somebody writes over it.
+        let all = keys(&pinned);
+        let locations = told_all(&mut client, &all, "location");
+        let mut cold = all
+            .iter()
+            .zip(locations)
+            .filter(|(_, location)| location == "disk");
+        for (key, _) in cold.by_ref().take(20) {
+            assert_eq!(told(&mut client, key, "pinned"), "1", "{key}");
+            let new = value(key, 2 + u64::from(kill), 900);
+            assert!(client.run(&[b"SET", key.as_bytes(), &new]).is_simple("OK"));
+            assert_eq!(told(&mut client, key, "pinned"), "1", "{key}");
+            let pair = pinned.iter_mut().find(|(other, _)| other == key);
+            pair.expect("it is one of them").1 = new;
+        }
+        assert!(client.run(&["SAVE"]).is_simple("OK"));
+        end_by(server, kill);
+    }
+    let server = disk.start(&large);
+    let mut client = server.connect();
+    assert_pinned(&mut client, KEYS);
+    assert_holds(&mut client, &pinned);
+    stop(server);
 }
 
 /// Writes are refused as under noeviction; keys on disk can be read all the same.
