@@ -48,7 +48,7 @@ pub struct Ran {
     pub consumed: usize,
     /// What comes next.
     pub next: Next,
-    /// Whether keys were changed, by this connection's requests, since the last call.
+    /// Whether keys were changed, by this connection's requests, since the last call; not those that are for memory only.
     pub changed: bool,
 }
 
@@ -171,9 +171,10 @@ impl Executor {
         }
     }
 
-    /// Changes that this thread has made.
+    /// Changes that this thread has made and the tier below is to learn of.
     fn changes(&self) -> i64 {
-        self.server.keyspace.counters(self.thread).changes.read()
+        let counters = self.server.keyspace.counters(self.thread);
+        counters.changes.read() - counters.memory_only_changes.read()
     }
 
     fn refuse_framing(
@@ -357,7 +358,8 @@ impl Executor {
         };
         for index in from..end {
             let args = batch.args(buffer, index);
-            let Some(row) = self.plan[index].row.filter(|row| row.looks_at_keys(&args)) else {
+            let needs_keys = |row: &&Row| needs_keys(&self.server, row, &args);
+            let Some(row) = self.plan[index].row.filter(needs_keys) else {
                 continue;
             };
             let hashes = &self.hashes[self.plan[index].hashes.clone()];
@@ -525,7 +527,7 @@ impl Executor {
         let hashes = &self.hashes[self.plan[index].hashes.clone()];
         let keys = self.server.keyspace.lock(hashes, session.db, terms);
         let server = &*self.server;
-        if server.keyspace.has_below() && row.looks_at_keys(args) {
+        if server.keyspace.has_below() && needs_keys(server, row, args) {
             let lacks = |&position: &usize| !keys.is_resident(args.at(position));
             if key_positions(row, args).iter().any(lacks) {
                 let failed = |hash: &KeyHash| session.unreadable.contains(hash);
@@ -709,6 +711,18 @@ fn may_shed(config: &Config) -> bool {
 fn key_positions(row: &Row, args: &Args<'_>) -> Positions {
     row.key_positions(args)
         .unwrap_or_else(|| (1..args.len()).collect())
+}
+
+/// Whether a request must have its keys in memory. One that only writes over them must too while what it writes over may
+/// be pinned.
+#[inline]
+fn needs_keys(server: &Server, row: &Row, args: &Args<'_>) -> bool {
+    row.looks_at_keys(args) || may_lose_pins(server, row) && row.has_keys(args)
+}
+
+fn may_lose_pins(server: &Server, row: &Row) -> bool {
+    let tier = server.tier.as_ref();
+    row.command.flags.has(Flags::WRITE) && tier.is_some_and(|tier| tier.has_cold_pins())
 }
 
 /// The row of a request: its command's, or its subcommand's.

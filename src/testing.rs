@@ -163,6 +163,12 @@ impl Db {
         (0..keyspace.shard_count()).map(demote).sum()
     }
 
+    /// Brings all entries into line with `tier-policy`.
+    pub(crate) fn apply_policies(&self) {
+        let keyspace = &self.server().keyspace;
+        keyspace.apply_policies(ThreadSlot(0), || {});
+    }
+
     /// What all clients share.
     pub(crate) fn server(&self) -> &Server {
         self.executor.server()

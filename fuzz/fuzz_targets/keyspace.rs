@@ -91,7 +91,7 @@ struct Run {
     written: u8,
 }
 
-const SPACES: [u8; 3] = [0, 1, 255];
+const SPACES: [u8; 3] = [0, 1, 31];
 
 fn space_of(number: Number) -> u8 {
     SPACES[usize::from(number % 3)]

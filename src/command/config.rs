@@ -133,10 +133,13 @@ fn set(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
         .step_by(2)
         .map(|at| (args.at(at), args.at(at + 1)))
         .collect();
+    let keyspace = &cx.server.keyspace;
     let changed = cx
         .server
         .config
-        .set(&pairs)
+        .set(&pairs, |changed| {
+            keyspace.set_policies(&changed.tier_policy)
+        })
         .map_err(|error| CommandError::message(error.to_string()))?;
     // All else looks at the options each time; what was kept under a longer limit has to go now.
     let kept = usize::try_from(changed.slowlog_max_len).unwrap_or(usize::MAX);

@@ -326,7 +326,7 @@ mod tests {
     fn set_password(db: &Db, password: &str) {
         db.server()
             .config
-            .set(&[(b"requirepass", password.as_bytes())])
+            .set(&[(b"requirepass", password.as_bytes())], |_| {})
             .unwrap();
     }
 

@@ -82,7 +82,13 @@ impl Row {
     #[inline]
     pub fn looks_at_keys(&self, args: &Args<'_>) -> bool {
         let blind = |row: &Self| row.command.blind.is_some_and(|blind| blind(args));
-        !self.command.keys.is_empty() && self.command.arity.accepts(args.len()) && !blind(self)
+        self.has_keys(args) && !blind(self)
+    }
+
+    /// Whether a request has keys.
+    #[inline]
+    pub fn has_keys(&self, args: &Args<'_>) -> bool {
+        !self.command.keys.is_empty() && self.command.arity.accepts(args.len())
     }
 
     /// The subcommand with a name in any case.

@@ -5,6 +5,7 @@
 
 use super::argument::{self, KEY};
 use super::{Arity::*, Command, Context, Flags, Group, KeySpec};
+use crate::config::TierPolicy;
 use crate::error::CommandError;
 use crate::keyspace::Pinned;
 use crate::keyspace::below::{Ask, DiskCopy, Page, Presence};
@@ -58,20 +59,19 @@ pub(super) const COMMANDS: &[Command] = &[
     Command {
         name: "tier.pin",
         arity: Exactly(2),
-        keys: &[KeySpec::at(1, &["RO"])],
-        flags: Flags::READONLY.and(Flags::FAST),
+        keys: &[KeySpec::at(1, &["RW", "UPDATE"])],
+        flags: Flags::WRITE.and(Flags::FAST),
         run: pin,
         since: "0.1.0",
-        summary: "Keeps a key in memory as long as it exists and the server runs.",
+        summary: "Keeps a key in memory as long as it exists.",
         arguments: &[KEY],
         ..Command::BLANK
     },
     Command {
         name: "tier.unpin",
         arity: Exactly(2),
-        keys: &[KeySpec::at(1, &["RO"])],
-        blind: Some(|_| true),
-        flags: Flags::READONLY.and(Flags::FAST),
+        keys: &[KeySpec::at(1, &["RW", "UPDATE"])],
+        flags: Flags::WRITE.and(Flags::FAST),
         run: unpin,
         since: "0.1.0",
         summary: "Lets a key that was pinned leave memory again.",
@@ -101,6 +101,7 @@ struct Told {
     raw_bytes: usize,
     ttl_ms: Option<i64>,
     pinned: bool,
+    policy: TierPolicy,
     copy: Option<DiskCopy>,
 }
 
@@ -114,7 +115,11 @@ fn info(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     let Some(page) = copy_below(cx, key)? else {
         return Ok(());
     };
-    let told = look(cx, key, page.copy);
+    let policy = cx.keys.keyspace().policy_of(key);
+    let mut told = look(cx, key, page.copy);
+    told.policy = policy;
+    // One that is on disk only will be, as soon as it is used.
+    told.pinned |= told.location == "disk" && policy == TierPolicy::Pinned;
     tell(cx.reply, &told);
     Ok(())
 }
@@ -164,12 +169,13 @@ fn look(cx: &mut Context<'_>, key: &[u8], copy: Option<DiskCopy>) -> Told {
             };
             Told {
                 location: "memory",
-                state: written.map_or("", |written| written.name()),
+                state: written.map_or("none", |written| written.name()),
                 value_type: entry.value_type().name(),
                 raw_bytes: entry.value().len(),
                 ttl_ms: entry.expires_at().map(left),
                 pinned: entry.is_pinned(),
                 copy,
+                ..Told::default()
             }
         }
         (Presence::Unknown, Some(copy)) if copy.expires_at.is_none_or(|at| at > now) => Told {
@@ -178,8 +184,9 @@ fn look(cx: &mut Context<'_>, key: &[u8], copy: Option<DiskCopy>) -> Told {
             value_type: copy.value_type().name(),
             raw_bytes: copy.raw_bytes,
             ttl_ms: copy.expires_at.map(left),
-            pinned: false,
+            pinned: copy.pinned,
             copy: Some(copy),
+            ..Told::default()
         },
         _ => Told::nothing(),
     }
@@ -200,7 +207,7 @@ impl Told {
 fn tell(reply: &mut Reply, told: &Told) {
     let copy = told.copy.as_ref();
     let bytes = |bytes: usize| i64::try_from(bytes).unwrap_or(i64::MAX);
-    reply.map(11);
+    reply.map(12);
     for (name, text) in [("location", told.location), ("state", told.state)] {
         reply.text(name);
         reply.text(text);
@@ -223,6 +230,8 @@ fn tell(reply: &mut Reply, told: &Told) {
     reply.int(told.ttl_ms.unwrap_or(-1));
     reply.text("pinned");
     reply.flag(told.pinned);
+    reply.text("policy");
+    reply.text(told.policy.name());
 }
 
 const NO_TIER: CommandError = CommandError::text("ERR there is no disk tier, tier-max-bytes is 0");
@@ -275,7 +284,6 @@ fn pin(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// A key that is on disk only is not pinned.
 fn unpin(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     let was_pinned = cx.keys.unpin(args.at(1));
     cx.reply.flag(was_pinned);
@@ -377,6 +385,7 @@ mod tests {
         "generation=-1",
         "ttl-ms=-1",
         "pinned=0",
+        "policy=disk",
     ];
 
     script!(info_of_a_key_that_is_nowhere, |db| {
@@ -391,7 +400,7 @@ mod tests {
         db.run("TIER.INFO")
             .error("ERR wrong number of arguments for 'tier.info' command");
         db.resp3();
-        assert!(db.run("TIER.INFO k").bytes().starts_with(b"%11\r\n"));
+        assert!(db.run("TIER.INFO k").bytes().starts_with(b"%12\r\n"));
     });
 
     /// Where a key is by TIER.INFO's reply.
@@ -412,7 +421,7 @@ mod tests {
             );
             let reply = String::from_utf8_lossy(&reply).into_owned();
             assert!(
-                reply.starts_with("+OK\r\n:1\r\n+OK\r\n:3\r\n*22\r\n"),
+                reply.starts_with("+OK\r\n:1\r\n+OK\r\n:3\r\n*24\r\n"),
                 "{reply}"
             );
             assert_eq!(location(&reply), "disk");

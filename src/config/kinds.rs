@@ -8,9 +8,10 @@
 use std::borrow::Cow;
 use std::path::PathBuf;
 
-use super::Config;
-use super::machine;
-use super::types::{Bind, OutputLimit, OutputLimits, Secret, Share};
+use super::types::{
+    Bind, OutputLimit, OutputLimits, Secret, Share, TierPolicy, TierRule, TierRules,
+};
+use super::{Config, file, machine};
 
 /// Redis listens on at most this many addresses.
 const MAX_BIND_ADDRESSES: usize = 16;
@@ -65,6 +66,8 @@ pub(crate) enum Kind {
     OutputLimits(Slot<OutputLimits>),
     /// Numbers from 0 to 100.
     Percentiles(Slot<Vec<f64>>),
+    /// `prefix policy`, once or more, or nothing. Several lines of a file add up.
+    TierRules(Slot<TierRules>),
 }
 
 impl Kind {
@@ -72,8 +75,13 @@ impl Kind {
     pub(crate) fn is_list(&self) -> bool {
         matches!(
             self,
-            Self::Addresses(_) | Self::OutputLimits(_) | Self::Percentiles(_)
+            Self::Addresses(_) | Self::OutputLimits(_) | Self::Percentiles(_) | Self::TierRules(_)
         )
+    }
+
+    /// Whether a value adds to those before it, until one that is empty.
+    pub(crate) fn adds_up(&self) -> bool {
+        matches!(self, Self::TierRules(_))
     }
 
     pub(crate) fn is_secret(&self) -> bool {
@@ -82,12 +90,34 @@ impl Kind {
 
     /// Reads a value that stands in one string.
     pub(crate) fn read_text(&self, config: &mut Config, text: &str) -> Result<(), Refusal> {
-        if self.is_list() {
-            let words: Vec<&str> = text.split_ascii_whitespace().collect();
-            self.read(config, &words)
-        } else {
-            self.read(config, &[text])
+        match self {
+            // A prefix may be empty, or hold blanks.
+            Self::TierRules(_) => {
+                let words = file::split_words(text.as_bytes()).map_err(|e| e.to_string())?;
+                self.read(
+                    config,
+                    &words.iter().map(String::as_str).collect::<Vec<_>>(),
+                )
+            }
+            _ if self.is_list() => {
+                let words: Vec<&str> = text.split_ascii_whitespace().collect();
+                self.read(config, &words)
+            }
+            _ => self.read(config, &[text]),
         }
+    }
+
+    /// Reads the value of CONFIG SET, which is the whole of it.
+    pub(crate) fn read_whole(&self, config: &mut Config, text: &str) -> Result<(), Refusal> {
+        let Self::TierRules(slot) = self else {
+            return self.read_text(config, text);
+        };
+        let before = std::mem::take((slot.of)(config));
+        let read = self.read_text(config, text);
+        if read.is_err() {
+            *(slot.of)(config) = before;
+        }
+        read
     }
 
     /// Reads a value that is already split into words, as a line of a file is.
@@ -98,6 +128,9 @@ impl Kind {
                 *(slot.of)(config) = read_output_limits(*(slot.get)(config), words)?
             }
             Self::Percentiles(slot) => *(slot.of)(config) = read_percentiles(words)?,
+            Self::TierRules(slot) => {
+                *(slot.of)(config) = read_tier_rules((slot.get)(config).clone(), words)?
+            }
             _ => {
                 let [word] = words else {
                     return Err("wrong number of arguments".into());
@@ -128,7 +161,10 @@ impl Kind {
                 *(slot.of)(config) = (!word.is_empty()).then(|| PathBuf::from(word))
             }
             Self::Secret(slot) => *(slot.of)(config) = Secret::new(word.to_owned()),
-            Self::Addresses(_) | Self::OutputLimits(_) | Self::Percentiles(_) => {
+            Self::Addresses(_)
+            | Self::OutputLimits(_)
+            | Self::Percentiles(_)
+            | Self::TierRules(_) => {
                 debug_assert!(false, "lists are read by `read`");
             }
         }
@@ -152,6 +188,7 @@ impl Kind {
             Self::Addresses(slot) => joined((slot.get)(config)),
             Self::OutputLimits(slot) => (slot.get)(config).to_string(),
             Self::Percentiles(slot) => joined((slot.get)(config)),
+            Self::TierRules(slot) => (slot.get)(config).to_string(),
         }
     }
 
@@ -170,7 +207,7 @@ impl Kind {
         if self.is_list() && !text.is_empty() {
             text
         } else {
-            super::file::quoted(&text).into_owned()
+            file::quoted(&text).into_owned()
         }
     }
 
@@ -197,6 +234,11 @@ impl Kind {
                 "class, hard limit, soft limit, seconds; for one class or more".to_owned()
             }
             Self::Percentiles(_) => "numbers from 0 to 100".to_owned(),
+            Self::TierRules(_) => format!(
+                "up to {} prefixes of keys, behind each one of {}",
+                TierRules::MAX,
+                TierPolicy::NAMES.join(", ")
+            ),
         }
     }
 }
@@ -381,6 +423,27 @@ fn read_percentiles(words: &[&str]) -> Result<Vec<f64>, Refusal> {
     Ok(percentiles)
 }
 
+fn read_tier_rules(mut rules: TierRules, words: &[&str]) -> Result<TierRules, Refusal> {
+    if matches!(words, [] | [""]) {
+        return Ok(TierRules::default());
+    }
+    let (pairs, rest) = words.as_chunks::<2>();
+    if !rest.is_empty() {
+        return Err("each prefix must have a policy behind it".into());
+    }
+    for [prefix, policy] in pairs {
+        let Some(policy) = TierPolicy::from_name(policy) else {
+            let names = TierPolicy::NAMES.join(", ");
+            return Err(format!("argument(s) must be one of the following: {names}").into());
+        };
+        let prefix = (*prefix).to_owned();
+        if !rules.add(TierRule { prefix, policy }) {
+            return Err(format!("there may be {} prefixes at most", TierRules::MAX).into());
+        }
+    }
+    Ok(rules)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -560,5 +623,30 @@ mod tests {
             Err("Too many bind addresses specified.".into())
         );
         assert_eq!(read_addresses(&["1"; 16]).unwrap().len(), 16);
+    }
+
+    #[test]
+    fn tier_rules_add_up_until_an_empty_value() {
+        let read = |rules: &TierRules, words: &[&str]| read_tier_rules(rules.clone(), words);
+        let rules = read(&TierRules::default(), &["a:", "PINNED", "", "disk"]).unwrap();
+        let rules = read(&rules, &["a:", "memory-only"]).unwrap();
+        assert_eq!(rules.to_string(), "\"\" disk a: memory-only");
+        for none in [&[][..], &[""]] {
+            assert!(read(&rules, none).unwrap().is_empty());
+        }
+        assert_eq!(
+            read(&rules, &["a:", "pinned", "b:"]),
+            Err("each prefix must have a policy behind it".into())
+        );
+        assert_eq!(
+            read(&rules, &["a:", "disc"]),
+            Err("argument(s) must be one of the following: memory-only, disk, pinned".into())
+        );
+        let many: Vec<String> = (0..=TierRules::MAX).map(|i| i.to_string()).collect();
+        let many: Vec<&str> = many.iter().flat_map(|i| [i.as_str(), "disk"]).collect();
+        assert_eq!(
+            read(&TierRules::default(), &many),
+            Err("there may be 64 prefixes at most".into())
+        );
     }
 }

@@ -60,9 +60,13 @@ impl Live {
         Ok(changed)
     }
 
-    /// CONFIG SET without any action: see [`super::set`].
-    pub fn set(&self, pairs: &[(&[u8], &[u8])]) -> Result<Arc<Config>, super::SetError> {
-        self.update(|config| super::set(config, pairs))
+    /// CONFIG SET: see [`super::set`]. `act` carries out what was set, in the order of the changes.
+    pub fn set(
+        &self,
+        pairs: &[(&[u8], &[u8])],
+        act: impl FnOnce(&Config),
+    ) -> Result<Arc<Config>, super::SetError> {
+        self.update(|config| super::set(config, pairs).inspect(act))
     }
 }
 
@@ -110,11 +114,11 @@ mod tests {
         let mut reader = Reader::new(Arc::clone(&live));
         assert_eq!(reader.current().timeout_s, 0);
 
-        live.set(&[(b"timeout", b"7")]).unwrap();
+        live.set(&[(b"timeout", b"7")], |_| {}).unwrap();
         assert_eq!((live.generation(), reader.current().timeout_s), (1, 7));
 
         assert!(
-            live.set(&[(b"timeout", b"8"), (b"maxclients", b"x")])
+            live.set(&[(b"timeout", b"8"), (b"maxclients", b"x")], |_| {})
                 .is_err()
         );
         assert_eq!((live.generation(), reader.current().timeout_s), (1, 7));

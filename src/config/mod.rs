@@ -41,7 +41,8 @@ pub use rewrite::rewrite;
 pub use template::template;
 pub use types::{
     Bind, CallableFrom, EvictionPolicy, LogFormat, LogLevel, OutputLimit, OutputLimits, Secret,
-    Share, TierAdmission, TierCompression, TierDurability, TierOverload,
+    Share, TierAdmission, TierCompression, TierDurability, TierOverload, TierPolicy, TierRule,
+    TierRules,
 };
 
 /// Declares the struct and its blank form, so that the fields are listed once. A blank is never seen outside: the rows fill it.
@@ -111,6 +112,8 @@ config! {
         pub tier_admission: TierAdmission,
         /// What happens when it takes less than is written.
         pub tier_overload: TierOverload,
+        /// Which keys it gets, and which stay in memory.
+        pub tier_policy: TierRules,
         /// How its values are compressed.
         pub tier_compression: TierCompression,
         /// Keys compared per eviction.
@@ -312,7 +315,7 @@ pub fn set(config: &Config, pairs: &[(&[u8], &[u8])]) -> Result<Config, SetError
             Target::Option(option) => {
                 let value = value
                     .map_err(|_| SetError::refused(option.name, "argument must be UTF-8 text"))?;
-                let read = option.kind.read_text(&mut changed, value);
+                let read = option.kind.read_whole(&mut changed, value);
                 read.map_err(|reason| SetError::refused(option.name, reason))?;
             }
             // Scripts switch persistence off before they start; that much is true already.

@@ -424,6 +424,16 @@ pub static OPTIONS: &[Opt] = &[
     ),
     live(
         Tier,
+        "tier-policy",
+        "\"\"",
+        Kind::TierRules(slot!(tier_policy)),
+        "Where the keys that begin with a prefix may be: disk (in both tiers), memory-only (never on disk: evicted when \
+         memory needs room, and gone after a restart), pinned (on disk too, and always in memory). The longest prefix of a \
+         key counts; an empty one (\"\") is for all other keys. Lines add up, CONFIG SET replaces them all. Empty: every key \
+         may be in both.",
+    ),
+    live(
+        Tier,
         "tier-overload",
         "block",
         word!(tier_overload: TierOverload),

@@ -65,6 +65,10 @@ fn rewritten(old: &[u8], in_file: &Config, config: &Config) -> io::Result<Vec<u8
     {
         let mut new_line =
             Some(format!("{} {}", row.name, row.kind.file_text(config)).into_bytes());
+        if has_includes && row.kind.adds_up() && !row.text(config).is_empty() {
+            // What was included before must not be added to.
+            appended.push(format!("{} \"\"", row.name).into_bytes());
+        }
         for (line, name) in lines.iter_mut().zip(&names) {
             if name.as_deref().is_some_and(|name| row.is_named(name)) {
                 *line = if has_includes { None } else { new_line.take() }.unwrap_or_default();
@@ -209,6 +213,37 @@ mod tests {
         let config = set(&load::from_file(&path).unwrap(), &[(b"timeout", b"3")]).unwrap();
         rewrite(&config, &path).unwrap();
         assert_eq!(load::from_file(&path).unwrap().timeout_s, 3);
+    }
+
+    #[test]
+    fn rules_of_several_lines_become_one() {
+        let old = "tier-policy a: pinned\n# and\ntier-policy \"\" memory-only b: disk\n";
+        let set = [("tier-policy", "\"c d\" pinned \"\" disk")];
+        assert_eq!(rewrite_after(old, &[]), old);
+        assert_eq!(
+            rewrite_after(old, &set),
+            "tier-policy \"\" disk \"c d\" pinned\n# and\n\n"
+        );
+        assert_eq!(
+            rewrite_after(old, &[("tier-policy", "")]),
+            "tier-policy \"\"\n# and\n\n"
+        );
+    }
+
+    #[test]
+    fn rules_of_an_include_do_not_add_to_what_was_set() {
+        let scratch = Scratch::new();
+        let included = scratch.write("included.conf", "tier-policy a: pinned\n");
+        let path = scratch.write(
+            "main.conf",
+            &format!("tier-policy b: pinned\ninclude {}\n", included.display()),
+        );
+        for rules in ["c: disk", ""] {
+            let before = load::from_file(&path).unwrap();
+            let config = set(&before, &[(b"tier-policy", rules.as_bytes())]).unwrap();
+            rewrite(&config, &path).unwrap();
+            assert_eq!(load::from_file(&path).unwrap(), config, "{rules}");
+        }
     }
 
     #[test]

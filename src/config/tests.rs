@@ -129,6 +129,7 @@ fn other_value(row: &Opt) -> String {
         "json",
         "/x",
         "normal 1 1 1",
+        "user: pinned",
     ];
     let mut usable = candidates.into_iter().filter(|candidate| {
         let mut config = Config::default();
@@ -396,6 +397,51 @@ fn a_flag_wins_over_the_environment_and_that_over_the_file() {
     assert_eq!(loaded.file.as_deref(), Some(std::path::Path::new(file)));
     assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
     assert_eq!(start(&[], &[]).unwrap().config, Config::default());
+}
+
+#[test]
+fn rules_of_all_sources_add_up() {
+    let scratch = Scratch::new();
+    let file = scratch.write(
+        "my.conf",
+        "tier-policy a: pinned b: pinned\ntier-policy \"\" memory-only\n",
+    );
+    let file = file.to_str().unwrap();
+    let env = [("STRATA_TIER_POLICY", "b: disk 'c d' pinned")];
+    let args = [file, "--tier-policy", "b:", "memory-only", "--timeout", "3"];
+    let loaded = start(&args, &env).unwrap();
+    let rules = "\"\" memory-only a: pinned b: memory-only \"c d\" pinned";
+    assert_eq!(get_one(&loaded.config, "tier-policy"), rules);
+    let args = [
+        &args[..],
+        &["--tier-policy", "", "--tier-policy", "", "pinned"],
+    ]
+    .concat();
+    let loaded = start(&args, &env).unwrap();
+    assert_eq!(get_one(&loaded.config, "tier-policy"), "\"\" pinned");
+    assert_eq!(
+        start_error(&["--tier-policy", "a:", "cold"], &[]),
+        "tier-policy a: cold: argument(s) must be one of the following: memory-only, disk, pinned (command line)"
+    );
+    assert_eq!(
+        start_error(&[], &[("STRATA_TIER_POLICY", "a:")]),
+        "STRATA_TIER_POLICY a:: each prefix must have a policy behind it; allowed is up to 64 prefixes of keys, \
+         behind each one of memory-only, disk, pinned (environment)"
+    );
+}
+
+#[test]
+fn config_set_replaces_all_rules() {
+    let config = try_set(
+        &Config::default(),
+        &[("tier-policy", "a: pinned b: pinned")],
+    )
+    .unwrap();
+    let config = try_set(&config, &[("tier-policy", "b: disk")]).unwrap();
+    assert_eq!(get_one(&config, "tier-policy"), "b: disk");
+    assert!(try_set(&config, &[("tier-policy", "b:")]).is_err());
+    let config = try_set(&config, &[("tier-policy", "")]).unwrap();
+    assert_eq!(config, Config::default());
 }
 
 #[test]

@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use super::file;
+
 /// Declares an enum of option words: the variant, its word, and the list of all of them in the order in which an error
 /// names them.
 macro_rules! words {
@@ -116,6 +118,19 @@ words! {
         /// Every one until the disk is nearly full.
         #[default]
         Auto = "auto",
+    }
+}
+
+words! {
+    /// Where a key may be.
+    TierPolicy {
+        /// In memory, and never on disk.
+        MemoryOnly = "memory-only",
+        /// In both.
+        #[default]
+        Disk = "disk",
+        /// In both, and always in memory.
+        Pinned = "pinned",
     }
 }
 
@@ -318,9 +333,112 @@ impl fmt::Display for OutputLimits {
     }
 }
 
+/// What holds for the keys with one prefix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TierRule {
+    /// What the keys begin with.
+    pub prefix: String,
+    /// Where they may be.
+    pub policy: TierPolicy,
+}
+
+impl TierRule {
+    fn order(&self) -> (usize, &str) {
+        (self.prefix.len(), &self.prefix)
+    }
+}
+
+/// The rules of `tier-policy`, those for longer prefixes behind those for shorter ones. Each prefix is there once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TierRules(Vec<TierRule>);
+
+impl TierRules {
+    /// The most rules: each new key is compared with all of them.
+    pub const MAX: usize = 64;
+
+    /// Whether there are none, so that every key may be in both tiers.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Where a key may be: what the rule for its longest prefix says.
+    #[must_use]
+    pub fn policy_of(&self, key: &[u8]) -> TierPolicy {
+        let mut rules = self.0.iter().rev();
+        let rule = rules.find(|rule| key.starts_with(rule.prefix.as_bytes()));
+        rule.map_or(TierPolicy::default(), |rule| rule.policy)
+    }
+
+    /// Adds a rule, in the place of that for the same prefix. False where there are too many.
+    pub(super) fn add(&mut self, rule: TierRule) -> bool {
+        match self
+            .0
+            .binary_search_by(|other| other.order().cmp(&rule.order()))
+        {
+            Ok(at) => self.0[at] = rule,
+            Err(_) if self.0.len() >= Self::MAX => return false,
+            Err(at) => self.0.insert(at, rule),
+        }
+        true
+    }
+}
+
+impl fmt::Display for TierRules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, rule) in self.0.iter().enumerate() {
+            let gap = if at == 0 { "" } else { " " };
+            write!(f, "{gap}{} {}", file::quoted(&rule.prefix), rule.policy)?;
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_rule_of_the_longest_prefix_counts() {
+        let mut rules = TierRules::default();
+        assert_eq!(rules.policy_of(b"any"), TierPolicy::Disk);
+        for (prefix, policy) in [
+            ("user:", TierPolicy::Disk),
+            ("", TierPolicy::Pinned),
+            ("user:session:", TierPolicy::MemoryOnly),
+            ("", TierPolicy::MemoryOnly),
+            ("zz", TierPolicy::Pinned),
+        ] {
+            let prefix = prefix.to_owned();
+            assert!(rules.add(TierRule { prefix, policy }));
+        }
+        for (key, policy) in [
+            ("", TierPolicy::MemoryOnly),
+            ("user", TierPolicy::MemoryOnly),
+            ("user:", TierPolicy::Disk),
+            ("user:session", TierPolicy::Disk),
+            ("user:session:1", TierPolicy::MemoryOnly),
+            ("zzz", TierPolicy::Pinned),
+        ] {
+            assert_eq!(rules.policy_of(key.as_bytes()), policy, "{key}");
+        }
+        assert_eq!(
+            rules.to_string(),
+            "\"\" memory-only zz pinned user: disk user:session: memory-only"
+        );
+    }
+
+    #[test]
+    fn there_is_a_limit_of_rules() {
+        let rule = |number: usize| TierRule {
+            prefix: format!("{number}:"),
+            policy: TierPolicy::Pinned,
+        };
+        let mut rules = TierRules::default();
+        assert!((0..TierRules::MAX).all(|number| rules.add(rule(number))));
+        assert!(!rules.add(rule(TierRules::MAX)));
+        assert!(rules.add(rule(7)));
+    }
 
     #[test]
     fn a_share_is_exact_and_does_not_overflow() {

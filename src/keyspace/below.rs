@@ -19,6 +19,10 @@
 //! UNSURE    a key was written without a look whether it was below
 //! ```
 //!
+//! Of an entry that is for memory only the tier below gets a marker, that of an absent mark, and this where it may hold a copy
+//! of whatever version. QUEUED and WRITING are of that marker, and CLEAN says that no copy would be found; writes change nothing
+//! of it. Such an entry leaves memory for good, as a deleted key does, and leaves an absent mark unless it is CLEAN.
+//!
 //! Invariant: an entry leaves memory for space only when it is CLEAN, or for good, as a deleted key does
 //! (`take_out`). So a key that memory does not hold has its newest version below, or is nowhere.
 //! Invariant: a change takes CLEAN away and queues what is WRITING, under the shard's lock. WRITING stays,
@@ -139,7 +143,7 @@ impl Below {
         self.filter.may_hold(hash)
     }
 
-    /// An entry was written. `fresh`: memory did not hold its key.
+    /// An entry was written. `hash` is given where memory did not hold its key. Whether the change is to be written below.
     #[inline]
     pub(super) fn wrote(
         &self,
@@ -147,10 +151,15 @@ impl Below {
         place: Place,
         hash: Option<KeyHash>,
         thread: ThreadSlot,
-    ) {
-        let mut bits = entry.view().policy_bits() & !CLEAN;
-        // What is being written is older by now.
-        let mut queue = self.follows_writes.load(Ordering::Relaxed) || bits & WRITING != 0;
+    ) -> bool {
+        let is_memory_only = entry.view().is_memory_only();
+        let mut bits = entry.view().policy_bits();
+        let mut queue = false;
+        if !is_memory_only {
+            bits &= !CLEAN;
+            // What is being written is older by now.
+            queue = self.follows_writes.load(Ordering::Relaxed) || bits & WRITING != 0;
+        }
         if hash.is_some_and(|fresh| self.may_hold(fresh)) {
             bits |= UNSURE;
             queue = true;
@@ -160,6 +169,26 @@ impl Below {
             self.list(place, entry.view().allocated_bytes(), thread);
         }
         entry.set_policy_bits(bits);
+        !is_memory_only || bits & (QUEUED | WRITING) != 0
+    }
+
+    /// An entry is for memory only from now on, or is not any more: what is below is not what should be there.
+    pub(super) fn changed_policy(
+        &self,
+        mut entry: EntryMut<'_>,
+        place: Place,
+        hash: KeyHash,
+        thread: ThreadSlot,
+    ) {
+        let bits = entry.view().policy_bits();
+        let queue = match entry.view().is_memory_only() {
+            true => bits & (CLEAN | WRITING | UNSURE) != 0 || self.may_hold(hash),
+            false => bits & WRITING != 0 || self.follows_writes.load(Ordering::Relaxed),
+        };
+        entry.set_policy_bits(bits & !CLEAN);
+        if queue {
+            self.queue(entry, place, thread);
+        }
     }
 
     /// Has an entry written below, whether it changed or not.
@@ -211,8 +240,17 @@ impl Below {
     /// Whether a key that goes must leave an absent mark. One whose time came must too, though a copy
     /// below says the same: what is below and not marked counts as a key.
     pub(super) fn must_mark(&self, entry: EntryRef<'_>, hash: KeyHash) -> bool {
-        entry.policy_bits() & (CLEAN | WRITING | UNSURE) != 0 || self.may_hold(hash)
+        let bits = entry.policy_bits();
+        if entry.is_memory_only() && bits & CLEAN != 0 {
+            return false;
+        }
+        bits & (CLEAN | WRITING | UNSURE) != 0 || self.may_hold(hash)
     }
+}
+
+/// Whether an entry is a key whose newest version is below too.
+fn has_copy(entry: EntryRef<'_>) -> bool {
+    entry.policy_bits() & CLEAN != 0 && !entry.is_absent() && !entry.is_memory_only()
 }
 
 /// An entry as the writer takes it.
@@ -226,7 +264,7 @@ pub struct Picked<'a> {
     pub name: u32,
     /// The key.
     pub key: &'a [u8],
-    /// The value and its form; `None` for an absent mark.
+    /// The value and its form; `None` for an absent mark, and for what is for memory only.
     pub value: Option<Stored<'a>>,
     /// Whether an older version may be counted as below.
     pub unsure: bool,
@@ -241,6 +279,8 @@ pub struct Stored<'a> {
     pub bytes: &'a [u8],
     /// When the key expires.
     pub expires_at: Option<UnixMs>,
+    /// Whether a client pinned the key.
+    pub pinned: bool,
 }
 
 /// What a load found.
@@ -356,6 +396,7 @@ impl Listed {
             form: self.form,
             bytes: &self.value,
             expires_at: self.expires_at,
+            pinned: false,
         };
         Entry::stored(0, &self.key, stored)
     }
@@ -378,6 +419,8 @@ pub struct DiskCopy {
     pub dictionary: u32,
     /// The generation that holds the copy.
     pub generation: u64,
+    /// Whether a client pinned the key.
+    pub pinned: bool,
 }
 
 impl DiskCopy {
@@ -387,6 +430,7 @@ impl DiskCopy {
             form: self.form,
             bytes: b"",
             expires_at: None,
+            pinned: false,
         };
         Entry::stored(0, b"", stored).view().value_type()
     }
@@ -612,7 +656,7 @@ impl Keyspace {
                 hash: self.hash(entry.key()),
                 name: below.name(entry.space()),
                 key: entry.key(),
-                value: (!entry.is_absent()).then(|| stored(entry)),
+                value: (!entry.is_absent() && !entry.is_memory_only()).then(|| stored(entry)),
                 unsure: bits & UNSURE != 0,
             })
         } else {
@@ -660,6 +704,8 @@ impl Keyspace {
                     if entry.key().len() > KEY_BYTES_MAX {
                         let entry = locked.table.remove(at);
                         self.count_removed(locked.counters, shard, entry.view());
+                    } else if entry.is_memory_only() {
+                        self.mark_or_remove(&mut locked, at);
                     } else if entry.policy_bits() & CLEAN == 0 {
                         let place = Place::new(shard, locked.table.tag(at));
                         below.queue(locked.table.get_mut(at), place, thread);
@@ -721,8 +767,18 @@ impl Keyspace {
         }
     }
 
-    /// Takes out a key that is gone. It leaves an absent mark where an older version may be below.
-    pub(super) fn take_out(&self, locked: &mut super::Locked<'_>, at: Position) {
+    /// Takes out a key that is gone. It leaves an absent mark where an older version may be below, and gives
+    /// whether it did.
+    pub(super) fn take_out(&self, locked: &mut super::Locked<'_>, at: Position) -> bool {
+        let is_marked = self.mark_or_remove(locked, at);
+        if !is_marked {
+            locked.table.shrink_if_sparse();
+        }
+        is_marked
+    }
+
+    /// The same, and other positions stay good.
+    fn mark_or_remove(&self, locked: &mut super::Locked<'_>, at: Position) -> bool {
         let (counters, shard, table) = (locked.counters, locked.shard, &mut locked.table);
         if let Some(below) = &self.below {
             let entry = table.get(at);
@@ -739,12 +795,12 @@ impl Keyspace {
                 let mut mark = table.get_mut(at);
                 mark.set_policy_bits(state & !CLEAN);
                 below.queue(mark, place, locked.thread);
-                return;
+                return true;
             }
         }
         let entry = table.remove(at);
-        table.shrink_if_sparse();
         self.count_removed(counters, shard, entry.view());
+        false
     }
 
     /// Takes out an entry that is not counted as a key: an absent mark.
@@ -797,7 +853,13 @@ impl Keyspace {
             return false;
         }
         let counters = self.counters(thread);
-        let mut insert = |entry: Entry| {
+        let mut insert = |mut entry: Entry| {
+            if !entry.view().is_absent() {
+                self.follow_policy(&mut entry);
+                if entry.view().is_pinned() {
+                    counters.pinned_keys.add(1);
+                }
+            }
             let at = locked.table.insert(hash.tag(), entry);
             self.group_entries[super::group_of_shard(locked.shard)].fetch_add(1, Ordering::Relaxed);
             let admitted = self.admit(hash, access);
@@ -825,11 +887,16 @@ impl Keyspace {
             Loaded::Value(mut entry) => {
                 let expires_at = entry.view().expires_at();
                 entry.view_mut().set_space(space);
-                insert(entry);
+                let at = insert(entry);
                 counters.promoted.add(1);
                 counters.entries.add(1);
                 if !below.tally(space).warmed(expires_at) {
                     self.count_key(counters, space, expires_at, 1);
+                }
+                let entry = locked.table.get_mut(at);
+                if entry.view().is_memory_only() {
+                    let place = Place::new(hash.shard(), hash.tag());
+                    below.changed_policy(entry, place, hash, thread);
                 }
             }
         }
@@ -851,7 +918,7 @@ impl Keyspace {
         };
         let mut entry = locked.table.get_mut(at);
         let bits = entry.view().policy_bits();
-        if bits & CLEAN != 0 && !entry.view().is_absent() {
+        if has_copy(entry.view()) {
             entry.set_policy_bits(bits & !CLEAN);
             below.queue(entry, Place::of(hash), thread);
         }
@@ -894,8 +961,8 @@ impl Keyspace {
                 for at in locked.table.positions(bucket) {
                     let place = Place::new(shard, locked.table.tag(at));
                     let mut entry = locked.table.get_mut(at);
-                    let bits = entry.view().policy_bits();
-                    if bits & CLEAN != 0 && !entry.view().is_absent() {
+                    if has_copy(entry.view()) {
+                        let bits = entry.view().policy_bits();
                         entry.set_policy_bits(bits & !CLEAN);
                         below.queue(entry, place, thread);
                     }
@@ -945,6 +1012,7 @@ pub fn stored(entry: EntryRef<'_>) -> Stored<'_> {
         form: entry.form(),
         bytes: entry.value(),
         expires_at: entry.expires_at(),
+        pinned: entry.has_pin(),
     }
 }
 
@@ -959,6 +1027,14 @@ impl Entry {
             raw: false,
         });
         entry.view_mut().set_form(stored.form);
+        entry.view_mut().set_pin(stored.pinned);
+        entry
+    }
+
+    /// The same for a value of so many bytes that comes part by part; zeroes until then.
+    pub fn unfilled(key: &[u8], value_len: usize, head: Stored<'_>) -> Self {
+        let mut entry = Self::zeroed(key, value_len, head.form, head.expires_at);
+        entry.view_mut().set_pin(head.pinned);
         entry
     }
 }

@@ -31,9 +31,9 @@ impl Counter {
     }
 }
 
-/// The number of spaces: the 16 databases, and emptied ones that are still being freed. An entry has six
+/// The number of spaces: the 16 databases, and emptied ones that are still being freed. An entry has five
 /// bits for it.
-pub const SPACES: usize = 64;
+pub const SPACES: usize = 32;
 
 /// What one thread did to the keyspace.
 #[derive(Debug)]
@@ -67,6 +67,8 @@ pub struct Counters {
     pub pinned_bytes: Counter,
     /// Changes made by commands.
     pub changes: Counter,
+    /// Those of them that the tier below need not learn of.
+    pub memory_only_changes: Counter,
     /// Keys of each space.
     pub keys: [Counter; SPACES],
     /// Keys of each space that have an expiry.
@@ -110,6 +112,7 @@ impl Default for Counters {
             pinned_keys: Counter::default(),
             pinned_bytes: Counter::default(),
             changes: Counter::default(),
+            memory_only_changes: Counter::default(),
             keys: std::array::from_fn(|_| Counter::default()),
             expiring: std::array::from_fn(|_| Counter::default()),
         }

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! byte 0      kind: type (3 bits) | text (1) | raw (1) | wide lengths (1) | expiry form (2)
-//! byte 1      space: which database's contents this belongs to (6 bits) | unused (1) | pinned (1)
+//! byte 1      space: which database's contents this belongs to (5 bits)
+//!             | memory only (1) | pinned by a rule (1) | pinned by a client (1)
 //! byte 2      policy bits: S3-FIFO frequency (2) | in the small queue (1) | met there (1)
 //!             and how the entry stands to its copy below (4)
 //! bytes 3-5   access record, 24 bits: LRU seconds, or LFU minutes and counter
@@ -27,6 +28,7 @@ use std::marker::PhantomData;
 use std::ptr::NonNull;
 
 use crate::clock::UnixMs;
+use crate::config::TierPolicy;
 
 /// Entries lie on this boundary, which leaves the low four bits of an address to the table.
 pub(super) const ENTRY_ALIGN: usize = 16;
@@ -40,8 +42,10 @@ const ABSENT: u8 = 0x07;
 const TEXT: u8 = 0x08;
 const RAW: u8 = 0x10;
 const WIDE: u8 = 0x20;
-const SPACE_MASK: u8 = 0x3f;
-/// Of byte 1: the entry never leaves memory for space.
+const SPACE_MASK: u8 = 0x1f;
+/// Of byte 1: what `tier-policy` says of the key, and whether a client pinned it.
+const MEMORY_ONLY: u8 = 0x20;
+const HELD: u8 = 0x40;
 const PINNED: u8 = 0x80;
 const EXPIRY_SHIFT: u8 = 6;
 const FIXED_BYTES: usize = 6;
@@ -221,7 +225,12 @@ impl Entry {
     ///
     /// # Panics
     /// As [`Entry::new`].
-    pub fn zeroed(key: &[u8], value_len: usize, form: u8, expires_at: Option<UnixMs>) -> Self {
+    pub(super) fn zeroed(
+        key: &[u8],
+        value_len: usize,
+        form: u8,
+        expires_at: Option<UnixMs>,
+    ) -> Self {
         let shape = Shape::of(key.len(), value_len, expires_at);
         assert!(
             key.len() <= u32::MAX as usize && value_len <= u32::MAX as usize,
@@ -327,12 +336,12 @@ impl Entry {
     }
 
     /// Writes a new value, expiry and rawness over the old, in the same allocation where that fits
-    /// exactly, and keeps the access record and the pin.
+    /// exactly, and keeps the access record, the policy and the pin.
     pub fn overwrite(mut self, parts: &EntryParts<'_>) -> Self {
         let old = self.view().shape();
         let new = Shape::of(parts.key.len(), parts.value.len(), parts.expires_at);
         let access = self.view().access_bytes();
-        let space = parts.space | self.view().space_byte() & PINNED;
+        let space = parts.space | self.view().space_byte() & !SPACE_MASK;
         let value_type = ValueType::String as u8;
         if old.bytes() == new.bytes() && old.expiry == new.expiry {
             self.write_header(new, value_type, parts.raw, space, access);
@@ -495,7 +504,28 @@ impl<'a> EntryRef<'a> {
     /// Whether the entry never leaves memory for space.
     #[inline]
     pub fn is_pinned(self) -> bool {
+        self.space_byte() & (PINNED | HELD) != 0
+    }
+
+    /// Whether a client pinned it, which is kept below.
+    #[inline]
+    pub fn has_pin(self) -> bool {
         self.space_byte() & PINNED != 0
+    }
+
+    /// Whether the entry never goes below.
+    #[inline]
+    pub fn is_memory_only(self) -> bool {
+        self.space_byte() & MEMORY_ONLY != 0
+    }
+
+    /// Where the entry may be.
+    pub fn policy(self) -> TierPolicy {
+        match self.space_byte() & (MEMORY_ONLY | HELD) {
+            0 => TierPolicy::Disk,
+            HELD => TierPolicy::Pinned,
+            _ => TierPolicy::MemoryOnly,
+        }
     }
 
     /// The key.
@@ -570,7 +600,7 @@ impl<'a> EntryRef<'a> {
     }
 
     /// The same value and expiry under another key or in another space. The access record of the
-    /// new entry starts anew, and it is not pinned.
+    /// new entry starts anew, without policy and pin.
     pub fn to_entry(self, space: u8, key: &[u8]) -> Entry {
         let mut entry = Entry::new(&EntryParts {
             space,
@@ -652,10 +682,21 @@ impl<'a> EntryMut<'a> {
         self.write(1, [flags | space & SPACE_MASK]);
     }
 
-    /// Pins the entry, or ends that. For the table, which counts.
-    pub(super) fn set_pinned(&mut self, pinned: bool) {
-        let space = self.view().space_byte() & !PINNED;
-        self.write(1, [space | if pinned { PINNED } else { 0 }]);
+    /// Pins the entry for a client, or ends that. In a table only through it, which counts.
+    pub(super) fn set_pin(&mut self, pinned: bool) {
+        let others = self.view().space_byte() & !PINNED;
+        self.write(1, [others | if pinned { PINNED } else { 0 }]);
+    }
+
+    /// Sets where the entry may be. In a table only through it, which counts.
+    pub(super) fn set_policy(&mut self, policy: TierPolicy) {
+        let others = self.view().space_byte() & !(MEMORY_ONLY | HELD);
+        let bit = match policy {
+            TierPolicy::MemoryOnly => MEMORY_ONLY,
+            TierPolicy::Disk => 0,
+            TierPolicy::Pinned => HELD,
+        };
+        self.write(1, [others | bit]);
     }
 
     /// Marks a string as text even if it reads as an integer.
@@ -784,7 +825,7 @@ mod tests {
             let mut entry = Entry::zeroed(b"key", len, form, at.map(UnixMs));
             assert!(entry.view().value().iter().all(|&byte| byte == 0));
             entry.view_mut().into_value().fill(8);
-            entry.view_mut().set_pinned(true);
+            entry.view_mut().set_pin(true);
             entry.view_mut().set_space(3);
             check(&entry, &parts(b"key", &value, at));
             assert!(entry.view().is_text() && entry.view().is_pinned());
@@ -843,6 +884,34 @@ mod tests {
             entry = entry.overwrite(&p);
             check(&entry, &p);
             assert_eq!(entry.view().access(), 99);
+        }
+    }
+
+    #[test]
+    fn policy_and_pin_are_apart_and_stay_with_the_entry() {
+        for policy in [TierPolicy::MemoryOnly, TierPolicy::Pinned, TierPolicy::Disk] {
+            for pinned in [false, true] {
+                let p = EntryParts {
+                    space: SPACE_MASK,
+                    ..parts(b"k", b"123", None)
+                };
+                let mut entry = Entry::new(&p);
+                entry.view_mut().set_policy(policy);
+                entry.view_mut().set_pin(pinned);
+                let p = EntryParts {
+                    value: b"longer",
+                    expires_at: Some(UnixMs(9)),
+                    ..p
+                };
+                entry = entry.overwrite(&p).set_expiry(None).resize_value(70_000);
+                let view = entry.view();
+                assert_eq!((view.policy(), view.has_pin()), (policy, pinned));
+                assert_eq!(view.is_pinned(), pinned || policy == TierPolicy::Pinned);
+                assert_eq!(view.is_memory_only(), policy == TierPolicy::MemoryOnly);
+                assert_eq!(view.space(), SPACE_MASK);
+                let copy = view.to_entry(1, b"copy");
+                assert!(!copy.view().is_pinned() && copy.view().policy() == TierPolicy::Disk);
+            }
         }
     }
 

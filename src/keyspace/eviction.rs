@@ -222,6 +222,17 @@ pub(super) enum Eviction {
     Pinned,
 }
 
+/// How much a key is wanted in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heat {
+    /// It never leaves.
+    Pinned,
+    /// It was used lately.
+    Used,
+    /// It was not.
+    Unused,
+}
+
 /// Where a new key starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Admitted {
@@ -708,6 +719,11 @@ impl Keyspace {
             return Eviction::Pinned;
         }
         let is_key = self.is_live(entry.space()) && !entry.is_absent();
+        if is_key && entry.is_memory_only() {
+            locked.counters.evicted.add(1);
+            self.take_out(locked, at);
+            return Eviction::Gone;
+        }
         let is_kept = self.has_below() && entry.key().len() <= below::KEY_BYTES_MAX;
         if let Some(below) = &self.below
             && entry.policy_bits() & below::CLEAN == 0
@@ -752,21 +768,27 @@ impl Keyspace {
         Eviction::Gone
     }
 
-    /// Shows the keys of the main part that are below too, with their place and the name of their contents there, and
-    /// whether they were used lately.
-    pub fn main_keys(&self, thread: ThreadSlot, mut show: impl FnMut(Place, u32, &[u8], bool)) {
+    /// Shows the keys that are pinned or in the main part, and below too, with their place and the name of their contents
+    /// there.
+    pub fn main_keys(&self, thread: ThreadSlot, mut show: impl FnMut(Place, u32, &[u8], Heat)) {
         let Some(below) = &self.below else { return };
         for shard in 0..SHARDS {
             let locked = self.lock_shard(shard, thread);
             for at in locked.table.all_positions() {
                 let entry = locked.table.get(at);
                 let bits = entry.policy_bits();
-                let is_main = bits & SMALL == 0 && !entry.is_absent();
+                let heat = match () {
+                    () if entry.is_absent() || entry.is_memory_only() => continue,
+                    () if entry.is_pinned() => Heat::Pinned,
+                    () if bits & SMALL != 0 => continue,
+                    () if bits & FREQUENCY != 0 => Heat::Used,
+                    () => Heat::Unused,
+                };
                 let is_below = entry.key().len() <= below::KEY_BYTES_MAX;
-                if is_main && is_below && self.is_live(entry.space()) {
+                if is_below && self.is_live(entry.space()) {
                     let place = Place::new(shard, locked.table.tag(at));
                     let name = below.name(entry.space());
-                    show(place, name, entry.key(), bits & FREQUENCY != 0);
+                    show(place, name, entry.key(), heat);
                 }
             }
         }

@@ -331,7 +331,7 @@ impl<'a> Keys<'a> {
         if let Some(at) = live {
             if old_expiry.is_some_and(|at| at <= self.now) {
                 // Nor its pin.
-                self.set_pinned(Found { lock, at }, false);
+                self.set_pin(Found { lock, at }, false);
             }
             self.locked[lock].table.overwrite(at, &parts);
             self.count_expiring(space, old_expiry, expires_at);
@@ -364,8 +364,12 @@ impl<'a> Keys<'a> {
         tag: Tag,
         hash: KeyHash,
         marked: Option<Position>,
-        entry: Entry,
+        mut entry: Entry,
     ) -> Found {
+        self.keyspace.follow_policy(&mut entry);
+        if entry.view().is_pinned() {
+            self.counters.pinned_keys.add(1);
+        }
         let (space, expires_at) = (entry.view().space(), entry.view().expires_at());
         let table = &mut self.locked[lock].table;
         let admitted = self.keyspace.admit(hash, &self.access);
@@ -398,29 +402,39 @@ impl<'a> Keys<'a> {
 
     /// Takes a key away, and counts that.
     fn take(&mut self, found: Found, change: Change) {
-        self.take_uncounted(found);
+        let goes_below = self.take_uncounted(found);
         match change {
-            Change::Deleted => self.counters.changes.add(1),
+            Change::Deleted => self.count_change(goes_below),
             Change::Expired => self.counters.expired.add(1),
         }
     }
 
     /// The first of the two places where a change to a key is written down: it goes. What others must
     /// learn of a change, lower tiers and waiting or watching clients, hears of it here or in `wrote`.
-    fn take_uncounted(&mut self, found: Found) {
-        self.keyspace
-            .take_out(&mut self.locked[found.lock], found.at);
+    /// Gives whether the tier below is to learn of it.
+    fn take_uncounted(&mut self, found: Found) -> bool {
+        let is_memory_only = self.table(found).get(found.at).is_memory_only();
+        let locked = &mut self.locked[found.lock];
+        self.keyspace.take_out(locked, found.at) || !is_memory_only
+    }
+
+    #[inline]
+    fn count_change(&self, goes_below: bool) {
+        self.counters.changes.add(1);
+        if !goes_below {
+            self.counters.memory_only_changes.add(1);
+        }
     }
 
     /// The second place: a key was written. `fresh` is the hash of one that memory did not hold.
     #[inline]
     fn wrote(&mut self, found: Found, fresh: Option<KeyHash>) {
-        self.counters.changes.add(1);
-        if let Some(below) = &self.keyspace.below {
+        let goes_below = self.keyspace.below.as_ref().is_none_or(|below| {
             let Locked { shard, table, .. } = &mut self.locked[found.lock];
             let place = Place::new(*shard, table.tag(found.at));
-            below.wrote(table.get_mut(found.at), place, fresh, self.thread);
-        }
+            below.wrote(table.get_mut(found.at), place, fresh, self.thread)
+        });
+        self.count_change(goes_below);
     }
 
     /// Whether the tier below may have a copy of a key, of whatever version.
@@ -444,9 +458,10 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// How a key in memory stands to its copy below.
+    /// How a key in memory stands to its copy below; `None` where it is to have none.
     pub fn written(&mut self, key: &[u8]) -> Option<Written> {
-        self.peek(key).map(Written::of)
+        let entry = self.peek(key);
+        entry.filter(|e| !e.is_memory_only()).map(Written::of)
     }
 
     /// Has a key in memory written below where its copy there is not the same and it may go there.
@@ -460,7 +475,8 @@ impl<'a> Keys<'a> {
         let Some(below) = &self.keyspace.below else {
             return false;
         };
-        let stays = key.len() > below::KEY_BYTES_MAX || table.get(found.at).is_pinned();
+        let entry = table.get(found.at);
+        let stays = key.len() > below::KEY_BYTES_MAX || entry.is_pinned() || entry.is_memory_only();
         if written == Written::Clean || stays {
             return false;
         }
@@ -469,8 +485,7 @@ impl<'a> Keys<'a> {
         true
     }
 
-    /// Keeps a key in memory as long as it exists, or the process lives. Pinned keys take `bytes_max`
-    /// together at most.
+    /// Keeps a key in memory as long as it exists. Pinned keys take `bytes_max` together at most.
     pub fn pin(&mut self, key: &[u8], bytes_max: u64) -> Pinned {
         let Some(found) = self.find(key) else {
             return Pinned::NoKey;
@@ -480,37 +495,48 @@ impl<'a> Keys<'a> {
         if !entry.is_pinned() && (bytes + entry.allocated_bytes()) as u64 > bytes_max {
             return Pinned::TooMuch;
         }
-        self.set_pinned(found, true);
+        if !self.set_pin(found, true) {
+            // The copy below says it too.
+            self.wrote(found, None);
+        }
         Pinned::Done
     }
 
     /// Ends that. False where the key was not pinned.
     pub fn unpin(&mut self, key: &[u8]) -> bool {
-        let found = self.find(key);
-        found.is_some_and(|found| self.set_pinned(found, false))
+        let Some(found) = self.find(key) else {
+            return false;
+        };
+        let was_pinned = self.set_pin(found, false);
+        if was_pinned {
+            self.wrote(found, None);
+        }
+        was_pinned
     }
 
-    /// Gives whether the entry was pinned before.
-    fn set_pinned(&mut self, found: Found, pinned: bool) -> bool {
+    /// Gives whether a client had pinned the entry before.
+    fn set_pin(&mut self, found: Found, pinned: bool) -> bool {
         let table = &mut self.locked[found.lock].table;
-        let before = table.get(found.at).is_pinned();
-        if before != pinned {
-            table.set_pinned(found.at, pinned);
-            let keys = i64::from(pinned) - i64::from(before);
-            self.counters.pinned_keys.add(keys);
-        }
-        before
+        let before = table.get(found.at);
+        let (was_pinned, had_pin) = (before.is_pinned(), before.has_pin());
+        table.set_pin(found.at, pinned);
+        let is_pinned = table.get(found.at).is_pinned();
+        let keys = i64::from(is_pinned) - i64::from(was_pinned);
+        self.counters.pinned_keys.add(keys);
+        had_pin
     }
 
     /// Takes a key out of memory whose copy below is the same. False where there is none such, or it is
-    /// pinned.
+    /// pinned or for memory only.
     pub fn demote(&mut self, key: &[u8]) -> bool {
         if !self.keyspace.has_below() || key.len() > below::KEY_BYTES_MAX {
             return false;
         }
         let found = self.find(key);
         found.is_some_and(|Found { lock, at }| {
-            Written::of(self.locked[lock].table.get(at)) == Written::Clean
+            let entry = self.locked[lock].table.get(at);
+            !entry.is_memory_only()
+                && Written::of(entry) == Written::Clean
                 && self
                     .keyspace
                     .evict_at(&mut self.locked[lock], at, Unwritten::Stays)

@@ -22,6 +22,7 @@ pub mod eviction;
 mod keys;
 pub mod lfu;
 mod maintenance;
+mod policy;
 pub mod table;
 mod whole;
 
@@ -36,6 +37,7 @@ use self::below::{Below, Filter};
 use self::counters::{Counters, SPACES};
 use self::entry::EntryRef;
 use self::eviction::{AccessPolicy, Group};
+use self::policy::Policies;
 use self::table::{Table, TableHint, Tag};
 use crate::clock::UnixMs;
 
@@ -73,6 +75,8 @@ pub struct Keyspace {
     hasher: foldhash::quality::FixedState,
     /// What is known of the tier below, if there is one.
     below: Option<Below>,
+    /// Where keys may be.
+    policies: Policies,
     counters: Box<[Counters]>,
     /// Which space each database shows.
     spaces: [AtomicU8; DATABASES],
@@ -208,6 +212,7 @@ impl Keyspace {
             groups: (0..GROUPS).map(Group::new).map(Mutex::new).collect(),
             hasher: foldhash::quality::FixedState::with_seed(seed),
             below,
+            policies: Policies::default(),
             counters: (0..threads).map(|_| Counters::default()).collect(),
             spaces: std::array::from_fn(|db| AtomicU8::new(db as u8)),
             emptied: Mutex::new(Emptied {

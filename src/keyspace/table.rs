@@ -42,6 +42,7 @@ use smallvec::SmallVec;
 
 use super::entry::{ENTRY_ALIGN, Entry, EntryMut, EntryParts, EntryRef};
 use crate::clock::UnixMs;
+use crate::config::TierPolicy;
 
 const SLOTS: usize = 7;
 const TAG_BITS: u32 = 20;
@@ -273,10 +274,17 @@ impl Table {
         self.pinned_units as usize * ENTRY_ALIGN
     }
 
-    /// Pins an entry, or ends that.
-    pub fn set_pinned(&mut self, at: Position, pinned: bool) {
+    /// Pins an entry for a client, or ends that.
+    pub fn set_pin(&mut self, at: Position, pinned: bool) {
         self.pinned_units -= pinned_units(self.get(at));
-        self.get_mut(at).set_pinned(pinned);
+        self.get_mut(at).set_pin(pinned);
+        self.pinned_units += pinned_units(self.get(at));
+    }
+
+    /// Sets where an entry may be.
+    pub fn set_policy(&mut self, at: Position, policy: TierPolicy) {
+        self.pinned_units -= pinned_units(self.get(at));
+        self.get_mut(at).set_policy(policy);
         self.pinned_units += pinned_units(self.get(at));
     }
 

@@ -1,7 +1,8 @@
 //! The maintenance thread: what must be done in time and that no request should wait for.
 //!
 //! It drops keys whose time came and that nobody reads, frees what FLUSHDB emptied, makes room when
-//! a limit was lowered, moves what is idle out of memory, and closes idle clients. It works in slices of about a millisecond and
+//! a limit was lowered, moves what is idle out of memory, brings keys into line with a new `tier-policy`, and closes idle
+//! clients. It works in slices of about a millisecond and
 //! sleeps between them, so that it takes a bounded share of one core however much there is to do.
 
 use std::io;
@@ -76,6 +77,11 @@ fn run_tick(server: &Server, tick: u64, pool: &mut EvictionPool, walk: &mut Idle
         server
             .keyspace
             .sweep_emptied(server.maintenance_slot(), || pacer.pause());
+    }
+    if server.keyspace.has_new_policies() {
+        server
+            .keyspace
+            .apply_policies(server.maintenance_slot(), || pacer.pause());
     }
     demote_idle(server, &config, walk, &mut pacer);
     server.make_room(clock::now(), server.maintenance_slot(), pool);

@@ -95,6 +95,7 @@ impl Server {
     pub fn open(config: Config, config_file: Option<PathBuf>) -> Result<Self, StoreError> {
         let workers = config.worker_thread_count();
         let (keyspace, tier) = Tier::open(&config, workers + 1)?;
+        keyspace.set_policies(&config.tier_policy);
         let mut server = Self {
             config: Arc::new(Live::new(config)),
             config_file,

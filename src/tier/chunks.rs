@@ -19,7 +19,6 @@ use super::record::{self, Body, Chunks, Head};
 use super::store::{self, Slice, StoreError};
 use super::{Tier, TierError};
 use crate::keyspace::VALUE_BYTES_MAX;
-use crate::keyspace::below::Stored;
 use crate::keyspace::entry::Entry;
 
 /// Longer values go in chunks. One of this length is copied in a tenth of a millisecond and read from disk at once.
@@ -114,25 +113,18 @@ impl Tier {
     ) -> Result<Entry, TierError> {
         let (_, key) = record::decode_key(on_disk).ok_or(TierError::Record)?;
         let limit = usize::try_from(VALUE_BYTES_MAX).unwrap_or(usize::MAX);
-        let Head { form, expires_at } = head;
         match body {
             Body::Value(encoded) => {
                 part.clear();
                 self.dictionaries.decode(encoded, limit, part)?;
-                let bytes = part.as_slice();
-                let stored = Stored {
-                    form,
-                    bytes,
-                    expires_at,
-                };
-                Ok(Entry::stored(0, key, stored))
+                Ok(Entry::stored(0, key, head.stored(part)))
             }
             Body::Chunks(chunks) => {
                 let value_len = usize::try_from(chunks.raw_bytes).map_err(|_| TierError::Record)?;
                 if value_len > limit {
                     return Err(TierError::Record);
                 }
-                let mut entry = Entry::zeroed(key, value_len, form, expires_at);
+                let mut entry = Entry::unfilled(key, value_len, head.stored(b""));
                 let value = entry.view_mut().into_value();
                 self.fill(value, on_disk, &chunks, neighbour, part)?;
                 Ok(entry)

@@ -136,10 +136,7 @@ impl Value {
         let Some(stored) = picked.value else {
             return Self::Absent;
         };
-        let head = Head {
-            form: stored.form,
-            expires_at: stored.expires_at,
-        };
+        let head = Head::from(stored);
         match stored.bytes.len() {
             len if len > len_max => Self::Long(head, len),
             _ => Self::Whole(head, put(bytes, stored.bytes)),

@@ -13,7 +13,7 @@
 //! * `limit` lets go of the oldest when the disk is full.
 //! * `chunks` writes and reads long values in parts.
 //! * `walk` goes over all keys of both tiers.
-//! * `warm` brings the keys that were in use into memory again after a start.
+//! * `warm` brings the keys that are pinned or were in use into memory again after a start.
 //!
 //! What memory and tier know of each other is in [`crate::keyspace::below`].
 
@@ -59,8 +59,8 @@ pub use self::loads::Wanted;
 
 /// Threads that read. A cold read is one read of the disk, of which it does several at once well.
 const READERS: usize = 4;
-/// Threads of the tier that touch the keyspace: those, the writer, and the one that warms up.
-const THREADS: usize = READERS + 2;
+/// Threads of the tier that touch the keyspace: those, the writer, the one that warms up, and the one that counts.
+const THREADS: usize = READERS + 3;
 
 /// Memory for blocks that were read from disk: a part of `maxmemory`, within bounds.
 const CACHE_SHARE: u64 = 16;
@@ -88,6 +88,10 @@ pub struct Tier {
     uncounted: Mutex<Option<store::Scan>>,
     /// Whether the counts of keys are right: not while that goes on.
     is_counted: AtomicBool,
+    /// Whether the last end has left a list of all pinned keys; otherwise they are looked for among all.
+    is_listed: bool,
+    /// Whether pinned keys may be on disk alone.
+    cold_pins: AtomicBool,
     is_stopping: AtomicBool,
     loads: Loads,
     pace: Pace,
@@ -197,6 +201,7 @@ impl Tier {
                 file.error
             );
         }
+        let has_pins = warm::has_pins(&dir);
         let tier = Self {
             store,
             dir,
@@ -206,6 +211,8 @@ impl Tier {
             cache_bytes,
             memory_bytes: AtomicUsize::new(0),
             is_counted: AtomicBool::new(uncounted.is_none()),
+            is_listed: uncounted.is_none(),
+            cold_pins: AtomicBool::new(has_pins),
             is_stopping: AtomicBool::new(false),
             uncounted: Mutex::new(uncounted),
             disk: Mutex::new(Some(disk)),
@@ -237,7 +244,9 @@ impl Tier {
             Some(scan) => {
                 let server = Arc::clone(server);
                 let thread = std::thread::Builder::new().name("tier-counter".into());
-                Some(thread.spawn(move || writer::count_keys(&server, scan))?)
+                Some(thread.spawn(move || {
+                    writer::count_keys(&server, scan, server.tier_slot(READERS + 2));
+                })?)
             }
         };
         let warmed = Arc::clone(server);

@@ -11,6 +11,8 @@
 //!                | bytes of the value (8) | bytes of the chunks' records (8)          little endian
 //! ```
 //!
+//! Where the head has both bits of the width the key is pinned, and a second byte has the width: 1 (5 bits) | width (2) | 1.
+//!
 //! The record of a chunk is a part of a value, as `compress` has it. A chunk sorts before all keys of its place: a run has
 //! the chunks of a value first, and its record only when all of them are written. The version is another one for each
 //! record, so that no chunk is taken for one of another version. `chunks` cuts values and puts them together.
@@ -21,7 +23,7 @@
 
 use super::compress::Form;
 use crate::clock::UnixMs;
-use crate::keyspace::below::Place;
+use crate::keyspace::below::{Place, Stored};
 use crate::keyspace::hash_with;
 
 /// Bytes before the key itself.
@@ -37,6 +39,8 @@ const WIDE: u8 = 2 << FORM_BITS;
 const WIDTH: u8 = 3 << FORM_BITS;
 /// In every head, so that none is zero.
 const HEAD: u8 = 0x80;
+/// The second byte of the head of a pinned key, but for the width.
+const PINNED: u8 = HEAD | 1;
 const NARROW_MAX: i64 = (1 << 48) - 1;
 /// The first byte of a body whose value is in chunks; no form of `compress`.
 const CHUNKED: u8 = 0xff;
@@ -85,22 +89,47 @@ pub struct Head {
     pub form: u8,
     /// When the key expires.
     pub expires_at: Option<UnixMs>,
+    /// Whether a client pinned the key.
+    pub pinned: bool,
+}
+
+impl Head {
+    /// With the value.
+    pub fn stored(self, bytes: &[u8]) -> Stored<'_> {
+        Stored {
+            form: self.form,
+            bytes,
+            expires_at: self.expires_at,
+            pinned: self.pinned,
+        }
+    }
+}
+
+impl From<Stored<'_>> for Head {
+    fn from(stored: Stored<'_>) -> Self {
+        Self {
+            form: stored.form,
+            expires_at: stored.expires_at,
+            pinned: stored.pinned,
+        }
+    }
 }
 
 /// Writes what stands before the value.
 pub fn encode_head(head: Head, out: &mut Vec<u8>) {
-    let form = head.form | HEAD;
-    match head.expires_at {
-        None => out.push(form),
-        Some(UnixMs(at @ 0..=NARROW_MAX)) => {
-            out.push(form | NARROW);
-            out.extend_from_slice(&at.to_le_bytes()[..6]);
-        }
-        Some(UnixMs(at)) => {
-            out.push(form | WIDE);
-            out.extend_from_slice(&at.to_le_bytes());
-        }
+    let first = head.form | HEAD;
+    let at = head.expires_at.map_or(0, |at| at.0);
+    let (width, bytes) = match head.expires_at {
+        None => (0, 0),
+        Some(UnixMs(0..=NARROW_MAX)) => (NARROW, 6),
+        Some(_) => (WIDE, 8),
+    };
+    if head.pinned {
+        out.extend_from_slice(&[first | WIDTH, PINNED | width]);
+    } else {
+        out.push(first | width);
     }
+    out.extend_from_slice(&at.to_le_bytes()[..bytes]);
 }
 
 /// What a record has behind its head.
@@ -151,20 +180,30 @@ fn decode_chunks(body: &[u8]) -> Option<Chunks> {
 
 /// Takes a record apart: what it says, and the value as it is stored. `None` where it is damaged.
 pub fn decode(record: &[u8]) -> Option<(Head, Body<'_>)> {
-    let (&head, rest) = record.split_first()?;
-    let width = match head & WIDTH {
+    let (&first, mut rest) = record.split_first()?;
+    let pinned = first & WIDTH == WIDTH;
+    let mut width = first & WIDTH;
+    if pinned {
+        let second = *rest.split_off_first()?;
+        width = second & WIDTH;
+        if second & !WIDTH != PINNED {
+            return None;
+        }
+    }
+    let bytes = match width {
         0 => 0,
         NARROW => 6,
         WIDE => 8,
         _ => return None,
     };
-    let (expiry, body) = rest.split_at_checked(width)?;
+    let (expiry, body) = rest.split_at_checked(bytes)?;
     let mut at = [0; 8];
-    at[..width].copy_from_slice(expiry);
-    let is_head = head & HEAD != 0;
+    at[..bytes].copy_from_slice(expiry);
+    let is_head = first & HEAD != 0;
     let head = Head {
-        form: head & (NARROW - 1),
-        expires_at: (width > 0).then(|| UnixMs(i64::from_le_bytes(at))),
+        form: first & (NARROW - 1),
+        expires_at: (bytes > 0).then(|| UnixMs(i64::from_le_bytes(at))),
+        pinned,
     };
     let body = match body.split_first() {
         Some((&CHUNKED, chunks)) => Body::Chunks(decode_chunks(chunks)?),
@@ -186,16 +225,31 @@ mod tests {
             Some(NARROW_MAX + 1),
             Some(-1),
         ] {
-            let head = Head {
-                form: 0x1f,
-                expires_at: at.map(UnixMs),
-            };
-            let mut record = Vec::new();
-            encode_head(head, &mut record);
-            record.extend_from_slice(b"value");
-            assert_eq!(decode(&record), Some((head, Body::Value(b"value"))));
-            assert!(decode(&record[..0]).is_none());
-            assert!(at.is_none() || decode(&record[..3]).is_none());
+            for pinned in [false, true] {
+                let head = Head {
+                    form: 0x1f,
+                    expires_at: at.map(UnixMs),
+                    pinned,
+                };
+                let mut record = Vec::new();
+                encode_head(head, &mut record);
+                record.extend_from_slice(b"value");
+                assert_eq!(decode(&record), Some((head, Body::Value(b"value"))));
+                assert!(decode(&record[..usize::from(pinned)]).is_none());
+                assert!(at.is_none() || decode(&record[..3]).is_none());
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_head_is_refused() {
+        for record in [
+            &[HEAD | WIDTH, PINNED | WIDTH, 0, 0, 0, 0, 0, 0, 0, 0][..],
+            &[HEAD | WIDTH, HEAD],
+            &[HEAD | WIDTH, PINNED | 2],
+            &[0],
+        ] {
+            assert_eq!(decode(record), None, "{record:?}");
         }
     }
 
@@ -221,6 +275,7 @@ mod tests {
         let head = Head {
             form: 0,
             expires_at: None,
+            pinned: false,
         };
         let mut record = Vec::new();
         encode_head(head, &mut record);

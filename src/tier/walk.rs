@@ -13,7 +13,7 @@ use super::record::Body;
 use super::store::{self, Located};
 use super::{Tier, TierError, Wanted, record};
 use crate::clock::UnixMs;
-use crate::keyspace::below::{Ask, DiskCopy, Listed, Page, Place, Presence, Stored, stored};
+use crate::keyspace::below::{Ask, DiskCopy, Listed, Page, Place, Presence, stored};
 use crate::keyspace::entry::EntryRef;
 use crate::keyspace::{Keyspace, ThreadSlot};
 use crate::server::Server;
@@ -196,12 +196,7 @@ impl Walk<'_> {
             let entry = self.tier.entry(&found.key, (head, body), neighbour, part)?;
             return Ok(Some(Listed::new(db, key, stored(entry.view()), true)));
         }
-        let stored = Stored {
-            form: head.form,
-            bytes: b"",
-            expires_at: head.expires_at,
-        };
-        Ok(Some(Listed::new(db, key, stored, false)))
+        Ok(Some(Listed::new(db, key, head.stored(b""), false)))
     }
 
     fn is_deleted(&self, db: usize, key: &[u8]) -> bool {
@@ -256,6 +251,7 @@ fn disk_copy(located: &Located) -> Result<DiskCopy, TierError> {
         compression,
         dictionary,
         generation: located.generation(),
+        pinned: head.pinned,
     })
 }
 

@@ -26,7 +26,8 @@ use super::log::Log;
 use super::pace::Round;
 use super::record::{self, Chunks};
 use super::store::{self, Run, StoreError};
-use super::{Spaces, Tier, warm};
+use super::warm::{self, ColdPins, Pins};
+use super::{Spaces, Tier};
 use crate::clock::{self, UnixMs};
 use crate::config::TierCompression;
 use crate::keyspace::below::Place;
@@ -77,13 +78,11 @@ pub(super) fn run(server: &Server) {
         }
         if stopped || kept.elapsed() >= warm::PERIOD {
             kept = Instant::now();
-            if let Err(error) = warm::keep(&tier.dir, &server.keyspace, writer.thread) {
-                tracing::warn!("The list of keys for a warm start was not written: {error}");
+            let are_listed = writer.keep_lists();
+            if stopped {
+                writer.close(written.is_ok(), are_listed);
+                return;
             }
-        }
-        if stopped {
-            writer.close(written.is_ok());
-            return;
         }
         if written.is_err() {
             std::thread::sleep(RETRY);
@@ -105,6 +104,8 @@ pub(super) struct Writer<'a> {
     compressor: Compressor,
     pub(super) allowance: Allowance,
     spaces: Spaces,
+    /// Whether there is a list of pinned keys.
+    has_pins: bool,
     /// Keys of the present run, and of those before it that failed, that nobody has looked for below.
     unsure: HashSet<(u32, KeyHash)>,
     /// What was found of them: versions that are not counted any more when the run ends well.
@@ -152,6 +153,7 @@ impl<'a> Writer<'a> {
             compressor: Compressor::new(Method::None, Arc::clone(&tier.dictionaries)),
             allowance: Allowance::default(),
             spaces: Spaces::decode(&tier.store.blob()).unwrap_or_default(),
+            has_pins: warm::has_pins(&tier.dir),
             unsure: HashSet::new(),
             shadowed: Vec::new(),
         }
@@ -174,6 +176,7 @@ impl<'a> Writer<'a> {
         }
         let written = self
             .save_spaces(None)
+            .and_then(|()| self.begin_pins())
             .and_then(|()| self.write_run(&places))
             .and_then(|()| self.tier.log.lock().clear().map_err(StoreError::File));
         match written {
@@ -197,7 +200,8 @@ impl<'a> Writer<'a> {
     fn log_changes(&mut self) -> Result<(), StoreError> {
         let keyspace = &self.server.keyspace;
         let places = keyspace.take_changed();
-        let logged = self.save_spaces(None).and_then(|()| {
+        let saved = self.save_spaces(None).and_then(|()| self.begin_pins());
+        let logged = saved.and_then(|()| {
             let mut log = self.tier.log.lock();
             let logged = self.write_log(&places, &mut log);
             if logged.is_err() {
@@ -246,6 +250,30 @@ impl<'a> Writer<'a> {
             self.spaces = spaces;
         }
         Ok(())
+    }
+
+    /// Before a record says that a key is pinned, the next start must know that there are such keys.
+    fn begin_pins(&mut self) -> Result<(), StoreError> {
+        let (pinned, _) = self.server.keyspace.pinned();
+        if pinned > 0 && !self.has_pins {
+            warm::begin_pins(&self.tier.dir).map_err(StoreError::File)?;
+            self.has_pins = true;
+        }
+        Ok(())
+    }
+
+    /// Writes the lists for a warm start. Whether all pinned keys are in them.
+    fn keep_lists(&mut self) -> bool {
+        match warm::keep(self.tier, &self.server.keyspace, self.thread) {
+            Ok(pins) => {
+                self.has_pins = pins != Pins::None;
+                pins != Pins::Some
+            }
+            Err(error) => {
+                tracing::warn!("The lists of keys for a warm start were not written: {error}");
+                false
+            }
+        }
     }
 
     fn write_run(&mut self, places: &[Place]) -> Result<(), StoreError> {
@@ -406,10 +434,10 @@ impl<'a> Writer<'a> {
     }
 
     /// The end: the counts that the next start need not make again.
-    fn close(&mut self, all_written: bool) {
+    fn close(&mut self, all_written: bool, are_listed: bool) {
         let keyspace = &self.server.keyspace;
-        // If they are not known the next start counts.
-        let known = all_written && self.tier.is_counted.load(Ordering::Acquire);
+        // If they are not known the next start counts, and finds the pinned keys too.
+        let known = all_written && are_listed && self.tier.is_counted.load(Ordering::Acquire);
         let keys = known.then(|| (0..DATABASES).map(|db| keyspace.cold_counts(db)).collect());
         let closed = self
             .save_spaces(keys)
@@ -432,10 +460,11 @@ pub(super) fn expiry(record: &[u8]) -> Option<UnixMs> {
     record::decode(record).and_then(|(head, _)| head.expires_at)
 }
 
-/// Counts the keys of each database on disk, after a crash. Keys that come and go meanwhile are counted
-/// where that happens.
-pub(super) fn count_keys(server: &Server, scan: store::Scan) {
+/// Counts the keys of each database on disk, after a crash, and fetches those that are pinned. Keys that come and go
+/// meanwhile are counted where that happens.
+pub(super) fn count_keys(server: &Server, scan: store::Scan, thread: ThreadSlot) {
     let Some(tier) = &server.tier else { return };
+    let mut pins = ColdPins::new(server, tier, thread);
     let (names, _) = server.keyspace.space_names();
     for found in scan {
         if tier.is_stopping.load(Ordering::Relaxed) {
@@ -445,9 +474,9 @@ pub(super) fn count_keys(server: &Server, scan: store::Scan) {
             let name = record::decode_key(&found.key).map(|(name, _)| name);
             if let Some(name) = name.filter(|name| names.contains(name)) {
                 // A record that cannot be read is a key all the same.
-                let record = found.record().unwrap_or_default();
-                let expires_at = record.and_then(|record| expiry(&record));
-                server.keyspace.found_below(name, expires_at);
+                let record = found.record().unwrap_or_default().unwrap_or_default();
+                server.keyspace.found_below(name, expiry(&record));
+                pins.meet(&found.key, &record);
             }
         });
         if let Err(error) = counted {
@@ -455,5 +484,6 @@ pub(super) fn count_keys(server: &Server, scan: store::Scan) {
             return;
         }
     }
+    pins.end();
     tier.is_counted.store(true, Ordering::Release);
 }
