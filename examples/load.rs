@@ -1,5 +1,5 @@
-//! The load generators of `scripts/stall`, `scripts/hit-ratio` and `scripts/tier`, for which Python is too slow. Standard library only;
-//! it does not use the strata library, so that it measures any server that speaks the Redis protocol.
+//! The load generators of `scripts/stall`, `scripts/hit-ratio` and `scripts/tier`, for which Python is too slow. They
+//! do not use the strata library, so that they measure any server that speaks the Redis protocol.
 //!
 //!     load insert --port P --keys N [--first I] [--connections 4] [--pipeline 64] [--size 64] [--expires-at UNIX_MS]
 //!                 [--prefix key:]       SETs the keys prefix + 12 digits
@@ -11,7 +11,7 @@
 //!                                       look-aside cache: GET, and SET on a miss; FILE holds u64, little-endian
 //!
 //!     load verify --port P --keys N [--first I] [--expect value|absent|either]
-//!     load zipf   --port P --keys N --requests R --out FILE [--theta 0.99] [--locate tier-info|info|none]
+//!     load zipf   --port P --keys N --requests R --out FILE [--theta 0.99] [--rate R]
 //!     load rate   --port P --rate R --requests N --out FILE [--overwrites 50]
 //!                                       see examples/load/tier.rs; values (`--kind`) are in examples/load/values.rs
 //!
