@@ -101,6 +101,7 @@ struct Told {
     raw_bytes: usize,
     ttl_ms: Option<i64>,
     pinned: bool,
+    compressed: bool,
     copy: Option<DiskCopy>,
 }
 
@@ -148,9 +149,10 @@ fn look(cx: &mut Context<'_>, key: &[u8], copy: Option<DiskCopy>) -> Told {
                 location: "memory",
                 state: written.map_or("", |written| written.name()),
                 value_type: entry.value_type().name(),
-                raw_bytes: entry.value().len(),
+                raw_bytes: entry.value_len(),
                 ttl_ms: entry.expires_at().map(left),
                 pinned: entry.is_pinned(),
+                compressed: entry.is_compressed(),
                 copy,
             }
         }
@@ -161,6 +163,7 @@ fn look(cx: &mut Context<'_>, key: &[u8], copy: Option<DiskCopy>) -> Told {
             raw_bytes: copy.raw_bytes,
             ttl_ms: copy.expires_at.map(left),
             pinned: false,
+            compressed: false,
             copy: Some(copy),
         },
         _ => Told::nothing(),
@@ -182,7 +185,7 @@ impl Told {
 fn tell(reply: &mut Reply, told: &Told) {
     let copy = told.copy.as_ref();
     let bytes = |bytes: usize| i64::try_from(bytes).unwrap_or(i64::MAX);
-    reply.map(11);
+    reply.map(12);
     for (name, text) in [("location", told.location), ("state", told.state)] {
         reply.text(name);
         reply.text(text);
@@ -205,6 +208,8 @@ fn tell(reply: &mut Reply, told: &Told) {
     reply.int(told.ttl_ms.unwrap_or(-1));
     reply.text("pinned");
     reply.flag(told.pinned);
+    reply.text("compressed");
+    reply.flag(told.compressed);
 }
 
 const NO_TIER: CommandError = CommandError::text("ERR there is no disk tier, tier-max-bytes is 0");
@@ -359,6 +364,7 @@ mod tests {
         "generation=-1",
         "ttl-ms=-1",
         "pinned=0",
+        "compressed=0",
     ];
 
     script!(info_of_a_key_that_is_nowhere, |db| {
@@ -373,7 +379,7 @@ mod tests {
         db.run("TIER.INFO")
             .error("ERR wrong number of arguments for 'tier.info' command");
         db.resp3();
-        assert!(db.run("TIER.INFO k").bytes().starts_with(b"%11\r\n"));
+        assert!(db.run("TIER.INFO k").bytes().starts_with(b"%12\r\n"));
     });
 
     /// Where a key is by TIER.INFO's reply.
@@ -394,7 +400,7 @@ mod tests {
             );
             let reply = String::from_utf8_lossy(&reply).into_owned();
             assert!(
-                reply.starts_with("+OK\r\n:1\r\n+OK\r\n:3\r\n*22\r\n"),
+                reply.starts_with("+OK\r\n:1\r\n+OK\r\n:3\r\n*24\r\n"),
                 "{reply}"
             );
             assert_eq!(location(&reply), "disk");
@@ -598,8 +604,10 @@ mod tests {
 
     script!(memory: stats_without_a_tier, |db| {
         db.run("TIER.STATS").is(
-            "*10\r\n$12\r\ntier_enabled\r\n:0\r\n$16\r\ntier_pinned_keys\r\n:0\r\n\
-             $17\r\ntier_pinned_bytes\r\n:0\r\n$7\r\nclasses\r\n*0\r\n$11\r\ngenerations\r\n*0\r\n",
+            "*18\r\n$12\r\ntier_enabled\r\n:0\r\n$16\r\ntier_pinned_keys\r\n:0\r\n\
+             $17\r\ntier_pinned_bytes\r\n:0\r\n$20\r\ntier_compressed_keys\r\n:0\r\n\
+             $25\r\ntier_compressed_raw_bytes\r\n:0\r\n$21\r\ntier_compressed_bytes\r\n:0\r\n\
+             $18\r\ntier_restored_keys\r\n:0\r\n$7\r\nclasses\r\n*0\r\n$11\r\ngenerations\r\n*0\r\n",
         );
     });
 

@@ -349,6 +349,22 @@ impl Listed {
         }
     }
 
+    /// A living key of memory.
+    pub fn of_entry(db: usize, entry: EntryRef<'_>, with_value: bool) -> Self {
+        let mut scratch = Vec::new();
+        let bytes: &[u8] = if with_value {
+            entry.plain(&mut scratch)
+        } else {
+            b""
+        };
+        let stored = Stored {
+            form: entry.form(),
+            bytes,
+            expires_at: entry.expires_at(),
+        };
+        Self::new(db, entry.key(), stored, with_value)
+    }
+
     /// The key as an entry, which commands know how to look at.
     pub fn to_entry(&self) -> Entry {
         let stored = Stored {
@@ -568,6 +584,7 @@ impl Keyspace {
             return;
         };
         let mut locked = self.lock_shard(first.shard(), thread);
+        let mut scratch = Vec::new();
         for &place in places {
             debug_assert_eq!(place.shard(), first.shard());
             for at in locked.table.positions_of(place.tag()) {
@@ -582,7 +599,7 @@ impl Keyspace {
                         hash: self.hash(entry.key()),
                         name: below.name(entry.space()),
                         key: entry.key(),
-                        value: (!entry.is_absent()).then(|| stored(entry)),
+                        value: (!entry.is_absent()).then(|| stored(entry, &mut scratch)),
                         unsure: bits & UNSURE != 0,
                     });
                 }
@@ -679,6 +696,7 @@ impl Keyspace {
                 if entry.is_pinned() {
                     counters.pinned_keys.add(-1);
                 }
+                counters.count_compressed(entry, -1);
                 self.count_key(counters, space, entry.expires_at(), -1);
                 let mark = Entry::absent(space, entry.key());
                 let place = Place::new(shard, table.tag(at));
@@ -861,11 +879,11 @@ impl Keyspace {
     }
 }
 
-/// What is to be kept of an entry.
-pub fn stored(entry: EntryRef<'_>) -> Stored<'_> {
+/// What is to be kept of an entry; `scratch` is where its value goes if it is compressed.
+fn stored<'a>(entry: EntryRef<'a>, scratch: &'a mut Vec<u8>) -> Stored<'a> {
     Stored {
         form: entry.form(),
-        bytes: entry.value(),
+        bytes: entry.plain(scratch),
         expires_at: entry.expires_at(),
     }
 }

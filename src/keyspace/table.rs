@@ -40,7 +40,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use smallvec::SmallVec;
 
-use super::entry::{ENTRY_ALIGN, Entry, EntryMut, EntryParts, EntryRef};
+use super::entry::{ENTRY_ALIGN, Entry, EntryMut, EntryParts, EntryRef, Standing};
 use crate::clock::UnixMs;
 
 const SLOTS: usize = 7;
@@ -490,6 +490,21 @@ impl Table {
     /// Changes the length of a string; what is added reads as zero bytes.
     pub fn resize_value(&mut self, at: Position, value_len: usize) {
         self.with_entry(at, |entry| entry.resize_value(value_len));
+    }
+
+    /// Puts the compressed form of a plain value in its place: `block` is its lz4 block.
+    pub fn compress(&mut self, at: Position, block: &[u8]) {
+        self.with_entry(at, |entry| entry.compressed(block));
+    }
+
+    /// Ends that: the value is as it was.
+    pub fn restore(&mut self, at: Position) {
+        self.with_entry(at, Entry::restored);
+    }
+
+    /// Notes that compressing a plain value does not pay.
+    pub fn mark_incompressible(&mut self, at: Position) {
+        self.get_mut(at).set_standing(Standing::Incompressible);
     }
 
     /// Sets or removes the expiry.

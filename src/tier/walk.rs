@@ -11,7 +11,7 @@ use std::collections::HashSet;
 use super::compress::{Encoded, Form};
 use super::{Tier, TierError, Wanted, record};
 use crate::clock::UnixMs;
-use crate::keyspace::below::{Ask, DiskCopy, Listed, Page, Place, Presence, Stored, stored};
+use crate::keyspace::below::{Ask, DiskCopy, Listed, Page, Place, Presence, Stored};
 use crate::keyspace::entry::EntryRef;
 use crate::keyspace::{Keyspace, ThreadSlot};
 use crate::server::Server;
@@ -132,7 +132,7 @@ impl Walk<'_> {
         let mut show = |entry: EntryRef<'_>, lives| {
             held.insert(entry.key().into());
             if lives {
-                in_memory.push(Listed::new(db, entry.key(), stored(entry), values));
+                in_memory.push(Listed::of_entry(db, entry, values));
             }
         };
         let next = self

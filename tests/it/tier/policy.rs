@@ -3,7 +3,7 @@
 use super::*;
 
 /// A field of INFO.
-fn info(client: &mut Client, section: &str, field: &str) -> i64 {
+pub(super) fn info(client: &mut Client, section: &str, field: &str) -> i64 {
     let info = text(&client.run(&["INFO", section]));
     let line = info
         .lines()
