@@ -369,6 +369,58 @@ mod tests {
         told.bytes().ends_with(b"compressed\r\n:1\r\n")
     }
 
+    #[test]
+    fn an_entry_comes_back_as_it_was() {
+        use crate::clock::UnixMs;
+        use crate::keyspace::entry::EntryParts;
+        let mut compressor = lz4::Compressor::default();
+        let lengths: &[usize] = match cfg!(miri) {
+            true => &[0, 300],
+            false => &[0, 1, 255, 300, 65_535, 65_536, 300_000],
+        };
+        for &len in lengths {
+            for expires_at in [None, Some(UnixMs(7)), Some(UnixMs(-7))] {
+                let value: Vec<u8> = (0..len).map(|i| (i / 9) as u8).collect();
+                let parts = EntryParts {
+                    space: 63,
+                    key: b"key",
+                    value: &value,
+                    expires_at,
+                    raw: true,
+                };
+                let mut entry = Entry::new(&parts);
+                entry.view_mut().set_text();
+                entry.view_mut().set_access(0x00ab_cdef);
+                entry.view_mut().set_policy_bits(0xd5);
+                let allocated = entry.allocated_bytes();
+                let block = compressor.compress(&value).unwrap();
+                entry = entry.compressed(block);
+                assert!(entry.view().is_compressed() && !entry.view().is_pinned());
+                let wanted = entry.view().allocated_with(LENGTH_BYTES + block.len());
+                assert_eq!(entry.allocated_bytes(), wanted);
+                // A new expiry moves it; what is compressed stays so.
+                entry = entry.set_expiry(Some(UnixMs(9))).set_expiry(expires_at);
+                let copy = entry.view().to_entry(1, b"copy");
+                for entry in [&entry, &copy] {
+                    let view = entry.view();
+                    assert!(view.is_compressed() && view.is_raw() && view.is_text());
+                    assert_eq!((view.value_len(), view.expires_at()), (len, expires_at));
+                    assert_eq!(view.plain(&mut vec![1, 2]), value);
+                }
+                entry = entry.restored();
+                let view = entry.view();
+                assert_eq!((view.value(), view.value_len()), (&value[..], len));
+                assert_eq!((view.key(), view.space()), (&b"key"[..], 63));
+                assert_eq!((view.access(), view.policy_bits()), (0x00ab_cdef, 0xd5));
+                assert!(view.is_raw() && view.is_text() && view.standing() == Standing::Plain);
+                assert_eq!(
+                    (view.expires_at(), view.allocated_bytes()),
+                    (expires_at, allocated)
+                );
+            }
+        }
+    }
+
     const POLICIES: &[&str] = &[
         "allkeys-s3fifo",
         "allkeys-lru",

@@ -767,6 +767,7 @@ mod tests {
         let mut table = Table::default();
         let mut model: HashMap<Vec<u8>, (Vec<u8>, Option<i64>)> = HashMap::new();
         let mut now = 0i64;
+        let mut compressor = crate::lz4::Compressor::default();
         for step in 0..steps {
             let key = format!("key:{}", random.below(keys)).into_bytes();
             let tag = tag_of(&key);
@@ -774,6 +775,7 @@ mod tests {
             let at = (random.below(2) == 0).then(|| now + 1 + random.below(500).cast_signed());
             let found = table.find(tag, 0, &key);
             assert_eq!(found.is_some(), model.contains_key(&key));
+            let is_compressed = found.is_some_and(|pos| table.get(pos).is_compressed());
             match (random.below(10), found) {
                 (0..6, None) => {
                     table.insert(tag, Entry::new(&parts(&key, &value, at)));
@@ -784,6 +786,9 @@ mod tests {
                     model.insert(key, (value, at));
                 }
                 (3, Some(pos)) => {
+                    if is_compressed {
+                        table.restore(pos);
+                    }
                     table.resize_value(pos, value.len());
                     model.get_mut(&key).unwrap().0.resize(value.len(), 0);
                 }
@@ -791,7 +796,12 @@ mod tests {
                     table.set_expiry(pos, at.map(UnixMs));
                     model.get_mut(&key).unwrap().1 = at;
                 }
-                (6..9, Some(pos)) => {
+                (6, Some(pos)) if is_compressed => table.restore(pos),
+                (6 | 7, Some(pos)) if !is_compressed => {
+                    let value = &model[&key].0;
+                    table.compress(pos, compressor.compress(value).unwrap());
+                }
+                (8, Some(pos)) => {
                     assert_eq!(table.remove(pos).view().key(), &key[..]);
                     table.shrink_if_sparse();
                     model.remove(&key);
@@ -813,8 +823,9 @@ mod tests {
                 table.validate();
                 for (key, (value, at)) in &model {
                     let entry = table.get(table.find(tag_of(key), 0, key).unwrap());
+                    let mut scratch = Vec::new();
                     assert_eq!(
-                        (entry.value(), entry.expires_at().map(|a| a.0)),
+                        (entry.plain(&mut scratch), entry.expires_at().map(|a| a.0)),
                         (&value[..], *at)
                     );
                 }
