@@ -15,7 +15,9 @@ use crate::clock::{Clock, Ticker, UnixMs};
 use crate::command::key_specs::Positions;
 use crate::command::table::{Row, table};
 use crate::command::{Context, Flags};
-use crate::config::{CallableFrom, Config, Reader, TierDurability, TierOverload};
+use crate::config::{
+    CallableFrom, Config, MemoryCompression, Reader, TierDurability, TierOverload,
+};
 use crate::error::{CommandError, c_text};
 use crate::keyspace::eviction::{AccessPolicy, EvictionPool, Limits, Room, Unwritten};
 use crate::keyspace::lfu::LfuSettings;
@@ -153,7 +155,7 @@ impl Executor {
             bulk_bytes: config.proto_max_bulk_len,
             authenticated: session.may_run(config),
         };
-        let before = self.changes();
+        let (before, restored) = (self.changes(), self.restored());
         let mut batch = std::mem::take(&mut self.batch);
         let (consumed, next) = match batch.parse(buffer, from, BATCH_REQUESTS, limits, partial) {
             Err(fault) => self.refuse_framing(&fault, from, reply),
@@ -164,6 +166,10 @@ impl Executor {
             Ok(progress) => (progress.end, Next::Read(progress.needed)),
         };
         self.batch = batch;
+        if self.restored() != restored {
+            // They take more memory now, and reads do not ask for room.
+            self.has_room(self.clock.now());
+        }
         Ran {
             consumed,
             next,
@@ -175,6 +181,11 @@ impl Executor {
     fn changes(&self) -> i64 {
         let counters = self.server.keyspace.counters(self.thread);
         counters.changes.read() - counters.memory_only_changes.read()
+    }
+
+    /// Compressed values that this thread has restored.
+    fn restored(&self) -> i64 {
+        self.server.keyspace.counters(self.thread).restored.read()
     }
 
     fn refuse_framing(
@@ -697,6 +708,7 @@ pub fn memory_limits(server: &Server, config: &Config, now: UnixMs) -> Limits {
             policy: config.maxmemory_policy,
             now,
         },
+        compresses: config.memory_compression == MemoryCompression::Lz4,
     }
 }
 

@@ -17,7 +17,8 @@
 //! * [`server`] is what all connections share: clients, statistics, logs.
 //! * [`config`] holds the options: one row each, read from flags, environment and file into one typed snapshot, changed by
 //!   CONFIG SET and written back by CONFIG REWRITE.
-//! * [`logging`] is the log. [`clock`] is the only reader of the system clock; [`error`] has what a client is told when a command fails.
+//! * [`logging`] is the log. [`clock`] is the only reader of the system clock; [`error`] has what a client is told when a command fails;
+//!   [`lz4`] compresses values, in memory and on disk.
 //!
 //! # What always holds
 //!
@@ -32,6 +33,7 @@ pub mod dispatch;
 pub mod error;
 pub mod keyspace;
 pub mod logging;
+pub mod lz4;
 pub mod net;
 pub mod resp;
 pub mod server;

@@ -31,6 +31,8 @@ pub(crate) struct Db {
     tier_dir: Option<PathBuf>,
     /// Whether every key is sent there after every command.
     spills: bool,
+    /// Whether every value is compressed after every command.
+    compresses: bool,
     /// The disk takes nothing while anybody who waits for room does so.
     pub(crate) is_stalled: bool,
 }
@@ -66,6 +68,13 @@ impl Db {
     pub(crate) fn spilled() -> Self {
         let mut db = Self::tiered(|_| {});
         db.spills = true;
+        db
+    }
+
+    /// The same in memory alone, where every value is compressed after every command.
+    pub(crate) fn compressed() -> Self {
+        let mut db = Self::new();
+        db.compresses = true;
         db
     }
 
@@ -125,6 +134,7 @@ impl Db {
             closed: false,
             tier_dir: None,
             spills: false,
+            compresses: false,
             is_stalled: false,
         }
     }
@@ -143,6 +153,11 @@ impl Db {
             self.write();
             self.demote_all();
         }
+    }
+
+    /// Compresses every value in memory.
+    pub(crate) fn compress(&self) {
+        self.server().keyspace.compress_all(ThreadSlot(0));
     }
 
     /// Takes all that the disk tier has out of memory.
@@ -251,6 +266,10 @@ impl Db {
             }
         }
         self.spill();
+        if self.compresses {
+            self.compress();
+            self.server().keyspace.validate();
+        }
         self.closed = self.session.then == Then::Close;
         self.session.then = Then::GoOn;
         std::mem::take(self.reply.buffer_mut())
@@ -321,8 +340,8 @@ impl Answer {
     }
 }
 
-/// Makes tests of a script, one for each residency mode: Memory, and Spilled, where the disk tier has
-/// every key after every command. With `memory:` before the name it is Memory alone, for what differs:
+/// Makes tests of a script, one for each residency mode: Memory, Compressed, where every value is compressed
+/// after every command, and Spilled, where the disk tier has every key after every command. With `memory:` before the name it is Memory alone, for what differs:
 /// the idle time and the memory of a key.
 macro_rules! script {
     (memory: $name:ident, |$db:ident| $body:block) => {
@@ -345,6 +364,11 @@ macro_rules! script {
             #[test]
             fn memory() {
                 script($crate::testing::Db::new());
+            }
+
+            #[test]
+            fn compressed() {
+                script($crate::testing::Db::compressed());
             }
 
             #[test]

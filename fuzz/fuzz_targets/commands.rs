@@ -12,10 +12,11 @@ use libfuzzer_sys::fuzz_target;
 use strata::clock::{Clock, UnixMs};
 use strata::command::Argument;
 use strata::command::table::{Row, table};
-use strata::config::{Config, EvictionPolicy};
+use strata::config::{Config, EvictionPolicy, MemoryCompression};
 use strata::dispatch::{Executor, Next};
 use strata::keyspace::counters::Counters;
 use strata::keyspace::{Keyspace, ThreadSlot};
+use strata::lz4::Compressor;
 use strata::resp::{Protocol, Reply};
 use strata::server::Server;
 use strata::server::clients::Origin;
@@ -186,15 +187,20 @@ impl Run {
             2 => EvictionPolicy::VolatileTtl,
             _ => EvictionPolicy::NoEviction,
         };
+        let (compression, compressor_bytes) = match settings >> 7 {
+            0 => (MemoryCompression::None, 0),
+            _ => (MemoryCompression::Lz4, Compressor::default().memory_bytes()),
+        };
         let limit = if room == 0 {
             0
         } else {
-            server.startup_bytes as u64 + room
+            (server.startup_bytes + compressor_bytes) as u64 + room
         };
         let set = server.config.update(|config| {
             Ok::<_, ()>(Config {
                 maxmemory: limit,
                 maxmemory_policy: policy,
+                memory_compression: compression,
                 ..config.clone()
             })
         });
@@ -343,6 +349,7 @@ fn settle(server: &Server, now: UnixMs) {
     }
     keyspace.sweep_emptied(THREAD, || {});
     assert_eq!(keyspace.entries(), all);
+    keyspace.validate();
     for db in 0..DATABASES {
         if db == 0 || keyspace.db_size(db) > 0 {
             keyspace.flush_db(db, THREAD);

@@ -1,7 +1,8 @@
 //! Runs operations on a shard's table against a map, and has the table recount itself after them.
 //!
 //! Tags are chosen, not hashed, so that keys meet in one bucket and beyond; keys and values have lengths on both
-//! sides of every form of an entry; expiries have every form. A scan goes on while the table changes.
+//! sides of every form of an entry; expiries have every form. A scan goes on while the table changes. Values are compressed
+//! whether it pays or not, and restored before they are written, as the keyspace does.
 //!
 //! Input: one byte that spreads the tags, then operations.
 #![no_main]
@@ -12,6 +13,7 @@ use libfuzzer_sys::fuzz_target;
 use strata::clock::UnixMs;
 use strata::keyspace::entry::{Entry, EntryParts, EntryRef};
 use strata::keyspace::table::{Position, Table, TableHint, Tag};
+use strata::lz4::Compressor;
 
 const NARROW_EXPIRY_MAX: i64 = (1 << 48) - 1;
 /// Above this many entries not every step recounts all.
@@ -23,6 +25,7 @@ fuzz_target!(|data: &[u8]| {
     };
     let mut run = Run {
         table: Table::default(),
+        compressor: Compressor::default(),
         hint: TableHint::default(),
         model: BTreeMap::new(),
         now: 1000,
@@ -56,7 +59,7 @@ struct Held {
 impl Held {
     fn of(entry: EntryRef<'_>) -> Self {
         Self {
-            value: entry.value().to_vec(),
+            value: value_of(entry),
             expires_at: entry.expires_at().map(|at| at.0),
             raw: entry.is_raw(),
             text: entry.is_text(),
@@ -83,6 +86,7 @@ struct Walk {
 
 struct Run {
     table: Table,
+    compressor: Compressor,
     hint: TableHint,
     model: BTreeMap<Number, Held>,
     now: i64,
@@ -91,10 +95,18 @@ struct Run {
     written: u8,
 }
 
+/// The last is the largest that there is.
 const SPACES: [u8; 3] = [0, 1, 31];
 
 fn space_of(number: Number) -> u8 {
     SPACES[usize::from(number % 3)]
+}
+
+fn value_of(entry: EntryRef<'_>) -> Vec<u8> {
+    let mut scratch = vec![7; 3];
+    let value = entry.plain(&mut scratch).to_vec();
+    assert_eq!(value.len(), entry.value_len());
+    value
 }
 
 fn key_of(number: Number) -> Vec<u8> {
@@ -195,10 +207,12 @@ impl Run {
             13 => {
                 if let Some(at) = self.find(number) {
                     let with = program.byte();
+                    self.restore(at);
                     self.table.get_mut(at).into_value().fill(with);
                     self.held(number).value.fill(with);
                 }
             }
+            14 if op & 16 != 0 => self.compress(number, program.byte()),
             14 => self.copy(number, Number::from(program.byte())),
             _ => self.check_all(),
         }
@@ -255,8 +269,40 @@ impl Run {
 
     fn resize(&mut self, number: Number, len: usize) {
         if let Some(at) = self.find(number) {
+            self.restore(at);
             self.table.resize_value(at, len);
             self.held(number).value.resize(len, 0);
+        }
+    }
+
+    fn restore(&mut self, at: Position) {
+        if self.table.get(at).is_compressed() {
+            self.table.restore(at);
+        }
+        assert!(!self.table.get(at).is_compressed());
+    }
+
+    /// Compresses a value, restores it, or has its entry pinned or marked, none of which the model sees.
+    fn compress(&mut self, number: Number, what: u8) {
+        let Some(at) = self.find(number) else { return };
+        let entry = self.table.get(at);
+        let is_plain = !entry.is_compressed() && !entry.is_pinned();
+        match what % 8 {
+            0..4 if is_plain => {
+                let value = value_of(entry);
+                let block = self.compressor.compress(&value).expect("there is room");
+                self.table.compress(at, block);
+                assert!(self.table.get(at).is_compressed());
+            }
+            4 => self.restore(at),
+            5 if is_plain => self.table.mark_incompressible(at),
+            6 => {
+                self.restore(at);
+                self.table.set_pin(at, true);
+                assert!(self.table.get(at).is_pinned());
+            }
+            7 if entry.is_pinned() => self.table.set_pin(at, false),
+            _ => {}
         }
     }
 

@@ -250,7 +250,7 @@ fn bitop(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     let keys = &cx.keys;
     let inputs: Vec<&[u8]> = args
         .from(3)
-        .map(|source| keys.view(source).map_or(&b""[..], |entry| entry.value()))
+        .map(|source| keys.view_string(source).unwrap_or_default())
         .collect();
     let result = bits::combine(operation, &inputs);
     if result.is_empty() {

@@ -91,7 +91,8 @@ fn encoding(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
 fn encoding_name(entry: EntryRef<'_>) -> &'static str {
     match entry.value_type() {
         ValueType::String => {
-            let value = entry.value();
+            let mut scratch = Vec::new();
+            let value = entry.plain(&mut scratch);
             if entry.is_raw() {
                 "raw"
             } else if !entry.is_text() && number::parse_i64(value).is_some() {

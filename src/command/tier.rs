@@ -102,6 +102,7 @@ struct Told {
     ttl_ms: Option<i64>,
     pinned: bool,
     policy: TierPolicy,
+    compressed: bool,
     copy: Option<DiskCopy>,
 }
 
@@ -171,9 +172,10 @@ fn look(cx: &mut Context<'_>, key: &[u8], copy: Option<DiskCopy>) -> Told {
                 location: "memory",
                 state: written.map_or("none", |written| written.name()),
                 value_type: entry.value_type().name(),
-                raw_bytes: entry.value().len(),
+                raw_bytes: entry.value_len(),
                 ttl_ms: entry.expires_at().map(left),
                 pinned: entry.is_pinned(),
+                compressed: entry.is_compressed(),
                 copy,
                 ..Told::default()
             }
@@ -232,6 +234,8 @@ fn tell(reply: &mut Reply, told: &Told) {
     reply.flag(told.pinned);
     reply.text("policy");
     reply.text(told.policy.name());
+    reply.text("compressed");
+    reply.flag(told.compressed);
 }
 
 const NO_TIER: CommandError = CommandError::text("ERR there is no disk tier, tier-max-bytes is 0");
@@ -386,6 +390,7 @@ mod tests {
         "ttl-ms=-1",
         "pinned=0",
         "policy=disk",
+        "compressed=0",
     ];
 
     script!(info_of_a_key_that_is_nowhere, |db| {
@@ -625,8 +630,10 @@ mod tests {
 
     script!(memory: stats_without_a_tier, |db| {
         db.run("TIER.STATS").is(
-            "*10\r\n$12\r\ntier_enabled\r\n:0\r\n$16\r\ntier_pinned_keys\r\n:0\r\n\
-             $17\r\ntier_pinned_bytes\r\n:0\r\n$7\r\nclasses\r\n*0\r\n$11\r\ngenerations\r\n*0\r\n",
+            "*18\r\n$12\r\ntier_enabled\r\n:0\r\n$16\r\ntier_pinned_keys\r\n:0\r\n\
+             $17\r\ntier_pinned_bytes\r\n:0\r\n$20\r\ntier_compressed_keys\r\n:0\r\n\
+             $25\r\ntier_compressed_raw_bytes\r\n:0\r\n$21\r\ntier_compressed_bytes\r\n:0\r\n\
+             $18\r\ntier_restored_keys\r\n:0\r\n$7\r\nclasses\r\n*0\r\n$11\r\ngenerations\r\n*0\r\n",
         );
     });
 

@@ -40,9 +40,9 @@ pub use options::{Group, OPTIONS, Opt, option};
 pub use rewrite::rewrite;
 pub use template::template;
 pub use types::{
-    Bind, CallableFrom, EvictionPolicy, LogFormat, LogLevel, OutputLimit, OutputLimits, Secret,
-    Share, TierAdmission, TierCompression, TierDurability, TierOverload, TierPolicy, TierRule,
-    TierRules,
+    Bind, CallableFrom, EvictionPolicy, LogFormat, LogLevel, MemoryCompression, OutputLimit,
+    OutputLimits, Secret, Share, TierAdmission, TierCompression, TierDurability, TierOverload,
+    TierPolicy, TierRule, TierRules,
 };
 
 /// Declares the struct and its blank form, so that the fields are listed once. A blank is never seen outside: the rows fill it.
@@ -122,6 +122,8 @@ config! {
         pub max_entries: u64,
         /// Time without access after which an entry leaves memory; 0 means never.
         pub memory_ttl_s: u32,
+        /// How values that have cooled down are compressed when memory is short.
+        pub memory_compression: MemoryCompression,
         /// Growth of the LFU counter.
         pub lfu_log_factor: u32,
         /// Decay of the LFU counter, in minutes a step; 0 means none.

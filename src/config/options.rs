@@ -6,8 +6,8 @@
 
 use super::kinds::{Kind, Number, Slot, Word};
 use super::types::{
-    CallableFrom, EvictionPolicy, LogFormat, LogLevel, TierAdmission, TierCompression,
-    TierDurability, TierOverload,
+    CallableFrom, EvictionPolicy, LogFormat, LogLevel, MemoryCompression, TierAdmission,
+    TierCompression, TierDurability, TierOverload,
 };
 use Group::{Clients, Expiry, Memory, Network, Observation, Process, Security, Tier, Values};
 
@@ -374,6 +374,15 @@ pub static OPTIONS: &[Opt] = &[
         "Seconds without an access after which a key leaves memory: for the disk tier, where there is one; else it is \
          evicted, whatever maxmemory-policy says. Needs a policy other than the lfu ones, which know no time of the last \
          access. 0: no limit.",
+    ),
+    live(
+        Memory,
+        "memory-compression",
+        "none",
+        word!(memory_compression: MemoryCompression),
+        "How values that were not accessed lately are compressed in memory when maxmemory is reached, before any key is \
+         evicted: lz4 (values of 256 bytes to 256 KiB, where that saves an eighth), none. What is compressed is restored when \
+         it is read.",
     ),
     fixed(
         Tier,

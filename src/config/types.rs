@@ -135,6 +135,17 @@ words! {
 }
 
 words! {
+    /// How values in memory are compressed that have cooled down.
+    MemoryCompression {
+        /// Not at all.
+        #[default]
+        None = "none",
+        /// With lz4.
+        Lz4 = "lz4",
+    }
+}
+
+words! {
     /// How values on disk are compressed.
     TierCompression {
         /// With zstd, and dictionaries that are learnt.

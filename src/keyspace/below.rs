@@ -390,6 +390,23 @@ impl Listed {
         }
     }
 
+    /// A living key of memory.
+    pub fn of_entry(db: usize, entry: EntryRef<'_>, with_value: bool) -> Self {
+        let mut scratch = Vec::new();
+        let bytes: &[u8] = if with_value {
+            entry.plain(&mut scratch)
+        } else {
+            b""
+        };
+        let stored = Stored {
+            form: entry.form(),
+            bytes,
+            expires_at: entry.expires_at(),
+            pinned: entry.has_pin(),
+        };
+        Self::new(db, entry.key(), stored, with_value)
+    }
+
     /// The key as an entry, which commands know how to look at.
     pub fn to_entry(&self) -> Entry {
         let stored = Stored {
@@ -650,13 +667,15 @@ impl Keyspace {
         };
         let entry = locked.table.get(at);
         let bits = entry.policy_bits();
+        let mut scratch = Vec::new();
         let flow = if self.is_live(entry.space()) {
             show(Picked {
                 place: Place::new(locked.shard, locked.table.tag(at)),
                 hash: self.hash(entry.key()),
                 name: below.name(entry.space()),
                 key: entry.key(),
-                value: (!entry.is_absent() && !entry.is_memory_only()).then(|| stored(entry)),
+                value: (!entry.is_absent() && !entry.is_memory_only())
+                    .then(|| stored(entry, &mut scratch)),
                 unsure: bits & UNSURE != 0,
             })
         } else {
@@ -788,6 +807,7 @@ impl Keyspace {
                 if entry.is_pinned() {
                     counters.pinned_keys.add(-1);
                 }
+                counters.count_compressed(entry, -1);
                 self.count_key(counters, space, entry.expires_at(), -1);
                 let mark = Entry::absent(space, entry.key());
                 let place = Place::new(shard, table.tag(at));
@@ -855,7 +875,7 @@ impl Keyspace {
         let counters = self.counters(thread);
         let mut insert = |mut entry: Entry| {
             if !entry.view().is_absent() {
-                self.follow_policy(&mut entry);
+                entry = self.follow_policy(entry);
                 if entry.view().is_pinned() {
                     counters.pinned_keys.add(1);
                 }
@@ -1006,11 +1026,11 @@ impl Keyspace {
     }
 }
 
-/// What is to be kept of an entry.
-pub fn stored(entry: EntryRef<'_>) -> Stored<'_> {
+/// What is to be kept of an entry; `scratch` is where its value goes if it is compressed.
+fn stored<'a>(entry: EntryRef<'a>, scratch: &'a mut Vec<u8>) -> Stored<'a> {
     Stored {
         form: entry.form(),
-        bytes: entry.value(),
+        bytes: entry.plain(scratch),
         expires_at: entry.expires_at(),
         pinned: entry.has_pin(),
     }

@@ -65,6 +65,14 @@ pub struct Counters {
     pub pinned_keys: Counter,
     /// Bytes of those, a part of `used_bytes`.
     pub pinned_bytes: Counter,
+    /// Keys whose values are compressed.
+    pub compressed_keys: Counter,
+    /// Bytes of those values.
+    pub compressed_raw_bytes: Counter,
+    /// What they take compressed.
+    pub compressed_bytes: Counter,
+    /// Compressed values that a command wanted.
+    pub restored: Counter,
     /// Changes made by commands.
     pub changes: Counter,
     /// Those of them that the tier below need not learn of.
@@ -89,6 +97,7 @@ impl Counters {
             &self.promoted,
             &self.loads,
             &self.load_misses,
+            &self.restored,
         ] {
             counter.reset();
         }
@@ -111,6 +120,10 @@ impl Default for Counters {
             load_misses: Counter::default(),
             pinned_keys: Counter::default(),
             pinned_bytes: Counter::default(),
+            compressed_keys: Counter::default(),
+            compressed_raw_bytes: Counter::default(),
+            compressed_bytes: Counter::default(),
+            restored: Counter::default(),
             changes: Counter::default(),
             memory_only_changes: Counter::default(),
             keys: std::array::from_fn(|_| Counter::default()),

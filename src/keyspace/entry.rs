@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! byte 0      kind: type (3 bits) | text (1) | raw (1) | wide lengths (1) | expiry form (2)
-//! byte 1      space: which database's contents this belongs to (5 bits)
-//!             | memory only (1) | pinned by a rule (1) | pinned by a client (1)
+//! byte 1      space: which database's contents this belongs to (5 bits) | standing (3): what `tier-policy`
+//!             says, whether a client pinned it, whether the value is compressed or cannot be
 //! byte 2      policy bits: S3-FIFO frequency (2) | in the small queue (1) | met there (1)
 //!             and how the entry stands to its copy below (4)
 //! bytes 3-5   access record, 24 bits: LRU seconds, or LFU minutes and counter
@@ -12,10 +12,14 @@
 //!             key bytes, value bytes
 //! ```
 //!
+//! Where the standing is compressed the value bytes are a compressed value, which `compression.rs`
+//! makes and reads. One that is pinned is never compressed, so two bits are enough for all.
+//!
 //! A key of 16 bytes with a value of 64 and an expiry fills 95 bytes, one allocation class of 96.
 //! Entries are large in number and small in size, so the header has no padding and is read with
 //! unaligned loads; the fields that a lookup needs are in the first cache line with the key.
 //!
+//! Invariant: nobody outside of the keyspace sees a compressed value's bytes.
 //! Invariant: the header always describes its own allocation: `layout_bytes` is what was
 //! allocated. Every function that changes a length or the expiry form keeps that true.
 //!
@@ -43,10 +47,8 @@ const TEXT: u8 = 0x08;
 const RAW: u8 = 0x10;
 const WIDE: u8 = 0x20;
 const SPACE_MASK: u8 = 0x1f;
-/// Of byte 1: what `tier-policy` says of the key, and whether a client pinned it.
-const MEMORY_ONLY: u8 = 0x20;
-const HELD: u8 = 0x40;
-const PINNED: u8 = 0x80;
+/// Of byte 1: the [`Standing`].
+const STANDING_MASK: u8 = 0xe0;
 const EXPIRY_SHIFT: u8 = 6;
 const FIXED_BYTES: usize = 6;
 const NARROW_LENGTHS: usize = 3;
@@ -70,6 +72,76 @@ impl ValueType {
     pub const fn name(self) -> &'static str {
         match self {
             Self::String => "string",
+        }
+    }
+}
+
+/// What holds for an entry in memory, besides its contents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Standing {
+    /// Nothing special.
+    Plain = 0x00,
+    /// It never goes below.
+    MemoryOnly = 0x20,
+    /// By a rule it never leaves memory for space.
+    Held = 0x40,
+    /// Its value is compressed.
+    Compressed = 0x60,
+    /// A client pinned it: it never leaves memory for space.
+    Pinned = 0x80,
+    /// Both.
+    PinnedMemoryOnly = 0xa0,
+    /// Both.
+    PinnedHeld = 0xc0,
+    /// Its value was compressed in vain.
+    Incompressible = 0xe0,
+}
+
+impl Standing {
+    pub(super) fn of(policy: TierPolicy, pinned: bool) -> Self {
+        match (policy, pinned) {
+            (TierPolicy::Disk, false) => Self::Plain,
+            (TierPolicy::MemoryOnly, false) => Self::MemoryOnly,
+            (TierPolicy::Pinned, false) => Self::Held,
+            (TierPolicy::Disk, true) => Self::Pinned,
+            (TierPolicy::MemoryOnly, true) => Self::PinnedMemoryOnly,
+            (TierPolicy::Pinned, true) => Self::PinnedHeld,
+        }
+    }
+
+    pub(super) fn policy(self) -> TierPolicy {
+        match self {
+            Self::MemoryOnly | Self::PinnedMemoryOnly => TierPolicy::MemoryOnly,
+            Self::Held | Self::PinnedHeld => TierPolicy::Pinned,
+            _ => TierPolicy::Disk,
+        }
+    }
+
+    #[inline]
+    pub(super) fn has_pin(self) -> bool {
+        matches!(
+            self,
+            Self::Pinned | Self::PinnedMemoryOnly | Self::PinnedHeld
+        )
+    }
+
+    #[inline]
+    fn is_pinned(self) -> bool {
+        self.has_pin() || self == Self::Held
+    }
+
+    #[inline]
+    fn is_memory_only(self) -> bool {
+        matches!(self, Self::MemoryOnly | Self::PinnedMemoryOnly)
+    }
+
+    /// What becomes of it when a new value is written.
+    #[inline]
+    fn of_new_value(self) -> Self {
+        match self {
+            Self::Compressed | Self::Incompressible => Self::Plain,
+            _ => self,
         }
     }
 }
@@ -341,7 +413,7 @@ impl Entry {
         let old = self.view().shape();
         let new = Shape::of(parts.key.len(), parts.value.len(), parts.expires_at);
         let access = self.view().access_bytes();
-        let space = parts.space | self.view().space_byte() & !SPACE_MASK;
+        let space = parts.space | self.view().standing().of_new_value() as u8;
         let value_type = ValueType::String as u8;
         if old.bytes() == new.bytes() && old.expiry == new.expiry {
             self.write_header(new, value_type, parts.raw, space, access);
@@ -354,8 +426,11 @@ impl Entry {
         entry
     }
 
-    /// Changes the length of a string value; what is added reads as zero bytes.
+    /// Changes the length of a string value, which is not compressed; what is added reads as zero bytes.
     pub fn resize_value(mut self, value_len: usize) -> Self {
+        let standing = self.view().standing();
+        debug_assert_ne!(standing, Standing::Compressed, "it is restored before");
+        self.view_mut().set_standing(standing.of_new_value());
         let view = self.view();
         let (old, expires_at) = (view.shape(), view.expires_at());
         let new = Shape::of(old.key_len, value_len, expires_at);
@@ -383,9 +458,36 @@ impl Entry {
         self.rebuild(new, expires_at)
     }
 
-    fn rebuild(self, new: Shape, expires_at: Option<UnixMs>) -> Self {
+    /// The same entry with other value bytes, `value_len` of them, which `write` writes over zeros, and another standing.
+    pub(super) fn with_value(
+        self,
+        value_len: usize,
+        standing: Standing,
+        write: impl FnOnce(EntryRef<'_>, &mut [u8]),
+    ) -> Self {
         let view = self.view();
-        let kept = new.value_len.min(view.shape().value_len);
+        let expires_at = view.expires_at();
+        let new = Shape::of(view.shape().key_len, value_len, expires_at);
+        let mut entry = self.in_shape(new, expires_at);
+        entry.zero_from(new, 0);
+        let mut changed = entry.view_mut();
+        changed.set_standing(standing);
+        write(view, changed.into_stored_value());
+        entry
+    }
+
+    fn rebuild(self, new: Shape, expires_at: Option<UnixMs>) -> Self {
+        let value = self.view().stored_value();
+        let kept = new.value_len.min(value.len());
+        let mut entry = self.in_shape(new, expires_at);
+        entry.copy_in(new.value_at(), &value[..kept]);
+        entry.zero_from(new, kept);
+        entry
+    }
+
+    /// A copy in another shape, whose value bytes are still to be written.
+    fn in_shape(&self, new: Shape, expires_at: Option<UnixMs>) -> Self {
+        let view = self.view();
         let mut entry = Self::allocate(new);
         entry.write_header(
             new,
@@ -396,8 +498,6 @@ impl Entry {
         );
         entry.view_mut().write_expiry(expires_at);
         entry.copy_in(new.key_at(), view.key());
-        entry.copy_in(new.value_at(), &view.value()[..kept]);
-        entry.zero_from(new, kept);
         entry
     }
 
@@ -495,7 +595,7 @@ impl<'a> EntryRef<'a> {
         self.space_byte() & SPACE_MASK
     }
 
-    /// The space and the flags beside it.
+    /// The space and the standing beside it.
     #[inline]
     fn space_byte(self) -> u8 {
         self.read::<1>(1)[0]
@@ -504,28 +604,43 @@ impl<'a> EntryRef<'a> {
     /// Whether the entry never leaves memory for space.
     #[inline]
     pub fn is_pinned(self) -> bool {
-        self.space_byte() & (PINNED | HELD) != 0
+        self.standing().is_pinned()
     }
 
     /// Whether a client pinned it, which is kept below.
     #[inline]
     pub fn has_pin(self) -> bool {
-        self.space_byte() & PINNED != 0
+        self.standing().has_pin()
+    }
+
+    /// Whether the value is compressed.
+    #[inline]
+    pub fn is_compressed(self) -> bool {
+        self.space_byte() & STANDING_MASK == Standing::Compressed as u8
+    }
+
+    pub(super) fn standing(self) -> Standing {
+        match self.space_byte() & STANDING_MASK {
+            0x00 => Standing::Plain,
+            0x20 => Standing::MemoryOnly,
+            0x40 => Standing::Held,
+            0x60 => Standing::Compressed,
+            0x80 => Standing::Pinned,
+            0xa0 => Standing::PinnedMemoryOnly,
+            0xc0 => Standing::PinnedHeld,
+            _ => Standing::Incompressible,
+        }
     }
 
     /// Whether the entry never goes below.
     #[inline]
     pub fn is_memory_only(self) -> bool {
-        self.space_byte() & MEMORY_ONLY != 0
+        self.standing().is_memory_only()
     }
 
     /// Where the entry may be.
     pub fn policy(self) -> TierPolicy {
-        match self.space_byte() & (MEMORY_ONLY | HELD) {
-            0 => TierPolicy::Disk,
-            HELD => TierPolicy::Pinned,
-            _ => TierPolicy::MemoryOnly,
-        }
+        self.standing().policy()
     }
 
     /// The key.
@@ -535,9 +650,16 @@ impl<'a> EntryRef<'a> {
         self.slice(shape.key_at(), shape.key_len)
     }
 
-    /// The value.
+    /// The value, which is not compressed.
     #[inline]
-    pub fn value(self) -> &'a [u8] {
+    pub(super) fn value(self) -> &'a [u8] {
+        debug_assert!(!self.is_compressed(), "it is restored before it is read");
+        self.stored_value()
+    }
+
+    /// The value as it lies in memory.
+    #[inline]
+    pub(super) fn stored_value(self) -> &'a [u8] {
         let shape = self.shape();
         self.slice(shape.value_at(), shape.value_len)
     }
@@ -600,17 +722,20 @@ impl<'a> EntryRef<'a> {
     }
 
     /// The same value and expiry under another key or in another space. The access record of the
-    /// new entry starts anew, without policy and pin.
+    /// new entry starts anew, without policy and pin. A compressed value stays so.
     pub fn to_entry(self, space: u8, key: &[u8]) -> Entry {
         let mut entry = Entry::new(&EntryParts {
             space,
             key,
-            value: self.value(),
+            value: self.stored_value(),
             expires_at: self.expires_at(),
             raw: self.is_raw(),
         });
         if self.is_text() {
             entry.view_mut().set_text();
+        }
+        if self.is_compressed() {
+            entry.view_mut().set_standing(Standing::Compressed);
         }
         entry
     }
@@ -619,6 +744,12 @@ impl<'a> EntryRef<'a> {
     #[inline]
     pub fn allocated_bytes(self) -> usize {
         size_class(self.shape().bytes())
+    }
+
+    /// What it would take with so many value bytes.
+    pub(super) fn allocated_with(self, value_len: usize) -> usize {
+        let shape = Shape::of(self.shape().key_len, value_len, self.expires_at());
+        size_class(shape.bytes())
     }
 }
 
@@ -684,19 +815,25 @@ impl<'a> EntryMut<'a> {
 
     /// Pins the entry for a client, or ends that. In a table only through it, which counts.
     pub(super) fn set_pin(&mut self, pinned: bool) {
-        let others = self.view().space_byte() & !PINNED;
-        self.write(1, [others | if pinned { PINNED } else { 0 }]);
+        self.change_standing(self.view().policy(), pinned);
     }
 
     /// Sets where the entry may be. In a table only through it, which counts.
     pub(super) fn set_policy(&mut self, policy: TierPolicy) {
-        let others = self.view().space_byte() & !(MEMORY_ONLY | HELD);
-        let bit = match policy {
-            TierPolicy::MemoryOnly => MEMORY_ONLY,
-            TierPolicy::Disk => 0,
-            TierPolicy::Pinned => HELD,
-        };
-        self.write(1, [others | bit]);
+        self.change_standing(policy, self.view().has_pin());
+    }
+
+    fn change_standing(&mut self, policy: TierPolicy, pinned: bool) {
+        let standing = self.view().standing();
+        if (policy, pinned) != (standing.policy(), standing.has_pin()) {
+            debug_assert_ne!(standing, Standing::Compressed, "it is restored before");
+            self.set_standing(Standing::of(policy, pinned));
+        }
+    }
+
+    pub(super) fn set_standing(&mut self, standing: Standing) {
+        let space = self.view().space();
+        self.write(1, [space | standing as u8]);
     }
 
     /// Marks a string as text even if it reads as an integer.
@@ -711,8 +848,15 @@ impl<'a> EntryMut<'a> {
         self.write(0, [kind]);
     }
 
-    /// The value, to be changed in place.
-    pub fn into_value(self) -> &'a mut [u8] {
+    /// The value, which is not compressed, to be changed in place.
+    pub fn into_value(mut self) -> &'a mut [u8] {
+        let standing = self.view().standing();
+        debug_assert_ne!(standing, Standing::Compressed, "it is restored before");
+        self.set_standing(standing.of_new_value());
+        self.into_stored_value()
+    }
+
+    fn into_stored_value(self) -> &'a mut [u8] {
         let shape = self.view().shape();
         // SAFETY: the value lies in the allocation, and the entry is borrowed alone for 'a.
         unsafe {

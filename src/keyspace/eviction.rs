@@ -28,12 +28,14 @@ use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 
 use super::below::{self, Place};
+use super::compression;
 use super::entry::{EntryMut, EntryRef};
 use super::lfu::{self, LfuSettings};
 use super::table::{Position, Tag};
 use super::{GROUPS, KeyHash, Keyspace, Locked, SHARD_BITS, SHARDS, ThreadSlot, group_of_shard};
 use crate::clock::UnixMs;
 use crate::config::EvictionPolicy;
+use crate::lz4;
 
 /// The small queue's share of the keys, in percent. 15 and 20 are equally good, 10 and 5 worse.
 const SMALL_PERCENT: usize = 15;
@@ -155,6 +157,14 @@ impl AccessPolicy {
         idle.is_some_and(|idle| idle >= secs && idle < FUTURE)
     }
 
+    /// Whether an entry is in use no more: its last access was so long ago, or it has no more of them than a new key.
+    pub(super) fn has_cooled(&self, entry: EntryRef<'_>, secs: u32) -> bool {
+        match self.frequency(entry) {
+            Some(frequency) => frequency <= lfu::INITIAL,
+            None => self.is_idle(entry, secs),
+        }
+    }
+
     /// The logarithmic access counter. `None` under any other than an LFU policy.
     pub fn frequency(&self, entry: EntryRef<'_>) -> Option<u8> {
         self.policy
@@ -182,6 +192,14 @@ pub struct Limits {
     pub now: UnixMs,
     /// What becomes of a victim that the tier below has not got yet.
     pub unwritten: Unwritten,
+    /// Whether what has cooled down is compressed before anything goes.
+    pub compresses: bool,
+}
+
+impl Limits {
+    fn are_exceeded_by(&self, bytes: u64) -> bool {
+        self.maxmemory_bytes != 0 && bytes > self.maxmemory_bytes
+    }
 }
 
 /// What becomes of a victim that the tier below has not got yet.
@@ -259,11 +277,15 @@ struct Record {
 
 /// A search for victims.
 #[derive(Debug)]
-struct Hunt<'a> {
-    limits: &'a Limits,
-    thread: ThreadSlot,
+pub(super) struct Hunt<'a> {
+    pub(super) limits: &'a Limits,
+    pub(super) thread: ThreadSlot,
     /// Entries met that go when the tier below has them.
     refused: usize,
+    /// Bytes of values that were compressed, also in vain.
+    pub(super) compressed_bytes: usize,
+    /// What is left of the looks for values to compress.
+    pub(super) looks_left: usize,
 }
 
 /// What a hand has passed over.
@@ -394,11 +416,14 @@ impl Ghosts {
     }
 }
 
-/// Candidates of a sampled policy, the best last.
+/// What a thread keeps from one search for victims to the next.
 #[derive(Debug, Default)]
 pub struct EvictionPool {
+    /// Candidates of a sampled policy, the best last.
     candidates: Vec<Candidate>,
     random: u64,
+    /// Made when it is needed first.
+    pub(super) compressor: Option<Box<lz4::Compressor>>,
 }
 
 #[derive(Clone, Debug)]
@@ -417,6 +442,11 @@ impl EvictionPool {
         x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         x ^ (x >> 31)
+    }
+
+    pub(super) fn compressor_bytes(&self) -> usize {
+        let compressor = self.compressor.as_ref();
+        compressor.map_or(0, |compressor| compressor.memory_bytes())
     }
 
     fn offer(&mut self, candidate: Candidate) {
@@ -440,7 +470,7 @@ impl EvictionPool {
 impl Keyspace {
     /// Whether the limits are kept, exactly and at this moment.
     fn within(&self, limits: &Limits) -> bool {
-        let used = self.used_bytes() as u64 + limits.other_bytes;
+        let used = self.used_with_others(limits);
         let entries = self.entries() as u64;
         let share = |part: u64, whole: u64| {
             whole != 0 && part.saturating_mul(100) > whole.saturating_mul(PRESSED_PERCENT)
@@ -449,20 +479,33 @@ impl Keyspace {
         if self.pressed.load(Ordering::Relaxed) != pressed {
             self.pressed.store(pressed, Ordering::Relaxed);
         }
-        (limits.maxmemory_bytes == 0 || used <= limits.maxmemory_bytes)
-            && (limits.max_entries == 0 || entries <= limits.max_entries)
+        !limits.are_exceeded_by(used) && (limits.max_entries == 0 || entries <= limits.max_entries)
     }
 
-    /// Evicts until the limits are kept.
+    fn used_with_others(&self, limits: &Limits) -> u64 {
+        self.used_bytes() as u64 + limits.other_bytes
+    }
+
+    /// Whether it is bytes of which there are too many.
+    pub(super) fn exceeds_bytes(&self, limits: &Limits) -> bool {
+        limits.are_exceeded_by(self.used_with_others(limits))
+    }
+
+    /// Compresses and evicts until the limits are kept.
     pub fn make_room(&self, limits: &Limits, thread: ThreadSlot, pool: &mut EvictionPool) -> Room {
         let mut hunt = Hunt {
             limits,
             thread,
             refused: 0,
+            compressed_bytes: 0,
+            looks_left: 0,
         };
         for _ in 0..EVICTIONS_PER_COMMAND {
             if self.within(limits) {
                 return Room::Enough;
+            }
+            if self.compress_cold(&mut hunt, pool, compression::LOOKS) {
+                continue;
             }
             if self.is_all_pinned() {
                 return Room::None;
@@ -477,7 +520,7 @@ impl Keyspace {
                 EvictionPolicy::AllkeysS3fifo => self.evict_s3fifo(&mut hunt),
                 _ => self.evict_sampled(&mut hunt, pool),
             };
-            if !evicted {
+            if !evicted && !self.compress_cold(&mut hunt, pool, compression::LOOKS_MAX) {
                 return if hunt.refused > 0 {
                     Room::Soon
                 } else {
@@ -506,7 +549,7 @@ impl Keyspace {
         if limits.maxmemory_bytes == 0 {
             return i64::MAX / 2;
         }
-        let used = self.used_bytes() as u64 + limits.other_bytes;
+        let used = self.used_with_others(limits);
         // Half of what is left, shared among the threads: together they cannot pass the limit.
         let left = limits.maxmemory_bytes.saturating_sub(used) / 2 / self.counters.len() as u64;
         i64::try_from(left).unwrap_or(i64::MAX / 2)
@@ -516,7 +559,7 @@ impl Keyspace {
         self.queue_bytes.load(Ordering::Relaxed)
     }
 
-    fn note_group_bytes(&self, before: usize, after: usize) {
+    pub(super) fn note_queue_bytes(&self, before: usize, after: usize) {
         if before != after {
             self.queue_bytes
                 .fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
@@ -543,7 +586,7 @@ impl Keyspace {
         while group.small.len() > limit {
             group.small.pop_front();
         }
-        self.note_group_bytes(before, group.bytes());
+        self.note_queue_bytes(before, group.bytes());
         Admitted::Small
     }
 
@@ -622,7 +665,7 @@ impl Keyspace {
         let mut group = self.groups[index].lock();
         let before = group.bytes();
         group.ghosts.add(hash.0, main);
-        self.note_group_bytes(before, group.bytes());
+        self.note_queue_bytes(before, group.bytes());
         true
     }
 

@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 use smallvec::SmallVec;
 
 use super::below::{self, Place, Presence, Written};
+use super::compression;
 use super::counters::Counters;
 use super::entry::{Entry, EntryParts, EntryRef, ValueType};
 use super::eviction::{AccessPolicy, Eviction, Unwritten};
@@ -192,7 +193,19 @@ impl<'a> Keys<'a> {
             .record(self.locked[found.lock].table.get_mut(found.at));
     }
 
-    /// Finds a key without counting it as an access: for TTL, OBJECT, EXISTS and the like.
+    /// Finds a living key for its value. One that is compressed is restored, and stays so until it has cooled down again:
+    /// the one place where that happens, so that no command sees anything of it.
+    #[inline]
+    fn find_value(&mut self, key: &[u8]) -> Option<Found> {
+        let found = self.find(key)?;
+        if self.table(found).get(found.at).is_compressed() {
+            compression::restore_at(&mut self.locked[found.lock], found.at);
+        }
+        Some(found)
+    }
+
+    /// Finds a key without counting it as an access: for TTL, OBJECT, EXISTS and the like. Its value may be compressed, and
+    /// stays so.
     pub fn peek(&mut self, key: &[u8]) -> Option<EntryRef<'_>> {
         let found = self.find(key)?;
         Some(self.table(found).get(found.at))
@@ -201,7 +214,7 @@ impl<'a> Keys<'a> {
     /// Finds a key for reading, as an access of it, counted as a hit or a miss.
     #[inline]
     pub fn read(&mut self, key: &[u8]) -> Option<EntryRef<'_>> {
-        let Some(found) = self.find(key) else {
+        let Some(found) = self.find_value(key) else {
             self.counters.misses.add(1);
             return None;
         };
@@ -210,7 +223,8 @@ impl<'a> Keys<'a> {
         Some(self.table(found).get(found.at))
     }
 
-    /// Finds a key without touching it, counted as a hit or a miss: for EXISTS and TYPE.
+    /// Finds a key without touching it, counted as a hit or a miss: for EXISTS and TYPE. Its value may be compressed, and
+    /// stays so.
     pub fn probe(&mut self, key: &[u8]) -> Option<EntryRef<'_>> {
         let Some(found) = self.find(key) else {
             self.counters.misses.add(1);
@@ -220,14 +234,14 @@ impl<'a> Keys<'a> {
         Some(self.table(found).get(found.at))
     }
 
-    /// A living key as it is, neither an access nor counted: for commands that look at several
-    /// values at once, after they have read each.
-    pub fn view(&self, key: &[u8]) -> Option<EntryRef<'_>> {
+    /// The string at a living key as it is, neither an access nor counted: for commands that look at
+    /// several values at once, after they have read each.
+    pub fn view_string(&self, key: &[u8]) -> Option<&[u8]> {
         let (lock, tag, _) = self.locate(key);
         let table = &self.locked[lock].table;
         let entry = table.get(table.find(tag, self.space, key)?);
         let lives = !entry.is_absent() && entry.expires_at().is_none_or(|at| at > self.now);
-        lives.then_some(entry)
+        lives.then(|| entry.value())
     }
 
     /// How accesses are recorded, which tells what the access record of an entry means.
@@ -246,7 +260,7 @@ impl<'a> Keys<'a> {
 
     /// The string at a key which is about to be written: an access, but neither hit nor miss.
     pub fn string_for_write(&mut self, key: &[u8]) -> Result<Option<&[u8]>, CommandError> {
-        let Some(found) = self.find(key) else {
+        let Some(found) = self.find_value(key) else {
             return Ok(None);
         };
         self.touch(found);
@@ -256,7 +270,10 @@ impl<'a> Keys<'a> {
     /// The string at a key, neither an access nor counted: for a command that goes on to write it,
     /// which is the access.
     pub fn peek_string(&mut self, key: &[u8]) -> Result<Option<&[u8]>, CommandError> {
-        self.peek(key).map(as_string).transpose()
+        let found = self.find_value(key);
+        found
+            .map(|found| as_string(self.table(found).get(found.at)))
+            .transpose()
     }
 
     /// Writes what `update` makes of the string at a key (`None`: there is none), with one lookup
@@ -267,7 +284,7 @@ impl<'a> Keys<'a> {
         key: &[u8],
         update: impl FnOnce(Option<&[u8]>) -> Result<T, CommandError>,
     ) -> Result<(), CommandError> {
-        let Some(found) = self.find(key) else {
+        let Some(found) = self.find_value(key) else {
             let value = update(None)?;
             self.set(key, value.as_ref(), Expiry::Set(None));
             return Ok(());
@@ -333,7 +350,9 @@ impl<'a> Keys<'a> {
                 // Nor its pin.
                 self.set_pin(Found { lock, at }, false);
             }
-            self.locked[lock].table.overwrite(at, &parts);
+            let table = &mut self.locked[lock].table;
+            self.counters.count_compressed(table.get(at), -1);
+            table.overwrite(at, &parts);
             self.count_expiring(space, old_expiry, expires_at);
             self.touch(Found { lock, at });
             self.wrote(Found { lock, at }, None);
@@ -364,13 +383,14 @@ impl<'a> Keys<'a> {
         tag: Tag,
         hash: KeyHash,
         marked: Option<Position>,
-        mut entry: Entry,
+        entry: Entry,
     ) -> Found {
-        self.keyspace.follow_policy(&mut entry);
+        let entry = self.keyspace.follow_policy(entry);
         if entry.view().is_pinned() {
             self.counters.pinned_keys.add(1);
         }
         let (space, expires_at) = (entry.view().space(), entry.view().expires_at());
+        self.counters.count_compressed(entry.view(), 1);
         let table = &mut self.locked[lock].table;
         let admitted = self.keyspace.admit(hash, &self.access);
         let (at, state) = match marked {
@@ -487,7 +507,7 @@ impl<'a> Keys<'a> {
 
     /// Keeps a key in memory as long as it exists. Pinned keys take `bytes_max` together at most.
     pub fn pin(&mut self, key: &[u8], bytes_max: u64) -> Pinned {
-        let Some(found) = self.find(key) else {
+        let Some(found) = self.find_value(key) else {
             return Pinned::NoKey;
         };
         let entry = self.table(found).get(found.at);
@@ -565,7 +585,7 @@ impl<'a> Keys<'a> {
     /// The string at a key, resized to `len` (zero-filled) and lent for writing. An absent key is
     /// made. The expiry stays.
     pub fn string_resized(&mut self, key: &[u8], len: usize) -> Result<&mut [u8], CommandError> {
-        let found = match self.find(key) {
+        let found = match self.find_value(key) {
             Some(found) => {
                 as_string(self.table(found).get(found.at))?;
                 self.touch(found);

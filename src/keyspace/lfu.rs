@@ -4,7 +4,7 @@
 //! `decay_time_min` without an access, which is what Redis's `allkeys-lfu` means.
 
 /// A new key starts here, so that it is not the first to go.
-const INITIAL: u8 = 5;
+pub(super) const INITIAL: u8 = 5;
 
 /// The two settings, `lfu-log-factor` and `lfu-decay-time`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

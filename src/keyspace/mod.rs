@@ -8,7 +8,7 @@
 //! database a new one; what is in the old is out of sight at once and is freed in the background.
 //!
 //! Invariant: several shards are locked in ascending order, and by [`Keyspace::lock`] only.
-//! Invariant: an eviction group's lock is taken with at most a shard's lock held, never the other
+//! Invariant: an eviction group's lock, and that of the compression hand, is taken with at most a shard's lock held, never the other
 //! way round.
 //! Invariant: which space a database has is read with the shard's lock held, so that a key cannot
 //! be added to a space whose shard was already swept.
@@ -16,6 +16,7 @@
 mod admission;
 pub mod below;
 pub mod cold;
+mod compression;
 pub mod counters;
 pub mod entry;
 pub mod eviction;
@@ -34,6 +35,7 @@ use parking_lot::{Mutex, MutexGuard};
 use smallvec::SmallVec;
 
 use self::below::{Below, Filter};
+use self::compression::CompressionHand;
 use self::counters::{Counters, SPACES};
 use self::entry::EntryRef;
 use self::eviction::{AccessPolicy, Group};
@@ -84,8 +86,9 @@ pub struct Keyspace {
     /// Whether memory is nearly full, so that new keys must prove themselves.
     pressed: AtomicBool,
     next_group: AtomicUsize,
+    compression: Mutex<CompressionHand>,
     group_entries: [AtomicUsize; GROUPS],
-    /// What the queues and ghosts of the groups take.
+    /// What the queues and ghosts of the groups take, and the compressors of the threads.
     queue_bytes: AtomicUsize,
     /// Held while emptied spaces are swept, which one thread does at a time.
     sweep: Mutex<()>,
@@ -221,6 +224,7 @@ impl Keyspace {
             }),
             pressed: AtomicBool::new(false),
             next_group: AtomicUsize::new(0),
+            compression: Mutex::default(),
             group_entries: std::array::from_fn(|_| AtomicUsize::new(0)),
             queue_bytes: AtomicUsize::new(0),
             sweep: Mutex::new(()),
@@ -319,20 +323,51 @@ impl Keyspace {
 
     /// Keys that never leave memory for space, and their bytes, a part of [`Self::used_bytes`].
     pub fn pinned(&self) -> (usize, usize) {
-        let sum = |counter: fn(&Counters) -> i64| {
-            let sum: i64 = self.counters.iter().map(counter).sum();
-            usize::try_from(sum).unwrap_or(0)
-        };
         (
-            sum(|c| c.pinned_keys.read()),
-            sum(|c| c.pinned_bytes.read()),
+            self.sum(|c| c.pinned_keys.read()),
+            self.sum(|c| c.pinned_bytes.read()),
         )
+    }
+
+    /// A number of all threads that is of the present, so never below zero for long.
+    fn sum(&self, counter: fn(&Counters) -> i64) -> usize {
+        let sum: i64 = self.counters.iter().map(counter).sum();
+        usize::try_from(sum).unwrap_or(0)
     }
 
     /// The number of keys in memory, in all databases and in emptied ones that are still being freed.
     pub fn entries(&self) -> usize {
-        let sum: i64 = self.counters.iter().map(|c| c.entries.read()).sum();
-        usize::try_from(sum).unwrap_or(0)
+        self.sum(|c| c.entries.read())
+    }
+
+    /// Recounts all that is in memory, and panics where the accounts do not agree. For tests and fuzzing, while nothing
+    /// else runs.
+    pub fn validate(&self) {
+        let walked = Counters::default();
+        for shard in &self.shards {
+            let table = shard.table.lock();
+            table.validate();
+            walked.used_bytes.add(table.used_bytes() as i64);
+            walked.pinned_bytes.add(table.pinned_bytes() as i64);
+            for entry in table.all_positions().map(|at| table.get(at)) {
+                walked.entries.add(i64::from(!entry.is_absent()));
+                walked.pinned_keys.add(i64::from(entry.is_pinned()));
+                walked.count_compressed(entry, 1);
+            }
+        }
+        let accounts: [fn(&Counters) -> i64; 7] = [
+            |c| c.used_bytes.read(),
+            |c| c.entries.read(),
+            |c| c.pinned_keys.read(),
+            |c| c.pinned_bytes.read(),
+            |c| c.compressed_keys.read(),
+            |c| c.compressed_raw_bytes.read(),
+            |c| c.compressed_bytes.read(),
+        ];
+        for account in accounts {
+            let counted: i64 = self.counters.iter().map(account).sum();
+            assert_eq!(counted, account(&walked), "an account is what a walk finds");
+        }
     }
 
     #[inline]
@@ -357,6 +392,7 @@ impl Keyspace {
         if entry.is_pinned() {
             counters.pinned_keys.add(-1);
         }
+        counters.count_compressed(entry, -1);
         if let Some(below) = &self.below {
             below.departed(shard);
         }

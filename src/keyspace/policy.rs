@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use arc_swap::ArcSwap;
 
 use super::below::Place;
+use super::compression;
 use super::entry::Entry;
 use super::table::Position;
 use super::{Keyspace, Locked, SHARDS, ThreadSlot};
@@ -80,6 +81,9 @@ impl Keyspace {
     }
 
     fn change_policy(&self, locked: &mut Locked<'_>, at: Position, policy: TierPolicy) {
+        if locked.table.get(at).is_compressed() {
+            compression::restore_at(locked, at);
+        }
         let table = &mut locked.table;
         let before = table.get(at);
         let (was_pinned, was_memory_only) = (before.is_pinned(), before.is_memory_only());
@@ -97,11 +101,16 @@ impl Keyspace {
 
     /// A new entry follows the rules. With the lock of its shard held.
     #[inline]
-    pub(super) fn follow_policy(&self, entry: &mut Entry) {
-        if self.policies.are_set.load(Ordering::Relaxed) {
-            let policy = self.policy_of(entry.view().key());
-            entry.view_mut().set_policy(policy);
+    pub(super) fn follow_policy(&self, mut entry: Entry) -> Entry {
+        if !self.policies.are_set.load(Ordering::Relaxed) {
+            return entry;
         }
+        let policy = self.policy_of(entry.view().key());
+        if entry.view().is_compressed() && policy != TierPolicy::Disk {
+            entry = entry.restored();
+        }
+        entry.view_mut().set_policy(policy);
+        entry
     }
 }
 

@@ -40,7 +40,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use smallvec::SmallVec;
 
-use super::entry::{ENTRY_ALIGN, Entry, EntryMut, EntryParts, EntryRef};
+use super::entry::{ENTRY_ALIGN, Entry, EntryMut, EntryParts, EntryRef, Standing};
 use crate::clock::UnixMs;
 use crate::config::TierPolicy;
 
@@ -500,6 +500,21 @@ impl Table {
         self.with_entry(at, |entry| entry.resize_value(value_len));
     }
 
+    /// Puts the compressed form of a plain value in its place: `block` is its lz4 block.
+    pub fn compress(&mut self, at: Position, block: &[u8]) {
+        self.with_entry(at, |entry| entry.compressed(block));
+    }
+
+    /// Ends that: the value is as it was.
+    pub fn restore(&mut self, at: Position) {
+        self.with_entry(at, Entry::restored);
+    }
+
+    /// Notes that compressing a plain value does not pay.
+    pub fn mark_incompressible(&mut self, at: Position) {
+        self.get_mut(at).set_standing(Standing::Incompressible);
+    }
+
     /// Sets or removes the expiry.
     pub fn set_expiry(&mut self, at: Position, expires_at: Option<UnixMs>) {
         self.with_entry(at, |entry| entry.set_expiry(expires_at));
@@ -760,6 +775,7 @@ mod tests {
         let mut table = Table::default();
         let mut model: HashMap<Vec<u8>, (Vec<u8>, Option<i64>)> = HashMap::new();
         let mut now = 0i64;
+        let mut compressor = crate::lz4::Compressor::default();
         for step in 0..steps {
             let key = format!("key:{}", random.below(keys)).into_bytes();
             let tag = tag_of(&key);
@@ -767,6 +783,7 @@ mod tests {
             let at = (random.below(2) == 0).then(|| now + 1 + random.below(500).cast_signed());
             let found = table.find(tag, 0, &key);
             assert_eq!(found.is_some(), model.contains_key(&key));
+            let is_compressed = found.is_some_and(|pos| table.get(pos).is_compressed());
             match (random.below(10), found) {
                 (0..6, None) => {
                     table.insert(tag, Entry::new(&parts(&key, &value, at)));
@@ -777,6 +794,9 @@ mod tests {
                     model.insert(key, (value, at));
                 }
                 (3, Some(pos)) => {
+                    if is_compressed {
+                        table.restore(pos);
+                    }
                     table.resize_value(pos, value.len());
                     model.get_mut(&key).unwrap().0.resize(value.len(), 0);
                 }
@@ -784,7 +804,12 @@ mod tests {
                     table.set_expiry(pos, at.map(UnixMs));
                     model.get_mut(&key).unwrap().1 = at;
                 }
-                (6..9, Some(pos)) => {
+                (6, Some(pos)) if is_compressed => table.restore(pos),
+                (6 | 7, Some(pos)) if !is_compressed => {
+                    let value = &model[&key].0;
+                    table.compress(pos, compressor.compress(value).unwrap());
+                }
+                (8, Some(pos)) => {
                     assert_eq!(table.remove(pos).view().key(), &key[..]);
                     table.shrink_if_sparse();
                     model.remove(&key);
@@ -806,8 +831,9 @@ mod tests {
                 table.validate();
                 for (key, (value, at)) in &model {
                     let entry = table.get(table.find(tag_of(key), 0, key).unwrap());
+                    let mut scratch = Vec::new();
                     assert_eq!(
-                        (entry.value(), entry.expires_at().map(|a| a.0)),
+                        (entry.plain(&mut scratch), entry.expires_at().map(|a| a.0)),
                         (&value[..], *at)
                     );
                 }

@@ -45,21 +45,26 @@ impl Server {
     pub fn tier_figures(&self, config: &Config) -> Vec<Named> {
         let keyspace = &self.keyspace;
         let (pinned_keys, pinned_bytes) = keyspace.pinned();
-        let pinned = [
-            number("tier_pinned_keys", pinned_keys),
-            number("tier_pinned_bytes", pinned_bytes),
-        ];
-        let Some(tier) = &self.tier else {
-            return [number("tier_enabled", 0)]
-                .into_iter()
-                .chain(pinned)
-                .collect();
-        };
-        let stats = tier.stats();
         let sum = |counter: fn(&Counters) -> &Counter| -> i64 {
             let counters = keyspace.all_counters().iter();
             counters.map(|of_thread| counter(of_thread).read()).sum()
         };
+        let (compressed_keys, raw_bytes, compressed_bytes) = keyspace.compressed();
+        let of_memory = [
+            number("tier_pinned_keys", pinned_keys),
+            number("tier_pinned_bytes", pinned_bytes),
+            number("tier_compressed_keys", compressed_keys),
+            number("tier_compressed_raw_bytes", raw_bytes),
+            number("tier_compressed_bytes", compressed_bytes),
+            number("tier_restored_keys", sum(|c| &c.restored)),
+        ];
+        let Some(tier) = &self.tier else {
+            return [number("tier_enabled", 0)]
+                .into_iter()
+                .chain(of_memory)
+                .collect();
+        };
+        let stats = tier.stats();
         let status = if stats.is_failing { "err" } else { "ok" };
         let admission = match keyspace.chooses_victims() {
             true => "ghost",
@@ -98,7 +103,7 @@ impl Server {
             number("tier_stored_bytes", stats.stored_bytes),
             ("tier_compression_ratio", Figure::Ratio(ratio)),
         ];
-        figures.extend(pinned);
+        figures.extend(of_memory);
         figures
     }
 }

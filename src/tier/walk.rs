@@ -13,7 +13,7 @@ use super::record::Body;
 use super::store::{self, Located};
 use super::{Tier, TierError, Wanted, record};
 use crate::clock::UnixMs;
-use crate::keyspace::below::{Ask, DiskCopy, Listed, Page, Place, Presence, stored};
+use crate::keyspace::below::{Ask, DiskCopy, Listed, Page, Place, Presence};
 use crate::keyspace::entry::EntryRef;
 use crate::keyspace::{Keyspace, ThreadSlot};
 use crate::server::Server;
@@ -134,7 +134,7 @@ impl Walk<'_> {
         let mut show = |entry: EntryRef<'_>, lives| {
             held.insert(entry.key().into());
             if lives {
-                in_memory.push(Listed::new(db, entry.key(), stored(entry), values));
+                in_memory.push(Listed::of_entry(db, entry, values));
             }
         };
         let next = self
@@ -194,7 +194,7 @@ impl Walk<'_> {
         if values {
             let neighbour = |key: &[u8]| found.neighbour(key);
             let entry = self.tier.entry(&found.key, (head, body), neighbour, part)?;
-            return Ok(Some(Listed::new(db, key, stored(entry.view()), true)));
+            return Ok(Some(Listed::of_entry(db, entry.view(), true)));
         }
         Ok(Some(Listed::new(db, key, head.stored(b""), false)))
     }

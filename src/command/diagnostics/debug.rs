@@ -219,11 +219,13 @@ fn object(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     let access = access(cx);
     let mut keys = lock(cx, args.at(2));
     let entry = keys.peek(args.at(2)).ok_or(CommandError::NoSuchKey)?;
+    let mut scratch = Vec::new();
+    let value = entry.plain(&mut scratch);
     // Values have no address that would mean anything to a client.
     let line = format!(
         "Value at:0x0 refcount:1 encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{}",
-        encoding(entry),
-        serialized_bytes(entry.value()),
+        encoding(entry, value),
+        serialized_bytes(value),
         entry.access(),
         access.idle_secs(entry).unwrap_or(0)
     );
@@ -234,8 +236,7 @@ fn object(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
 /// The longest string that Redis keeps in one piece with its object.
 const EMBEDDED_BYTES_MAX: usize = 44;
 
-fn encoding(entry: EntryRef<'_>) -> &'static str {
-    let value = entry.value();
+fn encoding(entry: EntryRef<'_>, value: &[u8]) -> &'static str {
     if entry.is_raw() || value.len() > EMBEDDED_BYTES_MAX {
         "raw"
     } else if number::parse_i64(value).is_some() {

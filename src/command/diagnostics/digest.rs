@@ -78,7 +78,7 @@ impl Digest {
             ValueType::String => 0,
         };
         self.mix(&kind.to_be_bytes());
-        self.mix(entry.value());
+        self.mix(entry.plain(&mut Vec::new()));
         if entry.expires_at().is_some() {
             self.xor(b"!!expire!!");
         }

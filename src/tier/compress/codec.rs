@@ -19,13 +19,13 @@ use std::{error, fmt};
 use zstd::dict::DecoderDictionary;
 use zstd::zstd_safe::{DCtx, DParameter, FrameFormat, SafeResult, get_error_name};
 
+use crate::lz4;
+
 const RAW: u8 = 0;
 const LZ4: u8 = 1;
 const ZSTD: u8 = 2;
 const ZSTD_DICTIONARY: u8 = 3;
 
-/// An lz4 block grows by at most 255 bytes for each of its own.
-const LZ4_MAX_GROWTH: usize = 255;
 /// A zstd block has a header of three bytes and holds at most 128 KiB.
 const ZSTD_BLOCK_HEADER: usize = 3;
 const ZSTD_BLOCK_MAX: usize = 128 << 10;
@@ -128,7 +128,7 @@ impl Encoded {
             RAW => (Form::Raw, rest.len(), rest),
             LZ4 => {
                 let (raw_len, block) = read_varint(rest)?;
-                let most = block.len().saturating_mul(LZ4_MAX_GROWTH);
+                let most = block.len().saturating_mul(lz4::MAX_GROWTH);
                 (Form::Lz4, at_most(raw_len, most)?, block)
             }
             ZSTD => (Form::Zstd, frame_raw_len(rest)?, rest),
@@ -175,8 +175,7 @@ pub(super) fn decode(
         }
         Form::Lz4 => {
             out.resize(start + raw_len, 0);
-            lz4_flex::block::decompress_into(payload, &mut out[start..])
-                .map_err(|_| DecodeError::Corrupt("lz4"))
+            lz4::decompress(payload, &mut out[start..]).ok_or(DecodeError::Corrupt("lz4"))
         }
         Form::Zstd | Form::ZstdDictionary(_) => decode_frame(payload, dictionary, out),
     };

@@ -4,11 +4,11 @@
 //!
 //! Invariant: a payload is given out only if it pays: with its header at most 90 % of the value.
 
-use lz4_flex::block::{CompressTable, compress_into_with_table, get_maximum_output_size};
 use zstd::dict::EncoderDictionary;
 use zstd::zstd_safe::CCtx;
 
 use super::dictionaries::Dictionary;
+use crate::lz4;
 
 /// Prepared dictionaries that live at once: 5 MB at level 1, 15 MB at level 3.
 const MAX_PREPARED: usize = 32;
@@ -23,13 +23,11 @@ const HEADER_MAX: usize = 6;
 const MAGIC_LEN: usize = 4;
 /// Scratch space that is kept between values.
 const SCRATCH_KEPT: usize = 1 << 20;
-/// The two tables of lz4: 4096 positions of two or four bytes.
-const LZ4_TABLE_BYTES: usize = 16 << 10;
 
 /// Compresses values one after another.
 pub(super) struct Encoder {
     context: CCtx<'static>,
-    table: CompressTable,
+    lz4: lz4::Compressor,
     scratch: Vec<u8>,
     prepared: Vec<Prepared>,
     values: u64,
@@ -46,7 +44,7 @@ impl Encoder {
     pub(super) fn new() -> Self {
         Self {
             context: CCtx::create(),
-            table: CompressTable::small(),
+            lz4: lz4::Compressor::default(),
             scratch: Vec::new(),
             prepared: Vec::new(),
             values: 0,
@@ -55,14 +53,8 @@ impl Encoder {
 
     /// The value as an lz4 block, if that pays.
     pub(super) fn lz4(&mut self, value: &[u8]) -> Option<&[u8]> {
-        let room = get_maximum_output_size(value.len());
-        self.reserve(room);
-        if value.len() < usize::from(u16::MAX) && matches!(self.table, CompressTable::Large(_)) {
-            self.table = CompressTable::small();
-        }
-        let len =
-            compress_into_with_table(value, &mut self.scratch[..room], &mut self.table).ok()?;
-        (len <= worth(value)).then_some(&self.scratch[..len])
+        let block = self.lz4.compress(value)?;
+        (block.len() <= worth(value)).then_some(block)
     }
 
     /// The value as a zstd frame without magic number, if that pays.
@@ -146,7 +138,7 @@ impl Encoder {
             .iter()
             .map(|p| p.dictionary.as_cdict().sizeof())
             .sum();
-        self.context.sizeof() + self.scratch.capacity() + prepared + LZ4_TABLE_BYTES
+        self.context.sizeof() + self.scratch.capacity() + prepared + self.lz4.memory_bytes()
     }
 
     fn position(&self, id: u32, level: i32) -> Option<usize> {

@@ -2,7 +2,7 @@
 //!
 //! Owns the forms and their bytes ([`Encoded`]), the compressor of the writer thread ([`Compressor`]), and the dictionaries,
 //! which all threads share ([`Dictionaries`]). Must not know the keyspace, the store, or commands. The only place that knows
-//! zstd and lz4.
+//! zstd; lz4 is in `lz4.rs`.
 //!
 //! ```text
 //! writer   key, value -> class -> form -> header and payload         one Compressor

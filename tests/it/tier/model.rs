@@ -256,3 +256,10 @@ fn random_commands_agree_with_a_model_without_durability() {
     let args = &["--maxmemory", "4mb", "--tier-durability", "none"];
     random_commands_agree_with_a_model("none", args);
 }
+
+#[test]
+#[ignore = "takes long and is random: run by hand, see docs/testing.md"]
+fn random_commands_agree_with_a_model_while_values_are_compressed() {
+    let args = &["--maxmemory", "6mb", "--memory-compression", "lz4"];
+    random_commands_agree_with_a_model("compressed", args);
+}
