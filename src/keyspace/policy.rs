@@ -64,19 +64,25 @@ impl Keyspace {
         // First: a change meanwhile takes another walk.
         self.policies.have_changed.store(false, Ordering::Release);
         for shard in 0..SHARDS {
-            let mut locked = self.lock_shard(shard, thread);
-            let rules = self.policies.rules.load();
-            for bucket in 0..locked.table.bucket_count() {
-                for at in locked.table.positions(bucket) {
-                    let entry = locked.table.get(at);
-                    let policy = rules.policy_of(entry.key());
-                    if !entry.is_absent() && entry.policy() != policy {
-                        self.change_policy(&mut locked, at, policy);
-                    }
+            self.apply_to_shard(shard, thread);
+            pause();
+        }
+    }
+
+    fn apply_to_shard(&self, shard: usize, thread: ThreadSlot) {
+        let mut locked = self.lock_shard(shard, thread);
+        let rules = self.policies.rules.load();
+        for bucket in 0..locked.table.bucket_count() {
+            for at in locked.table.positions(bucket) {
+                let entry = locked.table.get(at);
+                if entry.is_absent() {
+                    continue;
+                }
+                let policy = rules.policy_of(entry.key());
+                if entry.policy() != policy {
+                    self.change_policy(&mut locked, at, policy);
                 }
             }
-            drop(locked);
-            pause();
         }
     }
 

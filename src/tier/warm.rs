@@ -116,7 +116,8 @@ fn pinned_path(dir: &Path) -> PathBuf {
 pub(super) fn load(server: &Server, thread: ThreadSlot) {
     let Some(tier) = &server.tier else { return };
     load_pinned(server, tier, thread);
-    for key in keys(&read_list(&tier.dir.join("hot"), HOT_MAGIC)) {
+    let list = read_list(&tier.dir.join("hot"), HOT_MAGIC).unwrap_or_default();
+    for key in keys(&list) {
         if !tier.may_warm(server) {
             break;
         }
@@ -136,8 +137,17 @@ fn fits(server: &Server, bytes: usize) -> bool {
 }
 
 fn load_pinned(server: &Server, tier: &Tier, thread: ThreadSlot) {
+    if !tier.has_cold_pins() {
+        return;
+    }
     let mut pins = ColdPins::new(server, tier, thread);
-    for key in keys(&read_list(&pinned_path(&tier.dir), PINNED_MAGIC)) {
+    let Some(list) = read_list(&pinned_path(&tier.dir), PINNED_MAGIC) else {
+        tracing::warn!(
+            "The list of pinned keys is damaged: they come into memory when they are used"
+        );
+        return;
+    };
+    for key in keys(&list) {
         if tier.is_stopping.load(Ordering::Relaxed) {
             return;
         }
@@ -149,13 +159,14 @@ fn load_pinned(server: &Server, tier: &Tier, thread: ThreadSlot) {
     }
 }
 
-fn read_list(path: &Path, magic: [u8; 8]) -> Vec<u8> {
+/// `None` where there is no such list that is whole.
+fn read_list(path: &Path, magic: [u8; 8]) -> Option<Vec<u8>> {
     let list = read_sealed(path, magic);
     let list = list.inspect_err(|error| {
         let path = path.display();
         tracing::warn!("The list of keys for a warm start could not be read: {path}: {error}");
     });
-    list.ok().flatten().unwrap_or_default()
+    list.ok().flatten()
 }
 
 /// A search for the pinned keys that are on disk alone, which fetches them.

@@ -176,7 +176,6 @@ impl<'a> Writer<'a> {
         }
         let written = self
             .save_spaces(None)
-            .and_then(|()| self.begin_pins())
             .and_then(|()| self.write_run(&places))
             .and_then(|()| self.tier.log.lock().clear().map_err(StoreError::File));
         match written {
@@ -200,8 +199,7 @@ impl<'a> Writer<'a> {
     fn log_changes(&mut self) -> Result<(), StoreError> {
         let keyspace = &self.server.keyspace;
         let places = keyspace.take_changed();
-        let saved = self.save_spaces(None).and_then(|()| self.begin_pins());
-        let logged = saved.and_then(|()| {
+        let logged = self.save_spaces(None).and_then(|()| {
             let mut log = self.tier.log.lock();
             let logged = self.write_log(&places, &mut log);
             if logged.is_err() {
@@ -253,10 +251,10 @@ impl<'a> Writer<'a> {
     }
 
     /// Before a record says that a key is pinned, the next start must know that there are such keys.
-    fn begin_pins(&mut self) -> Result<(), StoreError> {
-        let (pinned, _) = self.server.keyspace.pinned();
-        if pinned > 0 && !self.has_pins {
-            warm::begin_pins(&self.tier.dir).map_err(StoreError::File)?;
+    fn begin_pins(&mut self) -> std::io::Result<()> {
+        let mut heads = self.entries.iter().filter_map(|entry| entry.value.as_ref());
+        if !self.has_pins && heads.any(|(head, _)| head.pinned) {
+            warm::begin_pins(&self.tier.dir)?;
             self.has_pins = true;
         }
         Ok(())
@@ -298,6 +296,7 @@ impl<'a> Writer<'a> {
             while !left.is_empty() {
                 let taken = self.copies.take(&self.server.keyspace, left, self.thread);
                 left = &left[taken..];
+                self.begin_pins().map_err(StoreError::File)?;
                 self.write_copies(sink)?;
             }
         }

@@ -1,6 +1,5 @@
 //! Values that are compressed in memory, seen from outside: no command tells the difference.
 
-use super::info;
 use super::*;
 
 const KEYS: u64 = 6_000;

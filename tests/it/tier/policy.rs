@@ -594,6 +594,45 @@ fn pinned_keys_that_do_not_fit_stay_on_disk_and_stay_pinned() {
     stop(server);
 }
 
+#[test]
+fn pins_survive_the_loss_of_their_list() {
+    if Strata::is_oracle() {
+        return;
+    }
+    let disk = Disk::new();
+    let mut server = disk.start(&[]);
+    let mut client = server.connect();
+    let mut pinned = pairs("k:", 100, 100, 1);
+    set_all(&mut client, pinned.iter().cloned());
+    for (key, _) in &pinned {
+        assert_eq!(int(&mut client, &["TIER.PIN", key]), 1);
+    }
+    for round in 0..2 {
+        stop(server);
+        let list = disk.tier().join("pinned");
+        let mut bytes = fs::read(&list).expect("there is a list");
+        bytes[20] ^= 1;
+        fs::write(&list, bytes).unwrap();
+        // A key cannot come in with others before somebody writes over it.
+        fs::remove_file(disk.tier().join("hot")).unwrap();
+        server = disk.start(&[]);
+        client = server.connect();
+        let new = value("k:7", 2 + round, 100);
+        assert!(client.run(&[b"SET", b"k:7", &new[..]]).is_simple("OK"));
+        assert_eq!(told(&mut client, "k:7", "pinned"), "1");
+        assert_eq!(told(&mut client, "k:8", "location"), "disk");
+        assert_eq!(told(&mut client, "k:8", "pinned"), "1");
+        pinned[7].1 = new;
+        let log = end(server);
+        assert!(log.contains("list of pinned keys is damaged"), "{log}");
+        server = disk.start(&[]);
+        client = server.connect();
+        assert_pinned(&mut client, 100);
+        assert_holds(&mut client, &pinned);
+    }
+    stop(server);
+}
+
 /// Writes are refused as under noeviction; keys on disk can be read all the same.
 #[test]
 fn where_all_is_pinned_writes_are_refused_and_the_rest_goes_on() {
