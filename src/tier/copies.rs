@@ -131,6 +131,14 @@ impl Copies {
 }
 
 impl Value {
+    /// Whether the record says that the key is pinned.
+    pub(super) fn is_pinned(&self) -> bool {
+        match self {
+            Self::Whole(head, _) | Self::Long(head, _) | Self::Chunks(head, _) => head.pinned,
+            Self::Absent | Self::Gone => false,
+        }
+    }
+
     /// Copies a value, unless it is longer than that.
     fn of(picked: &Picked<'_>, len_max: usize, bytes: &mut Vec<u8>) -> Self {
         let Some(stored) = picked.value else {

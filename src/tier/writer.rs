@@ -251,10 +251,9 @@ impl<'a> Writer<'a> {
     }
 
     /// Before a record says that a key is pinned, the next start must know that there are such keys.
-    fn begin_pins(&mut self) -> std::io::Result<()> {
-        let mut heads = self.entries.iter().filter_map(|entry| entry.value.as_ref());
-        if !self.has_pins && heads.any(|(head, _)| head.pinned) {
-            warm::begin_pins(&self.tier.dir)?;
+    fn begin_pins(&mut self) -> Result<(), StoreError> {
+        if !self.has_pins {
+            warm::begin_pins(&self.tier.dir).map_err(StoreError::File)?;
             self.has_pins = true;
         }
         Ok(())
@@ -296,7 +295,6 @@ impl<'a> Writer<'a> {
             while !left.is_empty() {
                 let taken = self.copies.take(&self.server.keyspace, left, self.thread);
                 left = &left[taken..];
-                self.begin_pins().map_err(StoreError::File)?;
                 self.write_copies(sink)?;
             }
         }
@@ -379,6 +377,9 @@ impl<'a> Writer<'a> {
     }
 
     fn write_entry(&mut self, index: usize, sink: &mut Sink<'_, '_>) -> Result<(), StoreError> {
+        if self.copies.entry(index).value.is_pinned() {
+            self.begin_pins()?;
+        }
         let entry = self.copies.entry(index);
         let key = self.copies.key(index);
         self.key.clear();
