@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 use super::compress::{Compressor, Effort, Method, encode_raw};
 use super::log::Log;
 use super::record::{self, Head};
-use super::store::{self, Run, StoreError};
+use super::store::{self, Recovery, Run, StoreError};
 use super::{Spaces, Tier, TierError, warm};
 use crate::clock::{self, UnixMs};
 use crate::config::TierCompression;
@@ -406,8 +406,15 @@ impl<'a> Writer<'a> {
             return;
         }
         let mut disk = tier.disk.lock();
+        let quarantined = tier.store.stats().quarantined;
         match disk.as_mut().map(store::Writer::reopen) {
-            Some(Ok(_)) => tracing::warn!("There is room on the disk again, the disk tier goes on"),
+            Some(Ok(recovery)) => {
+                tracing::warn!("There is room on the disk again, the disk tier goes on");
+                let all_gone = matches!(recovery, Recovery::PutAside(_));
+                if all_gone || tier.store.stats().quarantined > quarantined {
+                    self.server.keyspace.doubt_copies(self.thread);
+                }
+            }
             Some(Err(error)) => tracing::error!("The disk tier could not be opened anew: {error}"),
             None => {}
         }
@@ -559,6 +566,12 @@ fn free_bytes(dir: &Path) -> u64 {
 
 fn expiry(record: &[u8]) -> Option<UnixMs> {
     record::decode(record).and_then(|(head, _)| head.expires_at)
+}
+
+/// The walk of [`count_keys`], if it can begin.
+pub(super) fn scan_to_count(scan: Result<store::Scan, StoreError>) -> Option<store::Scan> {
+    scan.inspect_err(|error| tracing::error!("The keys on disk could not be counted: {error}"))
+        .ok()
 }
 
 /// Counts the keys of each database on disk, after a crash. Keys that come and go meanwhile are counted
