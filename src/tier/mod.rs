@@ -115,6 +115,11 @@ impl Filter for StoreFilter {
     fn may_hold(&self, hash: KeyHash) -> bool {
         self.0.may_hold(hash.value())
     }
+
+    #[inline]
+    fn may_count(&self, hash: KeyHash) -> bool {
+        self.0.may_count(hash.value())
+    }
 }
 
 /// What the tier remembers of the keyspace over a restart: which contents the databases have, and how

@@ -7,7 +7,6 @@
 //! Invariant: an entry counts as safe only after its run has ended well; until then memory keeps it.
 //! Where a run fails all of its entries wait again, and nothing else changes.
 
-use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -214,16 +213,6 @@ pub(super) struct Writer<'a> {
     logged: Vec<Place>,
     compressor: Compressor,
     spaces: Spaces,
-    /// Keys of the present run, and of those before it that failed, that nobody has looked for below.
-    unsure: HashSet<(u32, KeyHash)>,
-    /// What was found of them: versions that are not counted any more when the run ends well.
-    shadowed: Vec<Shadowed>,
-}
-
-/// An older version of a key.
-struct Shadowed {
-    name: u32,
-    expires_at: Option<UnixMs>,
 }
 
 /// An entry that was copied out of the keyspace.
@@ -233,6 +222,7 @@ struct Copied {
     name: u32,
     key: std::ops::Range<usize>,
     value: Option<(u8, std::ops::Range<usize>, Option<UnixMs>)>,
+    /// Nobody has looked for an older version.
     unsure: bool,
 }
 
@@ -249,8 +239,6 @@ impl<'a> Writer<'a> {
             logged: Vec::new(),
             compressor: Compressor::new(Method::None, Arc::clone(&tier.dictionaries)),
             spaces: Spaces::decode(&tier.store.blob()).unwrap_or_default(),
-            unsure: HashSet::new(),
-            shadowed: Vec::new(),
         }
     }
 
@@ -276,10 +264,6 @@ impl<'a> Writer<'a> {
         match written {
             Ok(()) => {
                 keyspace.settle(&places, self.thread);
-                self.unsure.clear();
-                for Shadowed { name, expires_at } in self.shadowed.drain(..) {
-                    keyspace.lost_below(name, expires_at);
-                }
                 *self.tier.classes.lock() = self.compressor.stats();
                 *self.tier.last_write.lock() = Some(clock::now());
                 self.tier.measure_memory();
@@ -315,9 +299,6 @@ impl<'a> Writer<'a> {
                 let key = &self.bytes[entry.key.clone()];
                 if key.len() > KEY_BYTES_MAX {
                     continue;
-                }
-                if entry.unsure {
-                    self.unsure.insert((entry.name, entry.hash));
                 }
                 self.key.clear();
                 record::encode_key(entry.place, entry.name, key, &mut self.key);
@@ -439,7 +420,6 @@ impl<'a> Writer<'a> {
         if places.is_empty() {
             return Ok(());
         }
-        self.shadowed.clear();
         let mut disk = self.tier.disk.lock();
         let mut run = disk.as_mut().ok_or(StoreError::Closed)?.begin_run()?;
         for shard in places.chunk_by(|a, b| a.shard() == b.shard()) {
@@ -499,11 +479,10 @@ impl<'a> Writer<'a> {
         record::encode_key(entry.place, entry.name, key, &mut self.key);
         let hash = entry.hash.value();
         if entry.unsure {
-            self.unsure.insert((entry.name, entry.hash));
-        }
-        if self.unsure.contains(&(entry.name, entry.hash)) {
-            let shadowed = self.shadowed(entry, hash)?;
-            self.shadowed.extend(shadowed);
+            let older = self.tier.shadowed(hash, &self.key)?;
+            let key = (entry.hash, entry.name, key);
+            let keyspace = &self.server.keyspace;
+            keyspace.writer_looked_for(key, older, self.thread);
         }
         match &entry.value {
             Some((form, value, expires_at)) => {
@@ -520,24 +499,6 @@ impl<'a> Writer<'a> {
             }
             None if self.tier.store.may_hold(hash) => run.mark(hash, &self.key),
             None => Ok(()),
-        }
-    }
-
-    /// The version below of a key that is about to be written.
-    fn shadowed(&self, entry: &Copied, hash: u64) -> Result<Option<Shadowed>, StoreError> {
-        let name = entry.name;
-        match self.tier.store.get(hash, &self.key) {
-            Ok(record) => Ok(record.map(|record| Shadowed {
-                name,
-                expires_at: expiry(&record),
-            })),
-            Err(error) if error.is_damage() => {
-                // Damage must not keep new versions from being written. It was counted, most likely.
-                tracing::error!("The disk tier could not read what a key had before: {error}");
-                let expires_at = None;
-                Ok(Some(Shadowed { name, expires_at }))
-            }
-            Err(error) => Err(error),
         }
     }
 
@@ -564,7 +525,7 @@ fn free_bytes(dir: &Path) -> u64 {
     rustix::fs::statvfs(dir).map_or(0, |stat| stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
-fn expiry(record: &[u8]) -> Option<UnixMs> {
+pub(super) fn expiry(record: &[u8]) -> Option<UnixMs> {
     record::decode(record).and_then(|(head, _)| head.expires_at)
 }
 
@@ -598,4 +559,58 @@ pub(super) fn count_keys(server: &Server, scan: store::Scan) {
         }
     }
     tier.is_counted.store(true, Ordering::Release);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Db;
+
+    fn cold_keys() -> Db {
+        let mut db = Db::tiered(|_| {});
+        for i in 0..10 {
+            db.run(&format!("SET key{i} old")).ok();
+        }
+        db.write();
+        db.demote_all();
+        db
+    }
+
+    fn tier(server: &Server) -> &Tier {
+        server.tier.as_ref().expect("there is a tier")
+    }
+
+    /// Its copy cannot be found any more, and is counted until the writer comes to it.
+    #[test]
+    fn a_key_that_is_set_while_its_generation_goes_is_counted_once() {
+        let mut db = cold_keys();
+        let retired = {
+            let mut disk = tier(db.server()).disk.lock();
+            let disk = disk.as_mut().expect("the tier is open");
+            disk.retire_oldest().expect("the disk is well")
+        };
+        for i in 0..3 {
+            db.run(&format!("SET key{i} new")).ok();
+        }
+        // Until then.
+        db.run("DBSIZE").int(13);
+        let server = db.server();
+        let mut writer = Writer::new(server, tier(server));
+        writer.finish_generation(retired).expect("the disk is well");
+        db.run("DBSIZE").int(3);
+        db.run("GET key2").bulk("new");
+        db.run("GET key3").nil();
+    }
+
+    #[test]
+    fn dbsize_answers_while_the_disk_cannot_be_read() {
+        let mut db = cold_keys();
+        let disk = tier(db.server()).disk.lock().take();
+        disk.expect("the tier is open")
+            .close()
+            .expect("the disk is well");
+        db.run("SET key0 new").ok();
+        // Nobody knows that this is one of the ten.
+        db.run("DBSIZE").int(11);
+    }
 }

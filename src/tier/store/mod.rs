@@ -145,8 +145,6 @@ pub struct Store {
     database: Mutex<Option<Database>>,
     rebuilds: Rebuilds,
     poisoned: AtomicBool,
-    /// A generation is out of the list and still on disk.
-    retiring: AtomicBool,
     counters: Counters,
 }
 
@@ -163,13 +161,24 @@ struct List {
     open: bool,
     /// Newest first. The last can be read, if there is any.
     generations: Vec<Arc<Generation>>,
+    /// The filter of the generation that is out of the list and still on disk.
+    retiring: Option<Arc<Filter>>,
 }
 
 impl List {
     const CLOSED: Self = Self {
         open: false,
         generations: Vec::new(),
+        retiring: None,
     };
+
+    fn may_hold(&self, hash: u64) -> bool {
+        let mut generations = self.generations.iter();
+        match generations.find(|generation| generation.filter.may_hold(hash)) {
+            Some(generation) => generation.is_readable(),
+            None => !self.open,
+        }
+    }
 }
 
 impl Store {
@@ -188,7 +197,6 @@ impl Store {
             database: Mutex::new(None),
             rebuilds: Rebuilds::default(),
             poisoned: AtomicBool::new(false),
-            retiring: AtomicBool::new(false),
             counters: Counters::default(),
             options,
             files,
@@ -217,12 +225,20 @@ impl Store {
     /// Whether a key of this hash may be on disk. Reads memory only and takes no lock.
     #[inline]
     pub fn may_hold(&self, hash: u64) -> bool {
+        self.list.load().may_hold(hash)
+    }
+
+    /// The same, and also whether it may be in the generation that is on its way out.
+    #[inline]
+    pub fn may_count(&self, hash: u64) -> bool {
         let list = self.list.load();
-        let mut generations = list.generations.iter();
-        match generations.find(|generation| generation.filter.may_hold(hash)) {
-            Some(generation) => generation.is_readable(),
-            None => !list.open,
-        }
+        let retiring = list.retiring.as_ref();
+        list.may_hold(hash) || retiring.is_some_and(|filter| filter.may_hold(hash))
+    }
+
+    /// Whether a generation is on its way out, so that its keys are not found any more.
+    pub fn is_retiring(&self) -> bool {
+        self.list.load().retiring.is_some()
     }
 
     /// The record of a key; None if the store has none. Waits for the disk.
@@ -446,8 +462,17 @@ impl Store {
 
     /// Makes this the list, without the quarantined generations at its end: there is nothing left that they hide, unless
     /// the oldest is on its way out. Called with the database's lock held.
-    fn set_list(&self, mut generations: Vec<Arc<Generation>>) {
-        let all_gone = !self.retiring.load(Ordering::Relaxed);
+    fn set_list(&self, generations: Vec<Arc<Generation>>) {
+        let retiring = self.list.load().retiring.clone();
+        self.set_list_beside(generations, retiring);
+    }
+
+    fn set_list_beside(
+        &self,
+        mut generations: Vec<Arc<Generation>>,
+        retiring: Option<Arc<Filter>>,
+    ) {
+        let all_gone = retiring.is_none();
         while let Some(lost) = generations.pop_if(|oldest| all_gone && !oldest.is_readable()) {
             log_failure("remove a filter", || {
                 self.end(lost.number)?;
@@ -457,6 +482,7 @@ impl Store {
         self.list.store(Arc::new(List {
             open: true,
             generations,
+            retiring,
         }));
     }
 

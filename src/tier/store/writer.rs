@@ -176,10 +176,10 @@ impl Writer {
     fn hide(&mut self, number: u64) {
         let store = &self.store;
         let _changing = store.database.lock();
-        store.retiring.store(true, Ordering::Relaxed);
         let mut generations = store.list.load().generations.clone();
         let last = generations.pop_if(|oldest| oldest.number == number);
-        store.set_list(generations);
+        let retiring = last.as_ref().map(|oldest| Arc::clone(&oldest.filter));
+        store.set_list_beside(generations, retiring);
         self.retired = last;
     }
 
@@ -202,8 +202,7 @@ impl Writer {
             store.note_poison(deleted.map_err(StoreError::Database))?;
         }
         store.files.remove_filter(oldest.number, FilterKind::Live)?;
-        store.retiring.store(false, Ordering::Relaxed);
-        store.set_list(generations);
+        store.set_list_beside(generations, None);
         self.retired = None;
         let dropped = &store.counters.bytes_dropped;
         dropped.fetch_add(bytes, Ordering::Relaxed);
