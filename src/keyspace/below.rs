@@ -16,7 +16,8 @@
 //! QUEUED    its place stands in a list
 //! WRITING   it was copied by the writer and is not safe yet; with QUEUED, it has changed since
 //! CLEAN     the copy below is this very version
-//! UNSURE    a key was written without a look whether it was below
+//! UNSURE    a key was written without a look whether it was below, where it may be counted too. The writer looks
+//!           before it writes, and DBSIZE before it tells
 //! ```
 //!
 //! Of an entry that is for memory only the tier below gets a marker, that of an absent mark, and this where it may hold a copy
@@ -114,6 +115,10 @@ pub(super) struct Below {
 struct Changed {
     places: Vec<Place>,
     bytes: usize,
+    /// Where UNSURE was set, in that order. It may be over.
+    unsure: Vec<Place>,
+    /// So many of these are looked for by the run that took the places.
+    unsure_taken: usize,
 }
 
 impl Below {
@@ -160,13 +165,18 @@ impl Below {
             // What is being written is older by now.
             queue = self.follows_writes.load(Ordering::Relaxed) || bits & WRITING != 0;
         }
-        if hash.is_some_and(|fresh| self.may_hold(fresh)) {
+        let unsure = hash.is_some_and(|fresh| self.may_hold(fresh));
+        if unsure {
             bits |= UNSURE;
             queue = true;
         }
         if queue && bits & QUEUED == 0 {
             bits |= QUEUED;
             self.list(place, entry.view().allocated_bytes(), thread);
+        }
+        if unsure {
+            // Last: a run that finds it here has the place too.
+            self.changed[thread.0].lock().unsure.push(place);
         }
         entry.set_policy_bits(bits);
         !is_memory_only || bits & (QUEUED | WRITING) != 0
@@ -294,11 +304,32 @@ pub enum Loaded {
     Value(Entry),
 }
 
+/// An older version below of a key that memory holds.
+#[derive(Clone, Copy, Debug)]
+pub struct Shadowed {
+    /// When it expires.
+    pub expires_at: Option<UnixMs>,
+}
+
+/// A key that was written without a look whether it is below.
+#[derive(Clone, Debug)]
+pub struct Unsure {
+    /// The key's hash.
+    pub hash: KeyHash,
+    /// The name below of its space.
+    pub name: u32,
+    /// The key.
+    pub key: Box<[u8]>,
+    stamp: LoadStamp,
+}
+
 /// A question whose answer takes reads of the lower tier.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ask {
     /// That all changes so far be safe.
     Sync,
+    /// That no key be counted both in memory and below.
+    Count,
     /// A key, to be fetched into memory: for a command whose row does not declare it.
     Key {
         /// The database.
@@ -603,9 +634,10 @@ impl Keyspace {
         };
         let mut bytes = 0;
         for changed in &below.changed {
-            let taken = std::mem::take(&mut *changed.lock());
-            places.extend(taken.places);
-            bytes += taken.bytes;
+            let mut changed = changed.lock();
+            places.append(&mut changed.places);
+            bytes += std::mem::take(&mut changed.bytes);
+            changed.unsure_taken = changed.unsure.len();
         }
         below.writing_bytes.fetch_add(bytes, Ordering::Relaxed);
         places.sort_unstable();
@@ -681,7 +713,7 @@ impl Keyspace {
         } else {
             ControlFlow::Continue(())
         };
-        let taken = bits & !(QUEUED | UNSURE) | WRITING;
+        let taken = bits & !QUEUED | WRITING;
         locked.table.get_mut(at).set_policy_bits(taken);
         flow
     }
@@ -705,6 +737,83 @@ impl Keyspace {
                 true
             }
             None => false,
+        }
+    }
+
+    /// Whether a key may be counted twice, since nobody has looked yet whether it was below when it was written.
+    pub fn has_unsure(&self) -> bool {
+        let mut lists = self.below.iter().flat_map(|below| &below.changed);
+        lists.any(|changed| !changed.lock().unsure.is_empty())
+    }
+
+    /// Where such keys stand, or stood.
+    pub fn unsure_places(&self) -> Vec<Place> {
+        let lists = self.below.iter().flat_map(|below| &below.changed);
+        let places = lists.flat_map(|changed| changed.lock().unsure.clone());
+        places.collect()
+    }
+
+    /// Those at a place.
+    pub fn unsure_at(&self, place: Place, thread: ThreadSlot) -> Vec<Unsure> {
+        let Some(below) = &self.below else {
+            return Vec::new();
+        };
+        let locked = self.lock_shard(place.shard(), thread);
+        let entries = locked.table.positions_of(place.tag()).into_iter();
+        let entries = entries.map(|at| locked.table.get(at));
+        let unsure = entries
+            .filter(|entry| entry.policy_bits() & UNSURE != 0 && self.is_live(entry.space()));
+        let unsure = unsure.map(|entry| Unsure {
+            hash: self.hash(entry.key()),
+            name: below.name(entry.space()),
+            key: entry.key().into(),
+            stamp: LoadStamp(below.departures(locked.shard)),
+        });
+        unsure.collect()
+    }
+
+    /// A reader has looked for an older version of a key below: it is counted no more. False where the key may have left
+    /// memory since, so that it must be done again.
+    pub fn looked_for(&self, unsure: &Unsure, older: Option<Shadowed>, thread: ThreadSlot) -> bool {
+        let mut locked = self.lock_shard(unsure.hash.shard(), thread);
+        let below = self.below.as_ref();
+        let is_still = below.is_some_and(|below| below.departures(locked.shard) == unsure.stamp.0);
+        if is_still {
+            self.set_sure(&mut locked, (unsure.hash, unsure.name, &unsure.key), older);
+        }
+        is_still
+    }
+
+    /// The same for the writer, besides which nothing changes what is below.
+    pub fn writer_looked_for(
+        &self,
+        key: (KeyHash, u32, &[u8]),
+        older: Option<Shadowed>,
+        thread: ThreadSlot,
+    ) {
+        let mut locked = self.lock_shard(key.0.shard(), thread);
+        self.set_sure(&mut locked, key, older);
+    }
+
+    fn set_sure(
+        &self,
+        locked: &mut super::Locked<'_>,
+        (hash, name, key): (KeyHash, u32, &[u8]),
+        older: Option<Shadowed>,
+    ) {
+        let (Some(below), Some(space)) = (&self.below, self.space_named(name)) else {
+            return;
+        };
+        let Some(at) = locked.table.find(hash.tag(), space, key) else {
+            return;
+        };
+        let mut entry = locked.table.get_mut(at);
+        let bits = entry.view().policy_bits();
+        if bits & UNSURE != 0 {
+            entry.set_policy_bits(bits & !UNSURE);
+            if let Some(Shadowed { expires_at }) = older {
+                below.tally(space).lost(expires_at);
+            }
         }
     }
 
@@ -738,6 +847,11 @@ impl Keyspace {
     pub fn settle(&self, places: &[Place], thread: ThreadSlot) {
         if let (Some(below), false) = (&self.below, places.is_empty()) {
             below.settled.fetch_add(1, Ordering::Relaxed);
+        }
+        for changed in self.below.iter().flat_map(|below| &below.changed) {
+            let mut changed = changed.lock();
+            let looked_for = std::mem::take(&mut changed.unsure_taken);
+            changed.unsure.drain(..looked_for);
         }
         self.each_with(WRITING, places, thread, |locked, at| {
             let bits = locked.table.get(at).policy_bits() & !WRITING;

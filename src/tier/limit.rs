@@ -257,3 +257,48 @@ impl Writer<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Db;
+    use crate::tier::store;
+
+    fn tier(db: &Db) -> &Tier {
+        db.server().tier.as_ref().expect("there is a tier")
+    }
+
+    #[test]
+    fn a_key_that_is_set_while_its_copy_goes_is_counted_once() {
+        let mut db = Db::tiered(|_| {});
+        for i in 0..10 {
+            db.run(&format!("SET key{i} old")).ok();
+        }
+        db.write();
+        db.demote_all();
+        let part = tier(&db).disk.lock().as_mut().map(store::Writer::next_part);
+        let part = part.expect("the tier is open").expect("the disk is well");
+        let part = part.expect("it has keys");
+        let end = part.end();
+        let mut writer = Writer::new(db.server(), tier(&db));
+        let going = writer.sort_out(part).expect("the disk is well");
+        assert_eq!(going.keys.len(), 10);
+        // Set before its copy is out of sight, and after.
+        db.run("SET key0 new").ok();
+        let writer = Writer::new(db.server(), tier(&db));
+        writer.let_go(end).expect("the disk is well");
+        db.run("SET key1 new").ok();
+        db.run("SET key2 new").ok();
+        // Until what went is counted out.
+        db.run("DBSIZE").int(13);
+        let writer = Writer::new(db.server(), tier(&db));
+        writer.count_out(&going, end).expect("the disk is well");
+        db.run("DBSIZE").int(3);
+        for i in 0..3 {
+            db.run(&format!("GET key{i}")).bulk("new");
+        }
+        db.run("GET key3").nil();
+        db.write();
+        db.run("DBSIZE").int(3);
+    }
+}

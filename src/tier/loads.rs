@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 
 use dashmap::DashMap;
-use parking_lot::{Condvar, Mutex, RwLock, RwLockWriteGuard};
+use parking_lot::{Condvar, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::oneshot;
 
 use super::record;
@@ -48,7 +48,7 @@ type Waiters = Vec<oneshot::Sender<bool>>;
 #[derive(Default)]
 pub(super) struct Loads {
     waiters: DashMap<Wanted, Waiters>,
-    /// Held by each load from its read to when the keyspace has the key.
+    /// Held by each load from before its read to when the keyspace has the key.
     under_way: RwLock<()>,
     queue: Mutex<Queue>,
     arrived: Condvar,
@@ -91,6 +91,11 @@ impl Loads {
     /// How many jobs wait for a reader.
     pub(super) fn waiting(&self) -> usize {
         self.queue.lock().jobs.len()
+    }
+
+    /// For as long as something is looked for on disk and told to the keyspace.
+    pub(super) fn begin(&self) -> RwLockReadGuard<'_, ()> {
+        self.under_way.read()
     }
 
     /// Waits for the loads under way to end, and keeps others from beginning.
@@ -163,7 +168,7 @@ impl Tier {
         let mut on_disk = Vec::with_capacity(key.len() + 8);
         record::encode_key(Place::of(*hash), *name, key, &mut on_disk);
         let mut part = Vec::new();
-        let _under_way = self.loads.under_way.read();
+        let _under_way = self.loads.begin();
         while let Some(stamp) = keyspace.begin_load(*hash, *name, key, thread) {
             keyspace.counters(thread).loads.add(1);
             let loaded = match self.store.find(hash.value(), &on_disk)? {

@@ -185,11 +185,10 @@ impl Tier {
             spaces.next_name,
         );
         keyspace.follow_writes(config.tier_durability != TierDurability::None);
-        let counted = spaces.keys.filter(|_| clean);
-        let uncounted = match counted {
-            None if store.stats().generations > 0 => Some(store.scan(0)?),
-            _ => None,
-        };
+        let stats = store.stats();
+        let counted = spaces.keys.filter(|_| clean && stats.quarantined == 0);
+        let is_counted = counted.is_some() || stats.generations == 0;
+        let uncounted = (!is_counted).then(|| store.scan(0));
         for (db, counts) in counted.iter().flatten().enumerate() {
             keyspace.restore_counts(db, counts);
         }
@@ -210,11 +209,11 @@ impl Tier {
             last_write: Mutex::new(None),
             cache_bytes,
             memory_bytes: AtomicUsize::new(0),
-            is_counted: AtomicBool::new(uncounted.is_none()),
-            is_listed: uncounted.is_none(),
+            is_counted: AtomicBool::new(is_counted),
+            is_listed: is_counted,
             cold_pins: AtomicBool::new(has_pins),
             is_stopping: AtomicBool::new(false),
-            uncounted: Mutex::new(uncounted),
+            uncounted: Mutex::new(uncounted.and_then(writer::scan_to_count)),
             disk: Mutex::new(Some(disk)),
             log: Mutex::new(log),
             log_bytes: AtomicU64::new(0),

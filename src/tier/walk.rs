@@ -1,4 +1,5 @@
-//! Walks over all keys of a database, in memory and on disk: SCAN, KEYS, RANDOMKEY and the digest.
+//! Walks over all keys of a database, in memory and on disk: SCAN, KEYS, RANDOMKEY and the digest; and what DBSIZE must
+//! know.
 //!
 //! Both have the same order, that of places, which are the cursor. A page is a range of places: first
 //! what memory holds there, then what the disk holds there. A key that stays is never missed, wherever
@@ -7,17 +8,21 @@
 //! when it is asked, or else the disk has its marker, which was there before the mark went.
 
 use std::collections::HashSet;
+use std::time::{Duration, Instant};
 
 use super::compress::{Encoded, Form};
 use super::record::Body;
-use super::store::{self, Located};
+use super::store::{self, Located, StoreError};
+use super::writer::expiry;
 use super::{Tier, TierError, Wanted, record};
 use crate::clock::UnixMs;
-use crate::keyspace::below::{Ask, DiskCopy, Listed, Page, Place, Presence};
+use crate::keyspace::below::{Ask, DiskCopy, Listed, Page, Place, Presence, Shadowed};
 use crate::keyspace::entry::EntryRef;
 use crate::keyspace::{Keyspace, ThreadSlot};
 use crate::server::Server;
 
+/// DBSIZE waits so long at most for keys to be looked for.
+const COUNT_TIME_MAX: Duration = Duration::from_secs(5);
 /// One more than the largest place.
 const END: u64 = 1 << 32;
 
@@ -33,6 +38,7 @@ impl Tier {
         let answered = match ask {
             // Nothing to read for it.
             Ask::Sync => Ok(Page::default()),
+            Ask::Count => walk.look_for_unsure(),
             Ask::Key { db, key, now } => walk.fetch(db, key, now),
             Ask::Copy { db, key } => walk.copy(db, &key),
             Ask::Everything { databases, now } => walk.everything(databases, now),
@@ -54,6 +60,27 @@ impl Tier {
     }
 }
 
+impl Tier {
+    /// The version below of a key that memory holds.
+    pub(super) fn shadowed(
+        &self,
+        hash: u64,
+        on_disk: &[u8],
+    ) -> Result<Option<Shadowed>, StoreError> {
+        match self.store.get(hash, on_disk) {
+            Ok(record) => Ok(record.map(|record| Shadowed {
+                expires_at: expiry(&record),
+            })),
+            Err(error) if error.is_damage() => {
+                // Damage must not keep new versions from being written. It was counted, most likely.
+                tracing::error!("The disk tier could not read what a key had before: {error}");
+                Ok(Some(Shadowed { expires_at: None }))
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
 struct Walk<'a> {
     tier: &'a Tier,
     server: &'a Server,
@@ -70,6 +97,36 @@ impl Walk<'_> {
         };
         self.tier.load_now(self.server, &wanted, now, self.thread)?;
         Ok(Page::default())
+    }
+
+    /// Looks below for all keys that were written without that. The writer does it too: whoever comes first.
+    fn look_for_unsure(&self) -> Result<Page, TierError> {
+        let start = Instant::now();
+        let mut places = self.keyspace.unsure_places();
+        while !places.is_empty() && start.elapsed() < COUNT_TIME_MAX {
+            let mut again = Vec::new();
+            for place in places {
+                if start.elapsed() < COUNT_TIME_MAX && !self.look_at(place)? {
+                    again.push(place);
+                }
+            }
+            places = again;
+        }
+        Ok(Page::default())
+    }
+
+    /// False where it must be done again.
+    fn look_at(&self, place: Place) -> Result<bool, TierError> {
+        let mut all = true;
+        for unsure in self.keyspace.unsure_at(place, self.thread) {
+            let mut on_disk = Vec::new();
+            record::encode_key(place, unsure.name, &unsure.key, &mut on_disk);
+            // What goes out of sight in between would leave the count twice.
+            let _under_way = self.tier.loads.begin();
+            let older = self.tier.shadowed(unsure.hash.value(), &on_disk)?;
+            all &= self.keyspace.looked_for(&unsure, older, self.thread);
+        }
+        Ok(all)
     }
 
     fn copy(&self, db: usize, key: &[u8]) -> Result<Page, TierError> {

@@ -11,7 +11,6 @@
 //! Invariant: an entry counts as safe only after its run has ended well; until then memory keeps it.
 //! Where a run fails all of its entries wait again, and nothing else changes.
 
-use std::collections::HashSet;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -20,19 +19,19 @@ use std::time::{Duration, Instant};
 
 use super::chunks::{ChunkWriter, LONG_BYTES};
 use super::compress::{Compressor, Effort, Method, encode_raw};
-use super::copies::{Copied, Copies, Value};
+use super::copies::{Copies, Value};
 use super::limit::Allowance;
 use super::log::Log;
 use super::pace::Round;
 use super::record::{self, Chunks};
-use super::store::{self, Run, StoreError};
+use super::store::{self, Recovery, Run, StoreError};
 use super::warm::{self, ColdPins, Pins};
 use super::{Spaces, Tier};
 use crate::clock::{self, UnixMs};
 use crate::config::TierCompression;
 use crate::keyspace::below::Place;
 use crate::keyspace::cold::ColdCounts;
-use crate::keyspace::{DATABASES, KeyHash, ThreadSlot};
+use crate::keyspace::{DATABASES, ThreadSlot};
 use crate::server::Server;
 
 /// Changes are written after this time at the latest.
@@ -106,16 +105,6 @@ pub(super) struct Writer<'a> {
     spaces: Spaces,
     /// Whether there is a list of pinned keys.
     has_pins: bool,
-    /// Keys of the present run, and of those before it that failed, that nobody has looked for below.
-    unsure: HashSet<(u32, KeyHash)>,
-    /// What was found of them: versions that are not counted any more when the run ends well.
-    shadowed: Vec<Shadowed>,
-}
-
-/// An older version of a key.
-struct Shadowed {
-    name: u32,
-    expires_at: Option<UnixMs>,
 }
 
 /// Where changes are made durable.
@@ -154,8 +143,6 @@ impl<'a> Writer<'a> {
             allowance: Allowance::default(),
             spaces: Spaces::decode(&tier.store.blob()).unwrap_or_default(),
             has_pins: warm::has_pins(&tier.dir),
-            unsure: HashSet::new(),
-            shadowed: Vec::new(),
         }
     }
 
@@ -181,11 +168,7 @@ impl<'a> Writer<'a> {
         match written {
             Ok(()) => {
                 keyspace.settle(&places, self.thread);
-                self.unsure.clear();
                 self.tier.log_bytes.store(0, Ordering::Relaxed);
-                for Shadowed { name, expires_at } in self.shadowed.drain(..) {
-                    keyspace.lost_below(name, expires_at);
-                }
                 *self.tier.classes.lock() = self.compressor.stats();
                 *self.tier.last_write.lock() = Some(clock::now());
                 self.tier.measure_memory();
@@ -228,8 +211,15 @@ impl<'a> Writer<'a> {
             return;
         }
         let mut disk = tier.disk.lock();
+        let quarantined = tier.store.stats().quarantined;
         match disk.as_mut().map(store::Writer::reopen) {
-            Some(Ok(_)) => tracing::warn!("There is room on the disk again, the disk tier goes on"),
+            Some(Ok(recovery)) => {
+                tracing::warn!("There is room on the disk again, the disk tier goes on");
+                let all_gone = matches!(recovery, Recovery::PutAside(_));
+                if all_gone || tier.store.stats().quarantined > quarantined {
+                    self.server.keyspace.doubt_copies(self.thread);
+                }
+            }
             Some(Err(error)) => tracing::error!("The disk tier could not be opened anew: {error}"),
             None => {}
         }
@@ -277,7 +267,6 @@ impl<'a> Writer<'a> {
         if places.is_empty() {
             return Ok(());
         }
-        self.shadowed.clear();
         let mut disk = self.tier.disk.lock();
         let mut run = disk.as_mut().ok_or(StoreError::Closed)?.begin_run()?;
         self.write_places(places, &mut Sink::Run(&mut run))?;
@@ -385,12 +374,11 @@ impl<'a> Writer<'a> {
         self.key.clear();
         record::encode_key(entry.place, entry.name, key, &mut self.key);
         let hash = entry.hash.value();
-        if entry.unsure {
-            self.unsure.insert((entry.name, entry.hash));
-        }
-        if sink.is_run() && self.unsure.contains(&(entry.name, entry.hash)) {
-            let shadowed = self.shadowed(entry, hash)?;
-            self.shadowed.extend(shadowed);
+        if entry.unsure && sink.is_run() {
+            let older = self.tier.shadowed(hash, &self.key)?;
+            let key = (entry.hash, entry.name, key);
+            let keyspace = &self.server.keyspace;
+            keyspace.writer_looked_for(key, older, self.thread);
         }
         self.record.clear();
         match &entry.value {
@@ -413,24 +401,6 @@ impl<'a> Writer<'a> {
             Value::Long(..) => unreachable!("a long value was written before"),
         }
         sink.put(hash, &self.key, &self.record)
-    }
-
-    /// The version below of a key that is about to be written.
-    fn shadowed(&self, entry: &Copied, hash: u64) -> Result<Option<Shadowed>, StoreError> {
-        let name = entry.name;
-        match self.tier.store.get(hash, &self.key) {
-            Ok(record) => Ok(record.map(|record| Shadowed {
-                name,
-                expires_at: expiry(&record),
-            })),
-            Err(error) if error.is_damage() => {
-                // Damage must not keep new versions from being written. It was counted, most likely.
-                tracing::error!("The disk tier could not read what a key had before: {error}");
-                let expires_at = None;
-                Ok(Some(Shadowed { name, expires_at }))
-            }
-            Err(error) => Err(error),
-        }
     }
 
     /// The end: the counts that the next start need not make again.
@@ -460,6 +430,12 @@ pub(super) fn expiry(record: &[u8]) -> Option<UnixMs> {
     record::decode(record).and_then(|(head, _)| head.expires_at)
 }
 
+/// The walk of [`count_keys`], if it can begin.
+pub(super) fn scan_to_count(scan: Result<store::Scan, StoreError>) -> Option<store::Scan> {
+    scan.inspect_err(|error| tracing::error!("The keys on disk could not be counted: {error}"))
+        .ok()
+}
+
 /// Counts the keys of each database on disk, after a crash, and fetches those that are pinned. Keys that come and go
 /// meanwhile are counted where that happens.
 pub(super) fn count_keys(server: &Server, scan: store::Scan, thread: ThreadSlot) {
@@ -486,4 +462,36 @@ pub(super) fn count_keys(server: &Server, scan: store::Scan, thread: ThreadSlot)
     }
     pins.end();
     tier.is_counted.store(true, Ordering::Release);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Db;
+
+    fn cold_keys() -> Db {
+        let mut db = Db::tiered(|_| {});
+        for i in 0..10 {
+            db.run(&format!("SET key{i} old")).ok();
+        }
+        db.write();
+        db.demote_all();
+        db
+    }
+
+    fn tier(server: &Server) -> &Tier {
+        server.tier.as_ref().expect("there is a tier")
+    }
+
+    #[test]
+    fn dbsize_answers_while_the_disk_cannot_be_read() {
+        let mut db = cold_keys();
+        let disk = tier(db.server()).disk.lock().take();
+        disk.expect("the tier is open")
+            .close()
+            .expect("the disk is well");
+        db.run("SET key0 new").ok();
+        // Nobody knows that this is one of the ten.
+        db.run("DBSIZE").int(11);
+    }
 }

@@ -70,7 +70,7 @@ fn io_source(error: &fjall::Error) -> Option<&io::Error> {
     }
 }
 
-fn is_damage(error: &fjall::Error) -> bool {
+pub(super) fn is_damage(error: &fjall::Error) -> bool {
     use io::ErrorKind::{AlreadyExists, InvalidData, InvalidInput, NotFound, UnexpectedEof};
     match io_source(error) {
         // fjall makes a new database where the file of its version is gone, and stumbles over the old one's files; and

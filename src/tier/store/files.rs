@@ -244,6 +244,14 @@ impl Files {
         write_sealed(&self.filter(generation, kind), contents)
     }
 
+    /// The generation of a live filter is quarantined.
+    pub(super) fn keep_lost_filter(&self, generation: u64) -> io::Result<()> {
+        let [live, lost] =
+            [FilterKind::Live, FilterKind::Lost].map(|kind| self.filter(generation, kind));
+        fs::rename(live, lost)?;
+        sync_dir(&self.filters())
+    }
+
     pub(super) fn remove_filter(&self, generation: u64, kind: FilterKind) -> io::Result<()> {
         remove(&self.filter(generation, kind)).map(drop)
     }

@@ -10,9 +10,6 @@
 //!   them. A filter in one piece, 350 KB for 200,000 keys, would be read whole for one key.
 //! - Nothing is compressed: the caller's records are.
 
-use std::fs;
-use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -24,8 +21,6 @@ use fjall::{
     AbstractTree, CompressionType, Database, Keyspace, KeyspaceCreateOptions, KvSeparationOptions,
     Slice,
 };
-
-use xxhash_rust::xxh3::xxh3_128;
 
 use super::filter::Filter;
 use super::{StoreError, StoreOptions};
@@ -159,35 +154,6 @@ pub(super) fn open_database(
         .max_journaling_size(JOURNAL_BYTES)
         .journal_compression(CompressionType::None)
         .open()
-}
-
-/// Whether every keyspace's `current` names a list of tables that is whole. fjall notes the list's checksum there and does not
-/// look at it: with a zeroed `current` it opens a keyspace as it was when it was made, and takes its tables for garbage.
-pub(super) fn manifests_are_whole(database: &Path) -> io::Result<bool> {
-    let keyspaces = match fs::read_dir(database.join("keyspaces")) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
-        keyspaces => keyspaces?,
-    };
-    for keyspace in keyspaces {
-        let path = keyspace?.path();
-        // fjall leaves such a one out; a crash while it was made or removed leaves that too.
-        if !path.join("current").exists() {
-            continue;
-        }
-        let current = fs::read(path.join("current"))?;
-        let Some((version, rest)) = current.split_first_chunk() else {
-            return Ok(false);
-        };
-        let name = format!("v{}", u64::from_le_bytes(*version));
-        let tables = match fs::read(path.join(name)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-            tables => tables?,
-        };
-        if rest.first_chunk() != Some(&xxh3_128(&tables).to_le_bytes()) {
-            return Ok(false);
-        }
-    }
-    Ok(true)
 }
 
 /// Takes up the sequence numbers beyond all that the database has ever used. fjall goes on after those of its keyspaces and

@@ -17,7 +17,7 @@
 //!
 //! A generation that cannot be read is **quarantined**: its data is dropped, but its filter stays until all older
 //! generations are gone, and a key that it may have held is not looked for in them. Else an old version that it overwrote,
-//! or a key that it deleted, would come back.
+//! or a key that it deleted, would come back. Where its filter cannot be read either all older generations go with it.
 //!
 //! Invariant: a read that fails is an error, never "no such key".
 //! Invariant: what a finished run wrote is durable and in the filter.
@@ -29,6 +29,7 @@ mod filter;
 mod generation;
 mod opening;
 mod rebuild;
+mod repair;
 mod retire;
 mod scan;
 #[cfg(test)]

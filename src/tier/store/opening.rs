@@ -1,14 +1,23 @@
-//! The opening of a store: what is there, and whether it can be trusted.
+//! The opening of a store: which generations are there, and which of them can be trusted.
+//!
+//! `tier.meta` says which were begun and not dropped. One of these that the database does not have, whatever the reason, is
+//! damaged, and is quarantined. Only where the database cannot be opened at all, or `tier.meta` cannot be read, is the store
+//! as a whole put aside.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use fjall::Database;
+use fjall::{Database, Keyspace};
 
 use super::files::{Files, FilterKind, Meta};
 use super::filter::Filter;
 use super::generation::{self, Generation, Gone};
-use super::{Recovery, Store, StoreError, StoreOptions};
+use super::{Recovery, Store, StoreError, StoreOptions, log_failure, repair};
+
+/// The keyspaces of generations, by their numbers.
+type Readable = BTreeMap<u64, Keyspace>;
 
 /// A database that can be used, its meta file, and what keeps others out of both.
 pub(super) struct Opened {
@@ -55,24 +64,9 @@ impl Opened {
             .read_meta()?
             .ok_or(StoreError::Database(fjall::Error::Unrecoverable))?;
         files.create_dirs()?;
-        if !generation::manifests_are_whole(&files.database())? {
-            return Err(StoreError::Database(fjall::Error::Unrecoverable));
-        }
-        let database =
-            generation::open_database(&files.database(), options).map_err(StoreError::of_open)?;
+        let database = repair::open_database(&files.database(), options)?;
         meta.openings = generation::begin_sequence(&database, meta.openings);
         files.write_meta(&meta)?;
-        let names = database.list_keyspace_names();
-        let mut generations = files.filters_of(FilterKind::Lost)?;
-        generations.extend(names.iter().filter_map(|name| generation::number(name)));
-        if !are_all_there(generations.clone(), meta.oldest, meta.next_generation) {
-            return Err(StoreError::Database(fjall::Error::Unrecoverable));
-        }
-        let first = generations.iter().min().copied();
-        if meta.oldest < first.unwrap_or(meta.next_generation) {
-            // No older version comes back by that.
-            tracing::error!("Generations of the disk tier are missing: their keys are lost");
-        }
         Ok(Self {
             lock,
             database,
@@ -116,12 +110,9 @@ impl Store {
         database: Database,
         known: &[Arc<Generation>],
     ) -> Result<(), StoreError> {
-        let generations = self.find_generations(&database, known)?;
-        for number in self.files.filters_of(FilterKind::Live)? {
-            if !generations.iter().any(|g| g.number == number) {
-                self.files.remove_filter(number, FilterKind::Live)?;
-            }
-        }
+        let readable = self.find_readable(&database)?;
+        let generations = self.find_generations(&database, readable, known)?;
+        self.remove_other_filters(&generations)?;
         let missing: Vec<_> = generations
             .iter()
             .filter(|g| g.is_readable() && !g.filter.is_complete())
@@ -137,21 +128,11 @@ impl Store {
         Ok(())
     }
 
-    fn find_generations(
-        &self,
-        database: &Database,
-        known: &[Arc<Generation>],
-    ) -> Result<Vec<Arc<Generation>>, StoreError> {
+    /// The keyspaces of generations that are in use.
+    fn find_readable(&self, database: &Database) -> Result<Readable, StoreError> {
         let lost = self.files.filters_of(FilterKind::Lost)?;
-        let (oldest, (leaving, gone_before)) = {
-            let meta = self.meta.lock();
-            (meta.oldest, meta.leaving)
-        };
-        let gone = |number| match number == leaving {
-            true => Gone::new(gone_before),
-            false => Gone::default(),
-        };
-        let mut generations = Vec::new();
+        let oldest = self.meta.lock().oldest;
+        let mut readable = Readable::new();
         for name in database.list_keyspace_names() {
             let Some(number) = generation::number(&name) else {
                 continue;
@@ -159,34 +140,119 @@ impl Store {
             let keyspace = database
                 .keyspace(&name, generation::keyspace_options)
                 .map_err(StoreError::Database)?;
-            if lost.contains(&number) || number < oldest {
-                // The crash came between the two steps of a quarantine, or of a generation's end.
+            // A crash may come between the two steps of a quarantine, or of the end of the oldest.
+            if number < oldest || lost.contains(&number) {
                 database
                     .delete_keyspace(keyspace)
                     .map_err(StoreError::Database)?;
-                continue;
+            } else {
+                readable.insert(number, keyspace);
             }
+        }
+        Ok(readable)
+    }
+
+    /// All generations, the newest first: those that can be read, and for the others their filters, as far as they are
+    /// known. One that was begun and is missing is damaged.
+    fn find_generations(
+        &self,
+        database: &Database,
+        mut readable: Readable,
+        known: &[Arc<Generation>],
+    ) -> Result<Vec<Arc<Generation>>, StoreError> {
+        let (oldest, next, leaving) = {
+            let meta = self.meta.lock();
+            (meta.oldest, meta.next_generation, meta.leaving)
+        };
+        let gone = |number| match leaving {
+            (leaving, before) if leaving == number => Gone::new(before),
+            _ => Gone::default(),
+        };
+        // A crash may have kept the newest from being told.
+        let newest = readable
+            .last_key_value()
+            .map_or(0, |(newest, _)| newest + 1);
+        let mut generations = Vec::new();
+        for number in (oldest..next.max(newest)).rev() {
+            let keyspace = readable.remove(&number);
+            let filter = match &keyspace {
+                Some(keyspace) => Some(self.find_filter(number, keyspace, known)?),
+                None => self.find_lost_filter(number, known)?,
+            };
+            let Some(filter) = filter else {
+                self.drop_hidden(number, database, readable)?;
+                break;
+            };
             generations.push(Arc::new(Generation {
                 number,
-                filter: self.find_filter(number, &keyspace, known)?,
-                keyspace: Some(keyspace),
+                filter,
+                keyspace,
                 gone: Arc::new(gone(number)),
             }));
         }
-        for number in lost {
-            let found = self
-                .files
-                .read_filter(number, FilterKind::Lost, self.hash_seed, 0)?;
-            generations.push(Arc::new(Generation {
-                number,
-                // Without its filter it hides all that is older.
-                filter: Arc::new(found.unwrap_or_else(|| Filter::new(0, false))),
-                keyspace: None,
-                gone: Arc::new(gone(number)),
-            }));
-        }
-        generations.sort_by_key(|generation| std::cmp::Reverse(generation.number));
         Ok(generations)
+    }
+
+    /// The filter of a generation that cannot be read, which is quarantined if it was not before.
+    fn find_lost_filter(
+        &self,
+        number: u64,
+        known: &[Arc<Generation>],
+    ) -> Result<Option<Arc<Filter>>, StoreError> {
+        let read = |kind| self.files.read_filter(number, kind, self.hash_seed, 0);
+        if let Some(filter) = read(FilterKind::Lost)? {
+            return Ok(Some(Arc::new(filter)));
+        }
+        tracing::error!(
+            generation = number,
+            "a generation of the disk tier is damaged: it is quarantined, and its keys are lost"
+        );
+        self.counters.quarantined.fetch_add(1, Ordering::Relaxed);
+        if let Some(filter) = read(FilterKind::Live)? {
+            self.files.keep_lost_filter(number)?;
+            return Ok(Some(Arc::new(filter)));
+        }
+        let Some(known) = known_filter(number, known) else {
+            return Ok(None);
+        };
+        log_failure("keep the filter of a quarantined generation", || {
+            self.write_filter(number, FilterKind::Lost, known.keys(), &known)
+        });
+        Ok(Some(known))
+    }
+
+    /// Drops what is older than a generation of which nothing is known: it may have been overwritten there, or deleted.
+    fn drop_hidden(
+        &self,
+        number: u64,
+        database: &Database,
+        older: Readable,
+    ) -> Result<(), StoreError> {
+        // First, so that none is back after a crash.
+        self.end(number)?;
+        for (older, keyspace) in older {
+            tracing::error!(
+                generation = older,
+                "a generation of the disk tier goes with its keys: which of them a damaged one has made stale is not known"
+            );
+            self.counters.quarantined.fetch_add(1, Ordering::Relaxed);
+            database
+                .delete_keyspace(keyspace)
+                .map_err(StoreError::Database)?;
+        }
+        Ok(())
+    }
+
+    fn remove_other_filters(&self, generations: &[Arc<Generation>]) -> Result<(), StoreError> {
+        for (kind, readable) in [(FilterKind::Live, true), (FilterKind::Lost, false)] {
+            for number in self.files.filters_of(kind)? {
+                let mut generations = generations.iter();
+                if !generations.any(|g| g.number == number && g.is_readable() == readable) {
+                    self.files.remove_filter(number, kind)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn find_filter(
@@ -195,9 +261,8 @@ impl Store {
         keyspace: &fjall::Keyspace,
         known: &[Arc<Generation>],
     ) -> Result<Arc<Filter>, StoreError> {
-        let known = known.iter().find(|g| g.number == number);
-        if let Some(known) = known.filter(|g| g.filter.is_complete()) {
-            return Ok(Arc::clone(&known.filter));
+        if let Some(known) = known_filter(number, known) {
+            return Ok(known);
         }
         let records = generation::records(Some(keyspace));
         let found = self
@@ -208,14 +273,10 @@ impl Store {
     }
 }
 
-/// Whether no generation is missing but for the oldest, which are dropped: without a newer one, what it has overwritten
-/// would come back. One that a crash kept from being told may be there beyond `next`.
-fn are_all_there(mut generations: Vec<u64>, oldest: u64, next: u64) -> bool {
-    generations.sort_unstable();
-    generations.dedup();
-    let follows = |pair: &[u64]| pair[0] + 1 == pair[1];
-    generations.windows(2).all(follows)
-        && generations.last().map_or(oldest, |newest| newest + 1) >= next
+fn known_filter(number: u64, known: &[Arc<Generation>]) -> Option<Arc<Filter>> {
+    let mut known = known.iter();
+    let known = known.find(|g| g.number == number && g.filter.is_complete());
+    known.map(|known| Arc::clone(&known.filter))
 }
 
 /// A number that nobody has had before.

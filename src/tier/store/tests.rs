@@ -342,6 +342,10 @@ fn copy(from: &Path, to: &Path) {
         let to = to.join(file.file_name());
         if file.file_type().unwrap().is_dir() {
             copy(&file.path(), &to);
+        } else if to.extension().is_some_and(|extension| extension == "jnl") {
+            // 64 MiB of zeros.
+            let bytes = file.metadata().unwrap().len();
+            fs::File::create(to).unwrap().set_len(bytes).unwrap();
         } else {
             fs::copy(file.path(), to).unwrap();
         }
@@ -467,15 +471,11 @@ fn a_quarantined_run_is_an_error() {
 #[test]
 fn a_store_that_cannot_be_opened_is_put_aside() {
     type Ruin = fn(&Path);
-    let ruins: [Ruin; 3] = [
+    let ruins: [Ruin; 4] = [
         |tier| fs::write(tier.join("tier.meta"), "garbage").unwrap(),
         |tier| fs::write(tier.join("db/version"), "garbage").unwrap(),
-        |tier| {
-            let table = fs::read_dir(tier.join("db/keyspaces/1/tables"))
-                .unwrap()
-                .next();
-            fs::remove_file(table.unwrap().unwrap().path()).unwrap();
-        },
+        |tier| fs::remove_file(tier.join("db/keyspaces/0/current")).unwrap(),
+        |tier| damage(&tier.join("db/keyspaces/0/tables"), 10),
     ];
     for ruin in ruins {
         let scratch = Scratch::new();
@@ -492,6 +492,34 @@ fn a_store_that_cannot_be_opened_is_put_aside() {
         assert!(all(&store, 0).is_empty());
         write(&mut writer, &records(&store, 0..100, 10));
         assert_eq!(all(&store, 0).len(), 100);
+    }
+}
+
+#[test]
+fn the_journal_is_not_needed() {
+    type Ruin = fn(&Path);
+    let ruins: [Ruin; 3] = [
+        |journal| fs::remove_file(journal).unwrap(),
+        |journal| fs::write(journal, [1; 5_000]).unwrap(),
+        |journal| fs::write(journal, []).unwrap(),
+    ];
+    for ruin in ruins {
+        let scratch = Scratch::new();
+        let (store, mut writer) = scratch.open();
+        write(&mut writer, &records(&store, 0..100, 10));
+        writer.close().unwrap();
+        drop(store);
+        ruin(&scratch.0.join("tier/db/0.jnl"));
+        let (store, mut writer) = scratch.open();
+        assert_eq!(*store.recovery(), Recovery::Clean);
+        let newer = records(&store, 50..150, 700);
+        write(&mut writer, &newer);
+        let mut model = records(&store, 0..50, 10);
+        model.extend(newer);
+        let model = model
+            .into_iter()
+            .map(|(key, record)| (key, record.unwrap()));
+        check(&store, &model.collect(), 150);
     }
 }
 
@@ -544,31 +572,132 @@ fn readers_and_the_writer_do_not_disturb_each_other() {
     });
 }
 
-#[test]
-fn a_generation_that_the_database_forgot_does_not_bring_old_versions_back() {
-    for forgotten in [0, 1] {
-        let scratch = Scratch::new();
-        let (store, mut writer) = scratch.open();
-        write(&mut writer, &records(&store, 0..500, 300));
-        let old = records(&store, 0..500, 300);
-        write(
-            &mut writer,
-            &old.keys().map(|key| (key.clone(), None)).collect(),
-        );
-        for i in 1..4 {
-            write(&mut writer, &records(&store, i * 500..i * 500 + 500, 300));
-        }
-        assert!(store.stats().generations >= 2);
-        let generations = store.stats().generations;
+/// Three generations: 1,000 keys; new versions of the first 500, and the last deleted; and ten between 700 and 710.
+fn three_generations(scratch: &Scratch, clean: bool) {
+    let (store, mut writer) = scratch.open();
+    write(&mut writer, &records(&store, 0..1_000, 300));
+    let mut second = records(&store, 0..500, 600);
+    second.insert(key(store.hash_seed(), 999), None);
+    write(&mut writer, &second);
+    write(&mut writer, &records(&store, 700..710, 600));
+    assert_eq!(store.stats().generations, 3);
+    if clean {
         writer.close().unwrap();
-        drop(store);
-        // fjall takes a keyspace without this file for one whose making was not finished, and removes it.
-        let keyspaces = scratch.0.join("tier/db/keyspaces");
-        let number = if forgotten == 0 { generations } else { 2 };
-        fs::remove_file(keyspaces.join(number.to_string()).join("current")).unwrap();
-        let (store, _writer) = scratch.open();
-        assert!(matches!(store.recovery(), Recovery::PutAside(_)));
-        assert_eq!(all(&store, 0), []);
+    } else {
+        store.rebuilds.stop();
+    }
+}
+
+/// What is there of the three when one is damaged: those that a filter takes for stale by mistake are few.
+fn check_without(store: &Store, generation: u64, hides_older: bool, what: &str) {
+    let seed = store.hash_seed();
+    let bytes = |i| record(store, &key(seed, i)).map(|record| record.len());
+    let there = |keys: std::ops::Range<u64>, expected| {
+        let count = keys.clone().filter(|i| bytes(*i) == Some(expected)).count();
+        let wrong = keys
+            .clone()
+            .find(|i| ![None, Some(expected)].contains(&bytes(*i)));
+        assert_eq!(wrong, None, "{what}");
+        count as u64 * 50 >= (keys.end - keys.start) * 49
+    };
+    let absent = |mut keys: std::ops::Range<u64>| keys.all(|i| bytes(i).is_none());
+    assert!(absent(999..1_000), "{what}");
+    let (oldest, middle, newest) = (generation == 0, generation == 1, generation == 2);
+    let gone = hides_older && !oldest;
+    let rest = if oldest || gone {
+        absent(500..700)
+    } else {
+        there(500..700, 300)
+    };
+    assert!(rest, "{what}");
+    let rest = if oldest || gone {
+        absent(710..999)
+    } else {
+        there(710..999, 300)
+    };
+    assert!(rest, "{what}");
+    let second = if middle || gone {
+        absent(0..500)
+    } else {
+        there(0..500, 600)
+    };
+    assert!(second, "{what}");
+    let third = if newest {
+        absent(700..710)
+    } else {
+        there(700..710, 600)
+    };
+    assert!(third, "{what}");
+    let found = (0..1_000).filter(|i| bytes(*i).is_some()).count();
+    assert_eq!(all(store, 0).len(), found, "{what}");
+}
+
+/// The last file of a directory whose name begins so.
+fn file_in(dir: &Path, start: &str) -> PathBuf {
+    let files = fs::read_dir(dir).unwrap().map(|file| file.unwrap().path());
+    let named = |path: &PathBuf| {
+        path.file_name()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .starts_with(start)
+    };
+    files.filter(named).max().unwrap()
+}
+
+#[test]
+fn a_generation_whose_files_are_damaged_goes_alone() {
+    type Ruin = fn(&Path);
+    const RUINS: [(&str, Ruin); 4] = [
+        ("removed", |path| fs::remove_file(path).unwrap()),
+        ("emptied", |path| fs::write(path, []).unwrap()),
+        ("cut", |path| {
+            let bytes = fs::read(path).unwrap();
+            fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
+        }),
+        ("zeroed", |path| {
+            let bytes = fs::read(path).unwrap();
+            fs::write(path, vec![0; bytes.len()]).unwrap();
+        }),
+    ];
+    let whole = Scratch::new();
+    three_generations(&whole, true);
+    for (dir, file) in [("", "current"), ("", "v"), ("tables", ""), ("blobs", "")] {
+        for (how, ruin) in RUINS {
+            for (generation, has_filter) in
+                [(0, true), (1, true), (1, false), (2, true), (2, false)]
+            {
+                if generation == 0 && dir == "blobs" {
+                    continue;
+                }
+                let scratch = Scratch::new();
+                copy(&whole.0.join("tier"), &scratch.0.join("tier"));
+                let keyspaces = scratch.0.join("tier/db/keyspaces");
+                ruin(&file_in(
+                    &keyspaces.join((generation + 1).to_string()).join(dir),
+                    file,
+                ));
+                if !has_filter {
+                    let filters = scratch.0.join("tier/filters");
+                    fs::remove_file(file_in(&filters, &format!("{generation:016x}"))).unwrap();
+                }
+                let what = format!("{dir}/{file} of {generation} {how}, filter: {has_filter}");
+                for start in 0..2 {
+                    let (store, writer) = scratch.open();
+                    assert!(!matches!(store.recovery(), Recovery::PutAside(_)), "{what}");
+                    check_without(&store, generation, !has_filter, &what);
+                    let gone = if has_filter { 1 } else { 1 + generation };
+                    let quarantined = if start == 0 { gone } else { 0 };
+                    assert_eq!(store.stats().quarantined, quarantined, "{what}");
+                    if start == 0 {
+                        // As a kill.
+                        drop(writer);
+                    } else {
+                        writer.close().unwrap();
+                    }
+                }
+            }
+        }
     }
 }
 
