@@ -382,7 +382,7 @@ mod tests {
             for expires_at in [None, Some(UnixMs(7)), Some(UnixMs(-7))] {
                 let value: Vec<u8> = (0..len).map(|i| (i / 9) as u8).collect();
                 let parts = EntryParts {
-                    space: 63,
+                    space: 31,
                     key: b"key",
                     value: &value,
                     expires_at,
@@ -410,7 +410,7 @@ mod tests {
                 entry = entry.restored();
                 let view = entry.view();
                 assert_eq!((view.value(), view.value_len()), (&value[..], len));
-                assert_eq!((view.key(), view.space()), (&b"key"[..], 63));
+                assert_eq!((view.key(), view.space()), (&b"key"[..], 31));
                 assert_eq!((view.access(), view.policy_bits()), (0x00ab_cdef, 0xd5));
                 assert!(view.is_raw() && view.is_text() && view.standing() == Standing::Plain);
                 assert_eq!(
