@@ -167,8 +167,7 @@ impl Executor {
         };
         self.batch = batch;
         if self.restored() != restored {
-            // They take more memory now, and reads do not ask for room.
-            self.has_room(self.clock.now());
+            self.make_up_for_restored();
         }
         Ran {
             consumed,
@@ -186,6 +185,13 @@ impl Executor {
     /// Compressed values that this thread has restored.
     fn restored(&self) -> i64 {
         self.server.keyspace.counters(self.thread).restored.read()
+    }
+
+    /// Values that were compressed take more memory now, and reads do not ask for room.
+    #[cold]
+    #[inline(never)]
+    fn make_up_for_restored(&mut self) {
+        self.has_room(self.clock.now());
     }
 
     fn refuse_framing(

@@ -225,7 +225,9 @@ fn put_compressed(locked: &mut Locked<'_>, at: Position, block: &[u8]) {
     locked.counters.count_compressed(locked.table.get(at), 1);
 }
 
-/// Puts a value back as it was, where it is compressed.
+/// Puts a value back as it was. Out of the way of look-ups, which hardly ever need it.
+#[cold]
+#[inline(never)]
 pub(super) fn restore_at(locked: &mut Locked<'_>, at: Position) {
     locked.counters.count_compressed(locked.table.get(at), -1);
     locked.counters.restored.add(1);
@@ -237,11 +239,17 @@ impl Counters {
     #[inline]
     pub(super) fn count_compressed(&self, entry: EntryRef<'_>, n: i64) {
         if entry.is_compressed() {
-            self.compressed_keys.add(n);
-            self.compressed_raw_bytes.add(n * entry.value_len() as i64);
-            let stored = entry.stored_value().len();
-            self.compressed_bytes.add(n * stored as i64);
+            self.add_compressed(entry, n);
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn add_compressed(&self, entry: EntryRef<'_>, n: i64) {
+        let stored_len = entry.stored_value().len();
+        self.compressed_keys.add(n);
+        self.compressed_raw_bytes.add(n * entry.value_len() as i64);
+        self.compressed_bytes.add(n * stored_len as i64);
     }
 }
 

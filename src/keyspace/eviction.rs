@@ -22,6 +22,8 @@
 //! A record of the small queue is a shard and a tag, not a pointer: a deleted key simply is not
 //! found when its turn comes.
 //!
+//! With `memory-compression` values that have cooled down are compressed before a key goes: see `compression.rs`.
+//!
 //! The policies with Redis's names are Redis's: the best of a few sampled keys goes.
 
 use std::collections::VecDeque;

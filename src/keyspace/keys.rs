@@ -173,6 +173,19 @@ impl<'a> Keys<'a> {
     /// Finds a living key; one whose time has come is dropped here and now.
     #[inline]
     fn find(&mut self, key: &[u8]) -> Option<Found> {
+        self.look_up(key, false)
+    }
+
+    /// The same for its value. One that is compressed is restored, and stays so until it has cooled down again: the one
+    /// place where that happens, so that no command sees anything of it.
+    #[inline]
+    fn find_value(&mut self, key: &[u8]) -> Option<Found> {
+        self.look_up(key, true)
+    }
+
+    /// Each of the two above has a copy, so that neither pays for the other.
+    #[inline(always)]
+    fn look_up(&mut self, key: &[u8], for_value: bool) -> Option<Found> {
         let (lock, tag, _) = self.locate(key);
         let table = &self.locked[lock].table;
         let at = table.find(tag, self.space, key)?;
@@ -184,6 +197,9 @@ impl<'a> Keys<'a> {
             self.take(Found { lock, at }, Change::Expired);
             return None;
         }
+        if for_value && entry.is_compressed() {
+            compression::restore_at(&mut self.locked[lock], at);
+        }
         Some(Found { lock, at })
     }
 
@@ -191,17 +207,6 @@ impl<'a> Keys<'a> {
     fn touch(&mut self, found: Found) {
         self.access
             .record(self.locked[found.lock].table.get_mut(found.at));
-    }
-
-    /// Finds a living key for its value. One that is compressed is restored, and stays so until it has cooled down again:
-    /// the one place where that happens, so that no command sees anything of it.
-    #[inline]
-    fn find_value(&mut self, key: &[u8]) -> Option<Found> {
-        let found = self.find(key)?;
-        if self.table(found).get(found.at).is_compressed() {
-            compression::restore_at(&mut self.locked[found.lock], found.at);
-        }
-        Some(found)
     }
 
     /// Finds a key without counting it as an access: for TTL, OBJECT, EXISTS and the like. Its value may be compressed, and
@@ -331,7 +336,11 @@ impl<'a> Keys<'a> {
             Some(at) if table.get(at).is_absent() => (old, None),
             _ => (None, old),
         };
-        let old_expiry = live.and_then(|at| table.get(at).expires_at());
+        let live_entry = live.map(|at| table.get(at));
+        let old_expiry = live_entry.and_then(EntryRef::expires_at);
+        if let Some(entry) = live_entry {
+            self.counters.count_compressed(entry, -1);
+        }
         let expires_at = match expiry {
             // An expired key that was not seen yet does not hand its expiry on.
             Expiry::Keep if live.is_some() => old_expiry.filter(|at| *at > self.now),
@@ -350,9 +359,7 @@ impl<'a> Keys<'a> {
                 // Nor its pin.
                 self.set_pin(Found { lock, at }, false);
             }
-            let table = &mut self.locked[lock].table;
-            self.counters.count_compressed(table.get(at), -1);
-            table.overwrite(at, &parts);
+            self.locked[lock].table.overwrite(at, &parts);
             self.count_expiring(space, old_expiry, expires_at);
             self.touch(Found { lock, at });
             self.wrote(Found { lock, at }, None);
