@@ -13,7 +13,7 @@
 //!
 //! The record of a chunk is a part of a value, as `compress` has it. A chunk sorts before all keys of its place: a run has
 //! the chunks of a value first, and its record only when all of them are written. The version is another one for each
-//! record, so that no chunk is taken for one of another version. [`super::chunks`] cuts values and puts them together.
+//! record, so that no chunk is taken for one of another version. `chunks` cuts values and puts them together.
 //!
 //! A marker, which says that the key was deleted, is the store's own and no record.
 //!
