@@ -209,7 +209,7 @@ impl Told {
 fn tell(reply: &mut Reply, told: &Told) {
     let copy = told.copy.as_ref();
     let bytes = |bytes: usize| i64::try_from(bytes).unwrap_or(i64::MAX);
-    reply.map(12);
+    reply.map(13);
     for (name, text) in [("location", told.location), ("state", told.state)] {
         reply.text(name);
         reply.text(text);

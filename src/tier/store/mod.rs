@@ -423,8 +423,7 @@ impl Store {
         })
     }
 
-    /// The oldest generation ends. Its number never comes again: fjall may drop a new keyspace with the name of one that it
-    /// still removes.
+    /// The oldest generation ends. Its number never comes again: by that the next opening knows what a crash has left of it.
     fn end(&self, generation: u64) -> Result<(), StoreError> {
         self.change_meta(|meta| meta.oldest = generation + 1)
     }

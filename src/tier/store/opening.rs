@@ -16,6 +16,17 @@ use super::filter::Filter;
 use super::generation::{self, Generation, Gone};
 use super::{Recovery, Store, StoreError, StoreOptions, log_failure, repair};
 
+/// On a full disk the store opens all the same: the number is written with the next generation that comes or goes.
+fn keep_openings(files: &Files, meta: &Meta) -> Result<(), StoreError> {
+    match files.write_meta(meta).map_err(StoreError::File) {
+        Err(error) if error.is_poison() => {
+            tracing::warn!(%error, "the disk tier could not count its opening");
+            Ok(())
+        }
+        written => written,
+    }
+}
+
 /// The keyspaces of generations, by their numbers.
 type Readable = BTreeMap<u64, Keyspace>;
 
@@ -66,7 +77,7 @@ impl Opened {
         files.create_dirs()?;
         let database = repair::open_database(&files.database(), options)?;
         meta.openings = generation::begin_sequence(&database, meta.openings);
-        files.write_meta(&meta)?;
+        keep_openings(files, &meta)?;
         Ok(Self {
             lock,
             database,

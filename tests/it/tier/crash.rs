@@ -389,7 +389,7 @@ fn a_stop_right_after_a_start_after_a_kill_keeps_the_counts() {
         &mut client,
         (0..MANY).map(|i| (key(i), value(&key(i), 0, 300))),
     );
-    thread::sleep(LOSS);
+    assert!(client.run(&["SAVE"]).is_simple("OK"));
     server.signal("KILL");
     drop(server);
     stop(disk.start(&[]));
