@@ -16,17 +16,6 @@ use super::filter::Filter;
 use super::generation::{self, Generation, Gone};
 use super::{Recovery, Store, StoreError, StoreOptions, log_failure, repair};
 
-/// On a full disk the store opens all the same: the number is written with the next generation that comes or goes.
-fn keep_openings(files: &Files, meta: &Meta) -> Result<(), StoreError> {
-    match files.write_meta(meta).map_err(StoreError::File) {
-        Err(error) if error.is_poison() => {
-            tracing::warn!(%error, "the disk tier could not count its opening");
-            Ok(())
-        }
-        written => written,
-    }
-}
-
 /// The keyspaces of generations, by their numbers.
 type Readable = BTreeMap<u64, Keyspace>;
 
@@ -281,6 +270,17 @@ impl Store {
             .read_filter(number, FilterKind::Live, self.hash_seed, records)?;
         let filter = found.unwrap_or_else(|| Filter::new(records as usize, records == 0));
         Ok(Arc::new(filter))
+    }
+}
+
+/// On a full disk the store opens all the same: the number is written with the next generation that comes or goes.
+fn keep_openings(files: &Files, meta: &Meta) -> Result<(), StoreError> {
+    match files.write_meta(meta).map_err(StoreError::File) {
+        Err(error) if error.is_poison() => {
+            tracing::warn!(%error, "the disk tier could not count its opening");
+            Ok(())
+        }
+        written => written,
     }
 }
 
