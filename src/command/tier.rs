@@ -405,7 +405,7 @@ mod tests {
         db.run("TIER.INFO")
             .error("ERR wrong number of arguments for 'tier.info' command");
         db.resp3();
-        assert!(db.run("TIER.INFO k").bytes().starts_with(b"%12\r\n"));
+        assert!(db.run("TIER.INFO k").bytes().starts_with(b"%13\r\n"));
     });
 
     /// Where a key is by TIER.INFO's reply.
@@ -426,7 +426,7 @@ mod tests {
             );
             let reply = String::from_utf8_lossy(&reply).into_owned();
             assert!(
-                reply.starts_with("+OK\r\n:1\r\n+OK\r\n:3\r\n*24\r\n"),
+                reply.starts_with("+OK\r\n:1\r\n+OK\r\n:3\r\n*26\r\n"),
                 "{reply}"
             );
             assert_eq!(location(&reply), "disk");
