@@ -731,7 +731,8 @@ impl Keyspace {
         let found = space.and_then(|space| locked.table.find(hash.tag(), space, key));
         let entry = found.map(|at| locked.table.get(at));
         let picked = entry.filter(|entry| entry.policy_bits() & (WRITING | QUEUED) == WRITING);
-        match picked.and_then(|entry| entry.value().get(part)) {
+        let mut scratch = Vec::new();
+        match picked.and_then(|entry| entry.plain(&mut scratch).get(part)) {
             Some(bytes) => {
                 out.extend_from_slice(bytes);
                 true

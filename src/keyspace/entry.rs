@@ -13,7 +13,7 @@
 //! ```
 //!
 //! Where the standing is compressed the value bytes are a compressed value, which `compression.rs`
-//! makes and reads. One that is pinned is never compressed, so two bits are enough for all.
+//! makes and reads. One that is pinned or for memory only is never compressed, so three bits are enough.
 //!
 //! A key of 16 bytes with a value of 64 and an expiry fills 95 bytes, one allocation class of 96.
 //! Entries are large in number and small in size, so the header has no padding and is read with

@@ -315,6 +315,18 @@ mod tests {
         assert_eq!(db.server().keyspace.pinned(), (0, 0));
     });
 
+    #[test]
+    fn a_compressed_key_may_get_a_policy_with_its_name() {
+        let mut db = Db::compressed();
+        rule(&mut db, "p: pinned m: memory-only");
+        let value = "ab".repeat(500);
+        for to in ["p:1", "m:1", "d:1"] {
+            db.run(&format!("SET k {value}")).ok();
+            db.run(&format!("RENAME k {to}")).ok();
+            db.run(&format!("GET {to}")).bulk(&value);
+        }
+    }
+
     script!(info_tells_the_policy, |db| {
         rule(&mut db, "p: pinned m: memory-only");
         db.run("MSET p:1 v m:1 v").ok();
