@@ -220,7 +220,7 @@ impl Tier {
             loads: Loads::default(),
             pace: Pace::default(),
         };
-        tier.measure_memory();
+        tier.measure_memory(0);
         Ok((keyspace, Some(tier)))
     }
 
@@ -445,11 +445,11 @@ impl Tier {
         self.memory_bytes.load(Ordering::Relaxed)
     }
 
-    /// Looks how much that is. Asked too often for each time: the writer does it.
-    fn measure_memory(&self) {
+    /// Looks how much that is, with what the writer takes. Asked too often for each time: the writer does it.
+    fn measure_memory(&self, writer: usize) {
         let filters = usize::try_from(self.store.stats().filter_bytes).unwrap_or(0);
         let cache = usize::try_from(self.cache_bytes).unwrap_or(0);
-        let bytes = filters + cache + self.dictionaries.memory_bytes();
+        let bytes = filters + cache + self.dictionaries.memory_bytes() + writer;
         self.memory_bytes.store(bytes, Ordering::Relaxed);
     }
 

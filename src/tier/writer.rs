@@ -18,7 +18,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::chunks::{ChunkWriter, LONG_BYTES};
-use super::compress::{Compressor, Effort, Method, encode_raw};
+use super::compress::{Compressor, Method, encode_raw};
 use super::copies::{Copies, Value};
 use super::limit::Allowance;
 use super::log::Log;
@@ -171,7 +171,7 @@ impl<'a> Writer<'a> {
                 self.tier.log_bytes.store(0, Ordering::Relaxed);
                 *self.tier.classes.lock() = self.compressor.stats();
                 *self.tier.last_write.lock() = Some(clock::now());
-                self.tier.measure_memory();
+                self.tier.measure_memory(self.compressor.memory_bytes());
             }
             Err(_) => keyspace.unsettle(&places, self.thread),
         }
@@ -353,7 +353,7 @@ impl<'a> Writer<'a> {
         let put = |chunk: &[u8], part: &[u8], is_first| {
             record.clear();
             let encoded = if sink.is_run() {
-                compressor.encode_part(Effort::Fast, key, part, is_first, record)
+                compressor.encode_part(key, part, is_first, record)
             } else {
                 encode_raw(part, record)
             };
@@ -386,8 +386,7 @@ impl<'a> Writer<'a> {
                 record::encode_head(*head, &mut self.record);
                 let value = self.copies.bytes(value.clone());
                 if sink.is_run() {
-                    self.compressor
-                        .encode(Effort::Fast, key, value, &mut self.record);
+                    self.compressor.encode(key, value, &mut self.record);
                 } else {
                     encode_raw(value, &mut self.record);
                 }

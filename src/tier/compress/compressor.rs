@@ -32,25 +32,6 @@ pub enum Method {
     Zstd,
 }
 
-/// How hard zstd tries.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Effort {
-    /// For values on their way out of memory.
-    #[default]
-    Fast,
-    /// For values that are moved from one generation to another, and so have shown that they stay.
-    Thorough,
-}
-
-impl Effort {
-    pub(super) fn level(self) -> i32 {
-        match self {
-            Self::Fast => 1,
-            Self::Thorough => 3,
-        }
-    }
-}
-
 /// Encodes values, and learns from them. Owned by one thread.
 pub struct Compressor {
     method: Method,
@@ -99,13 +80,7 @@ impl Compressor {
 
     /// Appends the value to `out` in its smallest sensible form, with its header, and says which form that is. A dictionary
     /// that the form names is durable already; the caller keeps it with [`Dictionaries::retain`] as long as the value lives.
-    pub fn encode(
-        &mut self,
-        effort: Effort,
-        key: &[u8],
-        value: &[u8],
-        out: &mut Vec<u8>,
-    ) -> Encoded {
+    pub fn encode(&mut self, key: &[u8], value: &[u8], out: &mut Vec<u8>) -> Encoded {
         self.end_training(false);
         let start = out.len();
         let dictionaries = &self.dictionaries;
@@ -121,7 +96,7 @@ impl Compressor {
                 .dictionary
                 .as_deref()
                 .filter(|_| value.len() <= DICTIONARY_MAX_VALUE);
-            let compressed = compress(&mut self.encoder, self.method, effort, dictionary, value);
+            let compressed = compress(&mut self.encoder, self.method, dictionary, value);
             class.tried(compressed.is_some());
             compressed
         } else {
@@ -144,7 +119,6 @@ impl Compressor {
     /// the first part the value is counted.
     pub fn encode_part(
         &mut self,
-        effort: Effort,
         key: &[u8],
         part: &[u8],
         is_first: bool,
@@ -156,7 +130,7 @@ impl Compressor {
         let class = self.classes.class(slot);
         let compressed = match self.method {
             Method::None => None,
-            method => compress(&mut self.encoder, method, effort, None, part),
+            method => compress(&mut self.encoder, method, None, part),
         };
         let (form, payload) = compressed.unwrap_or((Form::Raw, part));
         let header = Encoded {
@@ -241,8 +215,7 @@ impl Compressor {
                 if let Some(old) = class.stats.dictionary {
                     self.encoder.forget(old);
                 }
-                self.encoder
-                    .adopt(dictionary.id(), Effort::Fast.level(), prepared);
+                self.encoder.adopt(dictionary.id(), prepared);
                 class.accept(dictionary);
             }
             Outcome::Refused => class.refuse(),
@@ -265,7 +238,6 @@ impl Drop for Compressor {
 fn compress<'e>(
     encoder: &'e mut Encoder,
     method: Method,
-    effort: Effort,
     dictionary: Option<&Dictionary>,
     value: &[u8],
 ) -> Option<(Form, &'e [u8])> {
@@ -275,13 +247,9 @@ fn compress<'e>(
     if method == Method::Lz4 {
         return encoder.lz4(value).map(|block| (Form::Lz4, block));
     }
-    if let Some(dictionary) =
-        dictionary.filter(|dictionary| encoder.prepare(dictionary, effort.level()))
-    {
-        let frame = encoder.zstd_with(value, effort.level(), dictionary);
+    if let Some(dictionary) = dictionary.filter(|dictionary| encoder.prepare(dictionary)) {
+        let frame = encoder.zstd_with(value, dictionary);
         return frame.map(|frame| (Form::ZstdDictionary(dictionary.id()), frame));
     }
-    encoder
-        .zstd(value, effort.level())
-        .map(|frame| (Form::Zstd, frame))
+    encoder.zstd(value).map(|frame| (Form::Zstd, frame))
 }

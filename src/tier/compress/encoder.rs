@@ -4,13 +4,19 @@
 //!
 //! Invariant: a payload is given out only if it pays: with its header at most 90 % of the value.
 
+use std::io;
+
 use zstd::dict::EncoderDictionary;
 use zstd::zstd_safe::CCtx;
 
 use super::dictionaries::Dictionary;
 use crate::lz4;
 
-/// Prepared dictionaries that live at once: 5 MB at level 1, 15 MB at level 3.
+/// The level of values that no dictionary helps: higher ones are slower and find nothing more in short values.
+const LEVEL: i32 = 1;
+/// With a dictionary it takes 1.3 times as long as level 1, and large dictionaries gain a tenth by it.
+const DICTIONARY_LEVEL: i32 = 3;
+/// Prepared dictionaries that live at once: 15 MB, or twice as much if all are large.
 const MAX_PREPARED: usize = 32;
 /// A prepared dictionary gives way to another only if so many values passed without it. More classes in turn than there is
 /// room for would otherwise prepare one for each value.
@@ -35,9 +41,13 @@ pub(super) struct Encoder {
 
 struct Prepared {
     id: u32,
-    level: i32,
     dictionary: EncoderDictionary<'static>,
     used_at: u64,
+}
+
+/// A dictionary as zstd compresses with it: the long step.
+pub(super) fn prepare(bytes: &[u8]) -> io::Result<EncoderDictionary<'static>> {
+    EncoderDictionary::try_copy(bytes, DICTIONARY_LEVEL)
 }
 
 impl Encoder {
@@ -58,27 +68,22 @@ impl Encoder {
     }
 
     /// The value as a zstd frame without magic number, if that pays.
-    pub(super) fn zstd(&mut self, value: &[u8], level: i32) -> Option<&[u8]> {
+    pub(super) fn zstd(&mut self, value: &[u8]) -> Option<&[u8]> {
         let room = worth(value) + MAGIC_LEN;
         self.reserve(room);
         let len = self
             .context
-            .compress(&mut self.scratch[..room], value, level)
+            .compress(&mut self.scratch[..room], value, LEVEL)
             .ok()?;
         self.scratch.get(MAGIC_LEN..len)
     }
 
     /// The same with a dictionary, which must be prepared: see [`Encoder::prepare`].
-    pub(super) fn zstd_with(
-        &mut self,
-        value: &[u8],
-        level: i32,
-        dictionary: &Dictionary,
-    ) -> Option<&[u8]> {
+    pub(super) fn zstd_with(&mut self, value: &[u8], dictionary: &Dictionary) -> Option<&[u8]> {
         // The room is too small for a frame that does not pay, and zstd stops with an error when it is full.
         let room = worth(value) + MAGIC_LEN;
         self.reserve(room);
-        let index = self.position(dictionary.id(), level)?;
+        let index = self.position(dictionary.id())?;
         let prepared = self.prepared[index].dictionary.as_cdict();
         let len = self
             .context
@@ -87,35 +92,28 @@ impl Encoder {
         self.scratch.get(MAGIC_LEN..len)
     }
 
-    /// Prepares a dictionary for a level, unless it is already. False if it cannot be, because too many others are in use;
-    /// the value then goes without.
-    pub(super) fn prepare(&mut self, dictionary: &Dictionary, level: i32) -> bool {
+    /// Prepares a dictionary, unless it is already. False if it cannot be, because too many others are in use; the value then
+    /// goes without.
+    pub(super) fn prepare(&mut self, dictionary: &Dictionary) -> bool {
         self.values += 1;
         let id = dictionary.id();
-        if let Some(index) = self.position(id, level) {
+        if let Some(index) = self.position(id) {
             self.prepared[index].used_at = self.values;
             return true;
         }
         // Asked first, for preparing costs more than a hundred values.
         self.room_for_prepared().is_some()
-            && EncoderDictionary::try_copy(dictionary.bytes(), level)
-                .is_ok_and(|prepared| self.adopt(id, level, prepared))
+            && prepare(dictionary.bytes()).is_ok_and(|prepared| self.adopt(id, prepared))
     }
 
     /// Puts a prepared dictionary in place, if there is room.
-    pub(super) fn adopt(
-        &mut self,
-        id: u32,
-        level: i32,
-        dictionary: EncoderDictionary<'static>,
-    ) -> bool {
+    pub(super) fn adopt(&mut self, id: u32, dictionary: EncoderDictionary<'static>) -> bool {
         let Some(index) = self.room_for_prepared() else {
             return false;
         };
         let used_at = self.values;
         let prepared = Prepared {
             id,
-            level,
             dictionary,
             used_at,
         };
@@ -141,10 +139,8 @@ impl Encoder {
         self.context.sizeof() + self.scratch.capacity() + prepared + self.lz4.memory_bytes()
     }
 
-    fn position(&self, id: u32, level: i32) -> Option<usize> {
-        self.prepared
-            .iter()
-            .position(|p| p.id == id && p.level == level)
+    fn position(&self, id: u32) -> Option<usize> {
+        self.prepared.iter().position(|prepared| prepared.id == id)
     }
 
     /// Where a prepared dictionary may be put: at the end, or in place of one that has long not been used.

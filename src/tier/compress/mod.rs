@@ -35,5 +35,5 @@ mod training;
 
 pub use classes::ClassStats;
 pub use codec::{DecodeError, Encoded, Form};
-pub use compressor::{Compressor, Effort, Method, encode_raw};
+pub use compressor::{Compressor, Method, encode_raw};
 pub use dictionaries::{DamagedFile, Dictionaries, Dictionary};

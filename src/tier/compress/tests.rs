@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use super::classes::{MAX_CLASSES, Tuning};
 use super::datasets::{Random, html, product_json, session, user_json};
-use super::{Compressor, DecodeError, Dictionaries, Effort, Encoded, Form, Method};
+use super::{Compressor, DecodeError, Dictionaries, Encoded, Form, Method};
 
 const LIMIT: usize = 64 << 20;
 
@@ -56,7 +56,7 @@ fn compressor(dictionaries: &Arc<Dictionaries>) -> Compressor {
 
 fn encode(compressor: &mut Compressor, key: &str, value: &[u8]) -> (Encoded, Vec<u8>) {
     let mut out = Vec::new();
-    let header = compressor.encode(Effort::Fast, key.as_bytes(), value, &mut out);
+    let header = compressor.encode(key.as_bytes(), value, &mut out);
     assert_eq!(Encoded::read(&out).unwrap().0, header);
     (header, out)
 }
@@ -164,16 +164,14 @@ fn every_form_round_trips() {
     let mut forms = Vec::new();
     for method in [Method::None, Method::Lz4, Method::Zstd] {
         taught.set_method(method);
-        for effort in [Effort::Fast, Effort::Thorough] {
-            for value in &values {
-                for key in [&b"plain"[..], b"user:1"] {
-                    let mut bytes = Vec::new();
-                    let header = taught.encode(effort, key, value, &mut bytes);
-                    assert_eq!(Encoded::read(&bytes).unwrap().0, header);
-                    assert_eq!(decode(&dictionaries, &bytes).unwrap(), *value);
-                    assert!(bytes.len() <= value.len() + 1);
-                    forms.push(header.form);
-                }
+        for value in &values {
+            for key in [&b"plain"[..], b"user:1"] {
+                let mut bytes = Vec::new();
+                let header = taught.encode(key, value, &mut bytes);
+                assert_eq!(Encoded::read(&bytes).unwrap().0, header);
+                assert_eq!(decode(&dictionaries, &bytes).unwrap(), *value);
+                assert!(bytes.len() <= value.len() + 1);
+                forms.push(header.form);
             }
         }
     }
@@ -549,12 +547,11 @@ fn figures() {
             "{class}, {}",
             values.iter().map(Vec::len).sum::<usize>() / values.len()
         );
-        for (name, method, effort, is_taught) in [
-            ("raw", Method::None, Effort::Fast, false),
-            ("lz4", Method::Lz4, Effort::Fast, false),
-            ("plain zstd 1", Method::Zstd, Effort::Fast, false),
-            ("dictionary 1", Method::Zstd, Effort::Fast, true),
-            ("dictionary 3", Method::Zstd, Effort::Thorough, true),
+        for (name, method, is_taught) in [
+            ("raw", Method::None, false),
+            ("lz4", Method::Lz4, false),
+            ("plain zstd", Method::Zstd, false),
+            ("dictionary", Method::Zstd, true),
         ] {
             let scratch = Scratch::new();
             let dictionaries = scratch.open();
@@ -567,7 +564,6 @@ fn figures() {
                 let mut out = Vec::new();
                 for _ in 0..5000 {
                     compressor.encode(
-                        effort,
                         format!("{class}:1").as_bytes(),
                         &make(&mut random),
                         &mut out,
@@ -576,7 +572,7 @@ fn figures() {
                 }
                 compressor.finish_training();
             }
-            measure(name, &mut compressor, effort, &dictionaries, class, &values);
+            measure(name, &mut compressor, &dictionaries, class, &values);
         }
         let (mut out, started) = (Vec::new(), Instant::now());
         for _ in 0..ROUNDS {
@@ -598,7 +594,6 @@ const ROUNDS: usize = 5;
 fn measure(
     name: &str,
     compressor: &mut Compressor,
-    effort: Effort,
     dictionaries: &Dictionaries,
     class: &str,
     values: &[Vec<u8>],
@@ -610,7 +605,7 @@ fn measure(
         let started = Instant::now();
         for value in values {
             out.clear();
-            black_box(compressor.encode(effort, key.as_bytes(), black_box(value), &mut out));
+            black_box(compressor.encode(key.as_bytes(), black_box(value), &mut out));
         }
         best_encode = best_encode.min(started.elapsed().as_nanos());
         if round == 0 {
@@ -618,7 +613,7 @@ fn measure(
                 .iter()
                 .map(|value| {
                     let mut bytes = Vec::new();
-                    compressor.encode(effort, key.as_bytes(), value, &mut bytes);
+                    compressor.encode(key.as_bytes(), value, &mut bytes);
                     bytes
                 })
                 .collect();

@@ -3,22 +3,30 @@
 //! Invariant: a dictionary is kept only if values it has not seen become at least a tenth smaller than without it.
 
 use std::io;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 
 use zstd::dict::EncoderDictionary;
 
-use super::compressor::Effort;
 use super::dictionaries::{Dictionaries, Dictionary};
-use super::encoder::Encoder;
+use super::encoder::{self, Encoder};
 
 /// One sample in five is not trained with, but judges the result.
 const HELD_OUT_ONE_IN: usize = 5;
-/// Small classes get small dictionaries, which stay in the processor's cache; more than 16 KiB gains nothing.
-const DICTIONARY_MIN_BYTES: usize = 4 << 10;
-const DICTIONARY_MAX_BYTES: usize = 16 << 10;
-/// Bytes of samples that a byte of dictionary asks for.
-const SAMPLE_BYTES_FOR_ONE: usize = 16;
+/// Small dictionaries stay in the processor's cache, and for most classes larger ones gain nothing.
+const SMALL: Size = Size {
+    bytes: 4 << 10..=16 << 10,
+    sample_bytes_for_one: 16,
+};
+/// Texts of many words need a larger one.
+const LARGE: Size = Size {
+    bytes: 32 << 10..=64 << 10,
+    sample_bytes_for_one: 8,
+};
+/// A large dictionary must make stored values so much smaller than a small one, in percent of their new size: it takes more
+/// memory, 27 KB beside itself for each that decodes and half a megabyte for the one that encodes.
+const LARGE_GAIN_PERCENT: u64 = 105;
 /// A dictionary must make stored values so much smaller, in percent of their new size.
 const GAIN_PERCENT: u64 = 110;
 /// The header of a stored value with a dictionary.
@@ -29,6 +37,20 @@ const ZSTD_DICTIONARY_MAGIC: [u8; 4] = [0x37, 0xa4, 0x30, 0xec];
 /// Below the threads that serve.
 #[cfg(target_os = "linux")]
 const NICE: i32 = 10;
+
+/// How large a dictionary is made.
+struct Size {
+    bytes: RangeInclusive<usize>,
+    /// Bytes of samples that a byte of dictionary asks for.
+    sample_bytes_for_one: usize,
+}
+
+impl Size {
+    /// From so many bytes of samples.
+    fn of(&self, sample_bytes: usize) -> usize {
+        (sample_bytes / self.sample_bytes_for_one).clamp(*self.bytes.start(), *self.bytes.end())
+    }
+}
 
 /// Values of one class, one behind the other.
 #[derive(Default)]
@@ -63,7 +85,7 @@ impl Samples {
 
 /// What came of a training.
 pub(super) enum Outcome {
-    /// A new dictionary, saved, and prepared for [`Effort::Fast`].
+    /// A new dictionary, saved, and prepared.
     Accepted(Arc<Dictionary>, EncoderDictionary<'static>),
     /// A dictionary would not gain enough.
     Refused,
@@ -117,7 +139,7 @@ fn run(
         return Outcome::Refused;
     };
     let saved = dictionaries.add(class, choice.ratio_permille, &choice.bytes);
-    let prepared = EncoderDictionary::try_copy(&choice.bytes, Effort::Fast.level());
+    let prepared = encoder::prepare(&choice.bytes);
     match (saved, prepared) {
         (Ok(dictionary), Ok(prepared)) => Outcome::Accepted(dictionary, prepared),
         (Err(error), _) | (_, Err(error)) => Outcome::Failed(error),
@@ -143,20 +165,36 @@ fn choose(samples: &Samples, current: Option<&Dictionary>) -> Option<Choice> {
             .map(|(_, sample)| sample)
             .collect::<Vec<_>>()
     });
-    let bytes = train(&teachers)?;
-    let candidate = Dictionary::unsaved(&bytes).ok()?;
     let raw: u64 = judges.iter().map(|sample| sample.len() as u64).sum();
     let before = stored_bytes(&judges, current);
-    let after = stored_bytes(&judges, Some(&candidate));
-    (before * 100 >= after * GAIN_PERCENT).then(|| Choice {
-        bytes,
-        ratio_permille: ratio_permille(raw, after),
+    let small = Trained::new(&teachers, &judges, SMALL)?;
+    let large = Trained::new(&teachers, &judges, LARGE);
+    let trained = large
+        .filter(|large| small.after * 100 >= large.after * LARGE_GAIN_PERCENT)
+        .unwrap_or(small);
+    (before * 100 >= trained.after * GAIN_PERCENT).then(|| Choice {
+        ratio_permille: ratio_permille(raw, trained.after),
+        bytes: trained.bytes,
     })
 }
 
-fn train(samples: &[&[u8]]) -> Option<Vec<u8>> {
-    let total: usize = samples.iter().map(|sample| sample.len()).sum();
-    let size = (total / SAMPLE_BYTES_FOR_ONE).clamp(DICTIONARY_MIN_BYTES, DICTIONARY_MAX_BYTES);
+/// A dictionary, and what values take with it that it has not seen.
+struct Trained {
+    bytes: Vec<u8>,
+    after: u64,
+}
+
+impl Trained {
+    fn new(teachers: &[&[u8]], judges: &[&[u8]], size: Size) -> Option<Self> {
+        let total = teachers.iter().map(|sample| sample.len()).sum();
+        let bytes = train(teachers, size.of(total))?;
+        let dictionary = Dictionary::unsaved(&bytes).ok()?;
+        let after = stored_bytes(judges, Some(&dictionary));
+        Some(Self { bytes, after })
+    }
+}
+
+fn train(samples: &[&[u8]], size: usize) -> Option<Vec<u8>> {
     let mut bytes = zstd::dict::from_samples(samples, size).ok()?;
     // Frames would repeat the id in four bytes, which our header says in one or two. Zero means none.
     if bytes.starts_with(&ZSTD_DICTIONARY_MAGIC) {
@@ -168,14 +206,13 @@ fn train(samples: &[&[u8]]) -> Option<Vec<u8>> {
 /// What the samples would take on disk.
 fn stored_bytes(samples: &[&[u8]], dictionary: Option<&Dictionary>) -> u64 {
     let mut encoder = Encoder::new();
-    let level = Effort::Fast.level();
     let mut total = 0;
     for sample in samples {
         let payload = match dictionary {
-            Some(dictionary) if encoder.prepare(dictionary, level) => {
-                encoder.zstd_with(sample, level, dictionary)
+            Some(dictionary) if encoder.prepare(dictionary) => {
+                encoder.zstd_with(sample, dictionary)
             }
-            _ => encoder.zstd(sample, level),
+            _ => encoder.zstd(sample),
         };
         total += payload.map_or(sample.len(), <[u8]>::len) as u64 + HEADER_BYTES;
     }
