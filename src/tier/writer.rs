@@ -34,8 +34,8 @@ use crate::keyspace::cold::ColdCounts;
 use crate::keyspace::{DATABASES, ThreadSlot};
 use crate::server::Server;
 
-/// Changes are written after this time at the latest.
-const PERIOD: Duration = Duration::from_secs(1);
+/// Changes begin to be written after this time at the latest, so that they are safe within a second.
+const PERIOD: Duration = Duration::from_millis(700);
 /// And as soon as they take so many bytes.
 const RUN_BYTES: usize = 32 * 1024 * 1024;
 /// A store that the disk was too full for is opened anew when there is so much room.

@@ -13,7 +13,7 @@ const CONNECTIONS: usize = 4;
 const KEYS: usize = 1_500;
 const BATCH: usize = 16;
 /// A run begins a second after the last one began, and takes its time.
-const LOSS: Duration = Duration::from_millis(1_500);
+const LOSS: Duration = Duration::from_secs(1);
 /// Further changes of a key than these are older than any loss.
 const HISTORY_MAX: usize = 4_000;
 
