@@ -1,5 +1,8 @@
 //! The limit of the disk: the oldest generation goes, part by part, and its keys with it.
 //!
+//! Parts are sorted out between two rounds of the writer, as many as there is time for, and go after the second: what of
+//! them shall stay is written with everything else, and needs no small runs of its own.
+//!
 //! What memory holds of a part is written again first. So is what is on disk alone, as long as the disk is full of old versions
 //! rather than of keys: else keys that never change would have to go because others change all the time.
 //!
@@ -20,7 +23,7 @@ use crate::clock::{self, UnixMs};
 use crate::keyspace::{DATABASES, KeyHash};
 
 /// Changes wait to be written meanwhile.
-const WORK: Duration = Duration::from_millis(100);
+const WORK: Duration = Duration::from_millis(50);
 /// Cold keys are written again while there are fewer keys than this share of the records on disk. Where all keys are
 /// overwritten equally often a third of the oldest generation is then still wanted, so that for two changes one record is
 /// written again.
@@ -81,6 +84,12 @@ impl Allowance {
     }
 }
 
+/// Parts of the oldest generation that were sorted out and are still in sight.
+pub(super) struct Leaving {
+    going: Going,
+    end: PartEnd,
+}
+
 /// A record that is written again, of a key or one of its chunks.
 struct Kept {
     on_disk: Vec<u8>,
@@ -107,43 +116,67 @@ fn chunk_bytes(body: &Body<'_>) -> u64 {
 }
 
 impl Writer<'_> {
-    /// Keeps the limit of the disk, as far as there is time. False where it failed.
-    pub(super) fn keep_limit(&mut self) -> bool {
-        let start = Instant::now();
-        let store = &self.tier.store;
-        while store.is_full() && (start.elapsed() < WORK || store.is_overfull()) {
-            if let Err(error) = self.let_part_go() {
-                tracing::error!("The disk tier could not keep its limit: {error}");
-                return false;
-            }
+    /// Keeps the limit of the disk after a run, as far as there is time until the next.
+    pub(super) fn keep_limit(&mut self) {
+        if let Err(error) = self.let_parts_go() {
+            tracing::error!("The disk tier could not keep its limit: {error}");
+            self.leaving = None;
         }
-        true
     }
 
-    fn let_part_go(&mut self) -> Result<(), TierError> {
-        let part = match self.tier.disk.lock().as_mut() {
-            Some(disk) => disk.next_part()?,
-            None => return Err(StoreError::Closed.into()),
-        };
-        let Some(part) = part else { return Ok(()) };
-        let end = part.end();
-        match self.sort_out(part) {
-            Ok(going) => self.finish_part(going, end),
-            Err(error) => {
-                tracing::error!("A generation goes whose keys cannot be read: {error}");
-                self.finish_unread(end.of_all())
-            }
+    fn let_parts_go(&mut self) -> Result<(), TierError> {
+        self.finish_parts()?;
+        self.sort_out_parts()?;
+        // It cannot wait for the next round.
+        while self.tier.store.is_overfull() {
+            self.write_changes()?;
+            self.finish_parts()?;
+            self.sort_out_parts()?;
         }
+        Ok(())
+    }
+
+    fn sort_out_parts(&mut self) -> Result<(), TierError> {
+        let start = Instant::now();
+        while self.tier.store.is_full() && start.elapsed() < WORK {
+            let after = self.leaving.as_ref().map(|leaving| leaving.end);
+            let part = match self.tier.disk.lock().as_mut() {
+                Some(disk) => disk.next_part(after)?,
+                None => return Err(StoreError::Closed.into()),
+            };
+            let Some(part) = part else { break };
+            let end = part.end();
+            let mut going = self.leaving.take().map_or_else(Going::default, |l| l.going);
+            if let Err(error) = self.sort_out(part, &mut going) {
+                tracing::error!("A generation goes whose keys cannot be read: {error}");
+                return self.finish_unread(end.of_all());
+            }
+            self.leaving = Some(Leaving { going, end });
+        }
+        Ok(())
+    }
+
+    /// What has come into memory since it was sorted out is to be written by the round that begins.
+    pub(super) fn keep_what_was_loaded(&mut self) {
+        if let Some(mut leaving) = self.leaving.take() {
+            self.retain_going(&mut leaving.going);
+            self.leaving = Some(leaving);
+        }
+    }
+
+    fn retain_going(&self, going: &mut Going) {
+        let Going { keys, bytes } = going;
+        keys.retain(|key| !self.keeps_in_memory(key.hash, &bytes[key.on_disk.clone()]));
     }
 
     /// Sees to it that keys which shall stay are written again, and gives the others.
-    fn sort_out(&mut self, part: Part) -> Result<Going, TierError> {
+    fn sort_out(&mut self, part: Part, going: &mut Going) -> Result<(), TierError> {
         let (generation, now) = (part.generation(), clock::now());
         let mut allowance = match self.keeps_cold_keys() {
             true => self.allowance.take(self.tier),
             false => 0,
         };
-        let (mut going, mut kept) = (Going::default(), Vec::new());
+        let mut kept = Vec::new();
         let store = &self.tier.store;
         for found in part {
             let found = found?;
@@ -167,7 +200,7 @@ impl Writer<'_> {
             }
         }
         self.allowance.spend(self.write_again(kept)?);
-        Ok(going)
+        Ok(())
     }
 
     /// Whether memory knows better what is with a key, and sees to it that it gets a newer copy.
@@ -204,15 +237,17 @@ impl Writer<'_> {
         Ok(run.finish()?.bytes)
     }
 
-    fn finish_part(&mut self, mut going: Going, end: PartEnd) -> Result<(), TierError> {
-        self.write_changes()?;
+    /// Lets go of what was sorted out, when a round has written what shall stay of it.
+    fn finish_parts(&mut self) -> Result<(), TierError> {
+        let Some(Leaving { mut going, end }) = self.leaving.take() else {
+            return Ok(());
+        };
         let tier = self.tier;
         let loads_wait = tier.loads.pause();
-        // What was loaded since.
+        // What was loaded during the round.
         let before = going.keys.len();
-        let Going { keys, bytes } = &mut going;
-        keys.retain(|key| !self.keeps_in_memory(key.hash, &bytes[key.on_disk.clone()]));
-        if keys.len() < before {
+        self.retain_going(&mut going);
+        if going.keys.len() < before {
             self.write_changes()?;
         }
         self.let_go(end)?;
@@ -262,7 +297,6 @@ impl Writer<'_> {
 mod tests {
     use super::*;
     use crate::testing::Db;
-    use crate::tier::store;
 
     fn tier(db: &Db) -> &Tier {
         db.server().tier.as_ref().expect("there is a tier")
@@ -276,12 +310,16 @@ mod tests {
         }
         db.write();
         db.demote_all();
-        let part = tier(&db).disk.lock().as_mut().map(store::Writer::next_part);
+        let mut disk = tier(&db).disk.lock();
+        let part = disk.as_mut().map(|disk| disk.next_part(None));
+        drop(disk);
         let part = part.expect("the tier is open").expect("the disk is well");
         let part = part.expect("it has keys");
         let end = part.end();
         let mut writer = Writer::new(db.server(), tier(&db));
-        let going = writer.sort_out(part).expect("the disk is well");
+        let mut going = Going::default();
+        let sorted = writer.sort_out(part, &mut going);
+        sorted.expect("the disk is well");
         assert_eq!(going.keys.len(), 10);
         // Set before its copy is out of sight, and after.
         db.run("SET key0 new").ok();

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use super::chunks::{ChunkWriter, LONG_BYTES};
 use super::compress::{Compressor, Method, encode_raw};
 use super::copies::{Copies, Value};
-use super::limit::Allowance;
+use super::limit::{Allowance, Leaving};
 use super::log::Log;
 use super::pace::Round;
 use super::record::{self, Chunks};
@@ -49,31 +49,29 @@ pub(super) fn run(server: &Server) {
     let mut writer = Writer::new(server, tier);
     let mut last = Instant::now();
     let mut kept = last;
-    let mut limit_kept = true;
     loop {
         let is_due = || last.elapsed() >= PERIOD || server.keyspace.unwritten_bytes() >= RUN_BYTES;
         let Some((round, stopped)) = tier.pace.begin(is_due) else {
-            // What a round has left of it. After a failure that waits for the next round.
-            limit_kept = limit_kept && writer.keep_limit();
             continue;
         };
         if stopped {
             server.keyspace.prepare_end(writer.thread);
         }
-        let written = if round == Round::Log && !tier.log.lock().is_broken() {
-            writer.log_changes()
-        } else {
+        let is_run = round == Round::Run || tier.log.lock().is_broken();
+        let written = if is_run {
             last = Instant::now();
             writer.write_changes()
+        } else {
+            writer.log_changes()
         };
         tier.pace.end(written.is_ok());
         match &written {
             Err(error) => {
-                limit_kept = false;
                 tracing::error!("The disk tier could not be written, it is tried again: {error}");
                 writer.revive();
             }
-            Ok(()) => limit_kept = writer.keep_limit(),
+            Ok(()) if is_run && !stopped => writer.keep_limit(),
+            Ok(()) => {}
         }
         if stopped || kept.elapsed() >= warm::PERIOD {
             kept = Instant::now();
@@ -102,6 +100,7 @@ pub(super) struct Writer<'a> {
     logged: Vec<Place>,
     compressor: Compressor,
     pub(super) allowance: Allowance,
+    pub(super) leaving: Option<Leaving>,
     spaces: Spaces,
     /// Whether there is a list of pinned keys.
     has_pins: bool,
@@ -141,6 +140,7 @@ impl<'a> Writer<'a> {
             logged: Vec::new(),
             compressor: Compressor::new(Method::None, Arc::clone(&tier.dictionaries)),
             allowance: Allowance::default(),
+            leaving: None,
             spaces: Spaces::decode(&tier.store.blob()).unwrap_or_default(),
             has_pins: warm::has_pins(&tier.dir),
         }
@@ -148,13 +148,14 @@ impl<'a> Writer<'a> {
 
     /// Makes safe what has changed so far.
     pub(super) fn write_changes(&mut self) -> Result<(), StoreError> {
-        let keyspace = &self.server.keyspace;
         let method = match self.server.config.load().tier_compression {
             TierCompression::Zstd => Method::Zstd,
             TierCompression::Lz4 => Method::Lz4,
             TierCompression::None => Method::None,
         };
         self.compressor.set_method(method);
+        self.keep_what_was_loaded();
+        let keyspace = &self.server.keyspace;
         let mut places = keyspace.take_changed();
         if !self.logged.is_empty() {
             places.append(&mut self.logged);

@@ -78,11 +78,12 @@ impl Iterator for Part {
 }
 
 impl Writer {
-    /// The next part of the oldest generation. None if the store has no generation.
+    /// The next part of the oldest generation, or the one after another part that is still there. None if the generation has
+    /// no more, or the store has no generation.
     ///
     /// # Errors
     /// The store is closed.
-    pub fn next_part(&mut self) -> Result<Option<Part>, StoreError> {
+    pub fn next_part(&mut self, after: Option<PartEnd>) -> Result<Option<Part>, StoreError> {
         let mut list = self.store.open_list()?;
         if let [only] = list.generations.as_slice() {
             // What is written while this one goes is not to bear its name.
@@ -93,7 +94,13 @@ impl Writer {
             return Ok(None);
         };
         let parts = (oldest.disk_bytes() / PART_BYTES).max(1);
-        let from = oldest.gone.before();
+        let from = match after {
+            Some(after) if after.generation == oldest.number && after.prefix == PREFIXES => {
+                return Ok(None);
+            }
+            Some(after) if after.generation == oldest.number => after.prefix,
+            _ => oldest.gone.before(),
+        };
         let snapshot = self.store.snapshot()?;
         Ok(Some(Part {
             walk: Walk::new(Arc::clone(oldest), &snapshot, from),

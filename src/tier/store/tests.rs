@@ -137,7 +137,7 @@ fn check(store: &Store, model: &BTreeMap<Vec<u8>, Vec<u8>>, keys: u64) {
 fn drop_part(writer: &mut Writer, model: &mut BTreeMap<Vec<u8>, Vec<u8>>) {
     let store = Arc::clone(writer.store());
     let (mut again, mut gone) = (Batch::new(), Vec::new());
-    let part = writer.next_part().unwrap().unwrap();
+    let part = writer.next_part(None).unwrap().unwrap();
     let (generation, end) = (part.generation(), part.end());
     for (i, entry) in part.enumerate() {
         let entry = entry.unwrap();
@@ -162,7 +162,7 @@ fn drop_part(writer: &mut Writer, model: &mut BTreeMap<Vec<u8>, Vec<u8>>) {
 
 /// Drops the oldest generation, whatever is in it.
 fn drop_oldest(writer: &mut Writer) -> u64 {
-    let end = writer.next_part().unwrap().unwrap().end();
+    let end = writer.next_part(None).unwrap().unwrap().end();
     writer.let_go(end.of_all()).unwrap()
 }
 
