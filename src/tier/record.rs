@@ -1,8 +1,9 @@
 //! The form of keys and values on disk.
 //!
 //! ```text
-//! key     place (4 bytes, big endian: the order of SCAN) | 1 (a bit) | name of the space (31 bits) | key
-//! chunk   place (4) | 0 (a bit) | name (31 bits) | key | version (8, big endian) | number (4, big endian)
+//! key     place (4 bytes, big endian: the order of SCAN) | 1 (a bit) | name of the space | key
+//! chunk   place (4) | 0 (a bit) | name | key | version (8, big endian) | number (4, big endian)
+//! name    0 to 126 (7 bits), or 127 (7 bits) and the name (4, big endian)
 //!
 //! record  head: form of the value (5 bits) | width of the expiry (2 bits: 0, 6 or 8 bytes) | 1
 //!         expiry (milliseconds since the epoch, little endian) | body
@@ -26,10 +27,12 @@ use crate::clock::UnixMs;
 use crate::keyspace::below::{Place, Stored};
 use crate::keyspace::hash_with;
 
-/// Bytes before the key itself.
-const KEY_HEAD: usize = 8;
-/// In the name's four bytes: this is a key and no chunk.
-const IS_KEY: u32 = 1 << 31;
+/// Bytes before the name.
+const PLACE: usize = 4;
+/// In the name's first byte: this is a key and no chunk.
+const IS_KEY: u8 = 1 << 7;
+/// In its place for a longer name, which follows.
+const LONG_NAME: u8 = 127;
 /// Version and number, at the end of the key of a chunk.
 const CHUNK_TAIL: usize = 12;
 
@@ -47,9 +50,14 @@ const CHUNKED: u8 = 0xff;
 
 /// Writes the key on disk.
 pub fn encode_key(place: Place, name: u32, key: &[u8], out: &mut Vec<u8>) {
-    debug_assert!(name < IS_KEY, "databases are not emptied so often");
     out.extend_from_slice(&place.0.to_be_bytes());
-    out.extend_from_slice(&(name | IS_KEY).to_be_bytes());
+    match u8::try_from(name) {
+        Ok(name) if name < LONG_NAME => out.push(name | IS_KEY),
+        _ => {
+            out.push(LONG_NAME | IS_KEY);
+            out.extend_from_slice(&name.to_be_bytes());
+        }
+    }
     out.extend_from_slice(key);
 }
 
@@ -57,29 +65,40 @@ pub fn encode_key(place: Place, name: u32, key: &[u8], out: &mut Vec<u8>) {
 pub fn encode_chunk_key(on_disk: &[u8], version: u64, number: u32, out: &mut Vec<u8>) {
     let start = out.len();
     out.extend_from_slice(on_disk);
-    if let Some(mark) = out.get_mut(start + 4) {
-        *mark &= !(1 << 7);
+    if let Some(mark) = out.get_mut(start + PLACE) {
+        *mark &= !IS_KEY;
     }
     out.extend_from_slice(&version.to_be_bytes());
     out.extend_from_slice(&number.to_be_bytes());
 }
 
 fn is_chunk(on_disk: &[u8]) -> bool {
-    on_disk.get(4).is_some_and(|mark| mark & 1 << 7 == 0)
+    on_disk.get(PLACE).is_some_and(|mark| mark & IS_KEY == 0)
 }
 
 /// The hash of the key in a key on disk, by which memory knows it too. A chunk has that of its key.
 pub fn hash_of_key(seed: u64, on_disk: &[u8]) -> u64 {
     let tail = if is_chunk(on_disk) { CHUNK_TAIL } else { 0 };
     let end = on_disk.len().saturating_sub(tail);
-    hash_with(seed, on_disk.get(KEY_HEAD..end).unwrap_or_default())
+    let (_, key) = split_name(&on_disk[..end]).unwrap_or_default();
+    hash_with(seed, key)
 }
 
 /// Takes a key on disk apart: the name of its space, and the key. `None` where it is none, but a chunk.
 pub fn decode_key(bytes: &[u8]) -> Option<(u32, &[u8])> {
-    let (head, key) = bytes.split_at_checked(KEY_HEAD)?;
-    let name = u32::from_be_bytes(*head.last_chunk::<4>()?);
-    (name & IS_KEY != 0).then_some((name & !IS_KEY, key))
+    split_name(bytes).filter(|_| !is_chunk(bytes))
+}
+
+/// The name, and what is behind it.
+fn split_name(bytes: &[u8]) -> Option<(u32, &[u8])> {
+    let (first, rest) = bytes.get(PLACE..)?.split_first()?;
+    match first & !IS_KEY {
+        LONG_NAME => {
+            let (name, rest) = rest.split_first_chunk()?;
+            Some((u32::from_be_bytes(*name), rest))
+        }
+        name => Some((name.into(), rest)),
+    }
 }
 
 /// What a record says beside the value.
@@ -254,13 +273,25 @@ mod tests {
     }
 
     #[test]
-    fn keys_come_back_in_the_order_of_their_places() {
-        let (mut a, mut b) = (Vec::new(), Vec::new());
-        encode_key(Place(1), u32::MAX >> 1, b"z", &mut a);
-        encode_key(Place(256), 0, b"", &mut b);
-        assert!(a < b);
-        assert_eq!(decode_key(&a), Some((u32::MAX >> 1, &b"z"[..])));
-        assert_eq!(decode_key(&b[..7]), None);
+    fn keys_come_back_in_the_order_of_their_places_and_names() {
+        let on_disk = |place, name, key: &[u8]| {
+            let mut out = Vec::new();
+            encode_key(Place(place), name, key, &mut out);
+            assert_eq!(decode_key(&out), Some((name, key)));
+            out
+        };
+        let all = [
+            on_disk(1, u32::MAX, b"z"),
+            on_disk(256, 0, b""),
+            on_disk(256, 0, b"\xff\xff"),
+            on_disk(256, 126, b"a"),
+            on_disk(256, 127, b""),
+            on_disk(256, 128, b""),
+            on_disk(256, u32::MAX, b""),
+        ];
+        assert!(all.is_sorted());
+        assert_eq!(decode_key(&all[1][..4]), None);
+        assert_eq!(decode_key(&all[4][..8]), None);
     }
 
     #[test]
@@ -299,7 +330,7 @@ mod tests {
         let chunks = [chunk(1, 0), chunk(1, 1), chunk(1, 256), chunk(2, 0)];
         assert!(chunks.is_sorted());
         let mut before = Vec::new();
-        encode_key(Place(6), u32::MAX >> 1, b"zzz", &mut before);
+        encode_key(Place(6), u32::MAX, b"zzz", &mut before);
         for chunk in &chunks {
             assert!(before < *chunk && *chunk < other && *chunk < key);
             assert_eq!(decode_key(chunk), None);

@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 
 use super::filter::{Filter, SegmentWords};
 
-const META_MAGIC: [u8; 8] = *b"STRMETA4";
+const META_MAGIC: [u8; 8] = *b"STRMETA5";
 const FILTER_MAGIC: [u8; 8] = *b"STRFILT1";
 const NUMBER: usize = size_of::<u64>();
 
