@@ -46,6 +46,12 @@ fn malformed_requests_are_answered_as_redis_answers_them() {
             None => malformed(&mut random),
         };
         let (theirs, ours) = (answer_to(&redis, &bytes), answer_to(&strata, &bytes));
+        // A changed letter may name a command that only redis-server has.
+        let is_unknown =
+            |answer: &[u8]| memchr::memmem::find(answer, b"-ERR unknown command").is_some();
+        if is_unknown(&ours) && !is_unknown(&theirs) {
+            continue;
+        }
         assert!(
             theirs == ours,
             "request {number} of seed {seed}: {}\n redis:  {}\n strata: {}",
