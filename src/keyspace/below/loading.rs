@@ -1,0 +1,170 @@
+//! What loads bring into memory, and what becomes of an entry whose copy below goes.
+
+use std::sync::atomic::Ordering;
+
+use super::{CLEAN, LoadStamp, Loaded, Place, UNSURE, has_copy};
+use crate::clock::UnixMs;
+use crate::keyspace::entry::Entry;
+use crate::keyspace::eviction::AccessPolicy;
+use crate::keyspace::{KeyHash, Keyspace, SHARDS, ThreadSlot, group_of_shard};
+
+impl Keyspace {
+    /// Begins a load of a key that memory does not hold. `None`: it does by now.
+    pub fn begin_load(
+        &self,
+        hash: KeyHash,
+        name: u32,
+        key: &[u8],
+        thread: ThreadSlot,
+    ) -> Option<LoadStamp> {
+        let below = self.below.as_ref()?;
+        let locked = self.lock_shard(hash.shard(), thread);
+        let space = self.space_named(name)?;
+        let held = locked.table.find(hash.tag(), space, key).is_some();
+        (!held).then(|| LoadStamp(below.departures(hash.shard())))
+    }
+
+    /// Puts in what a load found. False where the key may have changed since the load began, so that
+    /// it must be done again.
+    pub fn finish_load(
+        &self,
+        (hash, name, key): (KeyHash, u32, &[u8]),
+        stamp: LoadStamp,
+        loaded: Loaded,
+        access: &AccessPolicy,
+        thread: ThreadSlot,
+    ) -> bool {
+        let Some(below) = &self.below else {
+            return true;
+        };
+        let mut locked = self.lock_shard(hash.shard(), thread);
+        let Some(space) = self.space_named(name) else {
+            // The database was emptied meanwhile.
+            return true;
+        };
+        if locked.table.find(hash.tag(), space, key).is_some() {
+            // Whoever put it there knows better.
+            return true;
+        }
+        if below.departures(hash.shard()) != stamp.0 {
+            return false;
+        }
+        let counters = self.counters(thread);
+        let mut insert = |mut entry: Entry| {
+            if !entry.view().is_absent() {
+                entry = self.follow_policy(entry);
+                if entry.view().is_pinned() {
+                    counters.pinned_keys.add(1);
+                }
+            }
+            let at = locked.table.insert(hash.tag(), entry);
+            self.group_entries[group_of_shard(locked.shard)].fetch_add(1, Ordering::Relaxed);
+            let admitted = self.admit(hash, access);
+            access.first(locked.table.get_mut(at), admitted, CLEAN);
+            at
+        };
+        match loaded {
+            Loaded::Nothing => {
+                insert(Entry::absent(space, key));
+                counters.load_misses.add(1);
+            }
+            Loaded::Expired(expired_at) => {
+                let at = insert(Entry::absent(space, key));
+                counters.load_misses.add(1);
+                // It must not be found there again.
+                if below.tally(space).warmed(expired_at) {
+                    self.count_key(counters, space, expired_at, -1);
+                    counters.expired.add(1);
+                }
+                let mut entry = locked.table.get_mut(at);
+                let bits = entry.view().policy_bits() & !CLEAN;
+                entry.set_policy_bits(bits);
+                below.queue(entry, Place::new(hash.shard(), hash.tag()), thread);
+            }
+            Loaded::Value(mut entry) => {
+                let expires_at = entry.view().expires_at();
+                entry.view_mut().set_space(space);
+                let at = insert(entry);
+                counters.promoted.add(1);
+                counters.entries.add(1);
+                if !below.tally(space).warmed(expires_at) {
+                    self.count_key(counters, space, expires_at, 1);
+                }
+                let entry = locked.table.get_mut(at);
+                if entry.view().is_memory_only() {
+                    let place = Place::new(hash.shard(), hash.tag());
+                    below.changed_policy(entry, place, hash, thread);
+                }
+            }
+        }
+        true
+    }
+
+    /// The copy below of a key is about to go. Where it is of the version that memory holds, that is written again. True
+    /// where memory knows what is with the key, or nobody cares: its database was emptied.
+    pub fn keep_copy(&self, hash: KeyHash, name: u32, key: &[u8], thread: ThreadSlot) -> bool {
+        let Some(below) = &self.below else {
+            return true;
+        };
+        let mut locked = self.lock_shard(hash.shard(), thread);
+        let Some(space) = self.space_named(name) else {
+            return true;
+        };
+        let Some(at) = locked.table.find(hash.tag(), space, key) else {
+            return false;
+        };
+        let mut entry = locked.table.get_mut(at);
+        let bits = entry.view().policy_bits();
+        if has_copy(entry.view()) {
+            entry.set_policy_bits(bits & !CLEAN);
+            below.queue(entry, Place::of(hash), thread);
+        }
+        true
+    }
+
+    /// The newest copy below of a key that memory did not hold is out of sight for good. True where the key is gone with it:
+    /// it was not written since.
+    pub fn lose_copy(
+        &self,
+        (hash, name, key): (KeyHash, u32, &[u8]),
+        expires_at: Option<UnixMs>,
+        thread: ThreadSlot,
+    ) -> bool {
+        let Some(below) = &self.below else {
+            return false;
+        };
+        let mut locked = self.lock_shard(hash.shard(), thread);
+        let Some(space) = self.space_named(name) else {
+            return false;
+        };
+        below.tally(space).lost(expires_at);
+        let Some(at) = locked.table.find(hash.tag(), space, key) else {
+            return true;
+        };
+        let mut entry = locked.table.get_mut(at);
+        // It was the version that nobody has looked for yet.
+        let bits = entry.view().policy_bits() & !UNSURE;
+        entry.set_policy_bits(bits);
+        entry.view().is_absent()
+    }
+
+    /// Copies below have gone and nobody knows whose: what memory holds is written again.
+    pub fn doubt_copies(&self, thread: ThreadSlot) {
+        let Some(below) = &self.below else { return };
+        for shard in 0..SHARDS {
+            let mut locked = self.lock_shard(shard, thread);
+            below.departed(shard);
+            for bucket in 0..locked.table.bucket_count() {
+                for at in locked.table.positions(bucket) {
+                    let place = Place::new(shard, locked.table.tag(at));
+                    let mut entry = locked.table.get_mut(at);
+                    if has_copy(entry.view()) {
+                        let bits = entry.view().policy_bits();
+                        entry.set_policy_bits(bits & !CLEAN);
+                        below.queue(entry, place, thread);
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! What the writer takes of the keyspace, and reports as safe.
+
+use std::ops::{ControlFlow, Range};
+use std::sync::atomic::Ordering;
+
+use super::{CLEAN, KEY_BYTES_MAX, Picked, Place, QUEUED, UNSURE, WRITING, stored};
+use crate::keyspace::table::Position;
+use crate::keyspace::{KeyHash, Keyspace, Locked, SHARDS, ThreadSlot};
+
+impl Keyspace {
+    /// Takes the lists of changed entries: their places in ascending order, each once.
+    pub fn take_changed(&self) -> Vec<Place> {
+        let mut places = Vec::new();
+        let Some(below) = &self.below else {
+            return places;
+        };
+        let mut bytes = 0;
+        for changed in &below.changed {
+            let mut changed = changed.lock();
+            places.append(&mut changed.places);
+            bytes += std::mem::take(&mut changed.bytes);
+            changed.unsure_taken = changed.unsure.len();
+        }
+        below.writing_bytes.fetch_add(bytes, Ordering::Relaxed);
+        places.sort_unstable();
+        places.dedup();
+        places
+    }
+
+    /// Shows the writer the entries at some places of one shard, and takes them for being written. Gives how many of the
+    /// places it is done with: it ends with the one where `show` has enough.
+    pub fn pick(
+        &self,
+        places: &[Place],
+        thread: ThreadSlot,
+        mut show: impl FnMut(Picked<'_>) -> ControlFlow<()>,
+    ) -> usize {
+        let Some(first) = places.first() else {
+            return 0;
+        };
+        let mut locked = self.lock_shard(first.shard(), thread);
+        for (index, place) in places.iter().enumerate() {
+            debug_assert_eq!(place.shard(), first.shard());
+            let mut flow = ControlFlow::Continue(());
+            for at in locked.table.positions_of(place.tag()) {
+                let is_asked = locked.table.get(at).policy_bits() & (QUEUED | WRITING) != 0;
+                if is_asked && self.pick_at(&mut locked, at, &mut show).is_break() {
+                    flow = ControlFlow::Break(());
+                }
+            }
+            if flow.is_break() {
+                return index + 1;
+            }
+        }
+        places.len()
+    }
+
+    /// Shows the writer an entry that it has picked, and that has changed since: takes it as it is now. Nothing is shown
+    /// where the key's database was emptied.
+    pub fn pick_again(
+        &self,
+        (hash, name, key): (KeyHash, u32, &[u8]),
+        thread: ThreadSlot,
+        mut show: impl FnMut(Picked<'_>) -> ControlFlow<()>,
+    ) {
+        let mut locked = self.lock_shard(hash.shard(), thread);
+        let space = self.space_named(name);
+        if let Some(at) = space.and_then(|space| locked.table.find(hash.tag(), space, key)) {
+            let _ = self.pick_at(&mut locked, at, &mut show);
+        }
+    }
+
+    fn pick_at(
+        &self,
+        locked: &mut Locked<'_>,
+        at: Position,
+        show: &mut impl FnMut(Picked<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let Some(below) = &self.below else {
+            return ControlFlow::Continue(());
+        };
+        let entry = locked.table.get(at);
+        let bits = entry.policy_bits();
+        let mut scratch = Vec::new();
+        let flow = if self.is_live(entry.space()) {
+            show(Picked {
+                place: Place::new(locked.shard, locked.table.tag(at)),
+                hash: self.hash(entry.key()),
+                name: below.name(entry.space()),
+                key: entry.key(),
+                value: (!entry.is_absent() && !entry.is_memory_only())
+                    .then(|| stored(entry, &mut scratch)),
+                unsure: bits & UNSURE != 0,
+            })
+        } else {
+            ControlFlow::Continue(())
+        };
+        let taken = bits & !QUEUED | WRITING;
+        locked.table.get_mut(at).set_policy_bits(taken);
+        flow
+    }
+
+    /// Appends a part of a value that was picked. False where the entry is not any more what was picked.
+    pub fn copy_part(
+        &self,
+        (hash, name, key): (KeyHash, u32, &[u8]),
+        part: Range<usize>,
+        thread: ThreadSlot,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        let locked = self.lock_shard(hash.shard(), thread);
+        let space = self.space_named(name);
+        let found = space.and_then(|space| locked.table.find(hash.tag(), space, key));
+        let entry = found.map(|at| locked.table.get(at));
+        let picked = entry.filter(|entry| entry.policy_bits() & (WRITING | QUEUED) == WRITING);
+        let mut scratch = Vec::new();
+        match picked.and_then(|entry| entry.plain(&mut scratch).get(part)) {
+            Some(bytes) => {
+                out.extend_from_slice(bytes);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Before the last run: lists whatever is not safe below, which without [`Self::follow_writes`] is in
+    /// no list as long as memory has room, and takes out what cannot go below.
+    pub fn prepare_end(&self, thread: ThreadSlot) {
+        let Some(below) = &self.below else { return };
+        for shard in 0..SHARDS {
+            let mut locked = self.lock_shard(shard, thread);
+            for bucket in 0..locked.table.bucket_count() {
+                for at in locked.table.positions(bucket) {
+                    let entry = locked.table.get(at);
+                    if !self.is_live(entry.space()) {
+                        continue;
+                    }
+                    if entry.key().len() > KEY_BYTES_MAX {
+                        let entry = locked.table.remove(at);
+                        self.count_removed(locked.counters, shard, entry.view());
+                    } else if entry.is_memory_only() {
+                        self.mark_or_remove(&mut locked, at);
+                    } else if entry.policy_bits() & CLEAN == 0 {
+                        let place = Place::new(shard, locked.table.tag(at));
+                        below.queue(locked.table.get_mut(at), place, thread);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The entries at these places are safe below, as far as they have not changed since.
+    pub fn settle(&self, places: &[Place], thread: ThreadSlot) {
+        if let (Some(below), false) = (&self.below, places.is_empty()) {
+            below.settled.fetch_add(1, Ordering::Relaxed);
+        }
+        for changed in self.below.iter().flat_map(|below| &below.changed) {
+            let mut changed = changed.lock();
+            let looked_for = std::mem::take(&mut changed.unsure_taken);
+            changed.unsure.drain(..looked_for);
+        }
+        self.each_with(WRITING, places, thread, |locked, at| {
+            let bits = locked.table.get(at).policy_bits() & !WRITING;
+            if locked.table.get(at).is_absent() && bits & QUEUED == 0 {
+                self.forget_at(locked, at);
+            } else {
+                let clean = if bits & QUEUED == 0 { CLEAN } else { 0 };
+                locked.table.get_mut(at).set_policy_bits(bits | clean);
+            }
+        });
+    }
+
+    /// The entries at these places could not be written, or not even picked; they wait again.
+    pub fn unsettle(&self, places: &[Place], thread: ThreadSlot) {
+        self.each_with(WRITING | QUEUED, places, thread, |locked, at| {
+            let place = Place::new(locked.shard, locked.table.tag(at));
+            let mut entry = locked.table.get_mut(at);
+            let bits = entry.view().policy_bits() & !(WRITING | QUEUED);
+            entry.set_policy_bits(bits);
+            if let Some(below) = &self.below {
+                below.queue(entry, place, thread);
+            }
+        });
+    }
+
+    fn each_with(
+        &self,
+        state: u8,
+        places: &[Place],
+        thread: ThreadSlot,
+        mut then: impl FnMut(&mut Locked<'_>, Position),
+    ) {
+        if let Some(below) = &self.below {
+            below.writing_bytes.store(0, Ordering::Relaxed);
+        }
+        for group in places.chunk_by(|a, b| a.shard() == b.shard()) {
+            let mut locked = self.lock_shard(group[0].shard(), thread);
+            for place in group {
+                for at in locked.table.positions_of(place.tag()) {
+                    if locked.table.get(at).policy_bits() & state != 0 {
+                        then(&mut locked, at);
+                    }
+                }
+            }
+            locked.table.shrink_if_sparse();
+        }
+    }
+}
