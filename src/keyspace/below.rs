@@ -528,6 +528,19 @@ pub enum Presence {
     Unknown,
 }
 
+/// What memory has of a key whose copy below is to go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// Nothing: it goes with its copy.
+    Not,
+    /// A version that nobody has looked for below yet: the copy is counted too.
+    Unsure,
+    /// What the copy has nothing to do with.
+    Apart,
+    /// The version of the copy, which is to be written again.
+    Copied,
+}
+
 /// When a load began, as far as its shard is concerned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LoadStamp(u32);

@@ -20,6 +20,7 @@ use super::store::{Entry, Part, PartEnd, StoreError};
 use super::writer::Writer;
 use super::{Tier, TierError};
 use crate::clock::{self, UnixMs};
+use crate::keyspace::below::Held;
 use crate::keyspace::{DATABASES, KeyHash};
 
 /// Changes wait to be written meanwhile.
@@ -108,6 +109,11 @@ fn keep(found: Entry, body: &Body<'_>, kept: &mut Vec<Kept>) {
     kept.push(Kept { on_disk: key, of });
 }
 
+/// Whether a key is counted as below, and leaves that count with its copy.
+fn is_going(held: Held) -> bool {
+    matches!(held, Held::Not | Held::Unsure)
+}
+
 fn chunk_bytes(body: &Body<'_>) -> u64 {
     match body {
         Body::Value(_) => 0,
@@ -159,14 +165,22 @@ impl Writer<'_> {
     /// What has come into memory since it was sorted out is to be written by the round that begins.
     pub(super) fn keep_what_was_loaded(&mut self) {
         if let Some(mut leaving) = self.leaving.take() {
-            self.retain_going(&mut leaving.going);
+            // The round that begins writes it.
+            let _ = self.retain_going(&mut leaving.going);
             self.leaving = Some(leaving);
         }
     }
 
-    fn retain_going(&self, going: &mut Going) {
+    /// Takes out what does not go any more. True where a key must be written again before the others go.
+    fn retain_going(&self, going: &mut Going) -> bool {
         let Going { keys, bytes } = going;
-        keys.retain(|key| !self.keeps_in_memory(key.hash, &bytes[key.on_disk.clone()]));
+        let mut are_copied = false;
+        keys.retain(|key| {
+            let held = self.keep_copy(key.hash, &bytes[key.on_disk.clone()]);
+            are_copied |= held == Held::Copied;
+            is_going(held)
+        });
+        are_copied
     }
 
     /// Sees to it that keys which shall stay are written again, and gives the others.
@@ -185,14 +199,15 @@ impl Writer<'_> {
                 continue;
             }
             let hash = KeyHash::of_value(hash);
-            if self.keeps_in_memory(hash, &found.key) {
+            let held = self.keep_copy(hash, &found.key);
+            if !is_going(held) {
                 continue;
             }
             let record = found.record()?.unwrap_or_default();
             let (head, body) = record::decode(&record).ok_or(TierError::Record)?;
             let lives = head.expires_at.is_none_or(|at| at > now);
             let bytes = found.key.len() as u64 + u64::from(found.size) + chunk_bytes(&body);
-            if lives && bytes <= allowance {
+            if lives && held == Held::Not && bytes <= allowance {
                 allowance -= bytes;
                 keep(found, &body, &mut kept);
             } else {
@@ -203,12 +218,13 @@ impl Writer<'_> {
         Ok(())
     }
 
-    /// Whether memory knows better what is with a key, and sees to it that it gets a newer copy.
-    fn keeps_in_memory(&self, hash: KeyHash, on_disk: &[u8]) -> bool {
+    /// Sees to it that a key gets a newer copy where memory has the version of this one.
+    fn keep_copy(&self, hash: KeyHash, on_disk: &[u8]) -> Held {
         let keyspace = &self.server.keyspace;
-        // Of a database that was emptied there is nothing to keep.
-        record::decode_key(on_disk)
-            .is_none_or(|(name, key)| keyspace.keep_copy(hash, name, key, self.thread))
+        // A chunk goes with its key.
+        record::decode_key(on_disk).map_or(Held::Apart, |(name, key)| {
+            keyspace.keep_copy(hash, name, key, self.thread)
+        })
     }
 
     /// Whether there are few keys on disk among many old versions.
@@ -245,9 +261,7 @@ impl Writer<'_> {
         let tier = self.tier;
         let loads_wait = tier.loads.pause();
         // What was loaded during the round.
-        let before = going.keys.len();
-        self.retain_going(&mut going);
-        if going.keys.len() < before {
+        if self.retain_going(&mut going) {
             self.write_changes()?;
         }
         self.let_go(end)?;

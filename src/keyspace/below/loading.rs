@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use super::{CLEAN, LoadStamp, Loaded, Place, UNSURE, has_copy};
+use super::{CLEAN, Held, LoadStamp, Loaded, Place, UNSURE, has_copy};
 use crate::clock::UnixMs;
 use crate::keyspace::entry::Entry;
 use crate::keyspace::eviction::AccessPolicy;
@@ -100,26 +100,30 @@ impl Keyspace {
         true
     }
 
-    /// The copy below of a key is about to go. Where it is of the version that memory holds, that is written again. True
-    /// where memory knows what is with the key, or nobody cares: its database was emptied.
-    pub fn keep_copy(&self, hash: KeyHash, name: u32, key: &[u8], thread: ThreadSlot) -> bool {
+    /// The copy below of a key is about to go. Where it is of the version that memory holds, that is written again.
+    pub fn keep_copy(&self, hash: KeyHash, name: u32, key: &[u8], thread: ThreadSlot) -> Held {
         let Some(below) = &self.below else {
-            return true;
+            return Held::Apart;
         };
         let mut locked = self.lock_shard(hash.shard(), thread);
+        // Of a database that was emptied there is nothing to keep.
         let Some(space) = self.space_named(name) else {
-            return true;
+            return Held::Apart;
         };
         let Some(at) = locked.table.find(hash.tag(), space, key) else {
-            return false;
+            return Held::Not;
         };
         let mut entry = locked.table.get_mut(at);
         let bits = entry.view().policy_bits();
-        if has_copy(entry.view()) {
-            entry.set_policy_bits(bits & !CLEAN);
-            below.queue(entry, Place::of(hash), thread);
+        if bits & UNSURE != 0 {
+            return Held::Unsure;
         }
-        true
+        if !has_copy(entry.view()) {
+            return Held::Apart;
+        }
+        entry.set_policy_bits(bits & !CLEAN);
+        below.queue(entry, Place::of(hash), thread);
+        Held::Copied
     }
 
     /// The newest copy below of a key that memory did not hold is out of sight for good. True where the key is gone with it:
