@@ -537,8 +537,18 @@ pub enum Held {
     Unsure,
     /// What the copy has nothing to do with.
     Apart,
-    /// The version of the copy, which is to be written again.
+    /// The version of its newest copy.
     Copied,
+}
+
+impl Held {
+    fn of(entry: EntryRef<'_>) -> Self {
+        match () {
+            () if entry.policy_bits() & UNSURE != 0 => Self::Unsure,
+            () if has_copy(entry) => Self::Copied,
+            () => Self::Apart,
+        }
+    }
 }
 
 /// When a load began, as far as its shard is concerned.

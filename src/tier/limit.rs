@@ -166,24 +166,42 @@ impl Writer<'_> {
     pub(super) fn keep_what_was_loaded(&mut self) {
         if let Some(mut leaving) = self.leaving.take() {
             // The round that begins writes it.
-            let _ = self.retain_going(&mut leaving.going);
+            let _ = self.retain_going(&mut leaving);
             self.leaving = Some(leaving);
         }
     }
 
     /// Takes out what does not go any more. True where a key must be written again before the others go.
-    fn retain_going(&self, going: &mut Going) -> bool {
-        let Going { keys, bytes } = going;
+    fn retain_going(&self, leaving: &mut Leaving) -> bool {
+        let (keyspace, generation) = (&self.server.keyspace, leaving.end.generation());
+        let Going { keys, bytes } = &mut leaving.going;
         let mut are_copied = false;
         keys.retain(|key| {
-            let held = self.keep_copy(key.hash, &bytes[key.on_disk.clone()]);
-            are_copied |= held == Held::Copied;
+            let on_disk = &bytes[key.on_disk.clone()];
+            let Some((name, of)) = record::decode_key(on_disk) else {
+                return false;
+            };
+            let held = match keyspace.held(key.hash, name, of, self.thread) {
+                // Of a key that was written meanwhile memory has a newer copy than this.
+                Held::Copied if !self.has_newer(generation, key.hash, on_disk) => {
+                    let held = self.keep_copy(key.hash, on_disk);
+                    are_copied |= held == Held::Copied;
+                    held
+                }
+                held => held,
+            };
             is_going(held)
         });
         are_copied
     }
 
-    /// Sees to it that keys which shall stay are written again, and gives the others.
+    /// Whether there is a newer version of a key; not where that cannot be read.
+    fn has_newer(&self, generation: u64, hash: KeyHash, on_disk: &[u8]) -> bool {
+        let found = self.tier.store.has_newer(generation, hash.value(), on_disk);
+        found.unwrap_or(false)
+    }
+
+    /// Sees to it that keys which shall stay are written again, and adds the others to those that go.
     fn sort_out(&mut self, part: Part, going: &mut Going) -> Result<(), TierError> {
         let (generation, now) = (part.generation(), clock::now());
         let mut allowance = match self.keeps_cold_keys() {
@@ -255,18 +273,18 @@ impl Writer<'_> {
 
     /// Lets go of what was sorted out, when a round has written what shall stay of it.
     fn finish_parts(&mut self) -> Result<(), TierError> {
-        let Some(Leaving { mut going, end }) = self.leaving.take() else {
+        let Some(mut leaving) = self.leaving.take() else {
             return Ok(());
         };
         let tier = self.tier;
         let loads_wait = tier.loads.pause();
         // What was loaded during the round.
-        if self.retain_going(&mut going) {
+        if self.retain_going(&mut leaving) {
             self.write_changes()?;
         }
-        self.let_go(end)?;
+        self.let_go(leaving.end)?;
         drop(loads_wait);
-        self.count_out(&going, end)
+        self.count_out(&leaving.going, leaving.end)
     }
 
     /// Nobody knows whose copies go: all that memory holds is written again.

@@ -100,30 +100,34 @@ impl Keyspace {
         true
     }
 
-    /// The copy below of a key is about to go. Where it is of the version that memory holds, that is written again.
-    pub fn keep_copy(&self, hash: KeyHash, name: u32, key: &[u8], thread: ThreadSlot) -> Held {
-        let Some(below) = &self.below else {
-            return Held::Apart;
-        };
-        let mut locked = self.lock_shard(hash.shard(), thread);
+    /// What memory has of a key that has a copy below.
+    pub fn held(&self, hash: KeyHash, name: u32, key: &[u8], thread: ThreadSlot) -> Held {
+        let locked = self.lock_shard(hash.shard(), thread);
         // Of a database that was emptied there is nothing to keep.
         let Some(space) = self.space_named(name) else {
+            return Held::Apart;
+        };
+        let found = locked.table.find(hash.tag(), space, key);
+        found.map_or(Held::Not, |at| Held::of(locked.table.get(at)))
+    }
+
+    /// The newest copy below of a key is about to go. Where it is of the version that memory holds, that is written again.
+    pub fn keep_copy(&self, hash: KeyHash, name: u32, key: &[u8], thread: ThreadSlot) -> Held {
+        let mut locked = self.lock_shard(hash.shard(), thread);
+        let (Some(below), Some(space)) = (&self.below, self.space_named(name)) else {
             return Held::Apart;
         };
         let Some(at) = locked.table.find(hash.tag(), space, key) else {
             return Held::Not;
         };
         let mut entry = locked.table.get_mut(at);
-        let bits = entry.view().policy_bits();
-        if bits & UNSURE != 0 {
-            return Held::Unsure;
+        let held = Held::of(entry.view());
+        if held == Held::Copied {
+            let bits = entry.view().policy_bits();
+            entry.set_policy_bits(bits & !CLEAN);
+            below.queue(entry, Place::of(hash), thread);
         }
-        if !has_copy(entry.view()) {
-            return Held::Apart;
-        }
-        entry.set_policy_bits(bits & !CLEAN);
-        below.queue(entry, Place::of(hash), thread);
-        Held::Copied
+        held
     }
 
     /// The newest copy below of a key that memory did not hold is out of sight for good. True where the key is gone with it:
