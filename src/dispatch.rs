@@ -707,7 +707,7 @@ pub fn memory_limits(server: &Server, config: &Config, now: UnixMs) -> Limits {
         max_entries: if overdrawn { 0 } else { config.max_entries },
         policy: config.maxmemory_policy,
         samples: config.maxmemory_samples as usize,
-        other_bytes: server.other_bytes_to_evict() as u64,
+        other_bytes: server.other_bytes_to_evict(config.maxmemory) as u64,
         lfu: lfu_settings(config),
         now,
         unwritten: Unwritten::Judged {

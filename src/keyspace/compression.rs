@@ -357,7 +357,7 @@ mod tests {
     /// Sets `maxmemory` to what is in use and some bytes more.
     fn limit(db: &mut Db, more: usize) {
         let server = db.server();
-        let used = server.keyspace.used_bytes() + server.other_bytes_to_evict();
+        let used = server.keyspace.used_bytes() + server.other_bytes();
         db.run(&format!("CONFIG SET maxmemory {}", used + more))
             .ok();
     }

@@ -461,6 +461,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if self.output.is_empty() {
             return Ok(());
         }
+        // Once it has the last byte the client may go on over another connection, before the call has returned: what is
+        // being sent must not be taken for memory in use then, for which keys would be evicted or writes refused.
+        self.count_buffers(self.input.capacity());
         let sent = self
             .output
             .poll_send(cx, &mut self.stream)
@@ -520,18 +523,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Counts the buffers that this connection owns.
     fn account(&mut self) {
         let bytes = self.input.capacity() + self.output.capacity();
-        let Some(thread) = self
-            .thread
-            .filter(|_| bytes != self.counted_bytes || bytes > 0)
-        else {
+        if bytes == 0 && self.counted_bytes == 0 {
             return;
-        };
-        self.server
-            .stats
-            .stripe(thread)
-            .buffer_bytes
-            .add(bytes as i64 - self.counted_bytes as i64);
-        self.counted_bytes = bytes;
+        }
+        self.count_buffers(bytes);
         let client = &self.session.client;
         client
             .query_bytes
@@ -551,15 +546,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 }
 
+impl<S> Connection<S> {
+    /// Counts so many bytes of buffers from now on.
+    fn count_buffers(&mut self, bytes: usize) {
+        let Some(thread) = self.thread else { return };
+        let change = bytes as i64 - self.counted_bytes as i64;
+        self.server.stats.stripe(thread).buffer_bytes.add(change);
+        self.counted_bytes = bytes;
+    }
+}
+
 impl<S> Drop for Connection<S> {
     fn drop(&mut self) {
         self.server.clients.remove(self.session.client.id);
-        if let Some(thread) = self.thread {
-            self.server
-                .stats
-                .stripe(thread)
-                .buffer_bytes
-                .add(-(self.counted_bytes as i64));
-        }
+        self.count_buffers(0);
     }
 }

@@ -99,9 +99,7 @@ impl Server {
         }
         let used = (self.keyspace.used_bytes() + self.other_bytes()) as u64;
         let allowed = used + maxmemory / 8 + RESIDENT_ALLOWANCE;
-        let excess = process::resident_bytes()
-            .saturating_sub(allowed)
-            .min(maxmemory / 2);
+        let excess = process::resident_bytes().saturating_sub(allowed);
         let excess = usize::try_from(excess).unwrap_or(usize::MAX);
         self.excess_bytes.store(excess, Ordering::Relaxed);
     }
@@ -121,9 +119,13 @@ impl Server {
         self.keyspace.choose_victims(choose, store.records);
     }
 
-    /// What eviction counts besides keys and values.
-    pub fn other_bytes_to_evict(&self) -> usize {
-        self.other_bytes() + self.excess_bytes.load(Ordering::Relaxed)
+    /// What eviction counts besides keys and values. The excess takes at most half of what they may have: when none is
+    /// left the allocator may still hold pages, and no write is refused for those.
+    pub fn other_bytes_to_evict(&self, maxmemory: u64) -> usize {
+        let other = self.other_bytes();
+        let left = usize::try_from(maxmemory).unwrap_or(usize::MAX);
+        let excess = self.excess_bytes.load(Ordering::Relaxed);
+        other + excess.min(left.saturating_sub(other) / 2)
     }
 
     /// Looks how much memory is in use.
