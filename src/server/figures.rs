@@ -71,6 +71,9 @@ impl Server {
             false => "all",
         };
         let ratio = compression_ratio(stats.raw_bytes, stats.stored_bytes);
+        let written = stats.store.bytes_ingested;
+        let all_written = written + stats.store.bytes_merged + stats.logged_bytes;
+        let amplification = all_written.max(1) as f64 / written.max(1) as f64;
         let mut figures = vec![
             number("tier_enabled", 1),
             (
@@ -96,7 +99,11 @@ impl Server {
             number("tier_records", stats.store.records),
             number("tier_runs", stats.store.runs),
             number("tier_log_bytes", stats.log_bytes),
+            number("tier_runs_side_by_side", stats.store.runs_side_by_side),
             number("tier_written_bytes", stats.store.bytes_ingested),
+            number("tier_merged_bytes", stats.store.bytes_merged),
+            number("tier_logged_bytes", stats.logged_bytes),
+            ("tier_write_amplification", Figure::Ratio(amplification)),
             number("tier_dropped_bytes", stats.store.bytes_dropped),
             number("tier_quarantined_generations", stats.store.quarantined),
             number("tier_raw_bytes", stats.raw_bytes),

@@ -24,7 +24,7 @@ use crate::keyspace::below::Held;
 use crate::keyspace::{DATABASES, KeyHash};
 
 /// Changes wait to be written meanwhile.
-const WORK: Duration = Duration::from_millis(50);
+const WORK: Duration = Duration::from_millis(150);
 /// Cold keys are written again while there are fewer keys than this share of the records on disk. Where all keys are
 /// overwritten equally often a third of the oldest generation is then still wanted, so that for two changes one record is
 /// written again.

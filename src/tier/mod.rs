@@ -78,6 +78,8 @@ pub struct Tier {
     log: Mutex<Log>,
     /// Its bytes, for those who cannot wait until a long value is written to it.
     log_bytes: AtomicU64,
+    /// In the log since the start.
+    logged_bytes: AtomicU64,
     dictionaries: Arc<Dictionaries>,
     /// What was compressed, by kinds of keys.
     classes: Mutex<Vec<ClassStats>>,
@@ -217,6 +219,7 @@ impl Tier {
             disk: Mutex::new(Some(disk)),
             log: Mutex::new(log),
             log_bytes: AtomicU64::new(0),
+            logged_bytes: AtomicU64::new(0),
             loads: Loads::default(),
             pace: Pace::default(),
         };
@@ -421,6 +424,7 @@ impl Tier {
             queue: self.loads.waiting(),
             last_write: *self.last_write.lock(),
             log_bytes: self.log_bytes.load(Ordering::Relaxed),
+            logged_bytes: self.logged_bytes.load(Ordering::Relaxed),
             is_failing: self.is_failing(),
         }
     }
@@ -546,6 +550,8 @@ pub struct TierStats {
     pub last_write: Option<UnixMs>,
     /// Bytes in the log, which the next run will have.
     pub log_bytes: u64,
+    /// Bytes written into the log since the start.
+    pub logged_bytes: u64,
     /// Whether the last run failed.
     pub is_failing: bool,
 }

@@ -185,10 +185,13 @@ impl<'a> Writer<'a> {
         let places = keyspace.take_changed();
         let logged = self.save_spaces(None).and_then(|()| {
             let mut log = self.tier.log.lock();
+            let before = log.bytes();
             let logged = self.write_log(&places, &mut log);
             if logged.is_err() {
                 log.roll_back();
             }
+            let more = log.bytes() - before;
+            self.tier.logged_bytes.fetch_add(more, Ordering::Relaxed);
             self.tier.log_bytes.store(log.bytes(), Ordering::Relaxed);
             logged
         });

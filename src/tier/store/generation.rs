@@ -2,7 +2,7 @@
 //!
 //! Data enters by ingestion only. The settings follow from that and from the generations' short lives:
 //!
-//! - Up to [`RUNS_MAX`] runs lie side by side before fjall merges them: a merge writes everything again.
+//! - fjall merges nothing by itself, as long as there are fewer than [`RUNS_MAX`] runs: see `merge.rs`.
 //! - Values from 512 bytes lie apart, so that a merge moves keys only. Nothing collects their garbage: the generation goes
 //!   as a whole.
 //! - Our filter has already said that the key is probably here; fjall's own filters serve only to find the run. They and
@@ -25,8 +25,8 @@ use fjall::{
 use super::filter::Filter;
 use super::{StoreError, StoreOptions};
 
-/// So many tables in level 0 before they are merged.
-const RUNS_MAX: u8 = 32;
+/// The most tables in level 0 that fjall can be told to leave alone.
+const RUNS_MAX: u8 = u8::MAX;
 /// Records from this size lie apart from their keys.
 pub(super) const APART_BYTES: u32 = 512;
 /// The least that fjall accepts. Nothing is ever written to the journal: runs go into tables, and so does what fjall notes of

@@ -23,10 +23,12 @@
 //! Invariant: what a finished run wrote is durable and in the filter.
 //! Invariant: a file of a live generation's filter exists only while the generation takes no run, and has all its keys.
 
+mod background;
 mod error;
 mod files;
 mod filter;
 mod generation;
+mod merge;
 mod opening;
 mod rebuild;
 mod repair;
@@ -46,11 +48,12 @@ use arc_swap::ArcSwap;
 use fjall::Database;
 use parking_lot::Mutex;
 
+use self::background::Background;
 use self::files::{Files, FilterKind, Meta};
 use self::filter::Filter;
 use self::generation::{Found, Generation};
+use self::merge::Merging;
 use self::opening::Opened;
-use self::rebuild::Rebuilds;
 
 pub use self::error::StoreError;
 pub(super) use self::files::{checksum, read_sealed, sync_dir, write_sealed};
@@ -109,12 +112,14 @@ pub struct StoreStats {
     pub filters_missing: usize,
     /// Keys and markers in all generations, stale versions included.
     pub records: u64,
-    /// Tables in level 0 of the generation that has most of them.
-    pub level0_tables: usize,
+    /// Runs side by side in the generation that has most of them.
+    pub runs_side_by_side: usize,
     /// Runs finished since the start.
     pub runs: u64,
     /// Bytes of keys and records in those.
     pub bytes_ingested: u64,
+    /// Bytes that merges of runs wrote again since the start.
+    pub bytes_merged: u64,
     /// Disk bytes of the generations dropped since the start.
     pub bytes_dropped: u64,
     /// Generations quarantined since the start.
@@ -146,7 +151,8 @@ pub struct Store {
     lock: Mutex<Option<File>>,
     /// None while it is being reopened. Held while the list is changed, never during a read or a run.
     database: Mutex<Option<Database>>,
-    rebuilds: Rebuilds,
+    background: Background,
+    merging: Merging,
     poisoned: AtomicBool,
     counters: Counters,
 }
@@ -156,6 +162,7 @@ struct Counters {
     runs: AtomicU64,
     bytes_ingested: AtomicU64,
     bytes_dropped: AtomicU64,
+    bytes_merged: AtomicU64,
     quarantined: AtomicU64,
 }
 
@@ -212,7 +219,8 @@ impl Store {
             list: ArcSwap::from_pointee(List::CLOSED),
             lock: Mutex::new(Some(opened.lock)),
             database: Mutex::new(None),
-            rebuilds: Rebuilds::default(),
+            background: Background::default(),
+            merging: Merging::default(),
             poisoned: AtomicBool::new(false),
             counters: Counters::default(),
             options,
@@ -449,9 +457,10 @@ impl Store {
             filter_bytes: all().map(|g| g.filter.bytes()).sum(),
             filters_missing: all().filter(|g| !g.filter.is_complete()).count(),
             records: all().map(|g| g.records()).sum(),
-            level0_tables: keyspaces().map(|k| k.l0_table_count()).max().unwrap_or(0),
+            runs_side_by_side: keyspaces().map(merge::all_runs).max().unwrap_or(0),
             runs: count(&self.counters.runs),
             bytes_ingested: count(&self.counters.bytes_ingested),
+            bytes_merged: count(&self.counters.bytes_merged),
             bytes_dropped: count(&self.counters.bytes_dropped),
             quarantined: count(&self.counters.quarantined),
         }

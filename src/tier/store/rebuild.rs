@@ -2,54 +2,18 @@
 //! filter has too many parts. Meanwhile the old filter serves, or an incomplete one that says "maybe".
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
-
-use parking_lot::Mutex;
 
 use super::files::FilterKind;
 use super::filter::Filter;
 use super::generation::Generation;
 use super::{Store, StoreError, log_failure};
 
-/// The walks under way.
-#[derive(Default)]
-pub(super) struct Rebuilds {
-    stop: Arc<AtomicBool>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
-}
-
-impl Rebuilds {
-    /// Ends all walks and waits for them: they hold the database's files.
-    pub(super) fn stop(&self) {
-        self.stop.store(true, Ordering::Relaxed);
-        for thread in self.threads.lock().drain(..) {
-            if thread.join().is_err() {
-                tracing::error!("a rebuild of a filter of the disk tier panicked");
-            }
-        }
-        self.stop.store(false, Ordering::Relaxed);
-    }
-
-    fn start(&self, work: impl FnOnce() + Send + 'static) -> Result<(), StoreError> {
-        let mut threads = self.threads.lock();
-        threads.retain(|thread| !thread.is_finished());
-        let thread = std::thread::Builder::new().name("tier-filter".to_owned());
-        threads.push(thread.spawn(work)?);
-        Ok(())
-    }
-
-    fn is_stopping(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
-    }
-}
-
 impl Store {
     /// Completes the filter of a generation. Runs may enter the generation meanwhile: they add their own keys.
     pub(super) fn rebuild_in_place(self: &Arc<Self>, generation: Arc<Generation>) {
         let store = Arc::clone(self);
         log_failure("start to rebuild a filter", || {
-            self.rebuilds.start(move || {
+            self.background.start("tier-filter", move || {
                 log_failure("rebuild a filter", || store.complete(&generation));
             })
         });
@@ -59,7 +23,7 @@ impl Store {
     pub(super) fn rebuild_anew(self: &Arc<Self>, generation: Arc<Generation>) {
         let store = Arc::clone(self);
         log_failure("start to rebuild a filter", || {
-            self.rebuilds.start(move || {
+            self.background.start("tier-filter", move || {
                 log_failure("rebuild a filter", || {
                     let anew = Generation {
                         filter: Arc::new(Filter::new(generation.records() as usize, false)),
@@ -76,7 +40,7 @@ impl Store {
             return Ok(());
         };
         for entry in keyspace.iter() {
-            if self.rebuilds.is_stopping() {
+            if self.background.is_stopping() {
                 return Ok(());
             }
             let key = entry

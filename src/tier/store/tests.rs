@@ -9,10 +9,10 @@ use super::*;
 
 mod measure;
 
-struct Scratch(PathBuf);
+pub(super) struct Scratch(pub(super) PathBuf);
 
 impl Scratch {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("strata-store-{}-{count}", std::process::id());
@@ -33,7 +33,7 @@ impl Scratch {
     }
 
     /// The filters' walks of a store that was dropped, not closed, may hold it a little longer.
-    fn open(&self) -> (Arc<Store>, Writer) {
+    pub(super) fn open(&self) -> (Arc<Store>, Writer) {
         loop {
             match Store::open(self.options(1 << 20)) {
                 Err(StoreError::Busy) => std::thread::yield_now(),
@@ -57,7 +57,7 @@ fn hash_key(seed: u64, key: &[u8]) -> u64 {
     hasher.finish()
 }
 
-fn key(seed: u64, i: u64) -> Vec<u8> {
+pub(super) fn key(seed: u64, i: u64) -> Vec<u8> {
     let name = format!("    key:{i}").into_bytes();
     let prefix = (hash_key(seed, &name) >> 32) as u32;
     [&prefix.to_be_bytes()[..], &name[4..]].concat()
@@ -76,9 +76,9 @@ impl Random {
 }
 
 /// None is a marker.
-type Batch = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
+pub(super) type Batch = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
-fn write(writer: &mut Writer, batch: &Batch) -> RunDone {
+pub(super) fn write(writer: &mut Writer, batch: &Batch) -> RunDone {
     let store = Arc::clone(writer.store());
     let mut run = writer.begin_run().unwrap();
     for (key, record) in batch {
@@ -90,12 +90,12 @@ fn write(writer: &mut Writer, batch: &Batch) -> RunDone {
     run.finish().unwrap()
 }
 
-fn records(store: &Store, keys: std::ops::Range<u64>, bytes: usize) -> Batch {
+pub(super) fn records(store: &Store, keys: std::ops::Range<u64>, bytes: usize) -> Batch {
     keys.map(|i| (key(store.hash_seed(), i), Some(vec![i as u8; bytes])))
         .collect()
 }
 
-fn record(store: &Store, key: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn record(store: &Store, key: &[u8]) -> Option<Vec<u8>> {
     let hash = store.hash_of(key);
     let found = store.get(hash, key).unwrap().map(|record| record.to_vec());
     assert_eq!(store.holds(hash, key).unwrap(), found.is_some());
@@ -103,7 +103,7 @@ fn record(store: &Store, key: &[u8]) -> Option<Vec<u8>> {
     found
 }
 
-fn all(store: &Store, from: u32) -> Vec<(Vec<u8>, Vec<u8>)> {
+pub(super) fn all(store: &Store, from: u32) -> Vec<(Vec<u8>, Vec<u8>)> {
     let entries = store.scan(from).unwrap().map(Result::unwrap);
     entries
         .map(|entry| {
@@ -584,7 +584,7 @@ fn three_generations(scratch: &Scratch, clean: bool) {
     if clean {
         writer.close().unwrap();
     } else {
-        store.rebuilds.stop();
+        store.background.stop();
     }
 }
 
@@ -768,7 +768,7 @@ fn generations_come_and_go_over_kills() {
                 writer.close().unwrap();
             }
             1 => {
-                store.rebuilds.stop();
+                store.background.stop();
                 let killed = Scratch::new();
                 copy(&scratch.0.join("tier"), &killed.0.join("tier"));
                 scratch = killed;

@@ -184,7 +184,7 @@ impl Writer {
     /// The disk refuses; the next start is unclean.
     pub fn close(mut self) -> Result<(), StoreError> {
         let store = Arc::clone(&self.store);
-        store.rebuilds.stop();
+        store.background.stop();
         let kept = store.files.filters_of(FilterKind::Live)?;
         let list = store.list.load_full();
         let wanted =
@@ -201,7 +201,7 @@ impl Writer {
     /// Lets go of the database and tells the filters that were in use.
     fn shut(&mut self) -> Vec<Arc<Generation>> {
         self.target = None;
-        self.store.rebuilds.stop();
+        self.store.background.stop();
         let database = self.store.database.lock().take();
         let list = self.store.list.swap(Arc::new(List::CLOSED));
         let filters = list.generations.iter().filter(|g| g.is_readable());
@@ -239,8 +239,8 @@ enum Step<'k> {
 
 /// A run under way.
 pub struct Run<'a> {
-    store: &'a Store,
-    target: &'a Generation,
+    store: &'a Arc<Store>,
+    target: &'a Arc<Generation>,
     /// fjall's ingestion, whose type it does not tell.
     sink: Box<dyn FnMut(Step<'_>) -> fjall::Result<()> + 'a>,
     last_key: Vec<u8>,
@@ -250,7 +250,7 @@ pub struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    fn begin(store: &'a Store, target: &'a Generation) -> Result<Self, StoreError> {
+    fn begin(store: &'a Arc<Store>, target: &'a Arc<Generation>) -> Result<Self, StoreError> {
         let Some(keyspace) = &target.keyspace else {
             return Err(StoreError::Quarantined(target.number));
         };
@@ -350,6 +350,8 @@ impl<'a> Run<'a> {
         counters
             .bytes_ingested
             .fetch_add(self.done.bytes, Ordering::Relaxed);
+        self.store.remove_merged_files();
+        self.store.merge_runs_if_many(self.target);
         Ok(self.done)
     }
 }

@@ -1,0 +1,206 @@
+//! Merges of runs: when a generation has many of one size, they become one, in the background.
+//!
+//! A run is as large as what changes in a second, so a generation of some hundred megabytes may take hundreds of them, and
+//! a look-up asks each. fjall would merge new runs with all that was merged before, again and again: at 50,000 small SETs a
+//! second and the default limit of the disk it wrote three bytes for one. Here runs are merged with those of their size
+//! only, in tiers, so that a record is written once more for [`RUNS_MAX`] times as many runs. A generation that fills before
+//! it has so many is never merged.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use fjall::{AbstractTree, Keyspace};
+use lsm_tree::compaction::{MoveDown, PullDown};
+
+use super::generation::Generation;
+use super::{Store, StoreError, log_failure};
+
+/// So many runs lie side by side before they are merged.
+const RUNS_MAX: usize = if cfg!(test) { 8 } else { 32 };
+/// Levels of the tree: that of the runs to be merged, that where they become one, which is empty else, and that where this
+/// one lies beside others like it. New runs enter level 0. Smaller runs are newer, as fjall wants it.
+const TIERS: [(u8, u8, u8); 3] = [(0, 1, 2), (2, 3, 4), (4, 5, 6)];
+
+/// The merge under way.
+pub(super) struct Merging {
+    is_under_way: AtomicBool,
+    /// The generation whose runs could not be merged: it is not tried again and again.
+    failed: AtomicU64,
+}
+
+impl Default for Merging {
+    fn default() -> Self {
+        Self {
+            is_under_way: AtomicBool::new(false),
+            failed: AtomicU64::new(u64::MAX),
+        }
+    }
+}
+
+impl Store {
+    /// Merges the runs of a generation if it has too many; one merge at a time.
+    pub(super) fn merge_runs_if_many(self: &Arc<Self>, generation: &Arc<Generation>) {
+        let Some(keyspace) = &generation.keyspace else {
+            return;
+        };
+        let number = generation.number;
+        let merging = &self.merging;
+        let is_due = TIERS
+            .iter()
+            .any(|&(from, ..)| runs(keyspace, from) >= RUNS_MAX)
+            && !merging.is_under_way.load(Ordering::Acquire)
+            && merging.failed.load(Ordering::Relaxed) != number;
+        if !is_due {
+            return;
+        }
+        merging.is_under_way.store(true, Ordering::Release);
+        let (store, keyspace) = (Arc::clone(self), keyspace.clone());
+        let started = self.background.start("tier-merge", move || {
+            log_failure("merge runs", || {
+                let merged = store.merge(&keyspace);
+                if merged.is_err() {
+                    store.merging.failed.store(number, Ordering::Relaxed);
+                }
+                merged
+            });
+            store.merging.is_under_way.store(false, Ordering::Release);
+        });
+        if started.is_err() {
+            merging.is_under_way.store(false, Ordering::Release);
+        }
+        log_failure("start to merge runs", || started);
+    }
+
+    fn merge(&self, keyspace: &Keyspace) -> Result<(), StoreError> {
+        let tree = &keyspace.tree;
+        let watermark = self.watermark();
+        for (from, between, to) in TIERS {
+            if runs(keyspace, from) < RUNS_MAX || self.background.is_stopping() {
+                continue;
+            }
+            let bytes = bytes(keyspace, from) + bytes(keyspace, between);
+            tree.compact(Arc::new(PullDown(from, between)), watermark)
+                .and_then(|()| tree.compact(Arc::new(MoveDown(between, to)), watermark))
+                .map_err(|error| StoreError::Database(error.into()))?;
+            let merged = &self.counters.bytes_merged;
+            merged.fetch_add(bytes, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// No reader needs what was replaced before.
+    fn watermark(&self) -> u64 {
+        let database = self.database.lock();
+        let supervisor = database.as_ref().map(|database| &database.supervisor);
+        supervisor.map_or(0, |supervisor| {
+            supervisor.snapshot_tracker.get_seqno_safe_to_gc()
+        })
+    }
+
+    /// Removes the files that merges have replaced, once no reader can be in them: fjall itself does so at the next merge of
+    /// the same generation, which may never come.
+    pub(super) fn remove_merged_files(&self) {
+        let watermark = self.watermark();
+        for generation in &self.list.load().generations {
+            let Some(keyspace) = &generation.keyspace else {
+                continue;
+            };
+            let mut versions = keyspace.tree.get_version_history_lock();
+            log_failure("remove what was merged", || {
+                let removed = versions.maintenance(keyspace.path(), watermark);
+                removed.map_err(|error| StoreError::Database(error.into()))
+            });
+        }
+    }
+}
+
+/// All runs of a generation, which a look-up may have to ask.
+pub(super) fn all_runs(keyspace: &Keyspace) -> usize {
+    let version = keyspace.tree.current_version();
+    version.iter_levels().map(|level| level.run_count()).sum()
+}
+
+fn runs(keyspace: &Keyspace, level: u8) -> usize {
+    let version = keyspace.tree.current_version();
+    let level = version.level(usize::from(level));
+    level.map_or(0, |level| level.run_count())
+}
+
+fn bytes(keyspace: &Keyspace, level: u8) -> u64 {
+    let version = keyspace.tree.current_version();
+    let level = version.level(usize::from(level));
+    level.map_or(0, |level| level.size())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::super::tests::{Scratch, all, key, record, records, write};
+    use super::*;
+
+    fn table_files(scratch: &Scratch) -> usize {
+        let keyspaces = fs::read_dir(scratch.0.join("tier/db/keyspaces")).unwrap();
+        keyspaces
+            .map(Result::unwrap)
+            // fjall's own.
+            .filter(|keyspace| keyspace.file_name() != "0")
+            .flat_map(|keyspace| fs::read_dir(keyspace.path().join("tables")))
+            .map(Iterator::count)
+            .sum()
+    }
+
+    fn wait_for_merges(store: &Store) {
+        while store.merging.is_under_way.load(Ordering::Acquire) {
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn many_runs_become_few_and_the_newest_versions_stay() {
+        let scratch = Scratch::new();
+        let (store, mut writer) = scratch.open();
+        let seed = store.hash_seed();
+        // More than two tiers have room for; each run changes some keys, and marks one as gone.
+        let rounds = (RUNS_MAX * RUNS_MAX * 2) as u64;
+        for round in 0..rounds {
+            let mut batch = records(&store, round % 50..round % 50 + 10, 20 + round as usize);
+            batch.insert(key(seed, 1_000 + round % 7), None);
+            batch.insert(key(seed, 1_000 + (round + 1) % 7), Some(vec![1]));
+            write(&mut writer, &batch);
+            wait_for_merges(&store);
+        }
+        let stats = store.stats();
+        assert_eq!(stats.generations, 1);
+        assert!(
+            stats.runs_side_by_side <= 2 * RUNS_MAX,
+            "{} runs",
+            stats.runs_side_by_side
+        );
+        assert!(stats.bytes_merged > 0);
+        assert!(stats.bytes_merged < stats.bytes_ingested * 4);
+        for i in 0..59 {
+            let newest = (0..rounds)
+                .rev()
+                .find(|round| (round % 50..round % 50 + 10).contains(&i));
+            let bytes = newest.map(|round| 20 + round as usize);
+            let found = record(&store, &key(seed, i)).map(|record| record.len());
+            assert_eq!(found, bytes, "key {i}");
+        }
+        let gone = (rounds - 1) % 7;
+        assert_eq!(record(&store, &key(seed, 1_000 + gone)), None);
+        assert_eq!(all(&store, 0).len(), 59 + 1);
+        // What was merged leaves no files behind once there were other runs.
+        let is_tidy = (0..4).any(|round| {
+            write(&mut writer, &records(&store, round..round + 1, 10));
+            wait_for_merges(&store);
+            table_files(&scratch) == store.stats().runs_side_by_side
+        });
+        assert!(is_tidy, "{} files", table_files(&scratch));
+        writer.close().unwrap();
+        drop(store);
+        let (store, _writer) = scratch.open();
+        assert_eq!(store.recovery(), &crate::tier::store::Recovery::Clean);
+        assert_eq!(all(&store, 0).len(), 59 + 1);
+    }
+}
