@@ -208,8 +208,6 @@ pub(super) fn read(server: &Server, thread: ThreadSlot) {
             Job::Query(query) => query(server, thread),
             Job::Load(wanted, now) => {
                 let loaded = tier.load_now(server, &wanted, now, thread);
-                // What came into memory may push out something else.
-                server.make_room(now, thread, &mut pool);
                 if let Err(error) = &loaded {
                     tracing::error!("The disk tier could not read a key: {error}");
                 }
@@ -218,6 +216,8 @@ pub(super) fn read(server: &Server, thread: ThreadSlot) {
                     // A connection that has gone does not wait any more.
                     let _ = waiter.send(loaded.is_ok());
                 }
+                // What came into memory may push out something else; not before it was looked at.
+                server.make_room(now, thread, &mut pool);
             }
         }
     }
