@@ -106,10 +106,14 @@ impl Store {
                 continue;
             };
             let mut versions = keyspace.tree.get_version_history_lock();
+            // The files are removed with the last that holds them: not while look-ups wait for the lock.
+            let oldest = versions.get_version_for_snapshot(0);
             log_failure("remove what was merged", || {
                 let removed = versions.maintenance(keyspace.path(), watermark);
                 removed.map_err(|error| StoreError::Database(error.into()))
             });
+            drop(versions);
+            drop(oldest);
         }
     }
 }
