@@ -252,9 +252,12 @@ fn keys_for_memory_only_are_evicted_when_memory_is_full() {
         set_all(&mut client, others.iter().cloned());
         let evicted = info(&mut client, "stats", "evicted_keys") as usize;
         assert!(evicted > KEYS / 2, "{evicted} evicted");
-        assert_eq!(
-            info(&mut client, "tier", "tier_evicted_keys") as usize,
-            evicted
+        // Memory may still be above its limit, and keys go while one asks.
+        let of_tier = info(&mut client, "tier", "tier_evicted_keys") as usize;
+        let after = info(&mut client, "stats", "evicted_keys") as usize;
+        assert!(
+            (evicted..=after).contains(&of_tier),
+            "{of_tier} of the tier"
         );
         assert_there_or_evicted(&mut client, KEYS + kept.len());
         let records = info(&mut client, "tier", "tier_records") as usize;
