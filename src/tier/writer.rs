@@ -190,7 +190,7 @@ impl<'a> Writer<'a> {
             if logged.is_err() {
                 log.roll_back();
             }
-            let more = log.bytes() - before;
+            let more = log.bytes().saturating_sub(before);
             self.tier.logged_bytes.fetch_add(more, Ordering::Relaxed);
             self.tier.log_bytes.store(log.bytes(), Ordering::Relaxed);
             logged

@@ -7,10 +7,11 @@
 //! it has so many is never merged.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use fjall::{AbstractTree, Keyspace};
 use lsm_tree::compaction::{MoveDown, PullDown};
+use parking_lot::Mutex;
 
 use super::generation::Generation;
 use super::{Store, StoreError, log_failure};
@@ -22,19 +23,11 @@ const RUNS_MAX: usize = if cfg!(test) { 8 } else { 32 };
 const TIERS: [(u8, u8, u8); 3] = [(0, 1, 2), (2, 3, 4), (4, 5, 6)];
 
 /// The merge under way.
+#[derive(Default)]
 pub(super) struct Merging {
     is_under_way: AtomicBool,
     /// The generation whose runs could not be merged: it is not tried again and again.
-    failed: AtomicU64,
-}
-
-impl Default for Merging {
-    fn default() -> Self {
-        Self {
-            is_under_way: AtomicBool::new(false),
-            failed: AtomicU64::new(u64::MAX),
-        }
-    }
+    failed: Mutex<Option<u64>>,
 }
 
 impl Store {
@@ -49,7 +42,7 @@ impl Store {
             .iter()
             .any(|&(from, ..)| runs(keyspace, from) >= RUNS_MAX)
             && !merging.is_under_way.load(Ordering::Acquire)
-            && merging.failed.load(Ordering::Relaxed) != number;
+            && *merging.failed.lock() != Some(number);
         if !is_due {
             return;
         }
@@ -59,7 +52,7 @@ impl Store {
             log_failure("merge runs", || {
                 let merged = store.merge(&keyspace);
                 if merged.is_err() {
-                    store.merging.failed.store(number, Ordering::Relaxed);
+                    *store.merging.failed.lock() = Some(number);
                 }
                 merged
             });

@@ -326,7 +326,6 @@ fn a_generation_goes_with_all_parts_of_its_values() {
     let key = |i: usize| format!("k:{i}");
     let pair = |i: usize| (key(i), noise(i as u64, 2 * MIB + 64 * 1024 * (i % 11)));
     let small = (0..KEYS).map(|i| format!("small:{i}")).collect::<Vec<_>>();
-    let mut left;
     let server = disk.start(args);
     let mut client = connect(&server);
     for i in 0..KEYS {
@@ -353,21 +352,17 @@ fn a_generation_goes_with_all_parts_of_its_values() {
             assert!(is_whole, "{name} is torn");
         }
         // Until the store is below its limit, keys go while one counts.
-        let deadline = Instant::now() + Duration::from_secs(20);
-        loop {
+        let mut last = (0, 0, 0);
+        let left = poll(Duration::from_secs(20), || {
             let seen = scan(&mut client, 10).len();
-            left = (0..KEYS)
+            let left = (0..KEYS)
                 .filter(|&i| client.run(&["GET", &key(i)]) != Reply::Nil)
                 .count();
             let small = get_all(&mut client, &small).iter().flatten().count();
-            let size = db_size(&mut client);
-            if (seen, left + small) == (size, size) {
-                break;
-            }
-            let told = format!("DBSIZE {size}, SCAN {seen}, GET {left} and {small}");
-            assert!(Instant::now() < deadline, "{told}");
-            thread::sleep(Duration::from_millis(200));
-        }
+            last = (db_size(&mut client), seen, left + small);
+            (last.0 == seen && last.0 == left + small).then_some(left)
+        });
+        let left = left.unwrap_or_else(|| panic!("DBSIZE, SCAN and GET tell {last:?}"));
         assert!((10..KEYS).contains(&left), "{left} are left");
         stop(server);
     }
