@@ -70,7 +70,10 @@ pub(super) fn run(server: &Server) {
                 tracing::error!("The disk tier could not be written, it is tried again: {error}");
                 writer.revive();
             }
-            Ok(()) if is_run && !stopped => writer.keep_limit(),
+            Ok(()) if is_run && !stopped => {
+                writer.keep_limit();
+                tier.store.merge_what_is_read();
+            }
             Ok(()) => {}
         }
         if stopped || kept.elapsed() >= warm::PERIOD {

@@ -120,6 +120,11 @@ impl Filter {
         (blocks * size_of::<Block>()) as u64
     }
 
+    /// What it takes when it is folded, about.
+    pub(super) fn folded_bytes(&self) -> u64 {
+        self.keys() * size_of::<Block>() as u64 / KEYS_PER_BLOCK as u64
+    }
+
     pub(super) fn segment_count(&self) -> usize {
         self.segments().count()
     }

@@ -10,6 +10,8 @@
 //!   them. A filter in one piece, 350 KB for 200,000 keys, would be read whole for one key.
 //! - Nothing is compressed: the caller's records are.
 
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -29,6 +31,8 @@ use super::{StoreError, StoreOptions};
 const RUNS_MAX: u8 = u8::MAX;
 /// Records from this size lie apart from their keys.
 pub(super) const APART_BYTES: u32 = 512;
+/// Where those are in the directory of a keyspace.
+pub(super) const APART_DIR: &str = "blobs";
 /// The least that fjall accepts. Nothing is ever written to the journal: runs go into tables, and so does what fjall notes of
 /// its keyspaces.
 const JOURNAL_BYTES: u64 = 64 << 20;
@@ -48,6 +52,7 @@ pub(super) struct Generation {
     /// None if it is quarantined: then its filter tells which keys of older generations are stale.
     pub(super) keyspace: Option<Keyspace>,
     pub(super) gone: Arc<Gone>,
+    pub(super) usage: Arc<Usage>,
 }
 
 /// How much of a generation is out of sight already: keys whose hash prefix is lower.
@@ -71,6 +76,32 @@ impl Gone {
     }
 }
 
+/// How much of the disk a generation takes, and how often it is read.
+#[derive(Debug, Default)]
+pub(super) struct Usage {
+    disk_bytes: AtomicU64,
+    /// Look-ups that are not in `vain_asks` yet.
+    look_ups: AtomicU64,
+    /// How often a look-up asked a run that had nothing, about, since the runs became one.
+    vain_asks: AtomicU64,
+}
+
+impl Usage {
+    /// Counts that each look-up since the last call has asked so many; gives all.
+    pub(super) fn add_vain_asks(&self, each: u64) -> u64 {
+        let more = self.look_ups.swap(0, Ordering::Relaxed) * each;
+        self.vain_asks.fetch_add(more, Ordering::Relaxed) + more
+    }
+
+    pub(super) fn vain_asks(&self) -> u64 {
+        self.vain_asks.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn forget_vain_asks(&self) {
+        self.vain_asks.store(0, Ordering::Relaxed);
+    }
+}
+
 /// What a generation has for a key.
 pub(super) enum Found {
     Nothing,
@@ -91,6 +122,7 @@ impl Generation {
         let Some(keyspace) = &self.keyspace else {
             return Ok(Found::Gone);
         };
+        self.usage.look_ups.fetch_add(1, Ordering::Relaxed);
         match keyspace.get(key) {
             Ok(None) => Ok(Found::Nothing),
             Ok(Some(record)) if record.is_empty() => Ok(Found::Gone),
@@ -120,8 +152,28 @@ impl Generation {
         self.keyspace.is_some()
     }
 
+    /// What its files take on the disk, with that of its filter, as it was measured last.
     pub(super) fn disk_bytes(&self) -> u64 {
-        self.keyspace.as_ref().map_or(0, Keyspace::disk_space)
+        self.usage.disk_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Looks at its files. Those that a merge has replaced, or is writing, are left out: the slack below the limit is for
+    /// them. fjall's own figure lacks the filters and indexes of tables.
+    pub(super) fn measure(&self) {
+        let Some(keyspace) = &self.keyspace else {
+            return;
+        };
+        let size = |path: &Path| fs::metadata(path).map_or(0, |file| file.len());
+        let version = keyspace.tree.current_version();
+        let tables: u64 = version.iter_tables().map(|table| size(&table.path)).sum();
+        let apart: u64 = fs::read_dir(keyspace.path().join(APART_DIR))
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|file| size(&file.path()))
+            .sum();
+        let bytes = tables + apart + self.filter.folded_bytes();
+        self.usage.disk_bytes.store(bytes, Ordering::Relaxed);
     }
 
     /// With what newer runs have made stale.
@@ -144,10 +196,7 @@ pub(super) fn number(name: &str) -> Option<u64> {
     u64::from_str_radix(digits, 16).ok()
 }
 
-pub(super) fn open_database(
-    path: &std::path::Path,
-    options: &StoreOptions,
-) -> fjall::Result<Database> {
+pub(super) fn open_database(path: &Path, options: &StoreOptions) -> fjall::Result<Database> {
     Database::builder(path)
         .worker_threads(WORKERS)
         .cache_size(options.cache_bytes)

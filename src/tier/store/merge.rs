@@ -4,10 +4,14 @@
 //! a look-up asks each. fjall would merge new runs with all that was merged before, again and again: at 50,000 small SETs a
 //! second and the default limit of the disk it wrote three bytes for one. Here runs are merged with those of their size
 //! only, in tiers, so that a record is written once more for [`RUNS_MAX`] times as many runs. A generation that fills before
-//! it has so many is never merged.
+//! it has so many is not merged for their number.
+//!
+//! But a generation that is read much becomes one run, once its look-ups have cost as much for the runs that they asked in
+//! vain as the merge does: whatever comes, no more than twice is spent of what would have been best.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use fjall::{AbstractTree, Keyspace};
 use lsm_tree::compaction::{MoveDown, PullDown};
@@ -18,6 +22,11 @@ use super::{Store, StoreError, log_failure};
 
 /// So many runs lie side by side before they are merged.
 const RUNS_MAX: usize = if cfg!(test) { 8 } else { 32 };
+/// What a look-up costs for each run that it asks in vain, and a merge for each byte of tables, in nanoseconds.
+const ASK_NS: u64 = 500;
+const MERGE_BYTE_NS: u64 = 4;
+/// As large as fjall's merges make their tables.
+const TABLE_BYTES: u64 = 64_000_000;
 /// Levels of the tree: that of the runs to be merged, that where they become one, which is empty else, and that where this
 /// one lies beside others like it. New runs enter level 0. Smaller runs are newer, as fjall wants it.
 const TIERS: [(u8, u8, u8); 3] = [(0, 1, 2), (2, 3, 4), (4, 5, 6)];
@@ -33,29 +42,52 @@ pub(super) struct Merging {
 impl Store {
     /// Merges the runs of a generation if it has too many; one merge at a time.
     pub(super) fn merge_runs_if_many(self: &Arc<Self>, generation: &Arc<Generation>) {
-        let Some(keyspace) = &generation.keyspace else {
-            return;
+        let is_many = |keyspace: &Keyspace| {
+            let mut tiers = TIERS.iter();
+            tiers.any(|&(from, ..)| runs(keyspace, from) >= RUNS_MAX)
         };
+        if generation.keyspace.as_ref().is_some_and(is_many) {
+            self.start_merge(generation, Self::merge_tiers);
+        }
+    }
+
+    /// Makes one run of the generation that is read most, if that pays: see the head of this file. To be called now and
+    /// then.
+    pub fn merge_what_is_read(self: &Arc<Self>) {
+        let list = self.list.load();
+        let read = list.generations.iter().filter(|g| g.count_vain_asks());
+        let room = self.options.max_bytes.saturating_sub(self.used_bytes());
+        let due = read.filter(|g| g.merge_bytes() <= room);
+        if let Some(most) = due.max_by_key(|g| g.usage.vain_asks()) {
+            self.start_merge(most, Self::merge_all);
+        }
+    }
+
+    fn start_merge(
+        self: &Arc<Self>,
+        generation: &Arc<Generation>,
+        merge: fn(&Self, &Generation) -> Result<(), StoreError>,
+    ) {
         let number = generation.number;
         let merging = &self.merging;
-        let is_due = TIERS
-            .iter()
-            .any(|&(from, ..)| runs(keyspace, from) >= RUNS_MAX)
-            && !merging.is_under_way.load(Ordering::Acquire)
-            && *merging.failed.lock() != Some(number);
-        if !is_due {
+        let is_under_way = merging.is_under_way.load(Ordering::Acquire);
+        if is_under_way || *merging.failed.lock() == Some(number) {
             return;
         }
         merging.is_under_way.store(true, Ordering::Release);
-        let (store, keyspace) = (Arc::clone(self), keyspace.clone());
+        let (store, generation) = (Arc::clone(self), Arc::clone(generation));
         let started = self.background.start("tier-merge", move || {
             log_failure("merge runs", || {
-                let merged = store.merge(&keyspace);
+                let (start, before) = (Instant::now(), store.bytes_merged());
+                let merged = merge(&store, &generation);
+                let (bytes, took) = (store.bytes_merged() - before, start.elapsed());
+                tracing::debug!(generation = number, bytes, ?took, "runs were merged");
                 if merged.is_err() {
                     *store.merging.failed.lock() = Some(number);
                 }
                 merged
             });
+            generation.measure();
             store.merging.is_under_way.store(false, Ordering::Release);
         });
         if started.is_err() {
@@ -64,7 +96,10 @@ impl Store {
         log_failure("start to merge runs", || started);
     }
 
-    fn merge(&self, keyspace: &Keyspace) -> Result<(), StoreError> {
+    fn merge_tiers(&self, generation: &Generation) -> Result<(), StoreError> {
+        let Some(keyspace) = &generation.keyspace else {
+            return Ok(());
+        };
         let tree = &keyspace.tree;
         let watermark = self.watermark();
         for (from, between, to) in TIERS {
@@ -79,6 +114,24 @@ impl Store {
             merged.fetch_add(bytes, Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    fn merge_all(&self, generation: &Generation) -> Result<(), StoreError> {
+        let Some(keyspace) = &generation.keyspace else {
+            return Ok(());
+        };
+        let bytes = all_bytes(keyspace);
+        let merged = keyspace.tree.major_compact(TABLE_BYTES, self.watermark());
+        merged.map_err(|error| StoreError::Database(error.into()))?;
+        generation.usage.forget_vain_asks();
+        self.remove_merged_files();
+        let merged = &self.counters.bytes_merged;
+        merged.fetch_add(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn bytes_merged(&self) -> u64 {
+        self.counters.bytes_merged.load(Ordering::Relaxed)
     }
 
     /// No reader needs what was replaced before.
@@ -117,6 +170,12 @@ pub(super) fn all_runs(keyspace: &Keyspace) -> usize {
     version.iter_levels().map(|level| level.run_count()).sum()
 }
 
+/// Bytes of tables: without records that lie apart, which no merge writes again.
+fn all_bytes(keyspace: &Keyspace) -> u64 {
+    let version = keyspace.tree.current_version();
+    version.iter_levels().map(|level| level.size()).sum()
+}
+
 fn runs(keyspace: &Keyspace, level: u8) -> usize {
     let version = keyspace.tree.current_version();
     let level = version.level(usize::from(level));
@@ -127,6 +186,24 @@ fn bytes(keyspace: &Keyspace, level: u8) -> u64 {
     let version = keyspace.tree.current_version();
     let level = version.level(usize::from(level));
     level.map_or(0, |level| level.size())
+}
+
+impl Generation {
+    /// Counts the look-ups since the last call; whether all so far have cost as much for runs that they asked in vain as
+    /// one run of all would.
+    fn count_vain_asks(&self) -> bool {
+        let Some(keyspace) = &self.keyspace else {
+            return false;
+        };
+        // Half of the runs come before the one that has the key.
+        let in_vain = (all_runs(keyspace) as u64).saturating_sub(1).div_ceil(2);
+        let asked = self.usage.add_vain_asks(in_vain);
+        in_vain > 0 && asked * ASK_NS > self.merge_bytes() * MERGE_BYTE_NS
+    }
+
+    fn merge_bytes(&self) -> u64 {
+        self.keyspace.as_ref().map_or(0, all_bytes)
+    }
 }
 
 #[cfg(test)]
@@ -199,5 +276,35 @@ mod tests {
         let (store, _writer) = scratch.open();
         assert_eq!(store.recovery(), &crate::tier::store::Recovery::Clean);
         assert_eq!(all(&store, 0).len(), 59 + 1);
+    }
+
+    #[test]
+    fn what_is_read_much_becomes_one_run() {
+        let scratch = Scratch::new();
+        let (store, mut writer) = scratch.open();
+        let seed = store.hash_seed();
+        for round in 0..5 {
+            write(&mut writer, &records(&store, round..round + 10, 400));
+        }
+        store.merge_what_is_read();
+        wait_for_merges(&store);
+        assert_eq!(store.stats().runs_side_by_side, 5, "nothing was read");
+        for i in 0..14 {
+            for _ in 0..100 {
+                assert!(record(&store, &key(seed, i)).is_some());
+            }
+        }
+        store.merge_what_is_read();
+        wait_for_merges(&store);
+        let stats = store.stats();
+        assert_eq!((stats.runs_side_by_side, stats.records), (1, 14));
+        assert!(stats.bytes_merged > 0);
+        assert_eq!(all(&store, 0).len(), 14);
+        // New runs lie beside it, and what was asked before counts no more.
+        write(&mut writer, &records(&store, 20..21, 400));
+        store.merge_what_is_read();
+        wait_for_merges(&store);
+        assert_eq!(store.stats().runs_side_by_side, 2);
+        assert_eq!(all(&store, 0).len(), 15);
     }
 }

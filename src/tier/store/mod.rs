@@ -63,12 +63,17 @@ pub use self::scan::{Entry, Scan};
 pub use self::writer::{Run, RunDone, Writer};
 pub use fjall::Slice;
 
+/// How many generations find room below the limit before the oldest begins to go: for what is written until it is gone,
+/// and for runs that are there twice while they are merged.
+const SLACK: f64 = 1.5;
+const SLACK_OF_MERGES: f64 = 1.0;
+
 /// Where and how large a store is.
 #[derive(Clone, Debug)]
 pub struct StoreOptions {
     /// Made if it does not exist.
     pub dir: PathBuf,
-    /// What the generations should take on disk, with one generation of slack below it.
+    /// What the generations may take on disk, with what is written while the oldest goes and while runs are merged.
     pub max_bytes: u64,
     /// Memory for blocks that were read.
     pub cache_bytes: u64,
@@ -342,20 +347,24 @@ impl Store {
             let is_old = !max_age.is_zero() && self.age(oldest.number) >= max_age;
             is_old || oldest.gone.before() > 0
         };
-        list.generations.last().is_some_and(must_go) || self.uses_more_than_slack(1)
+        list.generations.last().is_some_and(must_go) || self.leaves_less_than(SLACK)
     }
 
-    /// Whether it should go at once: half of the slack that is kept below the limit is used up.
+    /// Whether it should go at once: what is written is about to use the slack that is kept for merges.
     pub fn is_overfull(&self) -> bool {
-        self.uses_more_than_slack(2)
+        self.leaves_less_than(SLACK_OF_MERGES)
     }
 
-    /// Whether more is used than the limit without a part of a generation's bytes.
-    fn uses_more_than_slack(&self, part: u64) -> bool {
+    /// Whether so many generations would not find room below the limit.
+    fn leaves_less_than(&self, generations: f64) -> bool {
+        let slack = (self.options.generation_bytes() as f64 * generations) as u64;
+        let most = self.options.max_bytes.saturating_sub(slack);
+        self.used_bytes() > most && self.list.load().generations.len() > 1
+    }
+
+    fn used_bytes(&self) -> u64 {
         let list = self.list.load();
-        let used: u64 = list.generations.iter().map(|g| g.disk_bytes()).sum();
-        let slack = self.options.generation_bytes() / part;
-        used > self.options.max_bytes.saturating_sub(slack) && list.generations.len() > 1
+        list.generations.iter().map(|g| g.disk_bytes()).sum()
     }
 
     /// Takes a generation that cannot be read out of use, with its data; whether it was in use. Its keys are gone, and so
@@ -381,6 +390,7 @@ impl Store {
             filter: Arc::clone(&damaged.filter),
             keyspace: None,
             gone: Arc::clone(&damaged.gone),
+            usage: Arc::default(),
         });
         self.set_list(generations);
         self.counters.quarantined.fetch_add(1, Ordering::Relaxed);

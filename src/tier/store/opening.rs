@@ -183,12 +183,15 @@ impl Store {
                 self.drop_hidden(number, database, readable)?;
                 break;
             };
-            generations.push(Arc::new(Generation {
+            let generation = Generation {
                 number,
                 filter,
                 keyspace,
                 gone: Arc::new(gone(number)),
-            }));
+                usage: Arc::default(),
+            };
+            generation.measure();
+            generations.push(Arc::new(generation));
         }
         Ok(generations)
     }

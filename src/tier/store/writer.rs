@@ -114,6 +114,7 @@ impl Writer {
             filter: Arc::new(Filter::new(keys, true)),
             keyspace: Some(keyspace),
             gone: Arc::default(),
+            usage: Arc::default(),
         });
         let changing = self.store.database.lock();
         let mut generations = self.store.list.load().generations.clone();
@@ -338,7 +339,7 @@ impl<'a> Run<'a> {
         self.store.note_poison(finished)?;
         if let Some(keyspace) = &self.target.keyspace {
             // fjall syncs its files and the directory of the tables, but not that of the records that lie apart.
-            sync_dir(&keyspace.path().join("blobs"))?;
+            sync_dir(&keyspace.path().join(generation::APART_DIR))?;
         }
         let list = self.store.open_list()?;
         let mut generations = list.generations.iter();
@@ -351,6 +352,7 @@ impl<'a> Run<'a> {
             .bytes_ingested
             .fetch_add(self.done.bytes, Ordering::Relaxed);
         self.store.remove_merged_files();
+        self.target.measure();
         self.store.merge_runs_if_many(self.target);
         Ok(self.done)
     }
