@@ -173,7 +173,10 @@ impl Tier {
             keyspace.counters(thread).loads.add(1);
             let loaded = match self.store.find(hash.value(), &on_disk)? {
                 None => Loaded::Nothing,
-                Some(located) => self.loaded(&on_disk, &located, now, &mut part)?,
+                Some(located) => {
+                    located.count_look_up();
+                    self.loaded(&on_disk, &located, now, &mut part)?
+                }
             };
             if keyspace.finish_load((*hash, *name, key), stamp, loaded, &access, thread) {
                 break;

@@ -80,13 +80,17 @@ impl Gone {
 #[derive(Debug, Default)]
 pub(super) struct Usage {
     disk_bytes: AtomicU64,
-    /// Look-ups that are not in `vain_asks` yet.
+    /// Look-ups that somebody waited for, and that are not in `vain_asks` yet.
     look_ups: AtomicU64,
     /// How often a look-up asked a run that had nothing, about, since the runs became one.
     vain_asks: AtomicU64,
 }
 
 impl Usage {
+    pub(super) fn count_look_up(&self) {
+        self.look_ups.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Counts that each look-up since the last call has asked so many; gives all.
     pub(super) fn add_vain_asks(&self, each: u64) -> u64 {
         let more = self.look_ups.swap(0, Ordering::Relaxed) * each;
@@ -122,7 +126,6 @@ impl Generation {
         let Some(keyspace) = &self.keyspace else {
             return Ok(Found::Gone);
         };
-        self.usage.look_ups.fetch_add(1, Ordering::Relaxed);
         match keyspace.get(key) {
             Ok(None) => Ok(Found::Nothing),
             Ok(Some(record)) if record.is_empty() => Ok(Found::Gone),

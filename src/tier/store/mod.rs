@@ -184,6 +184,11 @@ impl Located {
         self.generation.number
     }
 
+    /// Says that somebody waited for it: see [`Store::merge_what_is_read`].
+    pub fn count_look_up(&self) {
+        self.generation.usage.count_look_up();
+    }
+
     /// The record of another key of the same generation, whatever newer ones have. Waits for the disk.
     ///
     /// # Errors
