@@ -17,7 +17,7 @@
 //! * [`server`] is what all connections share: clients, statistics, logs.
 //! * [`config`] holds the options: one row each, read from flags, environment and file into one typed snapshot, changed by
 //!   CONFIG SET and written back by CONFIG REWRITE.
-//! * [`logging`] is the log. [`clock`] is the only reader of the system clock; [`error`] has what a client is told when a command fails;
+//! * [`allocator`] knows what memory costs. [`logging`] is the log. [`clock`] is the only reader of the system clock; [`error`] has what a client is told when a command fails;
 //!   [`lz4`] compresses values, in memory and on disk.
 //!
 //! # What always holds
@@ -26,6 +26,7 @@
 //! Invariant: no client can make the server panic, hang, or grow without bound.
 //! Invariant: every number that INFO shows is counted where it happens, once.
 
+pub mod allocator;
 pub mod clock;
 pub mod command;
 pub mod config;

@@ -67,6 +67,8 @@ fn of_group(command: &Command) -> Option<&'static str> {
         Group::String => Some("@string"),
         Group::Bitmap => Some("@bitmap"),
         Group::HyperLogLog => Some("@hyperloglog"),
+        Group::List => Some("@list"),
+        Group::Hash => Some("@hash"),
         Group::Connection => Some("@connection"),
         Group::Server | Group::Cluster => None,
     }

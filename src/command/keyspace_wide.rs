@@ -5,7 +5,7 @@
 use super::{Argument, Arity::*, Command, Context, Flags, Group, argument, parse};
 use crate::error::CommandError;
 use crate::keyspace::below::Ask;
-use crate::keyspace::entry::EntryRef;
+use crate::keyspace::entry::ValueType;
 use crate::resp::{Args, Reply};
 use crate::value::{glob, number};
 
@@ -184,7 +184,7 @@ impl<'a> Filter<'a> {
         while let Some(word) = words.next() {
             let value = words.next().ok_or(CommandError::Syntax)?;
             match word.to_ascii_uppercase().as_slice() {
-                b"COUNT" => count = positive(value)?,
+                b"COUNT" => count = parse::positive(value)?,
                 b"MATCH" => filter.pattern = Some(value),
                 b"TYPE" => filter.type_name = Some(value),
                 _ => return Err(CommandError::Syntax),
@@ -193,12 +193,10 @@ impl<'a> Filter<'a> {
         Ok((filter, count))
     }
 
-    fn fits(&self, entry: EntryRef<'_>) -> bool {
-        let has_type =
-            |name: &[u8]| name.eq_ignore_ascii_case(entry.value_type().name().as_bytes());
+    fn fits(&self, key: &[u8], value_type: ValueType) -> bool {
+        let has_type = |name: &[u8]| name.eq_ignore_ascii_case(value_type.name().as_bytes());
         // The star alone is what most calls of KEYS ask for.
-        let matches =
-            |pattern: &[u8]| pattern == b"*" || glob::matches(pattern, entry.key(), false);
+        let matches = |pattern: &[u8]| pattern == b"*" || glob::matches(pattern, key, false);
         self.type_name.is_none_or(has_type) && self.pattern.is_none_or(matches)
     }
 
@@ -217,7 +215,7 @@ impl<'a> Filter<'a> {
         let reply: &mut Reply = cx.reply;
         let mut shown = 0;
         let next = keyspace.scan(db, cursor, look_at, cx.now, cx.keys.thread(), |entry| {
-            if self.fits(entry) {
+            if self.fits(entry.key(), entry.value_type()) {
                 reply.bulk(entry.key());
                 shown += 1;
             }
@@ -242,20 +240,13 @@ impl<'a> Filter<'a> {
         };
         let mut shown = 0;
         for key in &page.keys {
-            if self.fits(key.to_entry().view()) {
+            if self.fits(&key.key, ValueType::of_form(key.form)) {
                 cx.reply.bulk(&key.key);
                 shown += 1;
             }
         }
         Ok(Some((page.next, shown)))
     }
-}
-
-fn positive(text: &[u8]) -> Result<usize, CommandError> {
-    usize::try_from(parse::integer(text)?)
-        .ok()
-        .filter(|&count| count > 0)
-        .ok_or(CommandError::Syntax)
 }
 
 fn dbsize(cx: &mut Context<'_>, _: &Args<'_>) -> Result<(), CommandError> {

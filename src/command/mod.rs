@@ -17,12 +17,14 @@ mod connection;
 mod diagnostics;
 mod expire;
 mod generic;
+mod hash;
 mod help;
 mod hyperloglog;
 mod info;
 mod introspection;
 pub mod key_specs;
 mod keyspace_wide;
+mod list;
 mod object;
 mod parse;
 mod persistence;
@@ -51,6 +53,8 @@ const FAMILIES: &[&[Command]] = &[
     string::many::COMMANDS,
     string::part::COMMANDS,
     string::lcs::COMMANDS,
+    list::COMMANDS,
+    hash::COMMANDS,
     generic::COMMANDS,
     expire::COMMANDS,
     object::COMMANDS,
@@ -212,6 +216,10 @@ pub enum Group {
     Bitmap,
     /// HyperLogLogs.
     HyperLogLog,
+    /// Lists.
+    List,
+    /// Hashes.
+    Hash,
     /// The connection.
     Connection,
     /// The server.
@@ -228,6 +236,8 @@ impl Group {
             Self::String => "string",
             Self::Bitmap => "bitmap",
             Self::HyperLogLog => "hyperloglog",
+            Self::List => "list",
+            Self::Hash => "hash",
             Self::Connection => "connection",
             Self::Server => "server",
             Self::Cluster => "cluster",

@@ -103,6 +103,10 @@ fn encoding_name(entry: EntryRef<'_>) -> &'static str {
                 "raw"
             }
         }
+        ValueType::List if entry.is_large() => "quicklist",
+        ValueType::List => "listpack",
+        ValueType::Hash if entry.is_large() => "hashtable",
+        ValueType::Hash => "listpack",
     }
 }
 

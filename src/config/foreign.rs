@@ -235,12 +235,6 @@ static FOREIGN: &[Foreign] = &[
     warn("active-defrag-threshold-lower", &["10"], DEFRAG),
     warn("active-defrag-threshold-upper", &["100"], DEFRAG),
     // Encodings.
-    warn("hash-max-listpack-entries", &["512", "128"], ENCODINGS),
-    warn("hash-max-ziplist-entries", &["512", "128"], ENCODINGS),
-    warn("hash-max-listpack-value", &["64"], ENCODINGS),
-    warn("hash-max-ziplist-value", &["64"], ENCODINGS),
-    warn("list-max-listpack-size", &["-2"], ENCODINGS),
-    warn("list-max-ziplist-size", &["-2"], ENCODINGS),
     warn("list-compress-depth", &["0"], ENCODINGS),
     warn("set-max-intset-entries", &["512"], ENCODINGS),
     warn("set-max-listpack-entries", &["128"], ENCODINGS),

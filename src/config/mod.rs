@@ -134,6 +134,12 @@ config! {
         pub active_expire_effort: u32,
         /// Largest sparse HyperLogLog, in bytes.
         pub hll_sparse_max_bytes: u64,
+        /// How large a listpack of a list may be: elements, or -1 to -5 for 4 to 64 KiB.
+        pub list_max_listpack_size: i64,
+        /// Fields up to which a hash stays packed.
+        pub hash_max_listpack_entries: usize,
+        /// Bytes of a field or value up to which a hash stays packed.
+        pub hash_max_listpack_value: usize,
         /// Number of databases, 1 to 16.
         pub databases: usize,
         /// Threads that serve clients; 0 means one per core. See [`Config::worker_thread_count`].

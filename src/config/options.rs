@@ -488,6 +488,37 @@ pub static OPTIONS: &[Opt] = &[
         bytes(0, number!(hll_sparse_max_bytes)),
         "The size up to which a HyperLogLog stays in its sparse, smaller and slower form.",
     ),
+    Opt {
+        aliases: &["list-max-ziplist-size"],
+        ..live(
+            Values,
+            "list-max-listpack-size",
+            "-2",
+            integer(-INT_MAX, INT_MAX, number!(list_max_listpack_size)),
+            "How large a row of elements of a list may be: a number of elements, or -1 to -5 for 4, 8, 16, 32 and 64 KiB. A list \
+             of one row is smaller than one of several.",
+        )
+    },
+    Opt {
+        aliases: &["hash-max-ziplist-entries"],
+        ..live(
+            Values,
+            "hash-max-listpack-entries",
+            "512",
+            integer(0, i64::MAX, number!(hash_max_listpack_entries)),
+            "The number of fields up to which a hash is kept as one row of bytes, which is smaller, and slower for many fields.",
+        )
+    },
+    Opt {
+        aliases: &["hash-max-ziplist-value"],
+        ..live(
+            Values,
+            "hash-max-listpack-value",
+            "64",
+            bytes(0, number!(hash_max_listpack_value)),
+            "The longest field or value, in bytes, that a hash may have to be kept as one row of bytes.",
+        )
+    },
     fixed(
         Process,
         "databases",

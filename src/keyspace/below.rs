@@ -44,10 +44,11 @@ use parking_lot::Mutex;
 use super::admission::Admission;
 use super::cold::{ColdCounts, Tally};
 use super::counters::SPACES;
-use super::entry::{Entry, EntryMut, EntryParts, EntryRef, ValueType};
+use super::entry::{Entry, EntryMut, EntryParts, EntryRef, ValueType, is_large_form};
 use super::table::{Position, Tag};
 use super::{KeyHash, Keyspace, SHARDS, ThreadSlot};
 use crate::clock::UnixMs;
+use crate::value::large::Large;
 
 pub(super) const QUEUED: u8 = 0x10;
 pub(super) const WRITING: u8 = 0x20;
@@ -295,6 +296,13 @@ pub struct Stored<'a> {
     pub pinned: bool,
 }
 
+impl Stored<'_> {
+    /// Whether the bytes are the serialised form of a collection, which memory keeps in another one.
+    pub fn is_serialised(&self) -> bool {
+        is_large_form(self.form)
+    }
+}
+
 /// What a load found.
 #[derive(Debug)]
 pub enum Loaded {
@@ -441,7 +449,10 @@ impl Listed {
     }
 
     /// The key as an entry, which commands know how to look at.
-    pub fn to_entry(&self) -> Entry {
+    ///
+    /// # Errors
+    /// [`BrokenValue`].
+    pub fn to_entry(&self) -> Result<Entry, BrokenValue> {
         let stored = Stored {
             form: self.form,
             bytes: &self.value,
@@ -476,13 +487,7 @@ pub struct DiskCopy {
 impl DiskCopy {
     /// The type of the value.
     pub fn value_type(&self) -> ValueType {
-        let stored = Stored {
-            form: self.form,
-            bytes: b"",
-            expires_at: None,
-            pinned: false,
-        };
-        Entry::stored(0, b"", stored).view().value_type()
+        ValueType::of_form(self.form)
     }
 }
 
@@ -742,19 +747,34 @@ fn stored<'a>(entry: EntryRef<'a>, scratch: &'a mut Vec<u8>) -> Stored<'a> {
     }
 }
 
+/// What was kept of a value is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BrokenValue;
+
 impl Entry {
     /// An entry made from what was kept below.
-    pub fn stored(space: u8, key: &[u8], stored: Stored<'_>) -> Self {
-        let mut entry = Self::new(&EntryParts {
-            space,
-            key,
-            value: stored.bytes,
-            expires_at: stored.expires_at,
-            raw: false,
-        });
-        entry.view_mut().set_form(stored.form);
+    ///
+    /// # Errors
+    /// [`BrokenValue`]: these bytes are no value of this form.
+    pub fn stored(space: u8, key: &[u8], stored: Stored<'_>) -> Result<Self, BrokenValue> {
+        let mut entry = if is_large_form(stored.form) {
+            let value_type = ValueType::of_form(stored.form);
+            let large = Large::decode(value_type, stored.bytes).ok_or(BrokenValue)?;
+            Self::large(space, key, large, stored.expires_at)
+        } else {
+            let mut entry = Self::new(&EntryParts {
+                space,
+                key,
+                value: stored.bytes,
+                value_type: ValueType::String,
+                expires_at: stored.expires_at,
+                raw: false,
+            });
+            entry.view_mut().set_form(stored.form);
+            entry
+        };
         entry.view_mut().set_pin(stored.pinned);
-        entry
+        Ok(entry)
     }
 
     /// The same for a value of so many bytes that comes part by part; zeroes until then.

@@ -22,7 +22,7 @@
 //! Invariant: compressing and restoring are no changes: expiry, access record, and the copy below stay what they were.
 
 use super::counters::Counters;
-use super::entry::{Entry, EntryRef, Standing, ValueType};
+use super::entry::{Entry, EntryRef, Standing};
 use super::eviction::{AccessPolicy, EvictionPool, Hunt};
 use super::table::Position;
 use super::{Keyspace, Locked, SHARDS};
@@ -195,7 +195,8 @@ impl Keyspace {
             let all: Vec<Position> = locked.table.all_positions().collect();
             for at in all {
                 let entry = locked.table.get(at);
-                if entry.standing() == Standing::Plain && !entry.is_absent() {
+                let may_be = !entry.is_absent() && !entry.is_large();
+                if entry.standing() == Standing::Plain && may_be {
                     let block = compressor.compress(entry.value()).expect("there is room");
                     put_compressed(&mut locked, at, block);
                 }
@@ -282,11 +283,16 @@ impl<'a> EntryRef<'a> {
             .map_or(self.stored_value().len(), |(len, _)| len)
     }
 
-    /// The value, compressed or not; `scratch` is where it goes if it is.
+    /// The value, compressed or not, or the serialised form of a large one; `scratch` is where it goes if it is either.
     pub fn plain<'b>(self, scratch: &'b mut Vec<u8>) -> &'b [u8]
     where
         'a: 'b,
     {
+        if let Some(large) = self.large() {
+            scratch.clear();
+            large.encode(scratch);
+            return scratch;
+        }
         if !self.is_compressed() {
             return self.stored_value();
         }
@@ -318,7 +324,7 @@ impl<'a> EntryRef<'a> {
     fn may_be_compressed(self) -> bool {
         self.standing() == Standing::Plain
             && !self.is_absent()
-            && self.value_type() == ValueType::String
+            && !self.is_large()
             && (VALUE_BYTES_MIN..=VALUE_BYTES_MAX).contains(&self.value().len())
     }
 
@@ -394,6 +400,7 @@ mod tests {
                     key: b"key",
                     value: &value,
                     expires_at,
+                    value_type: crate::keyspace::entry::ValueType::String,
                     raw: true,
                 };
                 let mut entry = Entry::new(&parts);

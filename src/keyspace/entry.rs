@@ -1,7 +1,7 @@
 //! An entry: one key with its value, expiry and access record in one allocation.
 //!
 //! ```text
-//! byte 0      kind: type (3 bits) | text (1) | raw (1) | wide lengths (1) | expiry form (2)
+//! byte 0      kind: type (3 bits) | text or large (1) | raw (1) | wide lengths (1) | expiry form (2)
 //! byte 1      space: which database's contents this belongs to (5 bits) | standing (3): what `tier-policy`
 //!             says, whether a client pinned it, whether the value is compressed or cannot be
 //! byte 2      policy bits: S3-FIFO frequency (2) | in the small queue (1) | met there (1)
@@ -11,6 +11,8 @@
 //!             lengths: key u8, value u16; or, wide, key u32, value u32
 //!             key bytes, value bytes
 //! ```
+//!
+//! A large collection lies apart: then the value bytes are its address, and the entry owns it.
 //!
 //! Where the standing is compressed the value bytes are a compressed value, which `compression.rs`
 //! makes and reads. One that is pinned or for memory only is never compressed, so three bits are enough.
@@ -22,6 +24,8 @@
 //! Invariant: nobody outside of the keyspace sees a compressed value's bytes.
 //! Invariant: the header always describes its own allocation: `layout_bytes` is what was
 //! allocated. Every function that changes a length or the expiry form keeps that true.
+//! Invariant: an entry is marked as large if and only if its value bytes are the address of a collection of its type, which
+//! no other entry has.
 //!
 //! This file and `table.rs` hold the only unsafe code of the project. Outside of them an entry is
 //! an owned value ([`Entry`]) or a borrowed view ([`EntryRef`], [`EntryMut`]).
@@ -31,19 +35,29 @@ use std::alloc::{Layout, alloc, alloc_zeroed, dealloc, handle_alloc_error, reall
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 
+use crate::allocator::size_class;
 use crate::clock::UnixMs;
 use crate::config::TierPolicy;
+use crate::value::hash::{FieldTable, HashRef};
+use crate::value::large::{Large, LargeRef};
+use crate::value::list::{ListRef, NodeList};
+use crate::value::listpack::Listpack;
+
+pub use crate::value::value_type::ValueType;
 
 /// Entries lie on this boundary, which leaves the low four bits of an address to the table.
 pub(super) const ENTRY_ALIGN: usize = 16;
 
 /// The type, and whether a string is text or raw: what a copy below keeps.
 const FORM_MASK: u8 = 0x1f;
-const TYPE_MASK: u8 = 0x0f;
+const TYPE_MASK: u8 = 0x07;
 /// In place of a type: there is no such key.
 const ABSENT: u8 = 0x07;
-/// Part of the type's bits, so that it goes with it wherever an entry is rebuilt.
+/// Of a string.
 const TEXT: u8 = 0x08;
+/// Of a collection, in the same place.
+const LARGE: u8 = 0x08;
+const ADDRESS_BYTES: usize = size_of::<usize>();
 const RAW: u8 = 0x10;
 const WIDE: u8 = 0x20;
 const SPACE_MASK: u8 = 0x1f;
@@ -59,21 +73,9 @@ const NARROW_EXPIRY_MAX: i64 = (1 << 48) - 1;
 const LARGE_VALUE_BYTES: usize = 64 * 1024;
 const NO_EXPIRY: i64 = i64::MAX;
 
-/// The type of a value, as TYPE names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum ValueType {
-    /// A string of bytes.
-    String = 0,
-}
-
-impl ValueType {
-    /// The name that TYPE replies.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::String => "string",
-        }
-    }
+/// Whether this is the form of a large collection, which lies apart in memory and is serialised below.
+pub(super) fn is_large_form(form: u8) -> bool {
+    form & LARGE != 0 && !matches!(form & TYPE_MASK, 0 | ABSENT)
 }
 
 /// What holds for an entry in memory, besides its contents.
@@ -155,6 +157,8 @@ pub struct EntryParts<'a> {
     pub key: &'a [u8],
     /// The value.
     pub value: &'a [u8],
+    /// The type of the value; what is no string is packed.
+    pub value_type: ValueType,
     /// When the key expires, if it does.
     pub expires_at: Option<UnixMs>,
     /// Whether the string was built by writing into it, which OBJECT ENCODING tells as `raw`.
@@ -249,6 +253,9 @@ unsafe impl Sync for Entry {}
 
 impl Drop for Entry {
     fn drop(&mut self) {
+        if self.view().is_large() {
+            self.view_mut().take_large().free();
+        }
         let layout = self.view().shape().layout();
         // SAFETY: `start` was allocated with the layout that the header describes (invariant).
         unsafe { dealloc(self.start.as_ptr(), layout) };
@@ -269,7 +276,7 @@ impl Entry {
         let mut entry = Self::allocate(shape);
         entry.write_header(
             shape,
-            ValueType::String as u8,
+            parts.value_type as u8,
             parts.raw,
             parts.space,
             [0; 4],
@@ -286,10 +293,25 @@ impl Entry {
             space,
             key,
             value: b"",
+            value_type: ValueType::String,
             expires_at: None,
             raw: false,
         });
         entry.view_mut().set_form(ABSENT);
+        entry
+    }
+
+    /// A key with a large collection.
+    pub fn large(space: u8, key: &[u8], large: Large, expires_at: Option<UnixMs>) -> Self {
+        let mut entry = Self::new(&EntryParts {
+            space,
+            key,
+            value: &[0; ADDRESS_BYTES],
+            value_type: ValueType::String,
+            expires_at,
+            raw: false,
+        });
+        entry.view_mut().put_large(large);
         entry
     }
 
@@ -414,7 +436,10 @@ impl Entry {
         let new = Shape::of(parts.key.len(), parts.value.len(), parts.expires_at);
         let access = self.view().access_bytes();
         let space = parts.space | self.view().standing().of_new_value() as u8;
-        let value_type = ValueType::String as u8;
+        let value_type = parts.value_type as u8;
+        if self.view().is_large() {
+            self.view_mut().take_large().free();
+        }
         if old.bytes() == new.bytes() && old.expiry == new.expiry {
             self.write_header(new, value_type, parts.raw, space, access);
             self.view_mut().write_expiry(parts.expires_at);
@@ -423,6 +448,18 @@ impl Entry {
         }
         let mut entry = Self::new(parts);
         entry.write_header(new, value_type, parts.raw, space, access);
+        entry
+    }
+
+    /// The same key with a large collection in the place of a packed one.
+    pub fn enlarged(self, large: Large) -> Self {
+        let expires_at = self.view().expires_at();
+        let new = Shape::of(self.view().shape().key_len, ADDRESS_BYTES, expires_at);
+        let mut entry = self.in_shape(new, expires_at);
+        entry.zero_from(new, 0);
+        let standing = entry.view().standing().of_new_value();
+        entry.view_mut().set_standing(standing);
+        entry.view_mut().put_large(large);
         entry
     }
 
@@ -445,6 +482,15 @@ impl Entry {
         self.write_lengths(new);
         self.zero_from(new, old.value_len);
         self
+    }
+
+    /// Writes other bytes over a value that is not large.
+    pub fn rewrite_value(self, value: &[u8]) -> Self {
+        debug_assert!(!self.view().is_large(), "its collection would be lost");
+        let mut entry = self.resize_value(value.len());
+        let at = entry.view().shape().value_at();
+        entry.copy_in(at, value);
+        entry
     }
 
     /// Sets or removes the expiry, moving the entry where its header must change size.
@@ -476,10 +522,16 @@ impl Entry {
         entry
     }
 
-    fn rebuild(self, new: Shape, expires_at: Option<UnixMs>) -> Self {
+    fn rebuild(mut self, new: Shape, expires_at: Option<UnixMs>) -> Self {
+        let mut entry = self.in_shape(new, expires_at);
+        if self.view().is_large() {
+            debug_assert_eq!(new.value_len, ADDRESS_BYTES, "a collection keeps its room");
+            entry.zero_from(new, 0);
+            entry.view_mut().put_large(self.view_mut().take_large());
+            return entry;
+        }
         let value = self.view().stored_value();
         let kept = new.value_len.min(value.len());
-        let mut entry = self.in_shape(new, expires_at);
         entry.copy_in(new.value_at(), &value[..kept]);
         entry.zero_from(new, kept);
         entry
@@ -496,6 +548,9 @@ impl Entry {
             view.space_byte(),
             view.access_bytes(),
         );
+        if view.is_text() {
+            entry.view_mut().set_text();
+        }
         entry.view_mut().write_expiry(expires_at);
         entry.copy_in(new.key_at(), view.key());
         entry
@@ -654,6 +709,7 @@ impl<'a> EntryRef<'a> {
     #[inline]
     pub(super) fn value(self) -> &'a [u8] {
         debug_assert!(!self.is_compressed(), "it is restored before it is read");
+        debug_assert!(!self.is_large(), "it lies apart");
         self.stored_value()
     }
 
@@ -667,7 +723,66 @@ impl<'a> EntryRef<'a> {
     /// The type of the value.
     #[inline]
     pub fn value_type(self) -> ValueType {
-        ValueType::String
+        ValueType::of_form(self.kind())
+    }
+
+    /// Whether the value is a large collection.
+    #[inline]
+    pub fn is_large(self) -> bool {
+        is_large_form(self.kind())
+    }
+
+    /// The collection, if it is a large one.
+    pub fn large(self) -> Option<LargeRef<'a>> {
+        if !self.is_large() {
+            return None;
+        }
+        let address = self.address();
+        match self.value_type() {
+            // SAFETY: the entry is marked as large, so this is the address of the collection that it owns (invariant), and
+            // it is borrowed for 'a.
+            ValueType::List => Some(LargeRef::List(unsafe { &*address.cast::<NodeList>() })),
+            // SAFETY: the same.
+            ValueType::Hash => Some(LargeRef::Hash(unsafe { &*address.cast::<FieldTable>() })),
+            ValueType::String => None,
+        }
+    }
+
+    /// Its fields, if it is a hash; `scratch` is where they go if they are compressed.
+    pub fn hash<'b>(self, scratch: &'b mut Vec<u8>) -> Option<HashRef<'b>>
+    where
+        'a: 'b,
+    {
+        match (self.value_type(), self.large()) {
+            (ValueType::Hash, Some(LargeRef::Hash(fields))) => Some(HashRef::Table(fields)),
+            (ValueType::Hash, None) => Some(HashRef::Packed(Listpack::new(self.plain(scratch)))),
+            _ => None,
+        }
+    }
+
+    /// Its elements, if it is a list; `scratch` is where they go if they are compressed.
+    pub fn list<'b>(self, scratch: &'b mut Vec<u8>) -> Option<ListRef<'b>>
+    where
+        'a: 'b,
+    {
+        match (self.value_type(), self.large()) {
+            (ValueType::List, Some(LargeRef::List(nodes))) => Some(ListRef::Nodes(nodes)),
+            (ValueType::List, None) => Some(ListRef::Packed(Listpack::new(self.plain(scratch)))),
+            _ => None,
+        }
+    }
+
+    /// Where the large collection lies.
+    fn address(self) -> *mut u8 {
+        let at = self.shape().value_at();
+        // SAFETY: the value bytes of an entry that is marked as large are an address (invariant), written by `put_large`.
+        unsafe {
+            self.start
+                .as_ptr()
+                .add(at)
+                .cast::<*mut u8>()
+                .read_unaligned()
+        }
     }
 
     /// Whether this is no key, but a mark that there is none.
@@ -685,7 +800,7 @@ impl<'a> EntryRef<'a> {
     /// Whether the string is text even if it reads as an integer: what INCRBYFLOAT leaves.
     #[inline]
     pub fn is_text(self) -> bool {
-        self.kind() & TEXT != 0
+        self.kind() & (TEXT | TYPE_MASK) == TEXT
     }
 
     /// Whether the string was built by writing into it.
@@ -724,10 +839,14 @@ impl<'a> EntryRef<'a> {
     /// The same value and expiry under another key or in another space. The access record of the
     /// new entry starts anew, without policy and pin. A compressed value stays so.
     pub fn to_entry(self, space: u8, key: &[u8]) -> Entry {
+        if let Some(large) = self.large() {
+            return Entry::large(space, key, large.to_large(), self.expires_at());
+        }
         let mut entry = Entry::new(&EntryParts {
             space,
             key,
             value: self.stored_value(),
+            value_type: self.value_type(),
             expires_at: self.expires_at(),
             raw: self.is_raw(),
         });
@@ -743,7 +862,7 @@ impl<'a> EntryRef<'a> {
     /// What the allocator really takes for this entry.
     #[inline]
     pub fn allocated_bytes(self) -> usize {
-        size_class(self.shape().bytes())
+        size_class(self.shape().bytes()) + self.large().map_or(0, LargeRef::heap_bytes)
     }
 
     /// What it would take with so many value bytes.
@@ -801,10 +920,50 @@ impl<'a> EntryMut<'a> {
         self.write(2, [bits]);
     }
 
-    /// Sets what [`EntryRef::form`] gives.
+    /// Sets what [`EntryRef::form`] gives, but for whether the value is large.
     pub(super) fn set_form(&mut self, form: u8) {
+        debug_assert!(!self.view().is_large(), "its collection would be lost");
+        let is_string = form & TYPE_MASK == ValueType::String as u8;
+        let form = if is_string { form } else { form & !LARGE };
         let kind = self.view().kind() & !FORM_MASK | form & FORM_MASK;
         self.write(0, [kind]);
+    }
+
+    /// Takes the large collection out: what is left is no value, to be overwritten or given one again.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub(super) fn take_large(&mut self) -> Large {
+        assert!(self.view().is_large(), "the value is a large collection");
+        let (address, value_type) = (self.view().address(), self.view().value_type());
+        self.write(0, [self.view().kind() & !LARGE]);
+        match value_type {
+            // SAFETY: the entry owned the collection at this address (invariant) and is not marked as large any more.
+            ValueType::List => Large::List(unsafe { Box::from_raw(address.cast()) }),
+            // SAFETY: the same.
+            ValueType::Hash => Large::Hash(unsafe { Box::from_raw(address.cast()) }),
+            ValueType::String => unreachable!("a string is never large"),
+        }
+    }
+
+    /// Puts a large collection in, where there is room for its address and nothing is lost.
+    ///
+    /// # Panics
+    /// If there is no room.
+    pub(super) fn put_large(&mut self, large: Large) {
+        let shape = self.view().shape();
+        assert!(shape.value_len == ADDRESS_BYTES && !self.view().is_large());
+        let (value_type, address) = match large {
+            Large::List(nodes) => (ValueType::List, Box::into_raw(nodes).cast::<u8>()),
+            Large::Hash(fields) => (ValueType::Hash, Box::into_raw(fields).cast::<u8>()),
+        };
+        let kind = self.view().kind() & !FORM_MASK | value_type as u8 | LARGE;
+        self.write(0, [kind]);
+        // SAFETY: the value lies in the allocation and has the room of an address.
+        unsafe {
+            let at = self.start.as_ptr().add(shape.value_at());
+            at.cast::<*mut u8>().write_unaligned(address);
+        }
     }
 
     /// Puts the entry into a space.
@@ -838,6 +997,7 @@ impl<'a> EntryMut<'a> {
 
     /// Marks a string as text even if it reads as an integer.
     pub fn set_text(&mut self) {
+        assert!(self.view().value_type() == ValueType::String);
         let kind = self.view().kind() | TEXT;
         self.write(0, [kind]);
     }
@@ -880,22 +1040,6 @@ impl<'a> EntryMut<'a> {
     }
 }
 
-/// The size that jemalloc takes for a request of `bytes`: four classes for each doubling, in steps
-/// of 16 up to 128.
-///
-/// Counting by this formula, which a test holds against the allocator, costs no call into it.
-#[inline]
-pub fn size_class(bytes: usize) -> usize {
-    if bytes <= 8 {
-        return 8;
-    }
-    if bytes <= 128 {
-        return bytes.next_multiple_of(16);
-    }
-    let doubling = usize::BITS - 1 - (bytes - 1).leading_zeros();
-    bytes.next_multiple_of(1 << (doubling - 2))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -905,6 +1049,7 @@ mod tests {
             space: 3,
             key,
             value,
+            value_type: ValueType::String,
             expires_at: expires_at.map(UnixMs),
             raw: false,
         }

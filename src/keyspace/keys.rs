@@ -6,6 +6,7 @@
 //! Invariant: a command reaches only keys whose shards it locked; asking for another one is a
 //! mistake in its row, and panics.
 
+use std::cell::Cell;
 use std::sync::atomic::Ordering;
 
 use smallvec::SmallVec;
@@ -19,6 +20,11 @@ use super::table::{Position, Table, Tag};
 use super::{KeyHash, Keyspace, Locked, Terms, ThreadSlot, group_of_shard};
 use crate::clock::UnixMs;
 use crate::error::CommandError;
+use crate::value::collection::{Collection, Content};
+use crate::value::hash::HashRef;
+use crate::value::large::LargeRef;
+use crate::value::list::ListRef;
+use crate::value::listpack::Listpack;
 
 /// The longest value that an entry holds, in bytes: its length has 32 bits.
 pub const VALUE_BYTES_MAX: u64 = u32::MAX as u64;
@@ -52,6 +58,14 @@ pub enum Pinned {
     NoKey,
     /// Pinned keys would take too much.
     TooMuch,
+}
+
+/// A larger buffer is given back.
+const SCRATCH_BYTES_MAX: usize = 64 * 1024;
+
+thread_local! {
+    /// Where the packed collections are changed that this thread works on.
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
 /// Why a key goes.
@@ -302,6 +316,7 @@ impl<'a> Keys<'a> {
             space: self.space,
             key,
             value: value.as_ref(),
+            value_type: ValueType::String,
             expires_at,
             raw: false,
         };
@@ -309,6 +324,112 @@ impl<'a> Keys<'a> {
         table.overwrite(found.at, &parts);
         self.wrote(found, None);
         Ok(())
+    }
+
+    /// The hash at a key, for reading.
+    pub fn hash(&mut self, key: &[u8]) -> Result<Option<HashRef<'_>>, CommandError> {
+        self.read(key).map(as_hash).transpose()
+    }
+
+    /// The list at a key, for reading.
+    pub fn list(&mut self, key: &[u8]) -> Result<Option<ListRef<'_>>, CommandError> {
+        self.read(key).map(as_list).transpose()
+    }
+
+    /// Has a collection changed. `change` gives its result and whether it changed anything; where it refuses it has not. A
+    /// missing key is as good as an empty collection if it is to be made; else nothing is done, and `None` is given. A
+    /// collection that is empty in the end goes with its key.
+    pub fn change<C: Collection, R>(
+        &mut self,
+        key: &[u8],
+        value_type: ValueType,
+        make: bool,
+        change: impl FnOnce(&mut C) -> Result<(R, bool), CommandError>,
+    ) -> Result<Option<R>, CommandError> {
+        let Some(found) = self.find_value(key) else {
+            if !make {
+                return Ok(None);
+            }
+            let mut collection = C::empty(SCRATCH.take());
+            let (result, changed) = change(&mut collection)?;
+            let is_kept = changed && !collection.is_empty();
+            let content = collection.into_content();
+            if is_kept {
+                self.add_collection(key, value_type, content);
+            } else {
+                keep_buffer(content);
+            }
+            return Ok(Some(result));
+        };
+        let entry = self.table(found).get(found.at);
+        if entry.value_type() != value_type {
+            return Err(CommandError::WrongType);
+        }
+        let was_large = entry.is_large();
+        self.touch(found);
+        let content = self.lend(found);
+        let mut collection = C::of(content).ok_or(CommandError::WrongType)?;
+        let changed = change(&mut collection);
+        let is_changed = matches!(changed, Ok((_, true)));
+        let goes = is_changed && collection.is_empty();
+        let content = collection.into_content();
+        if was_large || (is_changed && !goes) {
+            self.give_back(found, content, was_large);
+        } else {
+            keep_buffer(content);
+        }
+        if goes {
+            self.take(found, Change::Deleted);
+        } else if is_changed {
+            self.wrote(found, None);
+        }
+        changed.map(|(result, _)| Some(result))
+    }
+
+    /// Takes a collection out of its entry, or a copy of its bytes.
+    fn lend(&mut self, found: Found) -> Content {
+        let table = &mut self.locked[found.lock].table;
+        if table.get(found.at).is_large() {
+            return Content::Large(table.take_large(found.at));
+        }
+        let mut bytes = SCRATCH.take();
+        bytes.clear();
+        bytes.extend_from_slice(table.get(found.at).value());
+        Content::Packed(bytes)
+    }
+
+    fn give_back(&mut self, found: Found, content: Content, was_large: bool) {
+        let table = &mut self.locked[found.lock].table;
+        match content {
+            Content::Large(large) if was_large => table.put_large(found.at, large),
+            Content::Large(large) => table.enlarge(found.at, large),
+            Content::Packed(bytes) => {
+                table.rewrite_value(found.at, &bytes);
+                keep_buffer(Content::Packed(bytes));
+            }
+        }
+    }
+
+    fn add_collection(&mut self, key: &[u8], value_type: ValueType, content: Content) {
+        let (lock, tag, hash) = self.locate(key);
+        let (space, expires_at) = (self.space, self.default_expiry());
+        match content {
+            Content::Packed(bytes) => {
+                let parts = EntryParts {
+                    space,
+                    key,
+                    value: &bytes,
+                    value_type,
+                    expires_at,
+                    raw: false,
+                };
+                self.add(lock, tag, hash, Entry::new(&parts));
+                keep_buffer(Content::Packed(bytes));
+            }
+            Content::Large(large) => {
+                self.add(lock, tag, hash, Entry::large(space, key, large, expires_at));
+            }
+        }
     }
 
     /// Whether a key exists; neither an access nor counted.
@@ -351,6 +472,7 @@ impl<'a> Keys<'a> {
             space,
             key,
             value,
+            value_type: ValueType::String,
             expires_at,
             raw,
         };
@@ -606,6 +728,7 @@ impl<'a> Keys<'a> {
                     space: self.space,
                     key,
                     value: b"",
+                    value_type: ValueType::String,
                     expires_at,
                     raw: true,
                 };
@@ -706,8 +829,36 @@ impl<'a> Keys<'a> {
     }
 }
 
+/// Keeps the buffer of a packed collection for the next one.
+fn keep_buffer(content: Content) {
+    if let Content::Packed(bytes) = content
+        && bytes.capacity() <= SCRATCH_BYTES_MAX
+    {
+        SCRATCH.set(bytes);
+    }
+}
+
 fn as_string(entry: EntryRef<'_>) -> Result<&[u8], CommandError> {
     match entry.value_type() {
         ValueType::String => Ok(entry.value()),
+        _ => Err(CommandError::WrongType),
+    }
+}
+
+fn as_hash(entry: EntryRef<'_>) -> Result<HashRef<'_>, CommandError> {
+    match entry.large() {
+        _ if entry.value_type() != ValueType::Hash => Err(CommandError::WrongType),
+        Some(LargeRef::Hash(fields)) => Ok(HashRef::Table(fields)),
+        Some(_) => Err(CommandError::WrongType),
+        None => Ok(HashRef::Packed(Listpack::new(entry.value()))),
+    }
+}
+
+fn as_list(entry: EntryRef<'_>) -> Result<ListRef<'_>, CommandError> {
+    match entry.large() {
+        _ if entry.value_type() != ValueType::List => Err(CommandError::WrongType),
+        Some(LargeRef::List(nodes)) => Ok(ListRef::Nodes(nodes)),
+        Some(_) => Err(CommandError::WrongType),
+        None => Ok(ListRef::Packed(Listpack::new(entry.value()))),
     }
 }

@@ -43,6 +43,7 @@ use smallvec::SmallVec;
 use super::entry::{ENTRY_ALIGN, Entry, EntryMut, EntryParts, EntryRef, Standing};
 use crate::clock::UnixMs;
 use crate::config::TierPolicy;
+use crate::value::large::Large;
 
 const SLOTS: usize = 7;
 const TAG_BITS: u32 = 20;
@@ -453,7 +454,7 @@ impl Table {
         let buckets = if buckets == 0 {
             0
         } else {
-            super::entry::size_class(buckets * line) / line
+            crate::allocator::size_class(buckets * line) / line
         };
         let old = std::mem::replace(
             &mut self.buckets,
@@ -498,6 +499,33 @@ impl Table {
     /// Changes the length of a string; what is added reads as zero bytes.
     pub fn resize_value(&mut self, at: Position, value_len: usize) {
         self.with_entry(at, |entry| entry.resize_value(value_len));
+    }
+
+    /// Writes other bytes over a value that is not large.
+    pub fn rewrite_value(&mut self, at: Position, value: &[u8]) {
+        self.with_entry(at, |entry| entry.rewrite_value(value));
+    }
+
+    /// Puts a large collection in the place of a packed one.
+    pub fn enlarge(&mut self, at: Position, large: Large) {
+        self.with_entry(at, |entry| entry.enlarged(large));
+    }
+
+    /// Takes a large collection out of its entry, which has no value until [`Self::put_large`] or [`Self::overwrite`].
+    pub fn take_large(&mut self, at: Position) -> Large {
+        self.pinned_units -= pinned_units(self.get(at));
+        let large = self.get_mut(at).take_large();
+        self.entry_bytes -= large.view().heap_bytes();
+        self.pinned_units += pinned_units(self.get(at));
+        large
+    }
+
+    /// Puts it back, changed or not.
+    pub fn put_large(&mut self, at: Position, large: Large) {
+        self.pinned_units -= pinned_units(self.get(at));
+        self.entry_bytes += large.view().heap_bytes();
+        self.get_mut(at).put_large(large);
+        self.pinned_units += pinned_units(self.get(at));
     }
 
     /// Puts the compressed form of a plain value in its place: `block` is its lz4 block.
@@ -752,6 +780,7 @@ mod tests {
             key,
             value,
             expires_at: at.map(UnixMs),
+            value_type: crate::keyspace::entry::ValueType::String,
             raw: false,
         }
     }

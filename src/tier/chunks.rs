@@ -19,6 +19,7 @@ use super::record::{self, Body, Chunks, Head};
 use super::store::{self, Slice, StoreError};
 use super::{Tier, TierError};
 use crate::keyspace::VALUE_BYTES_MAX;
+use crate::keyspace::below::BrokenValue;
 use crate::keyspace::entry::Entry;
 
 /// Longer values go in chunks. One of this length is copied in a tenth of a millisecond and read from disk at once.
@@ -117,12 +118,18 @@ impl Tier {
             Body::Value(encoded) => {
                 part.clear();
                 self.dictionaries.decode(encoded, limit, part)?;
-                Ok(Entry::stored(0, key, head.stored(part)))
+                Entry::stored(0, key, head.stored(part)).map_err(|BrokenValue| TierError::Record)
             }
             Body::Chunks(chunks) => {
                 let value_len = usize::try_from(chunks.raw_bytes).map_err(|_| TierError::Record)?;
                 if value_len > limit {
                     return Err(TierError::Record);
+                }
+                if head.stored(b"").is_serialised() {
+                    let mut value = vec![0; value_len];
+                    self.fill(&mut value, on_disk, &chunks, neighbour, part)?;
+                    let entry = Entry::stored(0, key, head.stored(&value));
+                    return entry.map_err(|BrokenValue| TierError::Record);
                 }
                 let mut entry = Entry::unfilled(key, value_len, head.stored(b""));
                 let value = entry.view_mut().into_value();

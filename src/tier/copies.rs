@@ -139,14 +139,14 @@ impl Value {
         }
     }
 
-    /// Copies a value, unless it is longer than that.
+    /// Copies a value, unless it is longer than that and memory has it in this form.
     fn of(picked: &Picked<'_>, len_max: usize, bytes: &mut Vec<u8>) -> Self {
         let Some(stored) = picked.value else {
             return Self::Absent;
         };
         let head = Head::from(stored);
         match stored.bytes.len() {
-            len if len > len_max => Self::Long(head, len),
+            len if len > len_max && !stored.is_serialised() => Self::Long(head, len),
             _ => Self::Whole(head, put(bytes, stored.bytes)),
         }
     }

@@ -315,16 +315,15 @@ impl<'a> Writer<'a> {
 
     /// Writes the chunks of an entry, if its value is long.
     fn write_long(&mut self, index: usize, sink: &mut Sink<'_, '_>) -> Result<(), StoreError> {
-        let Value::Long(head, len) = self.copies.entry(index).value else {
-            return Ok(());
-        };
-        let (keyspace, thread) = (&self.server.keyspace, self.thread);
-        if let Some(chunks) = self.write_chunks(index, len, sink)? {
-            self.copies.set_value(index, Value::Chunks(head, chunks));
-            return Ok(());
+        if let Value::Long(head, len) = self.copies.entry(index).value {
+            let (keyspace, thread) = (&self.server.keyspace, self.thread);
+            if let Some(chunks) = self.write_chunks(index, len, sink)? {
+                self.copies.set_value(index, Value::Chunks(head, chunks));
+                return Ok(());
+            }
+            // It changed meanwhile, and may do so as often as one tries: now it is copied in one piece, as short ones are.
+            self.copies.take_again(index, keyspace, thread);
         }
-        // It changed meanwhile, and may do so as often as one tries: now it is copied in one piece, as short ones are.
-        self.copies.take_again(index, keyspace, thread);
         if let Value::Whole(head, value) = &self.copies.entry(index).value
             && value.len() > LONG_BYTES
         {

@@ -6,8 +6,17 @@
 //! Invariant: no function here panics on bytes from a client, whatever they are.
 
 pub mod bits;
+pub mod collection;
+pub mod fields;
 pub mod glob;
+pub mod hash;
 pub mod hll;
+pub mod large;
 pub mod lcs;
+pub mod list;
+pub mod listpack;
 mod long_double;
 pub mod number;
+mod rdb;
+pub mod segments;
+pub mod value_type;

@@ -6,7 +6,8 @@
 //! ```text
 //! xor(d, x)   d ^= SHA1(x)
 //! mix(d, x)   d = SHA1(d ^ SHA1(x))
-//! value(d)    mix(type in 4 bytes), mix(string), and xor("!!expire!!") if the key expires
+//! value(d)    mix(type in 4 bytes), then the contents, and xor("!!expire!!") if the key expires
+//! contents    string: mix(string); list: mix(element) for each; hash: for each field xor(mix(0, field), mix(value))
 //! all         for each database that has keys: mix(its number in 4 bytes),
 //!             then xor(value(mix(0, key))) for each key
 //! ```
@@ -14,9 +15,10 @@
 use sha1::{Digest as _, Sha1};
 
 use crate::clock::UnixMs;
-use crate::keyspace::below::Page;
+use crate::keyspace::below::{BrokenValue, Page};
 use crate::keyspace::entry::{EntryRef, ValueType};
 use crate::keyspace::{Keyspace, ThreadSlot};
+use crate::value::hash::HashRef;
 
 /// Keys that are looked at in one lock of a shard.
 const SLICE: usize = 1024;
@@ -53,7 +55,11 @@ impl Digest {
         for db in page.keys.chunk_by(|a, b| a.db == b.db) {
             all.mix(&(db[0].db as u32).to_be_bytes());
             for key in db {
-                all.add_key(key.to_entry().view());
+                match key.to_entry() {
+                    Ok(entry) => all.add_key(entry.view()),
+                    // Another digest than that of any value.
+                    Err(BrokenValue) => all.mix(&key.key),
+                }
             }
         }
         all
@@ -74,13 +80,33 @@ impl Digest {
     }
 
     fn add_value(&mut self, entry: EntryRef<'_>) {
-        let kind: u32 = match entry.value_type() {
-            ValueType::String => 0,
-        };
+        // The types have the numbers that Redis gives them.
+        let kind = entry.value_type() as u32;
         self.mix(&kind.to_be_bytes());
-        self.mix(entry.plain(&mut Vec::new()));
+        let mut scratch = Vec::new();
+        match entry.value_type() {
+            ValueType::String => self.mix(entry.plain(&mut scratch)),
+            ValueType::List => {
+                let list = entry.list(&mut scratch);
+                let elements = list.iter().flat_map(|list| list.iter_from(0));
+                elements.for_each(|element| self.mix(&element.to_vec()));
+            }
+            ValueType::Hash => {
+                let hash = entry.hash(&mut scratch);
+                hash.into_iter().for_each(|hash| self.add_hash(hash));
+            }
+        }
         if entry.expires_at().is_some() {
             self.xor(b"!!expire!!");
+        }
+    }
+
+    fn add_hash(&mut self, hash: HashRef<'_>) {
+        for (field, value) in hash.iter() {
+            let mut one = Self::default();
+            one.mix(&field.to_vec());
+            one.mix(&value.to_vec());
+            self.xor(&one.0);
         }
     }
 

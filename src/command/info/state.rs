@@ -6,6 +6,7 @@ use super::{Lines, Look};
 use crate::clock;
 use crate::server::memory::ALLOCATOR;
 use crate::server::{REDIS_VERSION, process};
+use crate::value::large;
 
 /// How often the maintenance thread runs in a second.
 const HZ: u32 = 10;
@@ -121,10 +122,12 @@ pub(super) fn memory(look: &Look<'_>, lines: &mut Lines) {
     ]);
     lines.field("mem_allocator", ALLOCATOR);
     lines.field("active_defrag_running", 0);
+    let (pending, freed) = large::lazy_frees();
     lines.field(
         "lazyfree_pending_objects",
-        look.server.keyspace.pending_frees(),
+        look.server.keyspace.pending_frees() + pending,
     );
+    lines.field("lazyfreed_objects", freed);
 }
 
 /// What the tier below does and takes.

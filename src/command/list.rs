@@ -1,0 +1,720 @@
+//! Lists: texts in an order, added and taken at both ends.
+
+use super::argument::{KEY, after, key, multiple, oneof, optional, since, word};
+use super::{Argument, Arity::*, Command, Context, Flags, Group, KeySpec, parse};
+use crate::error::CommandError;
+use crate::keyspace::entry::ValueType;
+use crate::resp::Args;
+use crate::value::list::{End, List, ListRef, NodeLimits};
+use crate::value::listpack::{Digits, Element};
+use crate::value::number;
+
+const ELEMENT: Argument = Argument::new("element", "string");
+const COUNT: Argument = optional(since("6.2.0", Argument::new("count", "integer")));
+const ENDS: &[Argument] = &[word("left", "LEFT"), word("right", "RIGHT")];
+
+const READ: &[KeySpec] = &[KeySpec::at(1, &["RO", "access"])];
+const INSERT: &[KeySpec] = &[KeySpec::at(1, &["RW", "insert"])];
+const TAKE: &[KeySpec] = &[KeySpec::at(1, &["RW", "access", "delete"])];
+const DELETE: &[KeySpec] = &[KeySpec::at(1, &["RW", "delete"])];
+const MOVE: &[KeySpec] = &[
+    KeySpec::at(1, &["RW", "access", "delete"]),
+    KeySpec::at(2, &["RW", "insert"]),
+];
+const WRITE_FAST: Flags = Flags::WRITE.and(Flags::FAST);
+const ADD: Flags = Flags::WRITE.and(Flags::DENYOOM);
+
+/// The rows of this family.
+pub(super) const COMMANDS: &[Command] = &[
+    Command {
+        name: "lpush",
+        run: |cx, args| push(cx, args, End::Head, true),
+        summary: "Adds elements at the head of a list; the last one comes first.",
+        ..PUSH
+    },
+    Command {
+        name: "rpush",
+        run: |cx, args| push(cx, args, End::Tail, true),
+        summary: "Adds elements at the tail of a list.",
+        ..PUSH
+    },
+    Command {
+        name: "lpushx",
+        run: |cx, args| push(cx, args, End::Head, false),
+        since: "2.2.0",
+        summary: "Adds elements at the head of a list that exists.",
+        ..PUSH
+    },
+    Command {
+        name: "rpushx",
+        run: |cx, args| push(cx, args, End::Tail, false),
+        since: "2.2.0",
+        summary: "Adds elements at the tail of a list that exists.",
+        ..PUSH
+    },
+    Command {
+        name: "lpop",
+        run: |cx, args| pop(cx, args, End::Head, "lpop"),
+        summary: "Takes elements from the head of a list; the last one takes the key with it.",
+        ..POP
+    },
+    Command {
+        name: "rpop",
+        run: |cx, args| pop(cx, args, End::Tail, "rpop"),
+        summary: "Takes elements from the tail of a list; the last one takes the key with it.",
+        ..POP
+    },
+    Command {
+        name: "llen",
+        arity: Exactly(2),
+        keys: &[KeySpec::at(1, &["RO"])],
+        flags: Flags::READONLY.and(Flags::FAST),
+        run: llen,
+        summary: "Tells how many elements a list has.",
+        arguments: &[KEY],
+        ..ROW
+    },
+    Command {
+        name: "lindex",
+        arity: Exactly(3),
+        keys: READ,
+        flags: Flags::READONLY,
+        run: lindex,
+        complexity: "O(N) in the number of elements up to the one asked for, from the nearer end.",
+        summary: "Returns an element of a list.",
+        arguments: &[KEY, Argument::new("index", "integer")],
+        ..ROW
+    },
+    Command {
+        name: "lset",
+        arity: Exactly(4),
+        keys: &[KeySpec::at(1, &["RW", "update"])],
+        flags: ADD,
+        run: lset,
+        complexity: "O(N) in the number of elements up to the one that is set, from the nearer end.",
+        summary: "Replaces an element of a list.",
+        arguments: &[KEY, Argument::new("index", "integer"), ELEMENT],
+        ..ROW
+    },
+    Command {
+        name: "lrange",
+        arity: Exactly(4),
+        keys: READ,
+        flags: Flags::READONLY,
+        run: lrange,
+        complexity: "O(S+N): elements up to the first one, from the nearer end, and those returned.",
+        summary: "Returns elements of a list.",
+        arguments: RANGE,
+        ..ROW
+    },
+    Command {
+        name: "ltrim",
+        arity: Exactly(4),
+        keys: DELETE,
+        flags: Flags::WRITE,
+        run: ltrim,
+        complexity: "O(N) in the number of elements taken out.",
+        summary: "Takes all elements out of a list but those in a range.",
+        arguments: RANGE,
+        ..ROW
+    },
+    Command {
+        name: "lrem",
+        arity: Exactly(4),
+        keys: DELETE,
+        flags: Flags::WRITE,
+        run: lrem,
+        complexity: "O(N) in the length of the list.",
+        summary: "Takes elements out of a list that are equal to one.",
+        arguments: &[KEY, Argument::new("count", "integer"), ELEMENT],
+        ..ROW
+    },
+    Command {
+        name: "linsert",
+        arity: Exactly(5),
+        keys: INSERT,
+        flags: ADD,
+        run: linsert,
+        since: "2.2.0",
+        complexity: "O(N) in the number of elements before the one that is looked for.",
+        summary: "Inserts an element before or after another one.",
+        arguments: &[
+            KEY,
+            oneof("where", &[word("before", "BEFORE"), word("after", "AFTER")]),
+            Argument::new("pivot", "string"),
+            ELEMENT,
+        ],
+        ..ROW
+    },
+    Command {
+        name: "lpos",
+        arity: AtLeast(3),
+        keys: READ,
+        flags: Flags::READONLY,
+        run: lpos,
+        since: "6.0.6",
+        complexity: "O(N) in the number of elements that are looked at.",
+        summary: "Tells where a list has an element.",
+        arguments: &[
+            KEY,
+            ELEMENT,
+            optional(after("RANK", Argument::new("rank", "integer"))),
+            optional(after("COUNT", Argument::new("num-matches", "integer"))),
+            optional(after("MAXLEN", Argument::new("len", "integer"))),
+        ],
+        ..ROW
+    },
+    Command {
+        name: "lmove",
+        arity: Exactly(5),
+        keys: MOVE,
+        flags: ADD,
+        run: lmove,
+        since: "6.2.0",
+        summary: "Moves an element from an end of a list to an end of another one, or of the same.",
+        arguments: &[
+            key("source", 0),
+            key("destination", 1),
+            oneof("wherefrom", ENDS),
+            oneof("whereto", ENDS),
+        ],
+        ..ROW
+    },
+    Command {
+        name: "rpoplpush",
+        arity: Exactly(3),
+        keys: MOVE,
+        flags: ADD,
+        run: |cx, args| move_element(cx, args, End::Tail, End::Head),
+        since: "1.2.0",
+        summary: "Moves an element from the tail of a list to the head of another one. LMOVE does the same.",
+        arguments: &[key("source", 0), key("destination", 1)],
+        ..ROW
+    },
+    Command {
+        name: "lmpop",
+        arity: AtLeast(4),
+        keys: &[KeySpec::counted(1, &["RW", "access", "delete"])],
+        flags: Flags::WRITE.and(Flags::MOVABLE_KEYS),
+        run: lmpop,
+        since: "7.0.0",
+        complexity: "O(N+M): keys, and elements taken.",
+        summary: "Takes elements from the first of several lists that has any.",
+        arguments: &[
+            Argument::new("numkeys", "integer"),
+            multiple(KEY),
+            oneof("where", ENDS),
+            optional(after("COUNT", Argument::new("count", "integer"))),
+        ],
+        ..ROW
+    },
+];
+
+const RANGE: &[Argument] = &[
+    KEY,
+    Argument::new("start", "integer"),
+    Argument::new("stop", "integer"),
+];
+
+const ROW: Command = Command {
+    group: Group::List,
+    ..Command::BLANK
+};
+
+const PUSH: Command = Command {
+    arity: AtLeast(3),
+    keys: INSERT,
+    flags: ADD.and(Flags::FAST),
+    complexity: "O(1) for each element.",
+    arguments: &[KEY, multiple(ELEMENT)],
+    ..ROW
+};
+
+const POP: Command = Command {
+    arity: AtLeast(2),
+    keys: TAKE,
+    flags: WRITE_FAST,
+    complexity: "O(N) in the number of elements taken.",
+    arguments: &[KEY, COUNT],
+    ..ROW
+};
+
+fn limits(cx: &Context<'_>) -> NodeLimits {
+    NodeLimits::of_option(cx.config.list_max_listpack_size)
+}
+
+/// Changes a list, where there is one or it is to be made. `change` gives its result and whether it changed anything.
+fn change<R>(
+    cx: &mut Context<'_>,
+    key: &[u8],
+    make: bool,
+    change: impl FnOnce(&mut List) -> Result<(R, bool), CommandError>,
+) -> Result<Option<R>, CommandError> {
+    let limits = limits(cx);
+    cx.keys
+        .change(key, ValueType::List, make, |list: &mut List| {
+            let changed = change(list)?;
+            if changed.1 {
+                list.shrink(limits);
+            }
+            Ok(changed)
+        })
+}
+
+fn push(cx: &mut Context<'_>, args: &Args<'_>, end: End, make: bool) -> Result<(), CommandError> {
+    let limits = limits(cx);
+    let len = cx
+        .keys
+        .change(args.at(1), ValueType::List, make, |list: &mut List| {
+            args.from(2).for_each(|text| list.push(end, text, limits));
+            Ok((list.view().len(), true))
+        })?;
+    cx.reply.count(len.unwrap_or(0));
+    Ok(())
+}
+
+fn pop(
+    cx: &mut Context<'_>,
+    args: &Args<'_>,
+    end: End,
+    command: &'static str,
+) -> Result<(), CommandError> {
+    if args.len() > 3 {
+        return Err(CommandError::WrongArity(command.into()));
+    }
+    let Some(count) = args.get(2) else {
+        let popped = change(cx, args.at(1), false, |list| Ok((list.pop(end), true)))?;
+        cx.reply.bulk_or_nil(popped.flatten().as_deref());
+        return Ok(());
+    };
+    let count = parse::integer(count)
+        .ok()
+        .and_then(|count| usize::try_from(count).ok());
+    let count = count.ok_or(CommandError::text(
+        "ERR value is out of range, must be positive",
+    ))?;
+    match pop_many(cx, args.at(1), end, count)? {
+        Some(popped) => reply_with(cx, &popped),
+        None => cx.reply.nil_array(),
+    }
+    Ok(())
+}
+
+/// Takes elements from an end; `None` if there is no list.
+fn pop_many(
+    cx: &mut Context<'_>,
+    key: &[u8],
+    end: End,
+    count: usize,
+) -> Result<Option<Vec<Vec<u8>>>, CommandError> {
+    change(cx, key, false, |list| {
+        let popped: Vec<_> = std::iter::from_fn(|| list.pop(end)).take(count).collect();
+        let is_changed = !popped.is_empty();
+        Ok((popped, is_changed))
+    })
+}
+
+fn reply_with(cx: &mut Context<'_>, elements: &[Vec<u8>]) {
+    cx.reply.array(elements.len());
+    elements.iter().for_each(|element| cx.reply.bulk(element));
+}
+
+fn llen(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
+    let list = cx.keys.list(args.at(1))?;
+    cx.reply.count(list.map_or(0, ListRef::len));
+    Ok(())
+}
+
+fn lindex(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
+    // A key that is not there makes a faulty index of no matter, as in Redis.
+    let Some(list) = cx.keys.list(args.at(1))? else {
+        cx.reply.nil();
+        return Ok(());
+    };
+    match list.get(parse::integer(args.at(2))?) {
+        Some(element) => cx.reply.bulk(element.text(&mut Digits::new())),
+        None => cx.reply.nil(),
+    }
+    Ok(())
+}
+
+fn lset(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
+    let limits = limits(cx);
+    let set = change(cx, args.at(1), false, |list| {
+        let index = parse::integer(args.at(2))?;
+        match list.set(index, args.at(3), limits) {
+            true => Ok(((), true)),
+            false => Err(CommandError::OutOfRange),
+        }
+    })?;
+    set.ok_or(CommandError::NoSuchKey)?;
+    cx.reply.ok();
+    Ok(())
+}
+
+/// What a first and a last index mean, counted from the end if they are negative: the index of the first element, and the
+/// number of elements.
+fn span(start: i64, stop: i64, len: usize) -> (usize, usize) {
+    let len = len as i64;
+    let from_end = |index: i64| {
+        if index < 0 {
+            len.saturating_add(index)
+        } else {
+            index
+        }
+    };
+    let start = from_end(start).max(0);
+    let stop = from_end(stop).min(len - 1);
+    if start > stop {
+        return (0, 0);
+    }
+    (start as usize, (stop - start + 1) as usize)
+}
+
+fn lrange(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
+    let (start, stop) = (parse::integer(args.at(2))?, parse::integer(args.at(3))?);
+    let Some(list) = cx.keys.list(args.at(1))? else {
+        cx.reply.array(0);
+        return Ok(());
+    };
+    let (first, count) = span(start, stop, list.len());
+    cx.reply.array(count);
+    let mut digits = Digits::new();
+    for element in list.iter_from(first).take(count) {
+        cx.reply.bulk(element.text(&mut digits));
+    }
+    Ok(())
+}
+
+fn ltrim(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
+    let (start, stop) = (parse::integer(args.at(2))?, parse::integer(args.at(3))?);
+    change(cx, args.at(1), false, |list| {
+        let len = list.view().len();
+        let (first, count) = span(start, stop, len);
+        list.remove(first + count, len - first - count);
+        list.remove(0, first);
+        Ok(((), count < len))
+    })?;
+    cx.reply.ok();
+    Ok(())
+}
+
+fn lrem(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
+    let count = parse::integer(args.at(2))?;
+    let end = if count < 0 { End::Tail } else { End::Head };
+    let most = match usize::try_from(count.unsigned_abs()) {
+        Ok(0) | Err(_) => usize::MAX,
+        Ok(most) => most,
+    };
+    let removed = change(cx, args.at(1), false, |list| {
+        let removed = list.remove_equal(args.at(3), most, end);
+        Ok((removed, removed > 0))
+    })?;
+    cx.reply.count(removed.unwrap_or(0));
+    Ok(())
+}
+
+fn linsert(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
+    let behind = match args.at(2).to_ascii_uppercase().as_slice() {
+        b"BEFORE" => 0,
+        b"AFTER" => 1,
+        _ => return Err(CommandError::Syntax),
+    };
+    let limits = limits(cx);
+    let len = change(cx, args.at(1), false, |list| {
+        let pivot = Element::of(args.at(3));
+        let Some(at) = list
+            .view()
+            .iter_from(0)
+            .position(|element| element == pivot)
+        else {
+            return Ok((-1, false));
+        };
+        list.insert(at + behind, args.at(4), limits);
+        Ok((list.view().len() as i64, true))
+    })?;
+    cx.reply.int(len.unwrap_or(0));
+    Ok(())
+}
+
+/// The options of LPOS.
+struct Search {
+    /// Which match is the first to be told; from the end if it is negative.
+    rank: i64,
+    /// How many are; `None`: one, without an array.
+    count: Option<usize>,
+    /// How many elements are looked at.
+    most: usize,
+}
+
+impl Search {
+    fn parse(args: &Args<'_>) -> Result<Self, CommandError> {
+        let mut search = Self {
+            rank: 1,
+            count: None,
+            most: usize::MAX,
+        };
+        let mut words = args.from(3);
+        while let Some(word) = words.next() {
+            let value = words.next().ok_or(CommandError::Syntax)?;
+            let not_negative = |error| {
+                let number = parse::integer_in(value, 0, i64::MAX);
+                number.map_err(|_| CommandError::text(error))
+            };
+            let or_all = |number| {
+                if number == 0 {
+                    usize::MAX
+                } else {
+                    number as usize
+                }
+            };
+            match word.to_ascii_uppercase().as_slice() {
+                b"RANK" => search.rank = parse::integer_in(value, -i64::MAX, i64::MAX)?,
+                b"COUNT" => {
+                    search.count = Some(or_all(not_negative("ERR COUNT can't be negative")?));
+                }
+                b"MAXLEN" => search.most = or_all(not_negative("ERR MAXLEN can't be negative")?),
+                _ => return Err(CommandError::Syntax),
+            }
+            if search.rank == 0 {
+                return Err(CommandError::text(
+                    "ERR RANK can't be zero: use 1 to start from the first match, 2 from the second ... or use \
+                     negative to start from the end of the list",
+                ));
+            }
+        }
+        Ok(search)
+    }
+
+    fn run(&self, list: ListRef<'_>, text: &[u8]) -> Vec<usize> {
+        let sought = Element::of(text);
+        let skip = usize::try_from(self.rank.unsigned_abs() - 1).unwrap_or(usize::MAX);
+        let matches = |elements: &mut dyn Iterator<Item = Element<'_>>| {
+            let looked_at = elements.take(self.most).enumerate();
+            let equal = looked_at.filter(|(_, element)| *element == sought);
+            let places = equal.skip(skip).map(|(place, _)| place);
+            places.take(self.count.unwrap_or(1)).collect::<Vec<_>>()
+        };
+        if self.rank > 0 {
+            return matches(&mut list.iter_from(0));
+        }
+        let places = matches(&mut list.iter_back(0));
+        places
+            .into_iter()
+            .map(|place| list.len() - 1 - place)
+            .collect()
+    }
+}
+
+fn lpos(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
+    let search = Search::parse(args)?;
+    let list = cx.keys.list(args.at(1))?;
+    let places = list.map_or_else(Vec::new, |list| search.run(list, args.at(2)));
+    if search.count.is_some() {
+        cx.reply.array(places.len());
+        places.iter().for_each(|place| cx.reply.count(*place));
+    } else {
+        match places.first() {
+            Some(place) => cx.reply.count(*place),
+            None => cx.reply.nil(),
+        }
+    }
+    Ok(())
+}
+
+fn end_of(word: &[u8]) -> Result<End, CommandError> {
+    match word.to_ascii_uppercase().as_slice() {
+        b"LEFT" => Ok(End::Head),
+        b"RIGHT" => Ok(End::Tail),
+        _ => Err(CommandError::Syntax),
+    }
+}
+
+fn lmove(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
+    let (from, to) = (end_of(args.at(3))?, end_of(args.at(4))?);
+    move_element(cx, args, from, to)
+}
+
+fn move_element(
+    cx: &mut Context<'_>,
+    args: &Args<'_>,
+    from: End,
+    to: End,
+) -> Result<(), CommandError> {
+    let (source, destination, limits) = (args.at(1), args.at(2), limits(cx));
+    let index = match from {
+        End::Head => 0,
+        End::Tail => -1,
+    };
+    let element = cx.keys.list(source)?.and_then(|list| list.get(index));
+    let Some(element) = element.map(Element::to_vec) else {
+        cx.reply.nil();
+        return Ok(());
+    };
+    if source == destination {
+        change(cx, source, false, |list| {
+            list.pop(from);
+            list.push(to, &element, limits);
+            Ok(((), true))
+        })?;
+    } else {
+        // Refused where it is no list, before anything is changed.
+        change(cx, destination, true, |list| {
+            list.push(to, &element, limits);
+            Ok(((), true))
+        })?;
+        change(cx, source, false, |list| Ok((list.pop(from), true)))?;
+    }
+    cx.reply.bulk(&element);
+    Ok(())
+}
+
+fn lmpop(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
+    let keys = number::parse_i64(args.at(1)).filter(|keys| *keys > 0);
+    let keys = keys.ok_or(CommandError::text("ERR numkeys should be greater than 0"))?;
+    let at = usize::try_from(keys)
+        .ok()
+        .and_then(|keys| keys.checked_add(2));
+    let at = at
+        .filter(|at| *at < args.len())
+        .ok_or(CommandError::Syntax)?;
+    let end = end_of(args.at(at))?;
+    let count = match (args.get(at + 1), args.get(at + 2)) {
+        (None, _) => 1,
+        (Some(word), Some(count))
+            if args.len() == at + 3 && word.eq_ignore_ascii_case(b"COUNT") =>
+        {
+            let count = parse::integer(count).ok().filter(|count| *count > 0);
+            count.ok_or(CommandError::text("ERR count should be greater than 0"))? as usize
+        }
+        _ => return Err(CommandError::Syntax),
+    };
+    for index in 2..at {
+        if let Some(popped) = pop_many(cx, args.at(index), end, count)? {
+            cx.reply.array(2);
+            cx.reply.bulk(args.at(index));
+            reply_with(cx, &popped);
+            return Ok(());
+        }
+    }
+    cx.reply.nil_array();
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::script;
+
+    const WRONG: &str = "WRONGTYPE Operation against a key holding the wrong kind of value";
+
+    script!(elements_are_added_and_taken_at_both_ends, |db| {
+        db.run("RPUSH l b c").int(2);
+        db.run("LPUSH l a 1").int(4);
+        db.run("LRANGE l 0 -1").bulks(&["1", "a", "b", "c"]);
+        db.run("LLEN l").int(4);
+        db.run("LPOP l").bulk("1");
+        db.run("RPOP l 2").bulks(&["c", "b"]);
+        db.run("LPOP l 0").is("*0\r\n");
+        db.run("TYPE l").is("+list\r\n");
+        db.run("RPOP l").bulk("a");
+        db.run("EXISTS l").int(0);
+        db.run("LPOP l").nil();
+        db.run("LPOP l 2").is("*-1\r\n");
+        db.run("LPUSHX l a").int(0);
+        db.run("LRANGE l 0 -1").is("*0\r\n");
+        db.run("LPOP l x")
+            .error("ERR value is out of range, must be positive");
+        db.run("LPOP l 1 2")
+            .error("ERR wrong number of arguments for 'lpop' command");
+        db.run("DBSIZE").int(0);
+    });
+
+    script!(
+        a_list_that_grows_has_several_nodes_and_shrinks_again,
+        |db| {
+            db.run("CONFIG SET list-max-listpack-size 4").ok();
+            db.run("RPUSH l 0 1 2 3").int(4);
+            db.run("OBJECT ENCODING l").bulk("listpack");
+            db.run("RPUSH l 4 5 6 7 8 9").int(10);
+            db.run("OBJECT ENCODING l").bulk("quicklist");
+            db.run("LRANGE l 2 8")
+                .bulks(&["2", "3", "4", "5", "6", "7", "8"]);
+            db.run("LINDEX l 7").bulk("7");
+            db.run("LINDEX l -10").bulk("0");
+            db.run("LINDEX l 10").nil();
+            db.run("LSET l 5 five").ok();
+            db.run("LINSERT l AFTER five x").int(11);
+            db.run("LINSERT l BEFORE none x").int(-1);
+            db.run("LREM l 0 x").int(1);
+            db.run("COPY l copy").int(1);
+            db.run("LTRIM l 5 5").ok();
+            db.run("LRANGE l 0 -1").bulks(&["five"]);
+            db.run("OBJECT ENCODING l").bulk("listpack");
+            db.run("LLEN copy").int(10);
+            db.run("LTRIM copy 5 1").ok();
+            db.run("EXISTS copy").int(0);
+        }
+    );
+
+    script!(a_list_of_many_elements_is_there_whole, |db| {
+        for i in 0..3_000 {
+            db.run(&format!("RPUSH l element:{i}")).int(i + 1);
+        }
+        db.run("LINDEX l 1500").bulk("element:1500");
+        db.run("LRANGE l 2998 5000")
+            .bulks(&["element:2998", "element:2999"]);
+        db.run("LPOS l element:2000").int(2000);
+        db.run("LTRIM l 1000 1001").ok();
+        db.run("LRANGE l 0 -1")
+            .bulks(&["element:1000", "element:1001"]);
+    });
+
+    script!(elements_are_moved, |db| {
+        db.run("RPUSH a 1 2 3").int(3);
+        db.run("LMOVE a b LEFT RIGHT").bulk("1");
+        db.run("RPOPLPUSH a b").bulk("3");
+        db.run("LRANGE b 0 -1").bulks(&["3", "1"]);
+        db.run("LMOVE b b LEFT RIGHT").bulk("3");
+        db.run("LRANGE b 0 -1").bulks(&["1", "3"]);
+        db.run("LMOVE a a RIGHT LEFT").bulk("2");
+        db.run("LMOVE a b RIGHT LEFT").bulk("2");
+        db.run("EXISTS a").int(0);
+        db.run("LMOVE a b LEFT LEFT").nil();
+        db.run("SET s text").ok();
+        db.run("LMOVE b s LEFT LEFT").error(WRONG);
+        db.run("LRANGE b 0 -1").bulks(&["2", "1", "3"]);
+        db.run("LMPOP 2 a b RIGHT COUNT 2")
+            .is("*2\r\n$1\r\nb\r\n*2\r\n$1\r\n3\r\n$1\r\n1\r\n");
+        db.run("LMPOP 1 a LEFT").is("*-1\r\n");
+        db.run("LMPOP 2 a s LEFT").error(WRONG);
+        db.run("LMPOP 0 a LEFT")
+            .error("ERR numkeys should be greater than 0");
+        db.run("LMPOP 1 a LEFT COUNT 0")
+            .error("ERR count should be greater than 0");
+    });
+
+    script!(elements_are_looked_for, |db| {
+        db.run("RPUSH l a b c 1 2 3 c c").int(8);
+        db.run("LPOS l c").int(2);
+        db.run("LPOS l c RANK -1").int(7);
+        db.run("LPOS l c RANK 2").int(6);
+        db.run("LPOS l c COUNT 2").is("*2\r\n:2\r\n:6\r\n");
+        db.run("LPOS l c COUNT 0").is("*3\r\n:2\r\n:6\r\n:7\r\n");
+        db.run("LPOS l c RANK -1 COUNT 2").is("*2\r\n:7\r\n:6\r\n");
+        db.run("LPOS l c MAXLEN 2").nil();
+        db.run("LPOS l x COUNT 1").is("*0\r\n");
+        db.run("LPOS none c COUNT 1").is("*0\r\n");
+        db.run("LPOS l c COUNT -1")
+            .error("ERR COUNT can't be negative");
+        db.run("LREM l -2 c").int(2);
+        db.run("LRANGE l 0 -1")
+            .bulks(&["a", "b", "c", "1", "2", "3"]);
+        db.run("LSET l 9 x").error("ERR index out of range");
+        db.run("LSET none 0 x").error("ERR no such key");
+        db.run("LINDEX none x").nil();
+        db.run("GET l").error(WRONG);
+        db.run("HGET l a").error(WRONG);
+        db.run("SET l text").ok();
+        db.run("LPUSH l a").error(WRONG);
+    });
+}

@@ -1,0 +1,82 @@
+//! What all collections have in common for the keyspace, which keeps them: two forms, packed and large.
+
+use super::hash::Hash;
+use super::large::Large;
+use super::list::List;
+use super::listpack::{self, Listpack};
+
+/// A collection as an entry keeps it.
+#[derive(Debug)]
+pub enum Content {
+    /// A row of bytes, as a string's.
+    Packed(Vec<u8>),
+    /// A structure that lies apart.
+    Large(Large),
+}
+
+/// A collection that is being changed.
+pub trait Collection: Sized {
+    /// A new one, with this buffer for its bytes.
+    fn empty(buffer: Vec<u8>) -> Self;
+    /// The one that an entry keeps; `None` if that is of another type.
+    fn of(content: Content) -> Option<Self>;
+    /// What an entry is to keep.
+    fn into_content(self) -> Content;
+    /// Whether it has no element, so that its key goes.
+    fn is_empty(&self) -> bool;
+}
+
+impl Collection for Hash {
+    fn empty(mut buffer: Vec<u8>) -> Self {
+        listpack::clear(&mut buffer);
+        Self::Packed(buffer)
+    }
+
+    fn of(content: Content) -> Option<Self> {
+        match content {
+            Content::Packed(bytes) => Some(Self::Packed(bytes)),
+            Content::Large(Large::Hash(fields)) => Some(Self::Table(fields)),
+            Content::Large(_) => None,
+        }
+    }
+
+    fn into_content(self) -> Content {
+        match self {
+            Self::Packed(bytes) => Content::Packed(bytes),
+            Self::Table(fields) => Content::Large(Large::Hash(fields)),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        match self {
+            Self::Packed(bytes) => Listpack::new(bytes).is_empty(),
+            Self::Table(fields) => fields.is_empty(),
+        }
+    }
+}
+
+impl Collection for List {
+    fn empty(mut buffer: Vec<u8>) -> Self {
+        listpack::clear(&mut buffer);
+        Self::Packed(buffer)
+    }
+
+    fn of(content: Content) -> Option<Self> {
+        match content {
+            Content::Packed(bytes) => Some(Self::Packed(bytes)),
+            Content::Large(Large::List(nodes)) => Some(Self::Nodes(nodes)),
+            Content::Large(_) => None,
+        }
+    }
+
+    fn into_content(self) -> Content {
+        match self {
+            Self::Packed(bytes) => Content::Packed(bytes),
+            Self::Nodes(nodes) => Content::Large(Large::List(nodes)),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.view().is_empty()
+    }
+}
