@@ -68,6 +68,7 @@ fn of_group(command: &Command) -> Option<&'static str> {
         Group::Bitmap => Some("@bitmap"),
         Group::HyperLogLog => Some("@hyperloglog"),
         Group::List => Some("@list"),
+        Group::Set => Some("@set"),
         Group::Hash => Some("@hash"),
         Group::Connection => Some("@connection"),
         Group::Server | Group::Cluster => None,

@@ -1,6 +1,7 @@
 //! Hashes: fields with values at one key.
 
 use super::argument::{self, KEY, after, block, multiple, optional, word};
+use super::draw::{self, Random};
 use super::{Argument, Arity::*, Command, Context, Flags, Group, KeySpec, parse};
 use crate::error::CommandError;
 use crate::keyspace::entry::ValueType;
@@ -12,8 +13,6 @@ use crate::value::number::{self, LongDouble};
 
 /// What HSCAN looks at in one call if it is not told.
 const SCAN_COUNT: usize = 10;
-/// A reply of HRANDFIELD with repetitions may become so long, in bytes, and no longer: nothing else limits it.
-const RANDOM_REPLY_BYTES_MAX: usize = 512 * 1024 * 1024;
 
 const FIELD: Argument = Argument::new("field", "string");
 const VALUE: Argument = Argument::new("value", "string");
@@ -437,15 +436,14 @@ fn hrandfield(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError>
         cx.reply.array(0);
         return Ok(());
     };
-    let wanted = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
-    let chosen = if count < 0 {
-        if wanted.saturating_mul(16) > RANDOM_REPLY_BYTES_MAX {
-            return Err(CommandError::text("ERR value is out of range"));
-        }
+    let (wanted, again) = draw::wanted(count)?;
+    let chosen = if again {
         let again = std::iter::from_fn(|| hash.random(|| random.next()));
         again.take(wanted).collect()
     } else {
-        distinct(hash, wanted, &mut random)
+        let draw = |random: &mut Random| hash.random(|| random.next());
+        let name = |(field, _): &(Element<'_>, Element<'_>)| field.to_vec();
+        draw::distinct((wanted, hash.len()), hash.iter(), &mut random, draw, name)
     };
     let in_pairs = with_values && cx.reply.protocol() == Protocol::Resp3;
     let flat = chosen.len() * if with_values && !in_pairs { 2 } else { 1 };
@@ -460,49 +458,6 @@ fn hrandfield(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError>
         }
     }
     Ok(())
-}
-
-/// Different fields by chance; all of them where there are no more.
-fn distinct<'a>(
-    hash: HashRef<'a>,
-    wanted: usize,
-    random: &mut Random,
-) -> Vec<(Element<'a>, Element<'a>)> {
-    let mut left = hash.len();
-    let mut chosen = Vec::with_capacity(wanted.min(left));
-    // Few of many are drawn until there are enough; else each is taken with the chance that the number of those still wanted
-    // gives it.
-    if wanted < left / 3 {
-        let mut seen = std::collections::HashSet::new();
-        while chosen.len() < wanted {
-            let drawn = hash.random(|| random.next()).expect("it has fields");
-            if seen.insert(drawn.0.to_vec()) {
-                chosen.push(drawn);
-            }
-        }
-        return chosen;
-    }
-    for pair in hash.iter() {
-        let still = wanted.saturating_sub(chosen.len());
-        if random.next() % (left as u64) < still as u64 {
-            chosen.push(pair);
-        }
-        left -= 1;
-    }
-    chosen
-}
-
-/// xorshift64*, from the random number of a command.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 |= u64::from(self.0 == 0);
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
-    }
 }
 
 fn hscan(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {

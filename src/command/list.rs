@@ -579,16 +579,7 @@ fn lmpop(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
         .filter(|at| *at < args.len())
         .ok_or(CommandError::Syntax)?;
     let end = end_of(args.at(at))?;
-    let count = match (args.get(at + 1), args.get(at + 2)) {
-        (None, _) => 1,
-        (Some(word), Some(count))
-            if args.len() == at + 3 && word.eq_ignore_ascii_case(b"COUNT") =>
-        {
-            let count = parse::integer(count).ok().filter(|count| *count > 0);
-            count.ok_or(CommandError::text("ERR count should be greater than 0"))? as usize
-        }
-        _ => return Err(CommandError::Syntax),
-    };
+    let count = count_option(args, at + 1)?;
     for index in 2..at {
         if let Some(popped) = pop_many(cx, args.at(index), end, count)? {
             cx.reply.array(2);
@@ -599,6 +590,23 @@ fn lmpop(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     }
     cx.reply.nil_array();
     Ok(())
+}
+
+/// COUNT, once at the most, at the end of LMPOP.
+fn count_option(args: &Args<'_>, from: usize) -> Result<usize, CommandError> {
+    let mut count = None;
+    let mut words = args.from(from);
+    while let Some(word) = words.next() {
+        let value = words
+            .next()
+            .filter(|_| word.eq_ignore_ascii_case(b"COUNT") && count.is_none());
+        let number = parse::integer(value.ok_or(CommandError::Syntax)?).ok();
+        let number = number
+            .and_then(|number| usize::try_from(number).ok())
+            .filter(|number| *number > 0);
+        count = Some(number.ok_or(CommandError::text("ERR count should be greater than 0"))?);
+    }
+    Ok(count.unwrap_or(1))
 }
 
 #[cfg(test)]

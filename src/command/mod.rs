@@ -15,6 +15,7 @@ mod cluster;
 mod config;
 mod connection;
 mod diagnostics;
+mod draw;
 mod expire;
 mod generic;
 mod hash;
@@ -29,6 +30,7 @@ mod object;
 mod parse;
 mod persistence;
 mod server;
+mod set;
 mod string;
 pub mod table;
 #[cfg(test)]
@@ -54,6 +56,7 @@ const FAMILIES: &[&[Command]] = &[
     string::part::COMMANDS,
     string::lcs::COMMANDS,
     list::COMMANDS,
+    set::COMMANDS,
     hash::COMMANDS,
     generic::COMMANDS,
     expire::COMMANDS,
@@ -218,6 +221,8 @@ pub enum Group {
     HyperLogLog,
     /// Lists.
     List,
+    /// Sets.
+    Set,
     /// Hashes.
     Hash,
     /// The connection.
@@ -237,6 +242,7 @@ impl Group {
             Self::Bitmap => "bitmap",
             Self::HyperLogLog => "hyperloglog",
             Self::List => "list",
+            Self::Set => "set",
             Self::Hash => "hash",
             Self::Connection => "connection",
             Self::Server => "server",

@@ -6,6 +6,7 @@ use crate::error::CommandError;
 use crate::keyspace::entry::{EntryRef, ValueType};
 use crate::resp::Args;
 use crate::value::number;
+use crate::value::set::SetRef;
 
 /// The longest string that Redis keeps together with its header.
 const EMBEDDED_BYTES_MAX: usize = 44;
@@ -105,6 +106,11 @@ fn encoding_name(entry: EntryRef<'_>) -> &'static str {
         }
         ValueType::List if entry.is_large() => "quicklist",
         ValueType::List => "listpack",
+        ValueType::Set => match entry.set(&mut Vec::new()) {
+            Some(SetRef::Integers(_)) => "intset",
+            Some(SetRef::Table(_)) => "hashtable",
+            _ => "listpack",
+        },
         ValueType::Hash if entry.is_large() => "hashtable",
         ValueType::Hash => "listpack",
     }

@@ -236,9 +236,6 @@ static FOREIGN: &[Foreign] = &[
     warn("active-defrag-threshold-upper", &["100"], DEFRAG),
     // Encodings.
     warn("list-compress-depth", &["0"], ENCODINGS),
-    warn("set-max-intset-entries", &["512"], ENCODINGS),
-    warn("set-max-listpack-entries", &["128"], ENCODINGS),
-    warn("set-max-listpack-value", &["64"], ENCODINGS),
     warn("zset-max-listpack-entries", &["128"], ENCODINGS),
     warn("zset-max-ziplist-entries", &["128"], ENCODINGS),
     warn("zset-max-listpack-value", &["64"], ENCODINGS),

@@ -136,6 +136,12 @@ config! {
         pub hll_sparse_max_bytes: u64,
         /// How large a listpack of a list may be: elements, or -1 to -5 for 4 to 64 KiB.
         pub list_max_listpack_size: i64,
+        /// Members up to which a set of integers stays packed.
+        pub set_max_intset_entries: usize,
+        /// Members up to which another set stays packed.
+        pub set_max_listpack_entries: usize,
+        /// Bytes of a member up to which a set stays packed.
+        pub set_max_listpack_value: usize,
         /// Fields up to which a hash stays packed.
         pub hash_max_listpack_entries: usize,
         /// Bytes of a field or value up to which a hash stays packed.

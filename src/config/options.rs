@@ -499,6 +499,27 @@ pub static OPTIONS: &[Opt] = &[
              of one row is smaller than one of several.",
         )
     },
+    live(
+        Values,
+        "set-max-intset-entries",
+        "512",
+        integer(0, i64::MAX, number!(set_max_intset_entries)),
+        "The number of members up to which a set of integers is kept as one row of them.",
+    ),
+    live(
+        Values,
+        "set-max-listpack-entries",
+        "128",
+        integer(0, i64::MAX, number!(set_max_listpack_entries)),
+        "The number of members up to which another set is kept as one row of bytes, which is smaller, and slower for many members.",
+    ),
+    live(
+        Values,
+        "set-max-listpack-value",
+        "64",
+        bytes(0, number!(set_max_listpack_value)),
+        "The longest member, in bytes, that a set may have to be kept as one row of bytes.",
+    ),
     Opt {
         aliases: &["hash-max-ziplist-entries"],
         ..live(

@@ -42,6 +42,7 @@ use crate::value::hash::{FieldTable, HashRef};
 use crate::value::large::{Large, LargeRef};
 use crate::value::list::{ListRef, NodeList};
 use crate::value::listpack::Listpack;
+use crate::value::set::SetRef;
 
 pub use crate::value::value_type::ValueType;
 
@@ -743,6 +744,8 @@ impl<'a> EntryRef<'a> {
             // it is borrowed for 'a.
             ValueType::List => Some(LargeRef::List(unsafe { &*address.cast::<NodeList>() })),
             // SAFETY: the same.
+            ValueType::Set => Some(LargeRef::Set(unsafe { &*address.cast::<FieldTable>() })),
+            // SAFETY: the same.
             ValueType::Hash => Some(LargeRef::Hash(unsafe { &*address.cast::<FieldTable>() })),
             ValueType::String => None,
         }
@@ -756,6 +759,18 @@ impl<'a> EntryRef<'a> {
         match (self.value_type(), self.large()) {
             (ValueType::Hash, Some(LargeRef::Hash(fields))) => Some(HashRef::Table(fields)),
             (ValueType::Hash, None) => Some(HashRef::Packed(Listpack::new(self.plain(scratch)))),
+            _ => None,
+        }
+    }
+
+    /// Its members, if it is a set; `scratch` is where they go if they are compressed.
+    pub fn set<'b>(self, scratch: &'b mut Vec<u8>) -> Option<SetRef<'b>>
+    where
+        'a: 'b,
+    {
+        match (self.value_type(), self.large()) {
+            (ValueType::Set, Some(LargeRef::Set(members))) => Some(SetRef::Table(members)),
+            (ValueType::Set, None) => Some(SetRef::packed(self.plain(scratch))),
             _ => None,
         }
     }
@@ -941,6 +956,8 @@ impl<'a> EntryMut<'a> {
             // SAFETY: the entry owned the collection at this address (invariant) and is not marked as large any more.
             ValueType::List => Large::List(unsafe { Box::from_raw(address.cast()) }),
             // SAFETY: the same.
+            ValueType::Set => Large::Set(unsafe { Box::from_raw(address.cast()) }),
+            // SAFETY: the same.
             ValueType::Hash => Large::Hash(unsafe { Box::from_raw(address.cast()) }),
             ValueType::String => unreachable!("a string is never large"),
         }
@@ -955,6 +972,7 @@ impl<'a> EntryMut<'a> {
         assert!(shape.value_len == ADDRESS_BYTES && !self.view().is_large());
         let (value_type, address) = match large {
             Large::List(nodes) => (ValueType::List, Box::into_raw(nodes).cast::<u8>()),
+            Large::Set(members) => (ValueType::Set, Box::into_raw(members).cast::<u8>()),
             Large::Hash(fields) => (ValueType::Hash, Box::into_raw(fields).cast::<u8>()),
         };
         let kind = self.view().kind() & !FORM_MASK | value_type as u8 | LARGE;

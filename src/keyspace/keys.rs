@@ -25,6 +25,7 @@ use crate::value::hash::HashRef;
 use crate::value::large::LargeRef;
 use crate::value::list::ListRef;
 use crate::value::listpack::Listpack;
+use crate::value::set::SetRef;
 
 /// The longest value that an entry holds, in bytes: its length has 32 bits.
 pub const VALUE_BYTES_MAX: u64 = u32::MAX as u64;
@@ -256,11 +257,15 @@ impl<'a> Keys<'a> {
     /// The string at a living key as it is, neither an access nor counted: for commands that look at
     /// several values at once, after they have read each.
     pub fn view_string(&self, key: &[u8]) -> Option<&[u8]> {
+        self.view_value(key).map(EntryRef::value)
+    }
+
+    fn view_value(&self, key: &[u8]) -> Option<EntryRef<'_>> {
         let (lock, tag, _) = self.locate(key);
         let table = &self.locked[lock].table;
         let entry = table.get(table.find(tag, self.space, key)?);
         let lives = !entry.is_absent() && entry.expires_at().is_none_or(|at| at > self.now);
-        lives.then(|| entry.value())
+        lives.then_some(entry)
     }
 
     /// How accesses are recorded, which tells what the access record of an entry means.
@@ -334,6 +339,25 @@ impl<'a> Keys<'a> {
     /// The list at a key, for reading.
     pub fn list(&mut self, key: &[u8]) -> Result<Option<ListRef<'_>>, CommandError> {
         self.read(key).map(as_list).transpose()
+    }
+
+    /// The set at a key, for reading.
+    pub fn set_members(&mut self, key: &[u8]) -> Result<Option<SetRef<'_>>, CommandError> {
+        self.read(key).map(as_set).transpose()
+    }
+
+    /// The set at a living key as it is, neither an access nor counted: for commands that look at several sets at once, after
+    /// they have read each.
+    pub fn view_set(&self, key: &[u8]) -> Option<SetRef<'_>> {
+        as_set(self.view_value(key)?).ok()
+    }
+
+    /// Puts a collection in the place of whatever was at a key. An empty one leaves no key.
+    pub fn replace<C: Collection>(&mut self, key: &[u8], value_type: ValueType, with: C) {
+        self.remove(key);
+        if !with.is_empty() {
+            self.add_collection(key, value_type, with.into_content());
+        }
     }
 
     /// Has a collection changed. `change` gives its result and whether it changed anything; where it refuses it has not. A
@@ -860,5 +884,14 @@ fn as_list(entry: EntryRef<'_>) -> Result<ListRef<'_>, CommandError> {
         Some(LargeRef::List(nodes)) => Ok(ListRef::Nodes(nodes)),
         Some(_) => Err(CommandError::WrongType),
         None => Ok(ListRef::Packed(Listpack::new(entry.value()))),
+    }
+}
+
+fn as_set(entry: EntryRef<'_>) -> Result<SetRef<'_>, CommandError> {
+    match entry.large() {
+        _ if entry.value_type() != ValueType::Set => Err(CommandError::WrongType),
+        Some(LargeRef::Set(members)) => Ok(SetRef::Table(members)),
+        Some(_) => Err(CommandError::WrongType),
+        None => Ok(SetRef::packed(entry.value())),
     }
 }

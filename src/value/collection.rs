@@ -4,6 +4,7 @@ use super::hash::Hash;
 use super::large::Large;
 use super::list::List;
 use super::listpack::{self, Listpack};
+use super::set::Set;
 
 /// A collection as an entry keeps it.
 #[derive(Debug)]
@@ -73,6 +74,31 @@ impl Collection for List {
         match self {
             Self::Packed(bytes) => Content::Packed(bytes),
             Self::Nodes(nodes) => Content::Large(Large::List(nodes)),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.view().is_empty()
+    }
+}
+
+impl Collection for Set {
+    fn empty(buffer: Vec<u8>) -> Self {
+        Self::empty(buffer)
+    }
+
+    fn of(content: Content) -> Option<Self> {
+        match content {
+            Content::Packed(bytes) => Some(Self::Packed(bytes)),
+            Content::Large(Large::Set(members)) => Some(Self::Table(members)),
+            Content::Large(_) => None,
+        }
+    }
+
+    fn into_content(self) -> Content {
+        match self {
+            Self::Packed(bytes) => Content::Packed(bytes),
+            Self::Table(members) => Content::Large(Large::Set(members)),
         }
     }
 

@@ -155,7 +155,7 @@ impl<'a> HashRef<'a> {
     pub fn random(self, mut random: impl FnMut() -> u64) -> Option<(Element<'a>, Element<'a>)> {
         match self {
             Self::Table(fields) => {
-                let (field, value) = fields.fields.random(random)?.pair();
+                let (field, value) = fields.random(random)?.pair();
                 Some((Element::Text(field), Element::Text(value)))
             }
             Self::Packed(_) => {
@@ -230,6 +230,11 @@ impl FieldTable {
     /// All fields with their values, in no order.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.fields.iter().map(Field::pair)
+    }
+
+    /// A field by chance, each as likely as the others. `random` gives another number each time.
+    pub fn random(&self, random: impl FnMut() -> u64) -> Option<&Field> {
+        self.fields.random(random)
     }
 
     /// Shows about `count` fields from a cursor on, 0 at first, and gives the next cursor, 0 at the end. Fields that stay

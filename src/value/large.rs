@@ -23,6 +23,8 @@ const FREE_HERE_BYTES: usize = 64 * 1024;
 pub enum Large {
     /// The nodes of a list.
     List(Box<NodeList>),
+    /// The members of a set: fields with empty values.
+    Set(Box<FieldTable>),
     /// The fields of a hash.
     Hash(Box<FieldTable>),
 }
@@ -32,6 +34,8 @@ pub enum Large {
 pub enum LargeRef<'a> {
     /// The nodes of a list.
     List(&'a NodeList),
+    /// The members of a set: fields with empty values.
+    Set(&'a FieldTable),
     /// The fields of a hash.
     Hash(&'a FieldTable),
 }
@@ -41,6 +45,7 @@ impl Large {
     pub fn view(&self) -> LargeRef<'_> {
         match self {
             Self::List(nodes) => LargeRef::List(nodes),
+            Self::Set(members) => LargeRef::Set(members),
             Self::Hash(fields) => LargeRef::Hash(fields),
         }
     }
@@ -52,6 +57,13 @@ impl Large {
                 let mut nodes = Box::<NodeList>::default();
                 rdb::read_nodes(bytes, |pack| nodes.append_node(pack.to_vec()))?;
                 Some(Self::List(nodes))
+            }
+            ValueType::Set => {
+                let mut members = Box::<FieldTable>::default();
+                rdb::read_set(bytes, |member| {
+                    members.set(member, b"");
+                })?;
+                Some(Self::Set(members))
             }
             ValueType::Hash => {
                 let mut fields = Box::<FieldTable>::default();
@@ -84,7 +96,7 @@ impl LargeRef<'_> {
     pub fn heap_bytes(self) -> usize {
         match self {
             Self::List(nodes) => nodes.heap_bytes(),
-            Self::Hash(fields) => fields.heap_bytes(),
+            Self::Set(fields) | Self::Hash(fields) => fields.heap_bytes(),
         }
     }
 
@@ -92,6 +104,10 @@ impl LargeRef<'_> {
     pub fn encode(self, out: &mut Vec<u8>) {
         match self {
             Self::List(nodes) => rdb::write_nodes(out, nodes.packs()),
+            Self::Set(members) => {
+                let names = members.iter().map(|(member, _)| member);
+                rdb::write_set(out, members.len(), names);
+            }
             Self::Hash(fields) => rdb::write_hash(out, fields.len(), fields.iter()),
         }
     }
@@ -100,6 +116,7 @@ impl LargeRef<'_> {
     pub fn to_large(self) -> Large {
         match self {
             Self::List(nodes) => Large::List(Box::new(nodes.clone())),
+            Self::Set(members) => Large::Set(Box::new(members.clone())),
             Self::Hash(fields) => Large::Hash(Box::new(fields.clone())),
         }
     }

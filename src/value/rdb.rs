@@ -4,6 +4,7 @@
 //! length   00xxxxxx | 01xxxxxx +1 (big-endian) | 10000000 +4 (big-endian) | 10000001 +8 (big-endian)
 //! text     length, bytes
 //! hash     length, then a text for each field and for its value            (RDB type 4)
+//! set      length, then a text for each member                          (RDB type 2)
 //! list     length, then for each node: 2, and a text: its listpack         (RDB type 18)
 //! ```
 //!
@@ -54,6 +55,25 @@ pub(super) fn read_hash(bytes: &[u8], mut show: impl FnMut(&[u8], &[u8])) -> Opt
         let field = read_text(&mut rest)?;
         let value = read_text(&mut rest)?;
         show(field, value);
+    }
+    rest.is_empty().then_some(())
+}
+
+/// Appends a set.
+pub(super) fn write_set<'a>(
+    out: &mut Vec<u8>,
+    len: usize,
+    members: impl Iterator<Item = &'a [u8]>,
+) {
+    write_length(out, len);
+    members.for_each(|member| write_text(out, member));
+}
+
+/// Shows the members of a set. `None`: these bytes are none.
+pub(super) fn read_set(bytes: &[u8], mut show: impl FnMut(&[u8])) -> Option<()> {
+    let mut rest = bytes;
+    for _ in 0..read_length(&mut rest)? {
+        show(read_text(&mut rest)?);
     }
     rest.is_empty().then_some(())
 }

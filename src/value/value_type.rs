@@ -8,6 +8,8 @@ pub enum ValueType {
     String = 0,
     /// Texts in an order.
     List = 1,
+    /// Different texts.
+    Set = 2,
     /// Fields with values.
     Hash = 4,
 }
@@ -18,6 +20,7 @@ impl ValueType {
         match self {
             Self::String => "string",
             Self::List => "list",
+            Self::Set => "set",
             Self::Hash => "hash",
         }
     }
@@ -30,6 +33,7 @@ impl ValueType {
     pub const fn of_form(form: u8) -> Self {
         match form & Self::MASK {
             1 => Self::List,
+            2 => Self::Set,
             4 => Self::Hash,
             _ => Self::String,
         }

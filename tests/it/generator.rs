@@ -126,6 +126,23 @@ const TEMPLATES: &str = "
     10 HINCRBYFLOAT <hash-key> <field> <float>
     8 HRANDFIELD <hash-key> [<int>|<index> [WITHVALUES|<junk>]]
     8 HSCAN <hash-key> <cursor> [MATCH <pattern>|COUNT <count>|<junk>]*
+    16 SADD <set-key> <member>+
+    10 SADD <set-key> <member>+ <member>+ <member>+
+    12 SREM <set-key> <member>+
+    4 SMEMBERS <set-key>
+    8 SISMEMBER <set-key> <member>
+    6 SMISMEMBER <set-key> <member>+
+    4 SCARD <set-key>
+    3 SPOP <set-key> {0|abc|-1|1 1}
+    6 SRANDMEMBER <set-key> [<int>|<near>]
+    8 SMOVE <set-key> <set-key> <member>
+    6 {SINTER|SUNION|SDIFF} <set-key>+
+    6 {SINTERSTORE|SUNIONSTORE|SDIFFSTORE} <set-key> <set-key>+
+    6 SINTERCARD {1 <set-key>|2 <set-key> <set-key>} [LIMIT <near>]
+    3 SINTERCARD <int> <set-key>+ [LIMIT <int>|<junk>]
+    6 SSCAN <set-key> <cursor> [MATCH <pattern>|COUNT <count>|<junk>]*
+    3 {COPY|RENAME|RENAMENX} <set-key> <set-key>
+    3 {DEL|TYPE|OBJECT ENCODING|DEBUG DIGEST-VALUE} <set-key>
     16 {RPUSH|LPUSH} <list-key> <item>+
     8 RPUSH <list-key> <item>+ <item>+ <item>+
     4 {LPUSHX|RPUSHX} <list-key> <item>+
@@ -208,6 +225,8 @@ const PLAIN_COMMANDS: &[&str] = &[
     "quit", "reset", "wait", "role", "time", "hset", "hmset", "hsetnx", "hget", "hmget", "hdel",
     "hlen", "hstrlen", "hexists", "hkeys", "hvals", "hgetall", "hincrby", "hincrbyfloat",
     "hrandfield", "hscan", "lpush", "rpush", "lpushx", "rpushx", "lpop", "rpop", "llen", "lindex",
+    "sadd", "srem", "smembers", "sismember", "smismember", "scard", "spop", "srandmember", "smove",
+    "sinter", "sunion", "sdiff", "sinterstore", "sunionstore", "sdiffstore", "sintercard", "sscan",
     "lset", "lrange", "ltrim", "lrem", "linsert", "lpos", "lmove", "rpoplpush", "lmpop",
 ];
 
@@ -231,6 +250,7 @@ const KEYS: &[&[u8]] = &[
 const LCS_KEYS: &[&[u8]] = &[b"lcs:1", b"lcs:2", b"lcs:3"];
 const HASH_KEYS: &[&[u8]] = &[b"hash:1", b"hash:2", b"hash:3"];
 const LIST_KEYS: &[&[u8]] = &[b"list:1", b"list:2", b"list:3"];
+const SET_KEYS: &[&[u8]] = &[b"set:1", b"set:2", b"set:3"];
 const BIT_KEYS: &[&[u8]] = &[b"bits:1", b"bits:2", b"bits:3"];
 /// Keys that no command of strings reaches. Of a damaged HyperLogLog Redis keeps the elements that it added before it
 /// came upon the damage, we keep none; so only these get several at once.
@@ -299,7 +319,7 @@ impl Request {
     /// The keys of the pools among the arguments.
     pub(crate) fn pool_keys(&self) -> impl Iterator<Item = &[u8]> {
         let is_pool_key = |arg: &&[u8]| {
-            [KEYS, LCS_KEYS, HLL_KEYS, HASH_KEYS, LIST_KEYS]
+            [KEYS, LCS_KEYS, HLL_KEYS, HASH_KEYS, LIST_KEYS, SET_KEYS]
                 .iter()
                 .any(|keys| keys.contains(arg))
         };
@@ -630,11 +650,17 @@ fn argument(kind: &str, random: &mut Random) -> Vec<u8> {
             2..4 => random.pick(BIT_KEYS).to_vec(),
             4 => random.pick(HASH_KEYS).to_vec(),
             5 => random.pick(LIST_KEYS).to_vec(),
+            6 => random.pick(SET_KEYS).to_vec(),
             _ => random.pick(KEYS).to_vec(),
         },
         "hash-key" if random.percent(6) => argument("key", random),
         "hash-key" => random.pick(HASH_KEYS).to_vec(),
         "field" => field(random),
+        "set-key" if random.percent(6) => argument("key", random),
+        "set-key" => random.pick(SET_KEYS).to_vec(),
+        "member" if random.percent(60) => (random.below(40) as i64 - 5).to_string().into_bytes(),
+        "member" if random.percent(20) => b"70000".to_vec(),
+        "member" => item(random),
         "list-key" if random.percent(6) => argument("key", random),
         "list-key" => random.pick(LIST_KEYS).to_vec(),
         "item" => item(random),
@@ -919,7 +945,7 @@ fn is_unwanted(request: &Request) -> bool {
             .iter()
             .any(|arg| arg == b"-9223372036854775808"),
         // So many fields, and again and again the same ones.
-        "HRANDFIELD" => is_within(2, i64::MIN + 1..-1_000),
+        "SRANDMEMBER" | "HRANDFIELD" => is_within(2, i64::MIN + 1..-1_000),
         "SETRANGE" => is_within(2, 200_000..536_870_912),
         "SETBIT" => is_within(2, 1_000_000..4_294_967_296),
         "BITFIELD" => (3..request.args.len()).any(|index| {

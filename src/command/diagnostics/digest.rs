@@ -7,7 +7,7 @@
 //! xor(d, x)   d ^= SHA1(x)
 //! mix(d, x)   d = SHA1(d ^ SHA1(x))
 //! value(d)    mix(type in 4 bytes), then the contents, and xor("!!expire!!") if the key expires
-//! contents    string: mix(string); list: mix(element) for each; hash: for each field xor(mix(0, field), mix(value))
+//! contents    string: mix(string); list: mix(element) for each; set: xor(member) for each; hash: for each field xor(mix(0, field), mix(value))
 //! all         for each database that has keys: mix(its number in 4 bytes),
 //!             then xor(value(mix(0, key))) for each key
 //! ```
@@ -90,6 +90,11 @@ impl Digest {
                 let list = entry.list(&mut scratch);
                 let elements = list.iter().flat_map(|list| list.iter_from(0));
                 elements.for_each(|element| self.mix(&element.to_vec()));
+            }
+            ValueType::Set => {
+                let set = entry.set(&mut scratch);
+                let members = set.iter().flat_map(|set| set.iter());
+                members.for_each(|member| self.xor(&member.to_vec()));
             }
             ValueType::Hash => {
                 let hash = entry.hash(&mut scratch);

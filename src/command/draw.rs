@@ -1,0 +1,67 @@
+//! Elements by chance: HRANDFIELD, SRANDMEMBER and their kin.
+
+use std::collections::HashSet;
+
+use crate::error::CommandError;
+
+/// A reply with repetitions may become so long, in bytes, and no longer: nothing else limits it.
+const REPLY_BYTES_MAX: usize = 512 * 1024 * 1024;
+/// What an element takes in a reply at the least, about.
+const ELEMENT_BYTES: usize = 16;
+
+/// xorshift64*, from the random number of a command.
+pub(super) struct Random(pub(super) u64);
+
+impl Random {
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 |= u64::from(self.0 == 0);
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
+}
+
+/// How many elements a client wants, and whether one may come several times: a negative number says so.
+///
+/// # Errors
+/// The reply would be too long.
+pub(super) fn wanted(count: i64) -> Result<(usize, bool), CommandError> {
+    let wanted = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
+    let again = count < 0;
+    if again && wanted.saturating_mul(ELEMENT_BYTES) > REPLY_BYTES_MAX {
+        return Err(CommandError::text("ERR value is out of range"));
+    }
+    Ok((wanted, again))
+}
+
+/// Different elements by chance; all of them where there are no more. `draw` gives any one, `name` tells two apart.
+pub(super) fn distinct<T>(
+    (wanted, len): (usize, usize),
+    all: impl Iterator<Item = T>,
+    random: &mut Random,
+    draw: impl Fn(&mut Random) -> Option<T>,
+    name: impl Fn(&T) -> Vec<u8>,
+) -> Vec<T> {
+    let mut chosen = Vec::with_capacity(wanted.min(len));
+    // Few of many are drawn until there are enough; else each is taken with the chance that the number of those still wanted
+    // gives it.
+    if wanted < len / 3 {
+        let mut seen = HashSet::new();
+        while chosen.len() < wanted {
+            let Some(drawn) = draw(random) else { break };
+            if seen.insert(name(&drawn)) {
+                chosen.push(drawn);
+            }
+        }
+        return chosen;
+    }
+    for (passed, element) in all.enumerate() {
+        let still = wanted.saturating_sub(chosen.len());
+        let left = len.saturating_sub(passed).max(1);
+        if random.next() % (left as u64) < still as u64 {
+            chosen.push(element);
+        }
+    }
+    chosen
+}
