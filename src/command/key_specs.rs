@@ -118,8 +118,9 @@ impl KeySpec {
                 first,
                 step,
             } => {
-                let count = args.get(begin + number).and_then(number::parse_i64);
-                let Some(count) = count.and_then(|n| usize::try_from(n).ok()) else {
+                let count = args.get(begin + number).map(number::parse_c_int);
+                let count = count.and_then(|n| usize::try_from(n).ok());
+                let Some(count) = count.filter(|count| *count > 0) else {
                     return false;
                 };
                 let first = begin + first;

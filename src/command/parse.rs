@@ -23,7 +23,7 @@ pub(super) fn integer_in(text: &[u8], least: i64, most: i64) -> Result<i64, Comm
 
 /// The options of SCAN and its kin.
 pub(super) struct ScanOptions<'a> {
-    /// MATCH.
+    /// MATCH; `None`: everything.
     pub(super) pattern: Option<&'a [u8]>,
     /// COUNT.
     pub(super) count: usize,
@@ -41,7 +41,8 @@ impl<'a> ScanOptions<'a> {
             let value = words.next().ok_or(CommandError::Syntax)?;
             match word.to_ascii_uppercase().as_slice() {
                 b"COUNT" => options.count = positive(value)?,
-                b"MATCH" => options.pattern = Some(value),
+                // Which matches the empty text too, as no other pattern does.
+                b"MATCH" => options.pattern = Some(value).filter(|pattern| *pattern != b"*"),
                 _ => return Err(CommandError::Syntax),
             }
         }

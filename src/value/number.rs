@@ -151,6 +151,18 @@ fn c_unsigned(text: &[u8]) -> Option<u64> {
     })
 }
 
+/// C's `atoi`: what there is of an integer at the beginning, cut to 32 bits; 0 if there is none.
+pub fn parse_c_int(text: &[u8]) -> i32 {
+    let spaces = text.iter().take_while(|&&byte| is_c_space(byte)).count();
+    let (negative, digits) = split_sign(&text[spaces..]);
+    let digits = digits.iter().map_while(|&byte| decimal_digit(byte));
+    let value = digits.fold(0_i64, |value, digit| {
+        let (value, digit) = (value.saturating_mul(10), i64::from(digit));
+        value.saturating_add(if negative { -digit } else { digit })
+    });
+    value as i32
+}
+
 fn is_c_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t'..=b'\r')
 }
@@ -456,6 +468,23 @@ mod tests {
         }
         assert_eq!(text(format_i64(i64::MIN)), "-9223372036854775808");
         assert_eq!(text(format_u64(u64::MAX)), "18446744073709551615");
+    }
+
+    #[test]
+    fn the_beginning_of_an_integer_is_read_as_atoi_does() {
+        for (text, number) in [
+            ("12", 12),
+            ("+1", 1),
+            (" -7x", -7),
+            ("x", 0),
+            ("", 0),
+            ("2147483648", i32::MIN),
+            ("4294967297", 1),
+            ("99999999999999999999", -1),
+            ("-99999999999999999999", 0),
+        ] {
+            assert_eq!(parse_c_int(text.as_bytes()), number, "{text}");
+        }
     }
 
     #[test]

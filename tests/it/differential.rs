@@ -695,6 +695,10 @@ fn sorted(reply: Reply) -> Reply {
             items.sort();
             Reply::Array(items)
         }
+        Reply::Set(mut items) => {
+            items.sort();
+            Reply::Set(items)
+        }
         other => other,
     }
 }

@@ -133,7 +133,7 @@ const TEMPLATES: &str = "
     8 SISMEMBER <set-key> <member>
     6 SMISMEMBER <set-key> <member>+
     4 SCARD <set-key>
-    3 SPOP <set-key> {0|abc|-1|1 1}
+    3! SPOP <set-key> {0|abc|-1|1 1}
     6 SRANDMEMBER <set-key> [<int>|<near>]
     8 SMOVE <set-key> <set-key> <member>
     6 {SINTER|SUNION|SDIFF} <set-key>+
