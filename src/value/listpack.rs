@@ -135,11 +135,11 @@ fn back_bytes(len: usize) -> usize {
 }
 
 /// Seven bits in a byte, the highest first; all but the first have the top bit.
-fn push_back_len(len: usize, out: &mut Vec<u8>) {
-    let bytes = back_bytes(len);
-    for i in (0..bytes).rev() {
+fn write_back_len(len: usize, out: &mut [u8]) {
+    let bytes = out.len();
+    for (i, byte) in (0..bytes).rev().zip(out) {
         let bits = (len >> (7 * i) & 0x7f) as u8;
-        out.push(if i + 1 == bytes { bits } else { bits | 0x80 });
+        *byte = if i + 1 == bytes { bits } else { bits | 0x80 };
     }
 }
 
@@ -343,14 +343,25 @@ fn append(bytes: &mut Vec<u8>, element: Element<'_>) {
     let (head, text) = element.encoded();
     bytes.extend_from_slice(&head);
     bytes.extend_from_slice(text);
-    push_back_len(head.len() + text.len(), bytes);
+    let (len, end) = (head.len() + text.len(), bytes.len());
+    bytes.resize(end + back_bytes(len), 0);
+    write_back_len(len, &mut bytes[end..]);
 }
 
 /// Puts an element in the place of those in a range of places, of which there are `removed`; an empty range inserts.
 pub fn replace(bytes: &mut Vec<u8>, range: std::ops::Range<usize>, removed: usize, text: &[u8]) {
-    let mut element = Vec::with_capacity(text.len() + 10);
-    append(&mut element, Element::of(text));
-    bytes.splice(range, element);
+    let (head, text) = Element::of(text).encoded();
+    let len = head.len() + text.len();
+    let end = range.start + len + back_bytes(len);
+    let (old, new) = (bytes.len(), bytes.len() - range.len() + end - range.start);
+    bytes.resize(old.max(new), 0);
+    bytes.copy_within(range.end..old, end);
+    bytes.truncate(new);
+    let (to_head, rest) = bytes[range.start..end].split_at_mut(head.len());
+    to_head.copy_from_slice(&head);
+    let (to_text, to_back) = rest.split_at_mut(text.len());
+    to_text.copy_from_slice(text);
+    write_back_len(len, to_back);
     settle(bytes, 1 - removed as i64);
 }
 

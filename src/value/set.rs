@@ -54,6 +54,9 @@ impl Set {
 
     /// Adds a member; false if it was there.
     pub fn add(&mut self, member: &[u8], limits: SetLimits) -> bool {
+        if let Self::Table(members) = self {
+            return members.set(member, b"") == hash::Set::Added;
+        }
         if self.view().has(member) {
             return false;
         }
