@@ -69,6 +69,7 @@ fn of_group(command: &Command) -> Option<&'static str> {
         Group::HyperLogLog => Some("@hyperloglog"),
         Group::List => Some("@list"),
         Group::Set => Some("@set"),
+        Group::SortedSet => Some("@sortedset"),
         Group::Hash => Some("@hash"),
         Group::Connection => Some("@connection"),
         Group::Server | Group::Cluster => None,

@@ -2,7 +2,9 @@
 
 use std::collections::HashSet;
 
+use super::parse;
 use crate::error::CommandError;
+use crate::resp::Args;
 
 /// A reply with repetitions may become so long, in bytes, and no longer: nothing else limits it.
 const REPLY_BYTES_MAX: usize = 512 * 1024 * 1024;
@@ -20,6 +22,22 @@ impl Random {
         self.0 ^= self.0 >> 27;
         self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
     }
+}
+
+/// The count of HRANDFIELD and ZRANDMEMBER, and whether the word behind it asks for values or scores too.
+///
+/// # Errors
+/// The count is none, or what stands behind it is another word.
+pub(super) fn count_with(args: &Args<'_>, with: &[u8]) -> Result<(i64, bool), CommandError> {
+    let count = parse::integer_in(args.at(2), -i64::MAX, i64::MAX)?;
+    let is_with = args.len() > 3;
+    if args.len() > 4 || is_with && !args.at(3).eq_ignore_ascii_case(with) {
+        return Err(CommandError::Syntax);
+    }
+    if is_with && !(-i64::MAX / 2..=i64::MAX / 2).contains(&count) {
+        return Err(CommandError::text("ERR value is out of range"));
+    }
+    Ok((count, is_with))
 }
 
 /// How many elements a client wants, and whether one may come several times: a negative number says so.

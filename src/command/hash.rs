@@ -424,14 +424,7 @@ fn hrandfield(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError>
         }
         return Ok(());
     }
-    let count = parse::integer_in(args.at(2), -i64::MAX, i64::MAX)?;
-    let with_values = args.len() > 3;
-    if args.len() > 4 || with_values && !args.at(3).eq_ignore_ascii_case(b"WITHVALUES") {
-        return Err(CommandError::Syntax);
-    }
-    if with_values && !(-i64::MAX / 2..=i64::MAX / 2).contains(&count) {
-        return Err(CommandError::text("ERR value is out of range"));
-    }
+    let (count, with_values) = draw::count_with(args, b"WITHVALUES")?;
     let Some(hash) = cx.keys.hash(args.at(1))? else {
         cx.reply.array(0);
         return Ok(());

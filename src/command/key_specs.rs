@@ -137,6 +137,16 @@ impl KeySpec {
         }
     }
 
+    /// Whether the number of keys, if there is one, is written as an integer is. Where it is not, as in ` 1`, Redis finds the
+    /// keys by another way, which knows no flags.
+    pub fn is_exact(&self, args: &Args<'_>) -> bool {
+        let (Find::KeyNum { number, .. }, Some(begin)) = (&self.find, self.begin_in(args)) else {
+            return true;
+        };
+        let count = args.get(begin + number);
+        count.is_none_or(|count| number::parse_i64(count).is_some())
+    }
+
     fn begin_in(&self, args: &Args<'_>) -> Option<usize> {
         match self.begin {
             Begin::Index(index) => Some(index),

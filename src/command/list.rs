@@ -7,7 +7,6 @@ use crate::keyspace::entry::ValueType;
 use crate::resp::Args;
 use crate::value::list::{End, List, ListRef, NodeLimits};
 use crate::value::listpack::{Digits, Element};
-use crate::value::number;
 
 const ELEMENT: Argument = Argument::new("element", "string");
 const COUNT: Argument = optional(since("6.2.0", Argument::new("count", "integer")));
@@ -352,35 +351,16 @@ fn lset(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// What a first and a last index mean, counted from the end if they are negative: the index of the first element, and the
-/// number of elements.
-fn span(start: i64, stop: i64, len: usize) -> (usize, usize) {
-    let len = len as i64;
-    let from_end = |index: i64| {
-        if index < 0 {
-            len.saturating_add(index)
-        } else {
-            index
-        }
-    };
-    let start = from_end(start).max(0);
-    let stop = from_end(stop).min(len - 1);
-    if start > stop {
-        return (0, 0);
-    }
-    (start as usize, (stop - start + 1) as usize)
-}
-
 fn lrange(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     let (start, stop) = (parse::integer(args.at(2))?, parse::integer(args.at(3))?);
     let Some(list) = cx.keys.list(args.at(1))? else {
         cx.reply.array(0);
         return Ok(());
     };
-    let (first, count) = span(start, stop, list.len());
-    cx.reply.array(count);
+    let wanted = parse::index_range(start, stop, list.len());
+    cx.reply.array(wanted.len());
     let mut digits = Digits::new();
-    for element in list.iter_from(first).take(count) {
+    for element in list.iter_from(wanted.start).take(wanted.len()) {
         cx.reply.bulk(element.text(&mut digits));
     }
     Ok(())
@@ -390,10 +370,10 @@ fn ltrim(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     let (start, stop) = (parse::integer(args.at(2))?, parse::integer(args.at(3))?);
     change(cx, args.at(1), false, |list| {
         let len = list.view().len();
-        let (first, count) = span(start, stop, len);
-        list.remove(first + count, len - first - count);
-        list.remove(0, first);
-        Ok(((), count < len))
+        let kept = parse::index_range(start, stop, len);
+        list.remove(kept.end, len - kept.end);
+        list.remove(0, kept.start);
+        Ok(((), kept.len() < len))
     })?;
     cx.reply.ok();
     Ok(())
@@ -570,16 +550,9 @@ fn move_element(
 }
 
 fn lmpop(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
-    let keys = number::parse_i64(args.at(1)).filter(|keys| *keys > 0);
-    let keys = keys.ok_or(CommandError::text("ERR numkeys should be greater than 0"))?;
-    let at = usize::try_from(keys)
-        .ok()
-        .and_then(|keys| keys.checked_add(2));
-    let at = at
-        .filter(|at| *at < args.len())
-        .ok_or(CommandError::Syntax)?;
+    let at = parse::numkeys(args, 1)?;
     let end = end_of(args.at(at))?;
-    let count = count_option(args, at + 1)?;
+    let count = parse::count_option(args, at + 1)?;
     for index in 2..at {
         if let Some(popped) = pop_many(cx, args.at(index), end, count)? {
             cx.reply.array(2);
@@ -590,23 +563,6 @@ fn lmpop(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     }
     cx.reply.nil_array();
     Ok(())
-}
-
-/// COUNT, once at the most, at the end of LMPOP.
-fn count_option(args: &Args<'_>, from: usize) -> Result<usize, CommandError> {
-    let mut count = None;
-    let mut words = args.from(from);
-    while let Some(word) = words.next() {
-        let value = words
-            .next()
-            .filter(|_| word.eq_ignore_ascii_case(b"COUNT") && count.is_none());
-        let number = parse::integer(value.ok_or(CommandError::Syntax)?).ok();
-        let number = number
-            .and_then(|number| usize::try_from(number).ok())
-            .filter(|number| *number > 0);
-        count = Some(number.ok_or(CommandError::text("ERR count should be greater than 0"))?);
-    }
-    Ok(count.unwrap_or(1))
 }
 
 #[cfg(test)]

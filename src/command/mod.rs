@@ -36,6 +36,7 @@ pub mod table;
 #[cfg(test)]
 mod tests;
 mod tier;
+mod zset;
 
 use crate::clock::UnixMs;
 use crate::config::Config;
@@ -57,6 +58,9 @@ const FAMILIES: &[&[Command]] = &[
     string::lcs::COMMANDS,
     list::COMMANDS,
     set::COMMANDS,
+    zset::members::COMMANDS,
+    zset::range::COMMANDS,
+    zset::combine::COMMANDS,
     hash::COMMANDS,
     generic::COMMANDS,
     expire::COMMANDS,
@@ -223,6 +227,8 @@ pub enum Group {
     List,
     /// Sets.
     Set,
+    /// Sorted sets.
+    SortedSet,
     /// Hashes.
     Hash,
     /// The connection.
@@ -243,6 +249,7 @@ impl Group {
             Self::HyperLogLog => "hyperloglog",
             Self::List => "list",
             Self::Set => "set",
+            Self::SortedSet => "sorted-set",
             Self::Hash => "hash",
             Self::Connection => "connection",
             Self::Server => "server",

@@ -111,6 +111,8 @@ fn encoding_name(entry: EntryRef<'_>) -> &'static str {
             Some(SetRef::Table(_)) => "hashtable",
             _ => "listpack",
         },
+        ValueType::Zset if entry.is_large() => "skiplist",
+        ValueType::Zset => "listpack",
         ValueType::Hash if entry.is_large() => "hashtable",
         ValueType::Hash => "listpack",
     }

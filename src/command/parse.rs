@@ -58,6 +58,68 @@ pub(super) fn positive(text: &[u8]) -> Result<usize, CommandError> {
         .ok_or(CommandError::Syntax)
 }
 
+/// A number of things, none at the least.
+pub(super) fn count(text: &[u8]) -> Result<usize, CommandError> {
+    let number = number::parse_i64(text).and_then(|number| usize::try_from(number).ok());
+    number.ok_or(CommandError::text(
+        "ERR value is out of range, must be positive",
+    ))
+}
+
+/// How many results are wanted at the most: 0 is no limit.
+pub(super) fn limit(text: &[u8]) -> Result<usize, CommandError> {
+    let limit = number::parse_i64(text).and_then(|limit| usize::try_from(limit).ok());
+    match limit.ok_or(CommandError::text("ERR LIMIT can't be negative"))? {
+        0 => Ok(usize::MAX),
+        limit => Ok(limit),
+    }
+}
+
+/// The number of keys at an argument. Gives the place behind the keys, where there must be another argument.
+pub(super) fn numkeys(args: &Args<'_>, at: usize) -> Result<usize, CommandError> {
+    let keys = number::parse_i64(args.at(at)).filter(|keys| *keys > 0);
+    let keys = keys.ok_or(CommandError::text("ERR numkeys should be greater than 0"))?;
+    let end = usize::try_from(keys).ok();
+    let end = end.and_then(|keys| keys.checked_add(at + 1));
+    end.filter(|end| *end < args.len())
+        .ok_or(CommandError::Syntax)
+}
+
+/// COUNT, once at the most, at the end of LMPOP and ZMPOP.
+pub(super) fn count_option(args: &Args<'_>, from: usize) -> Result<usize, CommandError> {
+    let mut count = None;
+    let mut words = args.from(from);
+    while let Some(word) = words.next() {
+        let value = words
+            .next()
+            .filter(|_| word.eq_ignore_ascii_case(b"COUNT") && count.is_none());
+        let number = number::parse_i64(value.ok_or(CommandError::Syntax)?);
+        let number = number
+            .and_then(|number| usize::try_from(number).ok())
+            .filter(|number| *number > 0);
+        count = Some(number.ok_or(CommandError::text("ERR count should be greater than 0"))?);
+    }
+    Ok(count.unwrap_or(1))
+}
+
+/// What a first and a last index mean, counted from the end if they are negative.
+pub(super) fn index_range(start: i64, stop: i64, len: usize) -> std::ops::Range<usize> {
+    let len = len as i64;
+    let from_end = |index: i64| {
+        if index < 0 {
+            len.saturating_add(index)
+        } else {
+            index
+        }
+    };
+    let start = from_end(start).max(0);
+    let end = from_end(stop).min(len - 1) + 1;
+    if start >= end {
+        return 0..0;
+    }
+    start as usize..end as usize
+}
+
 /// The number of a database.
 pub(super) fn database(cx: &Context<'_>, text: &[u8]) -> Result<usize, CommandError> {
     let index = integer(text)?;

@@ -502,12 +502,7 @@ fn sintercard(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError>
     let mut words = args.from(end);
     while let Some(word) = words.next() {
         let value = words.next().filter(|_| word.eq_ignore_ascii_case(b"LIMIT"));
-        let limit = parse::integer(value.ok_or(CommandError::Syntax)?).ok();
-        let limit = limit.and_then(|limit| usize::try_from(limit).ok());
-        most = match limit.ok_or(CommandError::text("ERR LIMIT can't be negative"))? {
-            0 => usize::MAX,
-            limit => limit,
-        };
+        most = parse::limit(value.ok_or(CommandError::Syntax)?)?;
     }
     let members = combine(cx, (2..end).map(|i| args.at(i)), intersection, most)?;
     cx.reply.count(members.len());

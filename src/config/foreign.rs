@@ -236,10 +236,6 @@ static FOREIGN: &[Foreign] = &[
     warn("active-defrag-threshold-upper", &["100"], DEFRAG),
     // Encodings.
     warn("list-compress-depth", &["0"], ENCODINGS),
-    warn("zset-max-listpack-entries", &["128"], ENCODINGS),
-    warn("zset-max-ziplist-entries", &["128"], ENCODINGS),
-    warn("zset-max-listpack-value", &["64"], ENCODINGS),
-    warn("zset-max-ziplist-value", &["64"], ENCODINGS),
     warn("stream-node-max-bytes", &["4096", "4kb"], ENCODINGS),
     warn("stream-node-max-entries", &["100"], ENCODINGS),
     // Logs, events, tracking.

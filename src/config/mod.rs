@@ -142,6 +142,10 @@ config! {
         pub set_max_listpack_entries: usize,
         /// Bytes of a member up to which a set stays packed.
         pub set_max_listpack_value: usize,
+        /// Members up to which a sorted set stays packed.
+        pub zset_max_listpack_entries: usize,
+        /// Bytes of a member up to which a sorted set stays packed.
+        pub zset_max_listpack_value: usize,
         /// Fields up to which a hash stays packed.
         pub hash_max_listpack_entries: usize,
         /// Bytes of a field or value up to which a hash stays packed.

@@ -521,6 +521,27 @@ pub static OPTIONS: &[Opt] = &[
         "The longest member, in bytes, that a set may have to be kept as one row of bytes.",
     ),
     Opt {
+        aliases: &["zset-max-ziplist-entries"],
+        ..live(
+            Values,
+            "zset-max-listpack-entries",
+            "128",
+            integer(0, i64::MAX, number!(zset_max_listpack_entries)),
+            "The number of members up to which a sorted set is kept as one row of bytes, which is smaller, and slower for many \
+             members.",
+        )
+    },
+    Opt {
+        aliases: &["zset-max-ziplist-value"],
+        ..live(
+            Values,
+            "zset-max-listpack-value",
+            "64",
+            bytes(0, number!(zset_max_listpack_value)),
+            "The longest member, in bytes, that a sorted set may have to be kept as one row of bytes.",
+        )
+    },
+    Opt {
         aliases: &["hash-max-ziplist-entries"],
         ..live(
             Values,

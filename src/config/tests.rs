@@ -211,7 +211,7 @@ fn config_get_matches_in_any_case_and_tells_each_name_once() {
     assert_eq!(get_one(&config, "appendonly"), "no");
     assert_eq!(get_one(&config, "cluster-enabled"), "no");
     assert!(!get_one(&config, "dir").is_empty());
-    assert_eq!(get(&config, &[b"*"], glob).len(), OPTIONS.len() + 7);
+    assert_eq!(get(&config, &[b"*"], glob).len(), OPTIONS.len() + 9);
 }
 
 #[test]

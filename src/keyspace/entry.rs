@@ -43,6 +43,8 @@ use crate::value::large::{Large, LargeRef};
 use crate::value::list::{ListRef, NodeList};
 use crate::value::listpack::Listpack;
 use crate::value::set::SetRef;
+use crate::value::sorted_set::SortedSet;
+use crate::value::zset::ZsetRef;
 
 pub use crate::value::value_type::ValueType;
 
@@ -746,6 +748,8 @@ impl<'a> EntryRef<'a> {
             // SAFETY: the same.
             ValueType::Set => Some(LargeRef::Set(unsafe { &*address.cast::<FieldTable>() })),
             // SAFETY: the same.
+            ValueType::Zset => Some(LargeRef::Zset(unsafe { &*address.cast::<SortedSet>() })),
+            // SAFETY: the same.
             ValueType::Hash => Some(LargeRef::Hash(unsafe { &*address.cast::<FieldTable>() })),
             ValueType::String => None,
         }
@@ -771,6 +775,18 @@ impl<'a> EntryRef<'a> {
         match (self.value_type(), self.large()) {
             (ValueType::Set, Some(LargeRef::Set(members))) => Some(SetRef::Table(members)),
             (ValueType::Set, None) => Some(SetRef::packed(self.plain(scratch))),
+            _ => None,
+        }
+    }
+
+    /// Its members, if it is a sorted set; `scratch` is where they go if they are compressed.
+    pub fn zset<'b>(self, scratch: &'b mut Vec<u8>) -> Option<ZsetRef<'b>>
+    where
+        'a: 'b,
+    {
+        match (self.value_type(), self.large()) {
+            (ValueType::Zset, Some(LargeRef::Zset(members))) => Some(ZsetRef::Large(members)),
+            (ValueType::Zset, None) => Some(ZsetRef::Packed(Listpack::new(self.plain(scratch)))),
             _ => None,
         }
     }
@@ -958,6 +974,8 @@ impl<'a> EntryMut<'a> {
             // SAFETY: the same.
             ValueType::Set => Large::Set(unsafe { Box::from_raw(address.cast()) }),
             // SAFETY: the same.
+            ValueType::Zset => Large::Zset(unsafe { Box::from_raw(address.cast()) }),
+            // SAFETY: the same.
             ValueType::Hash => Large::Hash(unsafe { Box::from_raw(address.cast()) }),
             ValueType::String => unreachable!("a string is never large"),
         }
@@ -973,6 +991,7 @@ impl<'a> EntryMut<'a> {
         let (value_type, address) = match large {
             Large::List(nodes) => (ValueType::List, Box::into_raw(nodes).cast::<u8>()),
             Large::Set(members) => (ValueType::Set, Box::into_raw(members).cast::<u8>()),
+            Large::Zset(members) => (ValueType::Zset, Box::into_raw(members).cast::<u8>()),
             Large::Hash(fields) => (ValueType::Hash, Box::into_raw(fields).cast::<u8>()),
         };
         let kind = self.view().kind() & !FORM_MASK | value_type as u8 | LARGE;

@@ -26,6 +26,7 @@ use crate::value::large::LargeRef;
 use crate::value::list::ListRef;
 use crate::value::listpack::Listpack;
 use crate::value::set::SetRef;
+use crate::value::zset::ZsetRef;
 
 /// The longest value that an entry holds, in bytes: its length has 32 bits.
 pub const VALUE_BYTES_MAX: u64 = u32::MAX as u64;
@@ -350,6 +351,24 @@ impl<'a> Keys<'a> {
     /// they have read each.
     pub fn view_set(&self, key: &[u8]) -> Option<SetRef<'_>> {
         as_set(self.view_value(key)?).ok()
+    }
+
+    /// The sorted set at a key, for reading.
+    pub fn zset(&mut self, key: &[u8]) -> Result<Option<ZsetRef<'_>>, CommandError> {
+        self.read(key).map(as_zset).transpose()
+    }
+
+    /// The sorted set at a living key as it is, like [`Keys::view_set`].
+    pub fn view_zset(&self, key: &[u8]) -> Option<ZsetRef<'_>> {
+        as_zset(self.view_value(key)?).ok()
+    }
+
+    /// Reads a set or a sorted set, to be viewed later.
+    pub fn set_or_zset(&mut self, key: &[u8]) -> Result<(), CommandError> {
+        match self.read(key).map(EntryRef::value_type) {
+            None | Some(ValueType::Set | ValueType::Zset) => Ok(()),
+            Some(_) => Err(CommandError::WrongType),
+        }
     }
 
     /// Puts a collection in the place of whatever was at a key. An empty one leaves no key.
@@ -893,5 +912,14 @@ fn as_set(entry: EntryRef<'_>) -> Result<SetRef<'_>, CommandError> {
         Some(LargeRef::Set(members)) => Ok(SetRef::Table(members)),
         Some(_) => Err(CommandError::WrongType),
         None => Ok(SetRef::packed(entry.value())),
+    }
+}
+
+fn as_zset(entry: EntryRef<'_>) -> Result<ZsetRef<'_>, CommandError> {
+    match entry.large() {
+        _ if entry.value_type() != ValueType::Zset => Err(CommandError::WrongType),
+        Some(LargeRef::Zset(members)) => Ok(ZsetRef::Large(members)),
+        Some(_) => Err(CommandError::WrongType),
+        None => Ok(ZsetRef::Packed(Listpack::new(entry.value()))),
     }
 }

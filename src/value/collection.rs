@@ -5,6 +5,7 @@ use super::large::Large;
 use super::list::List;
 use super::listpack::{self, Listpack};
 use super::set::Set;
+use super::zset::Zset;
 
 /// A collection as an entry keeps it.
 #[derive(Debug)]
@@ -99,6 +100,32 @@ impl Collection for Set {
         match self {
             Self::Packed(bytes) => Content::Packed(bytes),
             Self::Table(members) => Content::Large(Large::Set(members)),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.view().is_empty()
+    }
+}
+
+impl Collection for Zset {
+    fn empty(mut buffer: Vec<u8>) -> Self {
+        listpack::clear(&mut buffer);
+        Self::Packed(buffer)
+    }
+
+    fn of(content: Content) -> Option<Self> {
+        match content {
+            Content::Packed(bytes) => Some(Self::Packed(bytes)),
+            Content::Large(Large::Zset(members)) => Some(Self::Large(members)),
+            Content::Large(_) => None,
+        }
+    }
+
+    fn into_content(self) -> Content {
+        match self {
+            Self::Packed(bytes) => Content::Packed(bytes),
+            Self::Large(members) => Content::Large(Large::Zset(members)),
         }
     }
 

@@ -13,6 +13,7 @@ use std::sync::mpsc::{self, Sender};
 use super::hash::FieldTable;
 use super::list::NodeList;
 use super::rdb;
+use super::sorted_set::SortedSet;
 use super::value_type::ValueType;
 
 /// Collections that take more are freed on a thread of their own: a million elements take a tenth of a second.
@@ -25,6 +26,8 @@ pub enum Large {
     List(Box<NodeList>),
     /// The members of a set: fields with empty values.
     Set(Box<FieldTable>),
+    /// The members of a sorted set.
+    Zset(Box<SortedSet>),
     /// The fields of a hash.
     Hash(Box<FieldTable>),
 }
@@ -36,6 +39,8 @@ pub enum LargeRef<'a> {
     List(&'a NodeList),
     /// The members of a set: fields with empty values.
     Set(&'a FieldTable),
+    /// The members of a sorted set.
+    Zset(&'a SortedSet),
     /// The fields of a hash.
     Hash(&'a FieldTable),
 }
@@ -46,6 +51,7 @@ impl Large {
         match self {
             Self::List(nodes) => LargeRef::List(nodes),
             Self::Set(members) => LargeRef::Set(members),
+            Self::Zset(members) => LargeRef::Zset(members),
             Self::Hash(fields) => LargeRef::Hash(fields),
         }
     }
@@ -64,6 +70,13 @@ impl Large {
                     members.set(member, b"");
                 })?;
                 Some(Self::Set(members))
+            }
+            ValueType::Zset => {
+                let mut members = Box::<SortedSet>::default();
+                rdb::read_zset(bytes, |member, score| {
+                    members.set(member, score);
+                })?;
+                Some(Self::Zset(members))
             }
             ValueType::Hash => {
                 let mut fields = Box::<FieldTable>::default();
@@ -97,6 +110,7 @@ impl LargeRef<'_> {
         match self {
             Self::List(nodes) => nodes.heap_bytes(),
             Self::Set(fields) | Self::Hash(fields) => fields.heap_bytes(),
+            Self::Zset(members) => members.heap_bytes(),
         }
     }
 
@@ -108,6 +122,12 @@ impl LargeRef<'_> {
                 let names = members.iter().map(|(member, _)| member);
                 rdb::write_set(out, members.len(), names);
             }
+            Self::Zset(members) => {
+                // From the last to the first, as in Redis.
+                let all = members.range(0..members.len()).rev();
+                let all = all.map(|member| (member.name(), member.score()));
+                rdb::write_zset(out, members.len(), all);
+            }
             Self::Hash(fields) => rdb::write_hash(out, fields.len(), fields.iter()),
         }
     }
@@ -117,6 +137,7 @@ impl LargeRef<'_> {
         match self {
             Self::List(nodes) => Large::List(Box::new(nodes.clone())),
             Self::Set(members) => Large::Set(Box::new(members.clone())),
+            Self::Zset(members) => Large::Zset(Box::new(members.clone())),
             Self::Hash(fields) => Large::Hash(Box::new(fields.clone())),
         }
     }

@@ -21,4 +21,6 @@ pub mod number;
 mod rdb;
 pub mod segments;
 pub mod set;
+pub mod sorted_set;
 pub mod value_type;
+pub mod zset;

@@ -4,6 +4,7 @@
 //! length   00xxxxxx | 01xxxxxx +1 (big-endian) | 10000000 +4 (big-endian) | 10000001 +8 (big-endian)
 //! text     length, bytes
 //! hash     length, then a text for each field and for its value            (RDB type 4)
+//! zset     length, then a text for each member and its score (8)       (RDB type 5)
 //! set      length, then a text for each member                          (RDB type 2)
 //! list     length, then for each node: 2, and a text: its listpack         (RDB type 18)
 //! ```
@@ -74,6 +75,35 @@ pub(super) fn read_set(bytes: &[u8], mut show: impl FnMut(&[u8])) -> Option<()> 
     let mut rest = bytes;
     for _ in 0..read_length(&mut rest)? {
         show(read_text(&mut rest)?);
+    }
+    rest.is_empty().then_some(())
+}
+
+/// Appends a sorted set.
+pub(super) fn write_zset<'a>(
+    out: &mut Vec<u8>,
+    len: usize,
+    members: impl Iterator<Item = (&'a [u8], f64)>,
+) {
+    write_length(out, len);
+    for (member, score) in members {
+        write_text(out, member);
+        out.extend_from_slice(&score.to_le_bytes());
+    }
+}
+
+/// Shows the members of a sorted set with their scores, none of which is NaN. `None`: these bytes are none.
+pub(super) fn read_zset(bytes: &[u8], mut show: impl FnMut(&[u8], f64)) -> Option<()> {
+    let mut rest = bytes;
+    for _ in 0..read_length(&mut rest)? {
+        let member = read_text(&mut rest)?;
+        let score;
+        (score, rest) = rest.split_first_chunk()?;
+        let score = f64::from_le_bytes(*score);
+        if score.is_nan() {
+            return None;
+        }
+        show(member, score);
     }
     rest.is_empty().then_some(())
 }

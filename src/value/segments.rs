@@ -11,6 +11,13 @@ use hashbrown::HashTable;
 
 use crate::allocator::size_class;
 
+/// The hash as a segment's own table takes it, which compares the top seven bits before it looks at an element: those of the
+/// hash itself chose the segment, and would be the same for all in it. The directory knows at most 28 bits, from the top on.
+#[inline]
+fn within(hash: u64) -> u64 {
+    hash.rotate_left(40)
+}
+
 /// A fuller segment is cut in two: it would need 512 buckets.
 const SEGMENT_MAX: usize = 224;
 /// Two neighbours with fewer elements are put together.
@@ -105,13 +112,15 @@ impl<T> Segments<T> {
 
     /// Finds an element.
     pub fn find(&self, hash: u64, eq: impl FnMut(&T) -> bool) -> Option<&T> {
-        self.segments[self.segment(hash)].table.find(hash, eq)
+        let table = &self.segments[self.segment(hash)].table;
+        table.find(within(hash), eq)
     }
 
     /// Finds an element, to be changed. Its hash must stay.
     pub fn find_mut(&mut self, hash: u64, eq: impl FnMut(&T) -> bool) -> Option<&mut T> {
         let segment = self.segment(hash);
-        self.segments[segment].table.find_mut(hash, eq)
+        let table = &mut self.segments[segment].table;
+        table.find_mut(within(hash), eq)
     }
 
     /// Adds an element, which must not be there. `hash_of` gives the hash of any element.
@@ -122,7 +131,7 @@ impl<T> Segments<T> {
             at = self.segment(hash);
         }
         self.change(at, |table| {
-            table.insert_unique(hash, element, hash_of);
+            table.insert_unique(within(hash), element, |element| within(hash_of(element)));
         });
         self.len += 1;
     }
@@ -135,7 +144,8 @@ impl<T> Segments<T> {
         hash_of: impl Fn(&T) -> u64 + Copy,
     ) -> Option<T> {
         let at = self.segment(hash);
-        let found = self.segments[at].table.find_entry(hash, eq).ok()?;
+        let table = &mut self.segments[at].table;
+        let found = table.find_entry(within(hash), eq).ok()?;
         let (element, _) = found.remove();
         self.len -= 1;
         self.merge_if_sparse(at, hash_of);
@@ -153,6 +163,7 @@ impl<T> Segments<T> {
     }
 
     fn cut(&mut self, at: usize, hash_of: impl Fn(&T) -> u64 + Copy) {
+        let hash_within = |element: &T| within(hash_of(element));
         let (prefix, depth) = (self.segments[at].prefix, self.segments[at].depth);
         if depth == self.depth {
             self.directory = self.directory.iter().flat_map(|&n| [n, n]).collect();
@@ -164,14 +175,13 @@ impl<T> Segments<T> {
             let moved: Vec<T> = table
                 .extract_if(|element| hash_of(element) & bit != 0)
                 .collect();
-            table.shrink_to_fit(hash_of);
+            table.shrink_to_fit(hash_within);
             moved
         });
-        upper.table.reserve(moved.len(), hash_of);
+        upper.table.reserve(moved.len(), hash_within);
         for element in moved {
-            upper
-                .table
-                .insert_unique(hash_of(&element), element, hash_of);
+            let hash = hash_within(&element);
+            upper.table.insert_unique(hash, element, hash_within);
         }
         self.segments[at].prefix = prefix << 1;
         self.segments[at].depth = depth + 1;
@@ -190,6 +200,7 @@ impl<T> Segments<T> {
 
     /// Puts a segment and its neighbour together while both have few elements.
     fn merge_if_sparse(&mut self, mut at: usize, hash_of: impl Fn(&T) -> u64 + Copy) {
+        let hash_within = |element: &T| within(hash_of(element));
         while self.segments[at].depth > 0 {
             let (prefix, depth) = (self.segments[at].prefix, self.segments[at].depth);
             let first = (prefix ^ 1).checked_shl(64 - depth).unwrap_or(0);
@@ -201,11 +212,11 @@ impl<T> Segments<T> {
             let (kept, gone) = (at.min(other), at.max(other));
             let moved = self.change(gone, std::mem::take);
             self.change(kept, |table| {
-                table.reserve(moved.len(), hash_of);
+                table.reserve(moved.len(), hash_within);
                 for element in moved {
-                    table.insert_unique(hash_of(&element), element, hash_of);
+                    table.insert_unique(hash_within(&element), element, hash_within);
                 }
-                table.shrink_to_fit(hash_of);
+                table.shrink_to_fit(hash_within);
             });
             self.segments[kept].prefix = prefix >> 1;
             self.segments[kept].depth = depth - 1;

@@ -10,6 +10,8 @@ pub enum ValueType {
     List = 1,
     /// Different texts.
     Set = 2,
+    /// Different texts with scores, in their order.
+    Zset = 3,
     /// Fields with values.
     Hash = 4,
 }
@@ -21,6 +23,7 @@ impl ValueType {
             Self::String => "string",
             Self::List => "list",
             Self::Set => "set",
+            Self::Zset => "zset",
             Self::Hash => "hash",
         }
     }
@@ -34,6 +37,7 @@ impl ValueType {
         match form & Self::MASK {
             1 => Self::List,
             2 => Self::Set,
+            3 => Self::Zset,
             4 => Self::Hash,
             _ => Self::String,
         }

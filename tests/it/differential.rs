@@ -123,6 +123,8 @@ impl Differential {
             "12",
             "--set-max-intset-entries",
             "16",
+            "--zset-max-listpack-entries",
+            "16",
         ];
         // Redis 7.0 has no listpacks for sets.
         let ours = [&options[..], &["--set-max-listpack-entries", "0"]].concat();
@@ -534,7 +536,7 @@ fn wait_until_expired(client: &mut Client, key: &[u8], requests: &[Request]) -> 
 fn cursor_place(request: &Request) -> Option<usize> {
     match request.name().as_str() {
         "SCAN" => Some(1),
-        "HSCAN" | "SSCAN" => Some(2),
+        "HSCAN" | "SSCAN" | "ZSCAN" => Some(2),
         _ => None,
     }
 }
@@ -609,7 +611,7 @@ fn normalise(request: &Request, reply: Reply) -> Reply {
             Reply::Bulk(b"quicklist".to_vec())
         }
         ("HGETALL", _) => sorted_pairs(reply),
-        ("HRANDFIELD" | "SRANDMEMBER", _) => length_only(reply),
+        ("HRANDFIELD" | "SRANDMEMBER" | "ZRANDMEMBER", _) => length_only(reply),
         // The order of the options is that of a hash table with a random seed.
         ("CONFIG", "GET") => sorted_pairs(reply),
         // The clock runs on.

@@ -143,6 +143,42 @@ const TEMPLATES: &str = "
     6 SSCAN <set-key> <cursor> [MATCH <pattern>|COUNT <count>|<junk>]*
     3 {COPY|RENAME|RENAMENX} <set-key> <set-key>
     3 {DEL|TYPE|OBJECT ENCODING|DEBUG DIGEST-VALUE} <set-key>
+    20 ZADD <zset-key> {<score> <member>}+
+    10 ZADD <zset-key> [NX|XX|GT|LT] [CH] {<score> <member>}+
+    8 ZADD <zset-key> [NX|XX|GT|LT|CH|INCR]* {<score> <member>}+
+    4! ZADD <lex-key> 0 <member> 0 <member> 0 <member>
+    8 ZINCRBY <zset-key> {<score>|<float>} <member>
+    8 ZREM <zset-key> <member>+
+    3 ZCARD <zset-key>
+    8 ZSCORE <zset-key> <member>
+    5 ZMSCORE <zset-key> <member>+
+    8 {ZRANK|ZREVRANK} <zset-key> <member>
+    6 {ZPOPMIN|ZPOPMAX} <zset-key> [<int>|<near>]
+    6 ZMPOP {1 <zset-key>|2 <zset-key> <zset-key>} {MIN|MAX} [COUNT <near>]
+    3 ZMPOP <int> <zset-key>+ {MIN|MAX|<junk>} [COUNT <int>|<junk>]
+    6 ZRANDMEMBER <zset-key> [<int>|<index> [WITHSCORES|<junk>]]
+    5 ZSCAN <zset-key> <cursor> [MATCH <pattern>|COUNT <count>|<junk>]*
+    12 ZRANGE <zset-key> <near> <near> [REV] [WITHSCORES]
+    12 ZRANGE <zset-key> <score-bound> <score-bound> BYSCORE [REV] [LIMIT <near> <near>] [WITHSCORES]
+    6 ZRANGE <lex-key> <lex-bound> <lex-bound> BYLEX [REV] [LIMIT <near> <near>]
+    4 ZRANGE <zset-key> <index> <index> [BYSCORE|REV|LIMIT <near> <near>|WITHSCORES|<junk>]*
+    6 ZREVRANGE <zset-key> <near> <near> [WITHSCORES|LIMIT 0 1|<junk>]
+    10 {ZRANGEBYSCORE|ZREVRANGEBYSCORE} <zset-key> <score-bound> <score-bound> [WITHSCORES|LIMIT <near> <near>]*
+    8 {ZRANGEBYLEX|ZREVRANGEBYLEX} <lex-key> <lex-bound> <lex-bound> [LIMIT <near> <near>]
+    6 ZRANGESTORE <zset-key> <zset-key> {<near> <near>|<score-bound> <score-bound> BYSCORE} [REV] [LIMIT <near> <near>]
+    8 ZCOUNT <zset-key> <score-bound> <score-bound>
+    5 ZLEXCOUNT <lex-key> <lex-bound> <lex-bound>
+    4 ZREMRANGEBYRANK <zset-key> <near> <near>
+    4 ZREMRANGEBYSCORE <zset-key> <score-bound> <score-bound>
+    3 ZREMRANGEBYLEX <lex-key> <lex-bound> <lex-bound>
+    12 {ZUNION|ZINTER} 2 {<zset-key>|<set-key>} <zset-key> [WEIGHTS <score> <score>] [AGGREGATE {SUM|MIN|MAX}] [WITHSCORES]
+    6 {ZUNIONSTORE|ZINTERSTORE} <zset-key> 2 {<zset-key>|<set-key>} <zset-key> [WEIGHTS <float> <score>] [AGGREGATE {SUM|MIN|MAX}]
+    5 ZDIFF 2 <zset-key> <zset-key> [WITHSCORES]
+    4 ZDIFFSTORE <zset-key> 2 <zset-key> {<zset-key>|<set-key>}
+    4 ZINTERCARD 2 <zset-key> {<zset-key>|<set-key>} [LIMIT <near>]
+    5 {ZUNION|ZINTER|ZDIFF|ZINTERCARD} <int> <zset-key>+ [WEIGHTS <score>|AGGREGATE <junk>|LIMIT <int>|WITHSCORES|<junk>]*
+    3 {COPY|RENAME|RENAMENX} <zset-key> <zset-key>
+    3 {DEL|TYPE|OBJECT ENCODING|DEBUG DIGEST-VALUE} <zset-key>
     16 {RPUSH|LPUSH} <list-key> <item>+
     8 RPUSH <list-key> <item>+ <item>+ <item>+
     4 {LPUSHX|RPUSHX} <list-key> <item>+
@@ -227,7 +263,11 @@ const PLAIN_COMMANDS: &[&str] = &[
     "hrandfield", "hscan", "lpush", "rpush", "lpushx", "rpushx", "lpop", "rpop", "llen", "lindex",
     "sadd", "srem", "smembers", "sismember", "smismember", "scard", "spop", "srandmember", "smove",
     "sinter", "sunion", "sdiff", "sinterstore", "sunionstore", "sdiffstore", "sintercard", "sscan",
-    "lset", "lrange", "ltrim", "lrem", "linsert", "lpos", "lmove", "rpoplpush", "lmpop",
+    "zadd", "zincrby", "zrem", "zcard", "zscore", "zmscore", "zrank", "zrevrank", "zpopmin", "zpopmax",
+    "zmpop", "zrandmember", "zscan", "zrange", "zrangestore", "zrangebyscore", "zrevrangebyscore",
+    "zrangebylex", "zrevrangebylex", "zrevrange", "zcount", "zlexcount", "zremrangebyrank",
+    "zremrangebyscore", "zremrangebylex", "zunion", "zinter", "zdiff", "zintercard", "zunionstore",
+    "zinterstore", "zdiffstore", "lset", "lrange", "ltrim", "lrem", "linsert", "lpos", "lmove", "rpoplpush", "lmpop",
 ];
 
 /// Few, so that commands meet; empty, binary, glob characters, long, numbers.
@@ -251,6 +291,9 @@ const LCS_KEYS: &[&[u8]] = &[b"lcs:1", b"lcs:2", b"lcs:3"];
 const HASH_KEYS: &[&[u8]] = &[b"hash:1", b"hash:2", b"hash:3"];
 const LIST_KEYS: &[&[u8]] = &[b"list:1", b"list:2", b"list:3"];
 const SET_KEYS: &[&[u8]] = &[b"set:1", b"set:2", b"set:3"];
+const ZSET_KEYS: &[&[u8]] = &[b"zset:1", b"zset:2", b"zset:3"];
+/// Of sorted sets whose scores are all equal: only of those has a range of names a meaning.
+const LEX_KEYS: &[&[u8]] = &[b"lex:1", b"lex:2"];
 const BIT_KEYS: &[&[u8]] = &[b"bits:1", b"bits:2", b"bits:3"];
 /// Keys that no command of strings reaches. Of a damaged HyperLogLog Redis keeps the elements that it added before it
 /// came upon the damage, we keep none; so only these get several at once.
@@ -661,6 +704,25 @@ fn argument(kind: &str, random: &mut Random) -> Vec<u8> {
         "member" if random.percent(60) => (random.below(40) as i64 - 5).to_string().into_bytes(),
         "member" if random.percent(20) => b"70000".to_vec(),
         "member" => item(random),
+        "zset-key" if random.percent(5) => argument("key", random),
+        "zset-key" => random.pick(ZSET_KEYS).to_vec(),
+        "lex-key" => random.pick(LEX_KEYS).to_vec(),
+        "score" if random.percent(10) => argument("float", random),
+        "score" if random.percent(30) => format!("{}.5", random.below(9)).into_bytes(),
+        "score" => argument("near", random),
+        "score-bound" if random.percent(25) => [b"(", &argument("score", random)[..]].concat(),
+        "score-bound" if random.percent(20) => {
+            random.pick(&[&b"-inf"[..], b"+inf", b"(", b""]).to_vec()
+        }
+        "score-bound" => argument("score", random),
+        "lex-bound" if random.percent(40) => random
+            .pick(&[&b"-"[..], b"+", b"(", b"[", b"x", b""])
+            .to_vec(),
+        "lex-bound" => [
+            random.pick(&[&b"["[..], b"("]),
+            &argument("member", random)[..],
+        ]
+        .concat(),
         "list-key" if random.percent(6) => argument("key", random),
         "list-key" => random.pick(LIST_KEYS).to_vec(),
         "item" => item(random),
@@ -945,7 +1007,7 @@ fn is_unwanted(request: &Request) -> bool {
             .iter()
             .any(|arg| arg == b"-9223372036854775808"),
         // So many fields, and again and again the same ones.
-        "SRANDMEMBER" | "HRANDFIELD" => is_within(2, i64::MIN + 1..-1_000),
+        "SRANDMEMBER" | "HRANDFIELD" | "ZRANDMEMBER" => is_within(2, i64::MIN + 1..-1_000),
         "SETRANGE" => is_within(2, 200_000..536_870_912),
         "SETBIT" => is_within(2, 1_000_000..4_294_967_296),
         "BITFIELD" => (3..request.args.len()).any(|index| {

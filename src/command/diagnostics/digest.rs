@@ -12,6 +12,7 @@
 //!             then xor(value(mix(0, key))) for each key
 //! ```
 
+use crate::value::number;
 use sha1::{Digest as _, Sha1};
 
 use crate::clock::UnixMs;
@@ -95,6 +96,16 @@ impl Digest {
                 let set = entry.set(&mut scratch);
                 let members = set.iter().flat_map(|set| set.iter());
                 members.for_each(|member| self.xor(&member.to_vec()));
+            }
+            ValueType::Zset => {
+                let zset = entry.zset(&mut scratch);
+                let members = zset.iter().flat_map(|zset| zset.iter());
+                for (name, score) in members {
+                    let mut one = Self::default();
+                    one.mix(&name.to_vec());
+                    one.mix(&number::format_f64(score));
+                    self.xor(&one.0);
+                }
             }
             ValueType::Hash => {
                 let hash = entry.hash(&mut scratch);

@@ -72,6 +72,7 @@ fn find(request: &Args<'_>) -> Option<&'static Row> {
 /// The keys by each of the row's specs. `None` where the request does not fit one.
 fn locate(row: &Row, request: &Args<'_>) -> Option<Vec<Key>> {
     let mut keys = Vec::new();
+    let knows_flags = row.command.keys.iter().all(|spec| spec.is_exact(request));
     for spec in row.command.keys {
         let mut found = Positions::new();
         if !spec.positions(request, &mut found) {
@@ -81,6 +82,7 @@ fn locate(row: &Row, request: &Args<'_>) -> Option<Vec<Key>> {
             .command
             .key_flags
             .map_or(spec.flags, |flags| flags(request));
+        let flags = if knows_flags { flags } else { &[] };
         keys.extend(found.into_iter().map(|position| Key { position, flags }));
     }
     Some(keys)
