@@ -8,6 +8,8 @@
 //! Invariant: between the lock and the end of a command nothing waits.
 //! Invariant: in the normal case (no error, no growth of a table) nothing is allocated here.
 
+mod waiting;
+
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -63,6 +65,8 @@ pub enum Next {
     Read(usize),
     /// Wait: commands are held back until this time, or until the pause ends.
     Pause(UnixMs),
+    /// Wait for keys until this time, or for ever, then call again. Others see to it that the wait ends.
+    Blocked(Option<UnixMs>),
     /// Wait for the tier below, then call again.
     Below(Need),
     /// Send what was answered, and close.
@@ -82,6 +86,8 @@ pub struct Executor {
     room_until: i64,
     room_generation: u64,
     random: u64,
+    /// Whether a reply tells of a change that another thread made for its client.
+    told_of_change: bool,
     batch: Batch,
     plan: Vec<Planned>,
     hashes: Vec<KeyHash>,
@@ -109,6 +115,7 @@ impl Executor {
             room_until: i64::MIN,
             room_generation: 0,
             random: crate::clock::now_us() as u64 ^ (thread.0 as u64) << 56 | 1,
+            told_of_change: false,
             batch: Batch::default(),
             plan: Vec::new(),
             hashes: Vec::new(),
@@ -172,7 +179,7 @@ impl Executor {
         Ran {
             consumed,
             next,
-            changed: self.changes() != before,
+            changed: std::mem::take(&mut self.told_of_change) || self.changes() != before,
         }
     }
 
@@ -271,12 +278,18 @@ impl Executor {
                 return (done, Next::Below(need));
             }
             let outcome = self.run_request(index, &args, session, reply, now);
+            if self.server.keyspace.queues().any() {
+                self.serve_waiters(now);
+            }
             if outcome == Outcome::Lacking {
                 session.rounds.begin(&self.server.overdraft);
                 let wanted = self.lacking(batch, buffer, index, session);
                 return (done, Next::Below(Need::Keys(wanted, now)));
             }
             session.rounds.end();
+            if let Some(waiter) = &session.waiter {
+                return (done, Next::Blocked(waiter.until));
+            }
             if let Some(ask) = session.asked.take() {
                 return (done, Next::Below(Need::Answer(ask)));
             }
@@ -414,20 +427,27 @@ impl Executor {
         }
         let start = reply.len();
         let row = self.plan[index].row;
-        let checked = self.check(row, args, session, now);
-        let ran = if checked.is_ok() {
-            Outcome::Ran
-        } else {
-            Outcome::Refused
+        let waiter = session.waiter.take();
+        let (ran, result) = match waiter.and_then(|waiter| self.conclude(&waiter, reply)) {
+            Some(concluded) => (Outcome::Ran, concluded.map(|()| true)),
+            None => {
+                let checked = self.check(row, args, session, now);
+                let ran = if checked.is_ok() {
+                    Outcome::Ran
+                } else {
+                    Outcome::Refused
+                };
+                let result = checked.and_then(|row| {
+                    self.call(row, index, args, session, reply, now)
+                        .inspect_err(|_| {
+                            self.server.stats.stripe(self.thread).per_command[row.id]
+                                .failed
+                                .add(1);
+                        })
+                });
+                (ran, result)
+            }
         };
-        let result = checked.and_then(|row| {
-            self.call(row, index, args, session, reply, now)
-                .inspect_err(|_| {
-                    self.server.stats.stripe(self.thread).per_command[row.id]
-                        .failed
-                        .add(1);
-                })
-        });
         match result {
             Ok(true) => {}
             Ok(false) => return Outcome::Lacking,
@@ -439,7 +459,7 @@ impl Executor {
                     .count_error(self.thread, &error.to_string());
             }
         }
-        if session.wait.is_some_and(|wait| wait.until > now) {
+        if session.waiter.is_some() || session.wait.is_some_and(|wait| wait.until > now) {
             reply.truncate(start);
             return ran;
         }
@@ -517,6 +537,25 @@ impl Executor {
         None
     }
 
+    /// On what terms the next command works with keys, and its random number.
+    #[inline]
+    fn terms(&mut self, now: UnixMs, no_touch: bool) -> (Terms, u64) {
+        self.random = self
+            .random
+            .wrapping_mul(0x5851_f42d_4c95_7f2d)
+            .wrapping_add(0x1405_7b7e_f767_814f);
+        let random = self.random ^ self.random >> 32;
+        let config = self.config.current();
+        let access = AccessPolicy::new(config.maxmemory_policy, lfu_settings(config), now, random);
+        let terms = Terms {
+            now,
+            access: access.frozen(no_touch),
+            default_ttl_ms: i64::from(config.default_ttl_s) * 1000,
+            thread: self.thread,
+        };
+        (terms, random)
+    }
+
     /// Locks the keys and calls the command's function. False where memory cannot answer for them.
     #[inline]
     fn call(
@@ -528,19 +567,8 @@ impl Executor {
         reply: &mut Reply,
         now: UnixMs,
     ) -> Result<bool, CommandError> {
-        self.random = self
-            .random
-            .wrapping_mul(0x5851_f42d_4c95_7f2d)
-            .wrapping_add(0x1405_7b7e_f767_814f);
-        let random = self.random ^ self.random >> 32;
+        let (terms, random) = self.terms(now, session.no_touch);
         let config = self.config.current();
-        let access = AccessPolicy::new(config.maxmemory_policy, lfu_settings(config), now, random);
-        let terms = Terms {
-            now,
-            access: access.frozen(session.no_touch),
-            default_ttl_ms: i64::from(config.default_ttl_s) * 1000,
-            thread: self.thread,
-        };
         let hashes = &self.hashes[self.plan[index].hashes.clone()];
         let keys = self.server.keyspace.lock(hashes, session.db, terms);
         let server = &*self.server;

@@ -13,6 +13,7 @@ use crate::error::CommandError;
 use crate::resp::Args;
 use crate::server::pause::Held;
 use crate::server::session::ReplyMode;
+use crate::server::waiters::End;
 use crate::value::number;
 
 /// What a connection may ask about itself.
@@ -448,8 +449,15 @@ fn unblock(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
         }
         _ => {}
     }
-    number::parse_i64(args.at(2)).ok_or(CommandError::NotInteger)?;
-    cx.reply.int(0);
+    let id = number::parse_i64(args.at(2)).ok_or(CommandError::NotInteger)?;
+    let waiter = u64::try_from(id)
+        .ok()
+        .and_then(|id| cx.server.waiters.of_client(id));
+    let how = match args.get(3) {
+        Some(reason) if reason.eq_ignore_ascii_case(b"ERROR") => End::Unblocked,
+        _ => End::TimedOut,
+    };
+    cx.reply.flag(waiter.is_some_and(|waiter| waiter.end(how)));
     Ok(())
 }
 

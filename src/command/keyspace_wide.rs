@@ -273,6 +273,11 @@ fn swapdb(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     let second = parse::database_in_range(cx, second)?;
     let keyspace = cx.keys.keyspace();
     keyspace.swap_dbs(first, second);
+    if keyspace.queues().any() {
+        [first, second]
+            .into_iter()
+            .for_each(|db| keyspace.queues().announce_all(db));
+    }
     keyspace.counters(cx.keys.thread()).changes.add(1);
     cx.reply.ok();
     Ok(())

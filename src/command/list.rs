@@ -1,6 +1,7 @@
 //! Lists: texts in an order, added and taken at both ends.
 
 use super::argument::{KEY, after, key, multiple, oneof, optional, since, word};
+use super::blocking::{self, Wish};
 use super::{Argument, Arity::*, Command, Context, Flags, Group, KeySpec, parse};
 use crate::error::CommandError;
 use crate::keyspace::entry::ValueType;
@@ -184,7 +185,7 @@ pub(super) const COMMANDS: &[Command] = &[
         arity: Exactly(3),
         keys: MOVE,
         flags: ADD,
-        run: |cx, args| move_element(cx, args, End::Tail, End::Head),
+        run: |cx, args| move_or_nil(cx, args, End::Tail, End::Head),
         since: "1.2.0",
         summary: "Moves an element from the tail of a list to the head of another one. LMOVE does the same.",
         arguments: &[key("source", 0), key("destination", 1)],
@@ -207,7 +208,79 @@ pub(super) const COMMANDS: &[Command] = &[
         ],
         ..ROW
     },
+    Command {
+        name: "blpop",
+        run: |cx, args| pop_or_wait(cx, args, End::Head),
+        summary: "Takes an element from the head of the first of several lists that has any; waits for one.",
+        ..WAIT_AND_POP
+    },
+    Command {
+        name: "brpop",
+        run: |cx, args| pop_or_wait(cx, args, End::Tail),
+        summary: "Takes an element from the tail of the first of several lists that has any; waits for one.",
+        ..WAIT_AND_POP
+    },
+    Command {
+        name: "blmove",
+        arity: Exactly(6),
+        keys: MOVE,
+        flags: ADD.and(WAITS),
+        run: blmove,
+        since: "6.2.0",
+        summary: "Moves an element from an end of a list to an end of another one; waits for it.",
+        arguments: &[
+            key("source", 0),
+            key("destination", 1),
+            oneof("wherefrom", ENDS),
+            oneof("whereto", ENDS),
+            TIMEOUT,
+        ],
+        ..ROW
+    },
+    Command {
+        name: "brpoplpush",
+        arity: Exactly(4),
+        keys: MOVE,
+        flags: ADD.and(WAITS),
+        run: |cx, args| move_or_wait(cx, args, End::Tail, End::Head),
+        since: "2.2.0",
+        summary: "Moves an element from the tail of a list to the head of another one; waits for it. BLMOVE does the same.",
+        arguments: &[key("source", 0), key("destination", 1), TIMEOUT],
+        ..ROW
+    },
+    Command {
+        name: "blmpop",
+        arity: AtLeast(5),
+        keys: &[KeySpec::counted(2, &["RW", "access", "delete"])],
+        flags: Flags::WRITE.and(Flags::MOVABLE_KEYS).and(Flags::BLOCKING),
+        run: blmpop,
+        since: "7.0.0",
+        complexity: "O(N+M): keys, and elements taken.",
+        summary: "Takes elements from the first of several lists that has any; waits for them.",
+        arguments: &[
+            TIMEOUT,
+            Argument::new("numkeys", "integer"),
+            multiple(KEY),
+            oneof("where", ENDS),
+            optional(after("COUNT", Argument::new("count", "integer"))),
+        ],
+        ..ROW
+    },
 ];
+
+const TIMEOUT: Argument = Argument::new("timeout", "double");
+const WAITS: Flags = Flags::NOSCRIPT.and(Flags::BLOCKING);
+
+/// What BLPOP and BRPOP have in common.
+const WAIT_AND_POP: Command = Command {
+    arity: AtLeast(3),
+    keys: &[KeySpec::range(1, -2, 1, &["RW", "access", "delete"])],
+    flags: Flags::WRITE.and(WAITS),
+    since: "2.0.0",
+    complexity: "O(N) in the number of keys.",
+    arguments: &[multiple(KEY), TIMEOUT],
+    ..ROW
+};
 
 const RANGE: &[Argument] = &[
     KEY,
@@ -512,24 +585,35 @@ fn end_of(word: &[u8]) -> Result<End, CommandError> {
 
 fn lmove(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     let (from, to) = (end_of(args.at(3))?, end_of(args.at(4))?);
-    move_element(cx, args, from, to)
+    move_or_nil(cx, args, from, to)
 }
 
-fn move_element(
+fn move_or_nil(
     cx: &mut Context<'_>,
     args: &Args<'_>,
     from: End,
     to: End,
 ) -> Result<(), CommandError> {
-    let (source, destination, limits) = (args.at(1), args.at(2), limits(cx));
+    if !move_element(cx, (args.at(1), from), (args.at(2), to))? {
+        cx.reply.nil();
+    }
+    Ok(())
+}
+
+/// Moves an element and replies with it. False where there is none.
+pub(super) fn move_element(
+    cx: &mut Context<'_>,
+    (source, from): (&[u8], End),
+    (destination, to): (&[u8], End),
+) -> Result<bool, CommandError> {
+    let limits = limits(cx);
     let index = match from {
         End::Head => 0,
         End::Tail => -1,
     };
     let element = cx.keys.list(source)?.and_then(|list| list.get(index));
     let Some(element) = element.map(Element::to_vec) else {
-        cx.reply.nil();
-        return Ok(());
+        return Ok(false);
     };
     if source == destination {
         change(cx, source, false, |list| {
@@ -546,7 +630,74 @@ fn move_element(
         change(cx, source, false, |list| Ok((list.pop(from), true)))?;
     }
     cx.reply.bulk(&element);
-    Ok(())
+    Ok(true)
+}
+
+fn blmove(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
+    let (from, to) = (end_of(args.at(3))?, end_of(args.at(4))?);
+    move_or_wait(cx, args, from, to)
+}
+
+fn move_or_wait(
+    cx: &mut Context<'_>,
+    args: &Args<'_>,
+    from: End,
+    to: End,
+) -> Result<(), CommandError> {
+    let until = blocking::until(args.at(args.len() - 1), cx.now)?;
+    let wish = Wish::Move {
+        from,
+        destination: args.at(2).into(),
+        to,
+    };
+    blocking::serve_or_wait(cx, std::iter::once(args.at(1)), wish, until)
+}
+
+fn pop_or_wait(cx: &mut Context<'_>, args: &Args<'_>, end: End) -> Result<(), CommandError> {
+    let last = args.len() - 1;
+    let until = blocking::until(args.at(last), cx.now)?;
+    let keys = (1..last).map(|at| args.at(at));
+    blocking::serve_or_wait(cx, keys, Wish::Element(end), until)
+}
+
+/// Takes an element and replies with it and its key. False where there is none.
+pub(super) fn reply_with_element(
+    cx: &mut Context<'_>,
+    key: &[u8],
+    end: End,
+) -> Result<bool, CommandError> {
+    let Some(popped) = change(cx, key, false, |list| Ok((list.pop(end), true)))? else {
+        return Ok(false);
+    };
+    cx.reply.array(2);
+    cx.reply.bulk(key);
+    cx.reply.bulk_or_nil(popped.as_deref());
+    Ok(true)
+}
+
+/// Takes elements and replies with them and their key. False where there are none.
+pub(super) fn reply_with_elements(
+    cx: &mut Context<'_>,
+    key: &[u8],
+    end: End,
+    count: usize,
+) -> Result<bool, CommandError> {
+    let Some(popped) = pop_many(cx, key, end, count)? else {
+        return Ok(false);
+    };
+    cx.reply.array(2);
+    cx.reply.bulk(key);
+    reply_with(cx, &popped);
+    Ok(true)
+}
+
+fn blmpop(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
+    let at = parse::numkeys(args, 2)?;
+    let end = end_of(args.at(at))?;
+    let wish = Wish::Elements(end, parse::count_option(args, at + 1)?);
+    let until = blocking::until(args.at(1), cx.now)?;
+    let keys = (3..at).map(|at| args.at(at));
+    blocking::serve_or_wait(cx, keys, wish, until)
 }
 
 fn lmpop(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
@@ -554,10 +705,7 @@ fn lmpop(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     let end = end_of(args.at(at))?;
     let count = parse::count_option(args, at + 1)?;
     for index in 2..at {
-        if let Some(popped) = pop_many(cx, args.at(index), end, count)? {
-            cx.reply.array(2);
-            cx.reply.bulk(args.at(index));
-            reply_with(cx, &popped);
+        if reply_with_elements(cx, args.at(index), end, count)? {
             return Ok(());
         }
     }

@@ -10,6 +10,7 @@ mod acl_categories;
 mod argument;
 mod bitfield;
 mod bitmap;
+pub mod blocking;
 mod client;
 mod cluster;
 mod config;

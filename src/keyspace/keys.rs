@@ -627,6 +627,24 @@ impl<'a> Keys<'a> {
             below.wrote(table.get_mut(found.at), place, fresh, self.thread)
         });
         self.count_change(goes_below);
+        if self.keyspace.queues.any() {
+            self.announce(found);
+        }
+    }
+
+    /// Tells those who wait for a key that it was written.
+    #[cold]
+    #[inline(never)]
+    fn announce(&self, found: Found) {
+        let entry = self.table(found).get(found.at);
+        if entry.value_type() != ValueType::String {
+            self.keyspace.queues.announce(self.db, entry.key());
+        }
+    }
+
+    /// The type of the value at a living key; neither an access nor counted.
+    pub fn value_type(&mut self, key: &[u8]) -> Option<ValueType> {
+        self.peek(key).map(EntryRef::value_type)
     }
 
     /// Whether the tier below may have a copy of a key, of whatever version.

@@ -24,6 +24,7 @@ mod keys;
 pub mod lfu;
 mod maintenance;
 mod policy;
+pub mod queues;
 pub mod table;
 mod whole;
 
@@ -40,6 +41,7 @@ use self::counters::{Counters, SPACES};
 use self::entry::EntryRef;
 use self::eviction::{AccessPolicy, Group};
 use self::policy::Policies;
+use self::queues::Queues;
 use self::table::{Table, TableHint, Tag};
 use crate::clock::UnixMs;
 
@@ -83,6 +85,8 @@ pub struct Keyspace {
     /// Which space each database shows.
     spaces: [AtomicU8; DATABASES],
     emptied: Mutex<Emptied>,
+    /// Who waits for keys.
+    queues: Queues,
     /// Whether memory is nearly full, so that new keys must prove themselves.
     pressed: AtomicBool,
     next_group: AtomicUsize,
@@ -226,6 +230,7 @@ impl Keyspace {
             next_group: AtomicUsize::new(0),
             compression: Mutex::default(),
             group_entries: std::array::from_fn(|_| AtomicUsize::new(0)),
+            queues: Queues::default(),
             queue_bytes: AtomicUsize::new(0),
             sweep: Mutex::new(()),
         }
@@ -260,6 +265,11 @@ impl Keyspace {
             let held = locked.table.find(hash.tag(), self.space_of(db), key);
             held.is_some() || !below.may_hold(hash)
         })
+    }
+
+    /// Who waits for keys.
+    pub fn queues(&self) -> &Queues {
+        &self.queues
     }
 
     /// Locks the shards of some keys, in ascending order and each once: the one place that locks

@@ -31,6 +31,7 @@ use crate::resp::request::Partial;
 use crate::server::Server;
 use crate::server::clients::Origin;
 use crate::server::session::Session;
+use crate::server::waiters::End;
 use crate::tier::{Met, Need};
 
 /// The thread's reply buffer is given back when one reply made it larger than this.
@@ -64,6 +65,8 @@ pub(super) struct Connection<S> {
     output: Outbox,
     over_soft_limit_since: Option<Instant>,
     pause: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// When its command that waits for keys gives up, if ever.
+    patience: Option<Pin<Box<tokio::time::Sleep>>>,
     /// What its next command waits for.
     need: Option<Waiting>,
     /// What its deferred replies wait for: that the changes which they tell of are durable.
@@ -93,6 +96,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             output: Outbox::default(),
             over_soft_limit_since: None,
             pause: None,
+            patience: None,
             need: None,
             syncing: None,
             closing: false,
@@ -111,12 +115,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Err(Closed) => Poll::Ready(()),
             Ok(()) => {
                 self.session.client.set_waker(cx.waker());
-                // A kill between the last look and the waker would wake nobody.
+                // A kill between the last look and the waker would wake nobody, nor would the end of a wait.
                 if self.session.client.is_killed() {
-                    Poll::Ready(())
-                } else {
-                    Poll::Pending
+                    return Poll::Ready(());
                 }
+                let waiter = self.session.waiter.as_ref();
+                if waiter.is_some_and(|waiter| waiter.is_over()) {
+                    cx.waker().wake_by_ref();
+                }
+                Poll::Pending
             }
         }
     }
@@ -139,7 +146,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     Ok(())
                 };
             }
-            if self.is_paused(cx) || self.is_in_need(cx) {
+            if self.is_paused(cx) || self.is_in_need(cx) || self.is_blocked(cx)? {
                 return Ok(());
             }
             let progressed = with_local(|local| self.poll_receive(cx, local))?;
@@ -175,6 +182,45 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         // What was held back is in `input`, complete.
         self.needed = 0;
         false
+    }
+
+    /// Whether its command still waits for keys. Meanwhile what the client sends is taken in, as far as its limit goes, so
+    /// that a closed connection is noticed.
+    fn is_blocked(&mut self, cx: &mut Context<'_>) -> Result<bool, Closed> {
+        let Some(waiter) = &self.session.waiter else {
+            return Ok(false);
+        };
+        if self.server.shutdown.is_asked() {
+            return Err(Closed);
+        }
+        if let Some(patience) = &mut self.patience
+            && patience.as_mut().poll(cx).is_ready()
+        {
+            waiter.end(End::TimedOut);
+        }
+        if !waiter.is_over() {
+            self.read_ahead(cx)?;
+            return Ok(true);
+        }
+        self.patience = None;
+        self.session.client.blocked.store(false, Ordering::Relaxed);
+        // The command is in `input`, complete.
+        self.needed = 0;
+        Ok(false)
+    }
+
+    fn read_ahead(&mut self, cx: &mut Context<'_>) -> Result<(), Closed> {
+        loop {
+            self.reserve_input();
+            match pin!(self.stream.read_buf(&mut self.input)).poll(cx) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(Ok(0) | Err(_)) => return Err(Closed),
+                Poll::Ready(Ok(n)) => {
+                    self.count_input(n);
+                    with_local(|local| self.check_input_limit(local))?;
+                }
+            }
+        }
     }
 
     /// Whether what the replies tell of is not durable yet.
@@ -358,6 +404,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     self.start_pause(until, executor.now(), timers);
                     false
                 }
+                Next::Blocked(until) => {
+                    self.start_waiting(until, executor.now(), timers);
+                    false
+                }
                 Next::Below(need) => {
                     self.needed = usize::MAX;
                     self.need = self.start_need(need, timers);
@@ -407,6 +457,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Some(Box::pin(
             async move { met.await.unwrap_or(Met::Written(false)) },
         ))
+    }
+
+    fn start_waiting(&mut self, until: Option<UnixMs>, now: UnixMs, timers: &Handle) {
+        self.session.client.blocked.store(true, Ordering::Relaxed);
+        self.needed = usize::MAX;
+        let _timers = timers.enter();
+        self.patience = until.map(|until| {
+            let wait = Duration::from_millis((until.0 - now.0).max(0).cast_unsigned());
+            Box::pin(tokio::time::sleep(wait))
+        });
     }
 
     fn start_pause(&mut self, until: UnixMs, now: UnixMs, timers: &Handle) {
@@ -558,6 +618,12 @@ impl<S> Connection<S> {
 
 impl<S> Drop for Connection<S> {
     fn drop(&mut self) {
+        if let Some(waiter) = self.session.waiter.take() {
+            // So that nothing is taken for it any more.
+            waiter.conclude();
+            let queues = self.server.keyspace.queues();
+            self.server.waiters.remove(queues, &waiter);
+        }
         self.server.clients.remove(self.session.client.id);
         self.count_buffers(0);
     }

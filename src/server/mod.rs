@@ -14,6 +14,7 @@ pub mod session;
 pub mod shutdown;
 pub mod slowlog;
 pub mod stats;
+pub mod waiters;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
@@ -31,6 +32,7 @@ use self::sampling::{Rates, Sampling, Totals};
 use self::shutdown::Shutdown;
 use self::slowlog::SlowLog;
 use self::stats::Stats;
+use self::waiters::Waiters;
 use crate::clock::{self, UnixMs};
 use crate::config::{Config, Live, TierDurability};
 use crate::dispatch::memory_limits;
@@ -60,6 +62,8 @@ pub struct Server {
     pub slowlog: SlowLog,
     /// When what took too long.
     pub latency: LatencyMonitor,
+    /// Clients that wait for keys.
+    pub waiters: Waiters,
     /// Whether commands are held back.
     pub pause: Pause,
     /// Whether the server stops.
@@ -105,6 +109,7 @@ impl Server {
             stats: Stats::new(workers + 1),
             slowlog: SlowLog::default(),
             latency: LatencyMonitor::default(),
+            waiters: Waiters::default(),
             pause: Pause::default(),
             shutdown: Shutdown::default(),
             active_expire: AtomicBool::new(true),

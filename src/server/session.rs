@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::clients::Client;
 use super::overdraft::Rounds;
+use super::waiters::Waiter;
 use crate::clock::UnixMs;
 use crate::config::Config;
 use crate::keyspace::KeyHash;
@@ -62,6 +63,8 @@ pub struct Session {
     /// Its command that answers later. While it is set and its time has not come, the command is
     /// not done: it stays in the buffer and runs again.
     pub wait: Option<Wait>,
+    /// Its command that waits for keys. While it is set the command is not done: it stays in the buffer.
+    pub waiter: Option<Arc<Waiter>>,
     /// Its question to the tier below, which answers later: the command runs again then.
     pub asked: Option<Ask>,
     /// The answer.
@@ -85,6 +88,7 @@ impl Session {
             no_touch: false,
             then: Then::GoOn,
             wait: None,
+            waiter: None,
             asked: None,
             answer: None,
             unreadable: Vec::new(),

@@ -61,6 +61,13 @@ impl LongDouble {
         )
     }
 
+    /// The nearest double; one that is too large is infinite.
+    pub fn to_f64(self) -> f64 {
+        let mut loses_info = false;
+        let double: Double = self.0.convert(&mut loses_info).value;
+        f64::from_bits(double.to_bits() as u64)
+    }
+
     /// The sum, rounded to nearest, half to even.
     #[must_use]
     #[expect(

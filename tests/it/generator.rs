@@ -178,6 +178,12 @@ const TEMPLATES: &str = "
     4 ZINTERCARD 2 <zset-key> {<zset-key>|<set-key>} [LIMIT <near>]
     5 {ZUNION|ZINTER|ZDIFF|ZINTERCARD} <int> <zset-key>+ [WEIGHTS <score>|AGGREGATE <junk>|LIMIT <int>|WITHSCORES|<junk>]*
     3 {COPY|RENAME|RENAMENX} <zset-key> <zset-key>
+    4! {BZPOPMIN|BZPOPMAX} <zset-key> <zset-key> 0.001
+    3! BZMPOP {0.001|-1|abc|0.001} 2 <zset-key> <zset-key> {MIN|MAX|<junk>} [COUNT {1|3|0|-1|abc}]
+    4! {BLPOP|BRPOP} <list-key> <list-key> {0.001|0.001|1e400|-1|abc}
+    3! BLMPOP {0.001|-1|abc|0.001} 2 <list-key> <list-key> {LEFT|RIGHT|<junk>} [COUNT {1|3|0|-1|abc}]
+    3! BLMOVE <list-key> <list-key> {LEFT|RIGHT|<junk>} {LEFT|RIGHT} {0.001|-1|abc}
+    2! BRPOPLPUSH <list-key> <list-key> {0.001|-1|abc}
     3 {DEL|TYPE|OBJECT ENCODING|DEBUG DIGEST-VALUE} <zset-key>
     16 {RPUSH|LPUSH} <list-key> <item>+
     8 RPUSH <list-key> <item>+ <item>+ <item>+
@@ -267,7 +273,8 @@ const PLAIN_COMMANDS: &[&str] = &[
     "zmpop", "zrandmember", "zscan", "zrange", "zrangestore", "zrangebyscore", "zrevrangebyscore",
     "zrangebylex", "zrevrangebylex", "zrevrange", "zcount", "zlexcount", "zremrangebyrank",
     "zremrangebyscore", "zremrangebylex", "zunion", "zinter", "zdiff", "zintercard", "zunionstore",
-    "zinterstore", "zdiffstore", "lset", "lrange", "ltrim", "lrem", "linsert", "lpos", "lmove", "rpoplpush", "lmpop",
+    "zinterstore", "zdiffstore", "blpop", "brpop", "blmove", "brpoplpush", "blmpop", "bzpopmin",
+    "bzpopmax", "bzmpop", "lset", "lrange", "ltrim", "lrem", "linsert", "lpos", "lmove", "rpoplpush", "lmpop",
 ];
 
 /// Few, so that commands meet; empty, binary, glob characters, long, numbers.

@@ -3,6 +3,7 @@
 //! `server` and `client` are the tools, the other modules are tests. Every test starts servers of
 //! its own on free loopback ports and in a directory of its own, so that all run side by side.
 
+mod blocking;
 mod client;
 mod clients;
 mod differential;

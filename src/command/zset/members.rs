@@ -1,6 +1,7 @@
 //! Members one by one: set, looked up, taken out, walked over.
 
 use super::super::argument::{self, KEY, after, block, multiple, oneof, optional, since, word};
+use super::super::blocking::{self, Wish};
 use super::super::draw::{self, Random};
 use super::super::{Argument, Arity::*, Command, Context, Flags, KeySpec, parse};
 use super::{ADD, DELETE, Form, MEMBER, READ, READ_FAST, ROW, WRITE_FAST, change, limits};
@@ -143,6 +144,36 @@ pub(in crate::command) const COMMANDS: &[Command] = &[
         ..ROW
     },
     Command {
+        name: "bzpopmin",
+        run: |cx, args| pop_or_wait(cx, args, false),
+        summary: "Takes the member with the lowest score out of the first of several sorted sets that has any; waits for one.",
+        ..WAIT_AND_POP
+    },
+    Command {
+        name: "bzpopmax",
+        run: |cx, args| pop_or_wait(cx, args, true),
+        summary: "Takes the member with the highest score out of the first of several sorted sets that has any; waits for one.",
+        ..WAIT_AND_POP
+    },
+    Command {
+        name: "bzmpop",
+        arity: AtLeast(5),
+        keys: &[KeySpec::counted(2, TAKE)],
+        flags: Flags::WRITE.and(Flags::MOVABLE_KEYS).and(Flags::BLOCKING),
+        run: bzmpop,
+        since: "7.0.0",
+        complexity: "O(K) + O(log(N)) for each member, with K keys.",
+        summary: "Takes members out of the first of several sorted sets that has any; waits for them.",
+        arguments: &[
+            TIMEOUT,
+            Argument::new("numkeys", "integer"),
+            multiple(KEY),
+            WHERE,
+            optional(after("COUNT", Argument::new("count", "integer"))),
+        ],
+        ..ROW
+    },
+    Command {
         name: "zrandmember",
         arity: AtLeast(2),
         keys: READ,
@@ -203,6 +234,19 @@ const POP: Command = Command {
     since: "5.0.0",
     complexity: "O(log(N)) for each member.",
     arguments: &[KEY, Argument::optional("count", "integer")],
+    ..ROW
+};
+
+const TIMEOUT: Argument = Argument::new("timeout", "double");
+
+/// What BZPOPMIN and BZPOPMAX have in common.
+const WAIT_AND_POP: Command = Command {
+    arity: AtLeast(3),
+    keys: &[KeySpec::range(1, -2, 1, TAKE)],
+    flags: WRITE_FAST.and(Flags::NOSCRIPT).and(Flags::BLOCKING),
+    since: "5.0.0",
+    complexity: "O(log(N))",
+    arguments: &[multiple(KEY), TIMEOUT],
     ..ROW
 };
 
@@ -485,15 +529,60 @@ fn zmpop(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     let last = is_max(args.at(at))?;
     let count = parse::count_option(args, at + 1)?;
     for index in 2..at {
-        if let Some(popped) = take(cx, args.at(index), last, count)? {
-            cx.reply.array(2);
-            cx.reply.bulk(args.at(index));
-            reply_with(cx, Form::Pairs, &popped);
+        if reply_with_members(cx, args.at(index), last, count)? {
             return Ok(());
         }
     }
     cx.reply.nil_array();
     Ok(())
+}
+
+/// Takes members out and replies with them and their key. False where there are none.
+pub(in crate::command) fn reply_with_members(
+    cx: &mut Context<'_>,
+    key: &[u8],
+    last: bool,
+    count: usize,
+) -> Result<bool, CommandError> {
+    let Some(taken) = take(cx, key, last, count)? else {
+        return Ok(false);
+    };
+    cx.reply.array(2);
+    cx.reply.bulk(key);
+    reply_with(cx, Form::Pairs, &taken);
+    Ok(true)
+}
+
+/// Takes a member out and replies with its key, it and its score. False where there is none.
+pub(in crate::command) fn reply_with_member(
+    cx: &mut Context<'_>,
+    key: &[u8],
+    last: bool,
+) -> Result<bool, CommandError> {
+    let Some((name, score)) = take(cx, key, last, 1)?.and_then(|mut taken| taken.pop()) else {
+        return Ok(false);
+    };
+    cx.reply.array(3);
+    cx.reply.bulk(key);
+    cx.reply.bulk(&name);
+    cx.reply.double(score);
+    Ok(true)
+}
+
+fn pop_or_wait(cx: &mut Context<'_>, args: &Args<'_>, last: bool) -> Result<(), CommandError> {
+    let end = args.len() - 1;
+    let until = blocking::until(args.at(end), cx.now)?;
+    let keys = (1..end).map(|at| args.at(at));
+    blocking::serve_or_wait(cx, keys, Wish::Member(last), until)
+}
+
+fn bzmpop(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
+    let at = parse::numkeys(args, 2)?;
+    let last = is_max(args.at(at))?;
+    let wish = Wish::Members(last, parse::count_option(args, at + 1)?);
+    let until = blocking::until(args.at(1), cx.now)?;
+    let keys = (3..at).map(|at| args.at(at));
+    blocking::serve_or_wait(cx, keys, wish, until)
 }
 
 /// MAX, and not MIN.

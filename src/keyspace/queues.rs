@@ -1,0 +1,125 @@
+//! Who waits for keys, in the order in which they came.
+//!
+//! Whoever finds nothing at some keys joins their queues while the keys are locked. Whoever writes to a key announces it,
+//! locked as well, and serves the queue when its command is done: so no push is missed, and none of several who wait is
+//! passed over. A queue knows its members by their tickets alone.
+
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+
+use super::DATABASES;
+
+thread_local! {
+    /// Keys which somebody waits for, written by this thread's command.
+    static READY: RefCell<VecDeque<(usize, Box<[u8]>)>> = const { RefCell::new(VecDeque::new()) };
+}
+
+/// The tickets of those who wait for a key. The lowest came first.
+type Queue = BTreeSet<u64>;
+
+/// The queues of all keys.
+#[derive(Debug, Default)]
+pub struct Queues {
+    by_key: [Mutex<HashMap<Box<[u8]>, Queue>>; DATABASES],
+    /// Keys that have a queue, in all databases.
+    keys: AtomicUsize,
+    last_ticket: AtomicU64,
+}
+
+impl Queues {
+    /// Whether anybody waits for any key.
+    #[inline]
+    pub fn any(&self) -> bool {
+        self.keys.load(Ordering::Relaxed) > 0
+    }
+
+    /// A ticket, higher than all before.
+    pub fn draw_ticket(&self) -> u64 {
+        self.last_ticket.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Joins the queues of some keys, which the caller has locked.
+    pub fn join<'k>(&self, db: usize, keys: impl Iterator<Item = &'k [u8]>, ticket: u64) {
+        let mut queues = self.by_key[db].lock();
+        for key in keys {
+            if let Some(queue) = queues.get_mut(key) {
+                queue.insert(ticket);
+                continue;
+            }
+            queues.insert(key.into(), Queue::from([ticket]));
+            self.keys.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Leaves the queues of some keys. Nothing happens where the ticket is in none.
+    pub fn leave<'k>(&self, db: usize, keys: impl Iterator<Item = &'k [u8]>, ticket: u64) {
+        let mut queues = self.by_key[db].lock();
+        for key in keys {
+            let Some(queue) = queues.get_mut(key) else {
+                continue;
+            };
+            queue.remove(&ticket);
+            if queue.is_empty() {
+                queues.remove(key);
+                self.keys.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Who is next in the queue of a key, behind a ticket.
+    pub fn next(&self, db: usize, key: &[u8], behind: u64) -> Option<u64> {
+        let queues = self.by_key[db].lock();
+        queues.get(key)?.range(behind + 1..).next().copied()
+    }
+
+    /// Says that this thread's command has written to a key, which is locked.
+    pub fn announce(&self, db: usize, key: &[u8]) {
+        if self.by_key[db].lock().contains_key(key) {
+            READY.with_borrow_mut(|ready| ready.push_back((db, key.into())));
+        }
+    }
+
+    /// Says that any key of a database may have changed.
+    pub fn announce_all(&self, db: usize) {
+        let queues = self.by_key[db].lock();
+        READY.with_borrow_mut(|ready| ready.extend(queues.keys().map(|key| (db, key.clone()))));
+    }
+
+    /// The next key that this thread's command has written to and that somebody waits for.
+    pub fn take_ready() -> Option<(usize, Box<[u8]>)> {
+        READY.with_borrow_mut(VecDeque::pop_front)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_who_came_is_the_first_in_each_queue() {
+        let queues = Queues::default();
+        let (first, second) = (queues.draw_ticket(), queues.draw_ticket());
+        let (a, b) = (&b"a"[..], &b"b"[..]);
+        queues.join(0, [a, b, a].into_iter(), second);
+        queues.join(0, [a].into_iter(), first);
+        assert!(queues.any());
+        assert_eq!(queues.next(0, a, 0), Some(first));
+        assert_eq!(queues.next(0, a, first), Some(second));
+        assert_eq!(queues.next(0, a, second), None);
+        assert_eq!(queues.next(0, b, 0), Some(second));
+        assert_eq!(queues.next(1, a, 0), None);
+        queues.announce(0, b"c");
+        queues.announce(1, a);
+        assert_eq!(Queues::take_ready(), None);
+        queues.announce(0, a);
+        assert_eq!(Queues::take_ready(), Some((0, a.into())));
+        queues.leave(0, [a, b].into_iter(), second);
+        queues.leave(0, [a, b].into_iter(), second);
+        assert_eq!(queues.next(0, b, 0), None);
+        queues.leave(0, [a].into_iter(), first);
+        assert!(!queues.any());
+    }
+}
