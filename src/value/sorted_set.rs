@@ -1,7 +1,7 @@
 //! A large sorted set: members with scores, in the order of their scores and then of their names.
 //!
-//! Three structures, none of which ever grows by a large step: the [`Members`] in no order, each with a number; a table of
-//! numbers by name; and the numbers in order, in the pages of an [`Order`] that counts them, so that the rank of a member and
+//! Three structures, none of which ever grows by a large step: the members in no order, each with a number; a table of
+//! numbers by name; and the numbers in order, in the pages of a tree that counts them, so that the rank of a member and
 //! the member of a rank are found alike.
 //!
 //! The numbers are dense: the last member takes the number of one that goes. So memory shrinks with the set, and a member
