@@ -318,6 +318,15 @@ impl Answer {
         self.is(expected);
     }
 
+    /// The bytes of a bulk string.
+    #[track_caller]
+    pub(crate) fn bulk_bytes(self) -> Vec<u8> {
+        let end = self.bytes.windows(2).position(|two| two == b"\r\n");
+        let start = end.expect("a line") + 2;
+        assert_eq!(self.bytes.first(), Some(&b'$'), "reply to {}", self.command);
+        self.bytes[start..self.bytes.len() - 2].to_vec()
+    }
+
     #[track_caller]
     pub(crate) fn simple(self, text: &str) {
         self.is(format!("+{text}\r\n"));

@@ -3,6 +3,7 @@
 use super::argument::{self, KEY, after, block, multiple, optional, word};
 use super::draw::{self, Random};
 use super::{Argument, Arity::*, Command, Context, Flags, Group, KeySpec, parse};
+use crate::config::Config;
 use crate::error::CommandError;
 use crate::keyspace::entry::ValueType;
 use crate::resp::{Args, Protocol};
@@ -223,10 +224,10 @@ const WHOLE: Command = Command {
 };
 
 /// How far a hash stays packed.
-fn limits(cx: &Context<'_>) -> PackedLimits {
+pub(super) fn limits(config: &Config) -> PackedLimits {
     PackedLimits {
-        entries: cx.config.hash_max_listpack_entries,
-        bytes: cx.config.hash_max_listpack_value,
+        entries: config.hash_max_listpack_entries,
+        bytes: config.hash_max_listpack_value,
     }
 }
 
@@ -260,7 +261,7 @@ fn set_all(
     if !args.len().is_multiple_of(2) {
         return Err(CommandError::WrongArity(command.into()));
     }
-    let limits = limits(cx);
+    let limits = limits(cx.config);
     change(cx, args.at(1), |hash| {
         // All of them decide on the form before the first is set, as in Redis.
         args.from(2).for_each(|text| hash.grow_for(&[text], limits));
@@ -274,7 +275,7 @@ fn set_all(
 }
 
 fn hsetnx(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
-    let limits = limits(cx);
+    let limits = limits(cx.config);
     let added = change(cx, args.at(1), |hash| {
         let is_new = hash.view().get(args.at(2)).is_none();
         if is_new {
@@ -369,7 +370,7 @@ fn hgetall(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
 
 fn hincrby(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     let (field, increment) = (args.at(2), parse::integer(args.at(3))?);
-    let limits = limits(cx);
+    let limits = limits(cx.config);
     let sum = change(cx, args.at(1), |hash| {
         let old = match hash.view().get(field) {
             None => 0,
@@ -393,7 +394,7 @@ fn hincrbyfloat(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandErro
     if increment.is_nan_or_inf() {
         return Err(CommandError::text("ERR value is NaN or Infinity"));
     }
-    let limits = limits(cx);
+    let limits = limits(cx.config);
     let text = change(cx, args.at(1), |hash| {
         let mut digits = Digits::new();
         let old = hash.view().get(field);

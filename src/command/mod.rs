@@ -17,6 +17,7 @@ mod config;
 mod connection;
 mod diagnostics;
 mod draw;
+pub(crate) mod dump;
 mod expire;
 mod generic;
 mod hash;
@@ -58,6 +59,7 @@ const FAMILIES: &[&[Command]] = &[
     string::part::COMMANDS,
     string::lcs::COMMANDS,
     list::COMMANDS,
+    dump::COMMANDS,
     set::COMMANDS,
     zset::members::COMMANDS,
     zset::range::COMMANDS,

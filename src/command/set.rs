@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use super::argument::{KEY, after, key, multiple, optional, since};
 use super::draw::{self, Random};
 use super::{Argument, Arity::*, Command, Context, Flags, Group, KeySpec, parse};
+use crate::config::Config;
 use crate::error::CommandError;
 use crate::keyspace::entry::ValueType;
 use crate::resp::Args;
@@ -249,12 +250,12 @@ const STORE: Command = Command {
 };
 
 /// How far a set stays packed.
-fn limits(cx: &Context<'_>) -> SetLimits {
+pub(super) fn limits(config: &Config) -> SetLimits {
     SetLimits {
-        integers: cx.config.set_max_intset_entries,
+        integers: config.set_max_intset_entries,
         packed: PackedLimits {
-            entries: cx.config.set_max_listpack_entries,
-            bytes: cx.config.set_max_listpack_value,
+            entries: config.set_max_listpack_entries,
+            bytes: config.set_max_listpack_value,
         },
     }
 }
@@ -271,7 +272,7 @@ fn change<R>(
 }
 
 fn sadd(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
-    let limits = limits(cx);
+    let limits = limits(cx.config);
     let added = change(cx, args.at(1), true, |set| {
         let added = args
             .from(2)
@@ -397,7 +398,7 @@ fn srandmember(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError
 
 fn smove(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     let (source, destination, member) = (args.at(1), args.at(2), args.at(3));
-    let limits = limits(cx);
+    let limits = limits(cx.config);
     let Some(set) = cx.keys.set_members(source)? else {
         cx.reply.flag(false);
         return Ok(());
@@ -476,7 +477,7 @@ fn reply_with(cx: &mut Context<'_>, args: &Args<'_>, how: Combine) -> Result<(),
 }
 
 fn store(cx: &mut Context<'_>, args: &Args<'_>, how: Combine) -> Result<(), CommandError> {
-    let limits = limits(cx);
+    let limits = limits(cx.config);
     let members = combine(cx, (2..args.len()).map(|i| args.at(i)), how, usize::MAX)?;
     let mut set = Set::empty(Vec::new());
     members.iter().for_each(|member| {

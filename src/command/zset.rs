@@ -5,6 +5,7 @@ pub(super) mod members;
 pub(super) mod range;
 
 use super::{Argument, Command, Context, Flags, Group, KeySpec};
+use crate::config::Config;
 use crate::error::CommandError;
 use crate::keyspace::entry::ValueType;
 use crate::resp::{Protocol, Reply};
@@ -27,10 +28,10 @@ const ROW: Command = Command {
 };
 
 /// How far a sorted set stays packed.
-fn limits(cx: &Context<'_>) -> PackedLimits {
+pub(super) fn limits(config: &Config) -> PackedLimits {
     PackedLimits {
-        entries: cx.config.zset_max_listpack_entries,
-        bytes: cx.config.zset_max_listpack_value,
+        entries: config.zset_max_listpack_entries,
+        bytes: config.zset_max_listpack_value,
     }
 }
 

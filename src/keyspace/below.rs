@@ -759,7 +759,7 @@ impl Entry {
     pub fn stored(space: u8, key: &[u8], stored: Stored<'_>) -> Result<Self, BrokenValue> {
         let mut entry = if is_large_form(stored.form) {
             let value_type = ValueType::of_form(stored.form);
-            let large = Large::decode(value_type, stored.bytes).ok_or(BrokenValue)?;
+            let large = Large::decode(value_type, stored.bytes).map_err(|_| BrokenValue)?;
             Self::large(space, key, large, stored.expires_at)
         } else {
             let mut entry = Self::new(&EntryParts {

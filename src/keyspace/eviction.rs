@@ -63,6 +63,15 @@ const SMALL: u8 = 0b100;
 /// record was lost with an older key of the same tag, and it belongs to the main part.
 const MET: u8 = 0b1000;
 
+/// How a key was accessed before it came here, as far as that is known.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LastAccess {
+    /// Seconds since the last access.
+    pub idle_secs: Option<u64>,
+    /// The logarithmic access counter.
+    pub frequency: Option<u8>,
+}
+
 /// How accesses are recorded, fixed for a batch of commands.
 #[derive(Clone, Copy, Debug)]
 pub struct AccessPolicy {
@@ -144,6 +153,20 @@ impl AccessPolicy {
             0
         };
         entry.set_policy_bits(state | small);
+    }
+
+    /// Sets the record of a key as if it had been accessed like this; what the policy does not record is left out.
+    pub(super) fn set_last(&self, mut entry: EntryMut<'_>, last: LastAccess) {
+        match (self.policy.is_lfu(), last.frequency, last.idle_secs) {
+            (true, Some(frequency), _) => {
+                entry.set_access(lfu::with_counter(self.now.as_minutes(), frequency));
+            }
+            (false, _, Some(idle)) => {
+                let idle = idle.min(u64::from(LRU_MASK)) as u32;
+                entry.set_access(self.lru_clock().wrapping_sub(idle) & LRU_MASK);
+            }
+            _ => {}
+        }
     }
 
     /// Seconds since the last access. `None` under an LFU policy, which does not know.

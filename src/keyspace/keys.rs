@@ -15,7 +15,7 @@ use super::below::{self, Place, Presence, Written};
 use super::compression;
 use super::counters::Counters;
 use super::entry::{Entry, EntryParts, EntryRef, ValueType};
-use super::eviction::{AccessPolicy, Eviction, Unwritten};
+use super::eviction::{AccessPolicy, Eviction, LastAccess, Unwritten};
 use super::table::{Position, Table, Tag};
 use super::{KeyHash, Keyspace, Locked, Terms, ThreadSlot, group_of_shard};
 use crate::clock::UnixMs;
@@ -376,6 +376,28 @@ impl<'a> Keys<'a> {
         self.remove(key);
         if !with.is_empty() {
             self.add_collection(key, value_type, with.into_content());
+        }
+    }
+
+    /// Makes a key of a collection. The key must not exist.
+    pub fn add_value(
+        &mut self,
+        key: &[u8],
+        value_type: ValueType,
+        content: Content,
+        expires_at: Option<UnixMs>,
+    ) {
+        self.add_collection(key, value_type, content);
+        if expires_at.is_some() {
+            self.set_expiry(key, expires_at);
+        }
+    }
+
+    /// Has a key look as if it had been accessed before.
+    pub fn set_last_access(&mut self, key: &[u8], last: LastAccess) {
+        if let Some(found) = self.find(key) {
+            let table = &mut self.locked[found.lock].table;
+            self.access.set_last(table.get_mut(found.at), last);
         }
     }
 

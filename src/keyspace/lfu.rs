@@ -24,6 +24,11 @@ pub fn first(now_minutes: u64) -> u32 {
     pack(now_minutes as u16, INITIAL)
 }
 
+/// The record of a key with a counter.
+pub fn with_counter(now_minutes: u64, counter: u8) -> u32 {
+    pack(now_minutes as u16, counter)
+}
+
 /// The counter of a record now, after its decay.
 pub fn counter(record: u32, now_minutes: u64, settings: LfuSettings) -> u8 {
     let elapsed = (now_minutes as u16).wrapping_sub((record >> 8) as u16);

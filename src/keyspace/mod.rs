@@ -45,6 +45,7 @@ use self::queues::Queues;
 use self::table::{Table, TableHint, Tag};
 use crate::clock::UnixMs;
 
+pub use self::eviction::LastAccess;
 pub use self::keys::{Expiry, Keys, Pinned, Renamed, VALUE_BYTES_MAX};
 pub use self::whole::SpaceStats;
 

@@ -36,6 +36,18 @@ impl<'a> Intset<'a> {
         fits.then_some(Self(bytes))
     }
 
+    /// A view of these bytes, of which nothing is known; `None` if they are no intset.
+    pub fn checked(bytes: &'a [u8]) -> Option<Self> {
+        let integers = Self::new(bytes)?;
+        let all = (0..integers.len()).map(|index| integers.get(index));
+        all.is_sorted_by(|a, b| a < b).then_some(integers)
+    }
+
+    /// The bytes.
+    pub fn bytes(self) -> &'a [u8] {
+        self.0
+    }
+
     fn width(self) -> usize {
         number(self.0, 0)
     }

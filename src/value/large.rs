@@ -12,7 +12,8 @@ use std::sync::mpsc::{self, Sender};
 
 use super::hash::FieldTable;
 use super::list::NodeList;
-use super::rdb;
+use super::rdb::input::{binary_double, length, owned_text, text};
+use super::rdb::{self, Fault};
 use super::sorted_set::SortedSet;
 use super::value_type::ValueType;
 
@@ -56,37 +57,53 @@ impl Large {
         }
     }
 
-    /// The collection of a type that [`LargeRef::encode`] gave; `None` if these bytes are none.
-    pub fn decode(value_type: ValueType, bytes: &[u8]) -> Option<Self> {
-        match value_type {
+    /// The collection of a type that [`LargeRef::encode`] gave.
+    ///
+    /// # Errors
+    /// These bytes are none.
+    pub fn decode(value_type: ValueType, bytes: &[u8]) -> Result<Self, Fault> {
+        let mut rest = bytes;
+        let input = &mut rest;
+        let large = match value_type {
             ValueType::List => {
                 let mut nodes = Box::<NodeList>::default();
-                rdb::read_nodes(bytes, |pack| nodes.append_node(pack.to_vec()))?;
-                Some(Self::List(nodes))
+                for _ in 0..length(input)? {
+                    if length(input)? != rdb::NODE_PACKED {
+                        return Err(Fault::Broken("a node of a list is of no kind"));
+                    }
+                    nodes.append_node(owned_text(input)?);
+                }
+                Self::List(nodes)
             }
             ValueType::Set => {
                 let mut members = Box::<FieldTable>::default();
-                rdb::read_set(bytes, |member| {
-                    members.set(member, b"");
-                })?;
-                Some(Self::Set(members))
+                for _ in 0..length(input)? {
+                    text(input, |member| members.set(member, b""))?;
+                }
+                Self::Set(members)
             }
             ValueType::Zset => {
                 let mut members = Box::<SortedSet>::default();
-                rdb::read_zset(bytes, |member, score| {
-                    members.set(member, score);
-                })?;
-                Some(Self::Zset(members))
+                for _ in 0..length(input)? {
+                    let member = owned_text(input)?;
+                    members.set(&member, binary_double(input)?);
+                }
+                Self::Zset(members)
             }
             ValueType::Hash => {
                 let mut fields = Box::<FieldTable>::default();
-                rdb::read_hash(bytes, |field, value| {
-                    fields.set(field, value);
-                })?;
-                Some(Self::Hash(fields))
+                for _ in 0..length(input)? {
+                    let field = owned_text(input)?;
+                    text(input, |value| fields.set(&field, value))?;
+                }
+                Self::Hash(fields)
             }
-            ValueType::String => None,
+            ValueType::String => return Err(Fault::Broken("a string is never large")),
+        };
+        if !rest.is_empty() {
+            return Err(Fault::Broken("there is more than a value"));
         }
+        Ok(large)
     }
 
     /// Frees it, in the background if that takes long.
@@ -116,19 +133,18 @@ impl LargeRef<'_> {
 
     /// Appends its serialised form.
     pub fn encode(self, out: &mut Vec<u8>) {
+        let mut writer = rdb::Writer::plain(out);
         match self {
-            Self::List(nodes) => rdb::write_nodes(out, nodes.packs()),
+            Self::List(nodes) => writer.nodes(nodes.packs()),
             Self::Set(members) => {
-                let names = members.iter().map(|(member, _)| member);
-                rdb::write_set(out, members.len(), names);
+                writer.texts(members.len(), members.iter().map(|(member, _)| member));
             }
             Self::Zset(members) => {
-                // From the last to the first, as in Redis.
-                let all = members.range(0..members.len()).rev();
+                let all = members.range(0..members.len());
                 let all = all.map(|member| (member.name(), member.score()));
-                rdb::write_zset(out, members.len(), all);
+                writer.scores(members.len(), all);
             }
-            Self::Hash(fields) => rdb::write_hash(out, fields.len(), fields.iter()),
+            Self::Hash(fields) => writer.pairs(fields.len(), fields.iter()),
         }
     }
 

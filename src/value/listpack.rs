@@ -323,6 +323,27 @@ pub fn empty() -> Vec<u8> {
     bytes
 }
 
+/// Whether these bytes, of which nothing is known, are a listpack to the last one.
+pub fn is_whole(bytes: &[u8]) -> bool {
+    let total = bytes.first_chunk().map(|total| u32::from_le_bytes(*total));
+    if bytes.len() <= HEAD || total != Some(bytes.len() as u32) {
+        return false;
+    }
+    let (pack, mut at, mut count) = (Listpack(bytes), HEAD, 0_usize);
+    while bytes[at] != END {
+        // That the element before the next one is this one says that its length behind it is right.
+        let Some(placed) = pack.at(at) else {
+            return false;
+        };
+        if pack.before(placed.end).is_none_or(|back| back.at != at) {
+            return false;
+        }
+        (at, count) = (placed.end, count + 1);
+    }
+    let counted = u16::from_le_bytes([bytes[4], bytes[5]]);
+    at + 1 == bytes.len() && (counted == COUNT_UNKNOWN || usize::from(counted) == count)
+}
+
 /// The place behind the last element.
 pub fn end_of(bytes: &[u8]) -> usize {
     bytes.len().saturating_sub(1)

@@ -18,7 +18,7 @@ pub mod list;
 pub mod listpack;
 mod long_double;
 pub mod number;
-mod rdb;
+pub mod rdb;
 pub mod segments;
 pub mod set;
 pub mod sorted_set;

@@ -346,6 +346,7 @@ impl Differential {
                 .collect();
             self.compare_random_key(&keys);
             self.compare_keys(&keys);
+            self.exchange_dumps(&keys);
         }
         self.inspector.run(&["SELECT", "0"]);
     }
@@ -390,6 +391,26 @@ impl Differential {
         for ((question, theirs), ours) in questions.iter().zip(theirs.replies).zip(ours.replies) {
             self.compare(question, theirs, ours);
         }
+    }
+
+    /// Has each server restore what the other one dumps.
+    fn exchange_dumps(&mut self, keys: &[&[u8]]) {
+        const COPY: &[u8] = b"dumped";
+        for key in keys {
+            let (theirs, ours) = self.inspector.run(&[b"DUMP", *key]);
+            let (Some(theirs), Some(ours)) = (theirs.bytes(), ours.bytes()) else {
+                // It has expired.
+                continue;
+            };
+            let restore =
+                |payload: &[u8]| [b"RESTORE", COPY, b"0", payload, b"REPLACE"].map(<[u8]>::to_vec);
+            let of_ours = self.inspector.redis.run(&restore(ours));
+            let of_theirs = self.inspector.strata.run(&restore(theirs));
+            self.compare(&request_of(&[b"RESTORE", *key]), of_ours, of_theirs);
+            let (of_ours, of_theirs) = self.inspector.run(&[&b"DEBUG"[..], b"DIGEST-VALUE", COPY]);
+            self.compare(&request_of(&[b"DUMP", *key]), of_ours, of_theirs);
+        }
+        self.inspector.run(&[b"DEL", COPY]);
     }
 
     /// Reports a mismatch: the end of the run, unless `STRATA_DIFF_KEEP` is set.

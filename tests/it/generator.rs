@@ -178,6 +178,7 @@ const TEMPLATES: &str = "
     4 ZINTERCARD 2 <zset-key> {<zset-key>|<set-key>} [LIMIT <near>]
     5 {ZUNION|ZINTER|ZDIFF|ZINTERCARD} <int> <zset-key>+ [WEIGHTS <score>|AGGREGATE <junk>|LIMIT <int>|WITHSCORES|<junk>]*
     3 {COPY|RENAME|RENAMENX} <zset-key> <zset-key>
+    2! RESTORE {<key>|<zset-key>|<hash-key>} {0|-1|abc|<ttl>} {<short>|<payload>} [REPLACE|ABSTTL|IDLETIME <near>|FREQ <near>|<junk>]*
     4! {BZPOPMIN|BZPOPMAX} <zset-key> <zset-key> 0.001
     3! BZMPOP {0.001|-1|abc|0.001} 2 <zset-key> <zset-key> {MIN|MAX|<junk>} [COUNT {1|3|0|-1|abc}]
     4! {BLPOP|BRPOP} <list-key> <list-key> {0.001|0.001|1e400|-1|abc}
@@ -273,7 +274,7 @@ const PLAIN_COMMANDS: &[&str] = &[
     "zmpop", "zrandmember", "zscan", "zrange", "zrangestore", "zrangebyscore", "zrevrangebyscore",
     "zrangebylex", "zrevrangebylex", "zrevrange", "zcount", "zlexcount", "zremrangebyrank",
     "zremrangebyscore", "zremrangebylex", "zunion", "zinter", "zdiff", "zintercard", "zunionstore",
-    "zinterstore", "zdiffstore", "blpop", "brpop", "blmove", "brpoplpush", "blmpop", "bzpopmin",
+    "zinterstore", "zdiffstore", "dump", "restore", "blpop", "brpop", "blmove", "brpoplpush", "blmpop", "bzpopmin",
     "bzpopmax", "bzmpop", "lset", "lrange", "ltrim", "lrem", "linsert", "lpos", "lmove", "rpoplpush", "lmpop",
 ];
 
@@ -301,6 +302,15 @@ const SET_KEYS: &[&[u8]] = &[b"set:1", b"set:2", b"set:3"];
 const ZSET_KEYS: &[&[u8]] = &[b"zset:1", b"zset:2", b"zset:3"];
 /// Of sorted sets whose scores are all equal: only of those has a range of names a meaning.
 const LEX_KEYS: &[&[u8]] = &[b"lex:1", b"lex:2"];
+/// Of DUMP: `hello`, -7, a list, a sorted set, the first one again with a wrong checksum.
+#[rustfmt::skip]
+const PAYLOADS: &[&[u8]] = &[
+    b"\x00\x05hello\x0a\x00cr\xdfve4 \x0a",
+    b"\x00\xc0\xf9\x0a\x00^&\xd10\xd7\xa2B\xab",
+    b"\x12\x01\x02\x10\x10\x00\x00\x00\x03\x00\x81a\x02\x01\x01\xf1x\xec\x03\xff\x0a\x00\xbetw%\xa2q\x99\xb2",
+    b"\x05\x04\x01d\x9cu\x00\x88<\xe47~\x01b\x00\x00\x00\x00\x00\x00\x04@\x01a\x00\x00\x00\x00\x00\x00\xf0?\x01c\x00\x00\x00\x00\x00\x00\xf0\xff\x0a\x00J8\x1d\xe3\x0f\xd6-\xff",
+    b"\x00\x05hellO\x0a\x00cr\xdfve4 \x0a",
+];
 const BIT_KEYS: &[&[u8]] = &[b"bits:1", b"bits:2", b"bits:3"];
 /// Keys that no command of strings reaches. Of a damaged HyperLogLog Redis keeps the elements that it added before it
 /// came upon the damage, we keep none; so only these get several at once.
@@ -711,6 +721,7 @@ fn argument(kind: &str, random: &mut Random) -> Vec<u8> {
         "member" if random.percent(60) => (random.below(40) as i64 - 5).to_string().into_bytes(),
         "member" if random.percent(20) => b"70000".to_vec(),
         "member" => item(random),
+        "payload" => random.pick(PAYLOADS).to_vec(),
         "zset-key" if random.percent(5) => argument("key", random),
         "zset-key" => random.pick(ZSET_KEYS).to_vec(),
         "lex-key" => random.pick(LEX_KEYS).to_vec(),

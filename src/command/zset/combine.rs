@@ -370,7 +370,7 @@ fn store(
     how: Combine,
 ) -> Result<(), CommandError> {
     let request = Request::parse(cx, args, 2, (command, how, Kind::Stores))?;
-    let limits = limits(cx);
+    let limits = limits(cx.config);
     let members = request.combine(cx, args, how);
     let zset = Zset::of_members(&members, limits);
     cx.keys.replace(args.at(1), ValueType::Zset, zset);

@@ -371,7 +371,7 @@ fn set_all<'p>(
     options: Options,
     pairs: impl Iterator<Item = (f64, &'p [u8])>,
 ) -> Result<(), CommandError> {
-    let limits = limits(cx);
+    let limits = limits(cx.config);
     let (mut added, mut moved, mut last) = (0, 0, None);
     let done = change(cx, key, !options.only_old, |zset| {
         for (given, name) in pairs {

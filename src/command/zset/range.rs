@@ -418,7 +418,7 @@ fn zrangestore(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError
         stores: true,
     };
     let request = Request::parse(args, 3, free)?;
-    let limits = limits(cx);
+    let limits = limits(cx.config);
     let mut stored = Zset::Packed(listpack::empty());
     if let Some(zset) = cx.keys.zset(args.at(2))? {
         let mut digits = Digits::new();

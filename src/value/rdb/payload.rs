@@ -1,0 +1,36 @@
+//! What DUMP gives and RESTORE takes: a value with its type, a version and a checksum.
+//!
+//! ```text
+//! type (1) | value | version of the encoding (2) | CRC-64 of all before (8)        little-endian
+//! ```
+
+use crc::{CRC_64_REDIS, Crc, Table};
+
+/// The version that is written, that of Redis 7.0.
+const WRITTEN_VERSION: u16 = 10;
+/// The latest version that is read.
+pub(super) const VERSION_MAX: u16 = 12;
+const FOOTER_BYTES: usize = 10;
+
+/// The checksum of payloads and files.
+pub(super) static CRC: Crc<u64, Table<16>> = Crc::<u64, Table<16>>::new(&CRC_64_REDIS);
+
+/// Finishes a payload, which begins with the type.
+pub fn seal(payload: &mut Vec<u8>) {
+    payload.extend_from_slice(&WRITTEN_VERSION.to_le_bytes());
+    let checksum = CRC.checksum(payload);
+    payload.extend_from_slice(&checksum.to_le_bytes());
+}
+
+/// The type and the value of a payload; `None` if its version is not known or its checksum is wrong.
+pub fn unseal(payload: &[u8]) -> Option<(u8, &[u8])> {
+    let body = payload.len().checked_sub(FOOTER_BYTES)?;
+    let (sealed, checksum) = payload.split_at(body + 2);
+    let version = u16::from_le_bytes(*sealed[body..].first_chunk()?);
+    let checksum = u64::from_le_bytes(*checksum.first_chunk()?);
+    if version > VERSION_MAX || checksum != CRC.checksum(sealed) {
+        return None;
+    }
+    let (kind, value) = sealed[..body].split_first()?;
+    Some((*kind, value))
+}

@@ -1,0 +1,238 @@
+//! Values of every type, in every encoding of the versions 9 to 12.
+//!
+//! What is packed is not taken as it is but put together anew, within the limits of the options: so nothing depends on how
+//! another server packs, and what is there twice is noticed.
+
+use super::super::collection::{Collection, Content};
+use super::super::hash::{self, Hash, PackedLimits};
+use super::super::intset::Intset;
+use super::super::list::{End, List, NodeLimits};
+use super::super::listpack::{self, Digits, Element, Listpack};
+use super::super::number;
+use super::super::set::{Set, SetLimits};
+use super::super::value_type::ValueType;
+use super::super::zset::{Change, MEMBERS_MAX, Zset};
+use super::input::{
+    Fault, Input, binary_double, length, number_or_fault, owned_text, text, text_double,
+};
+use super::kinds::*;
+use super::old;
+
+/// How far collections stay packed.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Lists.
+    pub list: NodeLimits,
+    /// Sets.
+    pub set: SetLimits,
+    /// Sorted sets.
+    pub zset: PackedLimits,
+    /// Hashes.
+    pub hash: PackedLimits,
+}
+
+/// A value.
+#[derive(Debug)]
+pub enum Value {
+    /// A string.
+    String(Vec<u8>),
+    /// A collection.
+    Collection(ValueType, Content),
+}
+
+const TWICE: Fault = Fault::Broken("an element is there twice");
+const EMPTY: Fault = Fault::Broken("a collection is empty");
+const NOT_IN_PAIRS: Fault = Fault::Broken("its elements do not come in pairs");
+
+/// Reads a value of a kind.
+pub fn read_value(input: &mut impl Input, kind: u8, limits: &Limits) -> Result<Value, Fault> {
+    let mut digits = Digits::new();
+    match kind {
+        STRING => owned_text(input).map(Value::String),
+        LIST | LIST_ZIPLIST | LIST_QUICKLIST | LIST_QUICKLIST_2 => {
+            let mut list = List::empty(Vec::new());
+            let mut push = |element: &[u8]| list.push(End::Tail, element, limits.list);
+            match kind {
+                LIST => {
+                    for _ in 0..length(input)? {
+                        text(input, &mut push)?;
+                    }
+                }
+                LIST_ZIPLIST => read_ziplist(input, |element| {
+                    push(element.text(&mut digits));
+                    Ok(())
+                })?,
+                LIST_QUICKLIST => {
+                    for _ in 0..length(input)? {
+                        read_ziplist(input, |element| {
+                            push(element.text(&mut digits));
+                            Ok(())
+                        })?;
+                    }
+                }
+                _ => read_nodes(input, &mut push)?,
+            }
+            finish(ValueType::List, list)
+        }
+        SET | SET_INTSET | SET_LISTPACK => {
+            let mut set = Set::empty(Vec::new());
+            let mut add = |member: &[u8]| match set.add(member, limits.set) {
+                true => Ok(()),
+                false => Err(TWICE),
+            };
+            match kind {
+                SET => {
+                    for _ in 0..length(input)? {
+                        text(input, &mut add)??;
+                    }
+                }
+                SET_INTSET => text(input, |bytes| {
+                    let integers = Intset::checked(bytes);
+                    let integers = integers.ok_or(Fault::Broken("an intset is broken"))?;
+                    let mut all = integers.iter();
+                    all.try_for_each(|integer| add(&number::format_i64(integer)))
+                })??,
+                _ => read_listpack(input, |element| add(element.text(&mut digits)))?,
+            }
+            finish(ValueType::Set, set)
+        }
+        HASH | HASH_ZIPMAP | HASH_ZIPLIST | HASH_LISTPACK => {
+            let mut hash = Hash::empty(Vec::new());
+            let mut set = |field: &[u8], value: &[u8]| {
+                hash.grow_for(&[field, value], limits.hash);
+                match hash.set(field, value, limits.hash) {
+                    hash::Set::Added => Ok(()),
+                    hash::Set::Replaced => Err(TWICE),
+                }
+            };
+            match kind {
+                HASH => {
+                    for _ in 0..length(input)? {
+                        let field = owned_text(input)?;
+                        text(input, |value| set(&field, value))??;
+                    }
+                }
+                HASH_ZIPMAP => text(input, |bytes| old::zipmap(bytes, &mut set))??,
+                _ => read_pairs(input, kind == HASH_ZIPLIST, |field, value| {
+                    set(field, value.text(&mut digits))
+                })?,
+            }
+            finish(ValueType::Hash, hash)
+        }
+        ZSET | ZSET_2 | ZSET_ZIPLIST | ZSET_LISTPACK => read_zset(input, kind, limits.zset),
+        MODULE | MODULE_2 => Err(Fault::Unsupported("values of modules")),
+        STREAM_LISTPACKS | STREAM_LISTPACKS_2 | STREAM_LISTPACKS_3 => {
+            Err(Fault::Unsupported("streams"))
+        }
+        HASH_METADATA | HASH_LISTPACK_EX => Err(Fault::Unsupported("fields with a time to live")),
+        HASH_METADATA_PRE_GA | HASH_LISTPACK_EX_PRE_GA => {
+            Err(Fault::Unsupported("hashes of a preview of Redis 7.4"))
+        }
+        _ => Err(Fault::Broken("there is no such type of value")),
+    }
+}
+
+fn read_zset(input: &mut impl Input, kind: u8, limits: PackedLimits) -> Result<Value, Fault> {
+    let mut zset = Zset::empty(Vec::new());
+    let mut set = |member: &[u8], score: f64| {
+        if zset.view().len() >= MEMBERS_MAX {
+            return Err(Fault::Broken("a sorted set has too many members"));
+        }
+        match zset.set(member, score, limits) {
+            Change::Added => Ok(()),
+            Change::Moved | Change::Kept => Err(TWICE),
+        }
+    };
+    match kind {
+        ZSET | ZSET_2 => {
+            for _ in 0..length(input)? {
+                let member = owned_text(input)?;
+                let score = if kind == ZSET {
+                    text_double(input)?
+                } else {
+                    binary_double(input)?
+                };
+                set(&member, score)?;
+            }
+        }
+        _ => read_pairs(input, kind == ZSET_ZIPLIST, |member, score| {
+            let score = match score {
+                Element::Integer(integer) => integer as f64,
+                Element::Text(text) => std::str::from_utf8(text)
+                    .ok()
+                    .and_then(|text| text.parse().ok())
+                    .ok_or(Fault::Broken("a score is no number"))?,
+            };
+            set(member, number_or_fault(score)?)
+        })?,
+    }
+    finish(ValueType::Zset, zset)
+}
+
+fn finish<C: Collection>(value_type: ValueType, collection: C) -> Result<Value, Fault> {
+    if collection.is_empty() {
+        return Err(EMPTY);
+    }
+    Ok(Value::Collection(value_type, collection.into_content()))
+}
+
+/// The nodes of a list: elements that are too long for one stand alone.
+fn read_nodes(input: &mut impl Input, mut push: impl FnMut(&[u8])) -> Result<(), Fault> {
+    let mut digits = Digits::new();
+    for _ in 0..length(input)? {
+        match length(input)? {
+            NODE_PLAIN => text(input, &mut push)?,
+            NODE_PACKED => read_listpack(input, |element| {
+                push(element.text(&mut digits));
+                Ok(())
+            })?,
+            _ => return Err(Fault::Broken("a node of a list is of no kind")),
+        }
+    }
+    Ok(())
+}
+
+fn read_listpack(
+    input: &mut impl Input,
+    mut show: impl FnMut(Element<'_>) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    text(input, |bytes| {
+        if !listpack::is_whole(bytes) {
+            return Err(Fault::Broken("a listpack is broken"));
+        }
+        let mut all = Listpack::new(bytes).iter();
+        all.try_for_each(|placed| show(placed.element))
+    })?
+}
+
+fn read_ziplist(
+    input: &mut impl Input,
+    show: impl FnMut(Element<'_>) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    text(input, |bytes| old::ziplist(bytes, show))?
+}
+
+/// Pairs of a packed collection: a name, and what belongs to it.
+fn read_pairs(
+    input: &mut impl Input,
+    is_ziplist: bool,
+    mut show: impl FnMut(&[u8], Element<'_>) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    let mut name: Option<Vec<u8>> = None;
+    let mut take = |element: Element<'_>| match name.take() {
+        Some(name) => show(&name, element),
+        None => {
+            name = Some(element.to_vec());
+            Ok(())
+        }
+    };
+    if is_ziplist {
+        read_ziplist(input, &mut take)?;
+    } else {
+        read_listpack(input, &mut take)?;
+    }
+    match name {
+        Some(_) => Err(NOT_IN_PAIRS),
+        None => Ok(()),
+    }
+}

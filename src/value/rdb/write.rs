@@ -1,0 +1,206 @@
+//! Values as Redis 7.0 writes them: its RDB version 10, which all later ones read.
+
+use super::super::hash::HashRef;
+use super::super::intset::Intset;
+use super::super::list::ListRef;
+use super::super::listpack::{Digits, Listpack};
+use super::super::set::SetRef;
+use super::super::zset::ZsetRef;
+use super::kinds::*;
+
+/// Longer texts are compressed if that makes them shorter.
+const COMPRESSED_FROM_BYTES: usize = 21;
+/// What compression must gain at the least.
+const GAIN_BYTES: usize = 4;
+/// A longer text is no integer of 32 bits.
+const INTEGER_BYTES_MAX: usize = 11;
+
+/// A value, to be written.
+#[derive(Clone, Copy, Debug)]
+pub enum ValueRef<'a> {
+    /// A string.
+    String(&'a [u8]),
+    /// A list.
+    List(ListRef<'a>),
+    /// A set.
+    Set(SetRef<'a>),
+    /// A sorted set.
+    Zset(ZsetRef<'a>),
+    /// A hash.
+    Hash(HashRef<'a>),
+}
+
+/// Writes the parts of values.
+pub(in crate::value) struct Writer<'a> {
+    out: &'a mut Vec<u8>,
+    /// Whether texts take their shortest form: as integers, or compressed.
+    is_short: bool,
+}
+
+impl<'a> Writer<'a> {
+    /// One that writes texts as they are, for whoever compresses the whole.
+    pub(in crate::value) fn plain(out: &'a mut Vec<u8>) -> Self {
+        Self {
+            out,
+            is_short: false,
+        }
+    }
+
+    pub(in crate::value) fn length(&mut self, len: usize) {
+        match len {
+            0..=0x3f => self.out.push(len as u8),
+            0x40..=0x3fff => self
+                .out
+                .extend_from_slice(&(0x4000 | len as u16).to_be_bytes()),
+            0x4000..=0xffff_ffff => {
+                self.out.push(0x80);
+                self.out.extend_from_slice(&(len as u32).to_be_bytes());
+            }
+            _ => {
+                self.out.push(0x81);
+                self.out.extend_from_slice(&(len as u64).to_be_bytes());
+            }
+        }
+    }
+
+    pub(in crate::value) fn text(&mut self, text: &[u8]) {
+        if self.is_short && (self.integer(text) || self.compressed(text)) {
+            return;
+        }
+        self.length(text.len());
+        self.out.extend_from_slice(text);
+    }
+
+    /// Writes a text as an integer, if it is a small one.
+    fn integer(&mut self, text: &[u8]) -> bool {
+        if text.len() > INTEGER_BYTES_MAX {
+            return false;
+        }
+        let integer = super::super::number::parse_i64(text);
+        let Some(integer) = integer.and_then(|integer| i32::try_from(integer).ok()) else {
+            return false;
+        };
+        let bytes = integer.to_le_bytes();
+        let (kind, width) = match integer {
+            -0x80..=0x7f => (0xc0, 1),
+            -0x8000..=0x7fff => (0xc1, 2),
+            _ => (0xc2, 4),
+        };
+        self.out.push(kind);
+        self.out.extend_from_slice(&bytes[..width]);
+        true
+    }
+
+    /// Writes a text compressed, if that gains something.
+    fn compressed(&mut self, text: &[u8]) -> bool {
+        if text.len() < COMPRESSED_FROM_BYTES {
+            return false;
+        }
+        let Some(compressed) = lzf::compress(text).ok() else {
+            return false;
+        };
+        if compressed.len() + GAIN_BYTES > text.len() {
+            return false;
+        }
+        self.out.push(0xc3);
+        self.length(compressed.len());
+        self.length(text.len());
+        self.out.extend_from_slice(&compressed);
+        true
+    }
+
+    pub(in crate::value) fn texts<'t>(
+        &mut self,
+        len: usize,
+        texts: impl Iterator<Item = &'t [u8]>,
+    ) {
+        self.length(len);
+        texts.for_each(|text| self.text(text));
+    }
+
+    pub(in crate::value) fn pairs<'t>(
+        &mut self,
+        len: usize,
+        pairs: impl Iterator<Item = (&'t [u8], &'t [u8])>,
+    ) {
+        self.length(len);
+        for (name, value) in pairs {
+            self.text(name);
+            self.text(value);
+        }
+    }
+
+    pub(in crate::value) fn scores<'t>(
+        &mut self,
+        len: usize,
+        members: impl Iterator<Item = (&'t [u8], f64)>,
+    ) {
+        self.length(len);
+        for (member, score) in members {
+            self.text(member);
+            self.out.extend_from_slice(&score.to_le_bytes());
+        }
+    }
+
+    pub(in crate::value) fn nodes<'t>(
+        &mut self,
+        nodes: impl ExactSizeIterator<Item = Listpack<'t>>,
+    ) {
+        self.length(nodes.len());
+        for node in nodes {
+            self.length(NODE_PACKED as usize);
+            self.text(node.bytes());
+        }
+    }
+}
+
+/// Appends a value and gives the number of its type.
+pub fn write_value(out: &mut Vec<u8>, value: ValueRef<'_>) -> u8 {
+    let mut writer = Writer {
+        out,
+        is_short: true,
+    };
+    let mut digits = Digits::new();
+    match value {
+        ValueRef::String(text) => {
+            writer.text(text);
+            STRING
+        }
+        ValueRef::List(list) => {
+            match list {
+                ListRef::Packed(pack) => writer.nodes(std::iter::once(pack)),
+                ListRef::Nodes(nodes) => writer.nodes(nodes.packs()),
+            }
+            LIST_QUICKLIST_2
+        }
+        ValueRef::Set(SetRef::Integers(integers)) => {
+            writer.text(Intset::bytes(integers));
+            SET_INTSET
+        }
+        ValueRef::Set(set) => {
+            // Redis 7.0 knows no packed sets of texts.
+            writer.length(set.len());
+            set.iter()
+                .for_each(|member| writer.text(member.text(&mut digits)));
+            SET
+        }
+        ValueRef::Zset(ZsetRef::Packed(pack)) => {
+            writer.text(pack.bytes());
+            ZSET_LISTPACK
+        }
+        ValueRef::Zset(ZsetRef::Large(members)) => {
+            let all = members.range(0..members.len()).rev();
+            let all = all.map(|member| (member.name(), member.score()));
+            writer.scores(members.len(), all);
+            ZSET_2
+        }
+        ValueRef::Hash(HashRef::Packed(pack)) => {
+            writer.text(pack.bytes());
+            HASH_LISTPACK
+        }
+        ValueRef::Hash(HashRef::Table(fields)) => {
+            writer.pairs(fields.len(), fields.iter());
+            HASH
+        }
+    }
+}
