@@ -70,6 +70,7 @@ fn of_group(command: &Command) -> Option<&'static str> {
         Group::List => Some("@list"),
         Group::Set => Some("@set"),
         Group::SortedSet => Some("@sortedset"),
+        Group::Geo => Some("@geo"),
         Group::Hash => Some("@hash"),
         Group::Connection => Some("@connection"),
         Group::Server | Group::Cluster => None,

@@ -79,6 +79,19 @@ impl KeySpec {
         }
     }
 
+    /// A key behind a word, which is looked for from a place on.
+    pub const fn behind(word: &'static str, from: isize, flags: &'static [&'static str]) -> Self {
+        Self {
+            begin: Begin::Keyword(word, from),
+            find: Find::Range {
+                last: 0,
+                step: 1,
+                limit: 0,
+            },
+            flags,
+        }
+    }
+
     /// A number at a place, then so many keys.
     pub const fn counted(index: usize, flags: &'static [&'static str]) -> Self {
         Self {

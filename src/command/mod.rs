@@ -20,6 +20,7 @@ mod draw;
 pub(crate) mod dump;
 mod expire;
 mod generic;
+mod geo;
 mod hash;
 mod help;
 mod hyperloglog;
@@ -60,6 +61,7 @@ const FAMILIES: &[&[Command]] = &[
     string::lcs::COMMANDS,
     list::COMMANDS,
     dump::COMMANDS,
+    geo::COMMANDS,
     set::COMMANDS,
     zset::members::COMMANDS,
     zset::range::COMMANDS,
@@ -232,6 +234,8 @@ pub enum Group {
     Set,
     /// Sorted sets.
     SortedSet,
+    /// Places.
+    Geo,
     /// Hashes.
     Hash,
     /// The connection.
@@ -253,6 +257,7 @@ impl Group {
             Self::List => "list",
             Self::Set => "set",
             Self::SortedSet => "sorted-set",
+            Self::Geo => "geo",
             Self::Hash => "hash",
             Self::Connection => "connection",
             Self::Server => "server",

@@ -8,6 +8,7 @@
 pub mod bits;
 pub mod collection;
 pub mod fields;
+pub mod geo;
 pub mod glob;
 pub mod hash;
 pub mod hll;

@@ -178,6 +178,15 @@ const TEMPLATES: &str = "
     4 ZINTERCARD 2 <zset-key> {<zset-key>|<set-key>} [LIMIT <near>]
     5 {ZUNION|ZINTER|ZDIFF|ZINTERCARD} <int> <zset-key>+ [WEIGHTS <score>|AGGREGATE <junk>|LIMIT <int>|WITHSCORES|<junk>]*
     3 {COPY|RENAME|RENAMENX} <zset-key> <zset-key>
+    10 GEOADD <geo-key> {<longitude> <latitude> <member>}+
+    3 GEOADD <geo-key> [NX|XX|CH]* {<longitude> <latitude> <member>}+
+    4 GEOPOS <geo-key> <member>+
+    4 GEOHASH <geo-key> <member>+
+    5 GEODIST <geo-key> <member> <member> [m|km|ft|mi|<junk>]
+    8 GEOSEARCH <geo-key> {FROMLONLAT <longitude> <latitude>|FROMMEMBER <member>} {BYRADIUS <distance> <geo-unit>|BYBOX <distance> <distance> <geo-unit>} [ASC|DESC] [COUNT <count> [ANY]] [WITHCOORD|WITHDIST|WITHHASH]*
+    4 GEOSEARCHSTORE <geo-key> <geo-key> {FROMLONLAT <longitude> <latitude>|FROMMEMBER <member>} {BYRADIUS <distance> <geo-unit>|BYBOX <distance> <distance> <geo-unit>} [ASC|DESC] [COUNT <count>] [STOREDIST]
+    5 {GEORADIUS|GEORADIUS_RO} <geo-key> <longitude> <latitude> <distance> <geo-unit> [ASC|DESC|COUNT <count>|WITHCOORD|WITHDIST|WITHHASH|STORE <geo-key>|STOREDIST <geo-key>|<junk>]*
+    5 {GEORADIUSBYMEMBER|GEORADIUSBYMEMBER_RO} <geo-key> <member> <distance> <geo-unit> [ASC|DESC|COUNT <count>|ANY|WITHCOORD|WITHDIST|WITHHASH|STORE <geo-key>]*
     2! RESTORE {<key>|<zset-key>|<hash-key>} {0|-1|abc|<ttl>} {<short>|<payload>} [REPLACE|ABSTTL|IDLETIME <near>|FREQ <near>|<junk>]*
     4! {BZPOPMIN|BZPOPMAX} <zset-key> <zset-key> 0.001
     3! BZMPOP {0.001|-1|abc|0.001} 2 <zset-key> <zset-key> {MIN|MAX|<junk>} [COUNT {1|3|0|-1|abc}]
@@ -274,7 +283,8 @@ const PLAIN_COMMANDS: &[&str] = &[
     "zmpop", "zrandmember", "zscan", "zrange", "zrangestore", "zrangebyscore", "zrevrangebyscore",
     "zrangebylex", "zrevrangebylex", "zrevrange", "zcount", "zlexcount", "zremrangebyrank",
     "zremrangebyscore", "zremrangebylex", "zunion", "zinter", "zdiff", "zintercard", "zunionstore",
-    "zinterstore", "zdiffstore", "dump", "restore", "blpop", "brpop", "blmove", "brpoplpush", "blmpop", "bzpopmin",
+    "zinterstore", "zdiffstore", "dump", "restore", "geoadd", "geopos", "geohash", "geodist", "geosearch", "geosearchstore",
+    "georadius", "georadius_ro", "georadiusbymember", "georadiusbymember_ro", "blpop", "brpop", "blmove", "brpoplpush", "blmpop", "bzpopmin",
     "bzpopmax", "bzmpop", "lset", "lrange", "ltrim", "lrem", "linsert", "lpos", "lmove", "rpoplpush", "lmpop",
 ];
 
@@ -721,6 +731,24 @@ fn argument(kind: &str, random: &mut Random) -> Vec<u8> {
         "member" if random.percent(60) => (random.below(40) as i64 - 5).to_string().into_bytes(),
         "member" if random.percent(20) => b"70000".to_vec(),
         "member" => item(random),
+        "geo-key" if random.percent(5) => argument("key", random),
+        "geo-key" => random.pick(&[&b"geo:1"[..], b"geo:2"]).to_vec(),
+        "longitude" if random.percent(5) => argument("float", random),
+        "longitude" => format!(
+            "{}.{}",
+            random.below(358) as i64 - 179,
+            random.below(99_999)
+        )
+        .into_bytes(),
+        "latitude" if random.percent(5) => argument("float", random),
+        "latitude" => {
+            format!("{}.{}", random.below(168) as i64 - 84, random.below(99_999)).into_bytes()
+        }
+        "distance" if random.percent(10) => argument("float", random),
+        "distance" => random.below(6_000).to_string().into_bytes(),
+        "geo-unit" => random
+            .pick(&["km", "km", "km", "mi", "mi", "m", "ft", "KM", "x"])
+            .into(),
         "payload" => random.pick(PAYLOADS).to_vec(),
         "zset-key" if random.percent(5) => argument("key", random),
         "zset-key" => random.pick(ZSET_KEYS).to_vec(),

@@ -252,7 +252,7 @@ const WAIT_AND_POP: Command = Command {
 
 /// The words before the scores of ZADD.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-struct Options {
+pub(in crate::command) struct Options {
     only_new: bool,
     only_old: bool,
     only_greater: bool,
@@ -285,6 +285,19 @@ impl Options {
         true
     }
 
+    /// The same for GEOADD, which has fewer.
+    pub(in crate::command) fn take_of_geoadd(&mut self, word: &[u8]) -> bool {
+        let is_known = [&b"NX"[..], b"XX", b"CH"]
+            .iter()
+            .any(|known| word.eq_ignore_ascii_case(known));
+        is_known && self.take(word)
+    }
+
+    /// Whether no member can be both.
+    pub(in crate::command) fn contradict(self) -> bool {
+        self.only_new && self.only_old
+    }
+
     /// Whether the old score does not matter.
     fn is_plain(self) -> bool {
         let count_changed = self.count_changed;
@@ -295,7 +308,7 @@ impl Options {
     }
 
     fn check(self, pairs: usize) -> Result<(), CommandError> {
-        if self.only_new && self.only_old {
+        if self.contradict() {
             return Err(CommandError::text(
                 "ERR XX and NX options at the same time are not compatible",
             ));
@@ -365,7 +378,7 @@ fn zincrby(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     set_all(cx, args.at(1), options, pair)
 }
 
-fn set_all<'p>(
+pub(in crate::command) fn set_all<'p>(
     cx: &mut Context<'_>,
     key: &[u8],
     options: Options,
