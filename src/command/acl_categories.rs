@@ -72,6 +72,7 @@ fn of_group(command: &Command) -> Option<&'static str> {
         Group::SortedSet => Some("@sortedset"),
         Group::Geo => Some("@geo"),
         Group::Hash => Some("@hash"),
+        Group::Stream => Some("@stream"),
         Group::Connection => Some("@connection"),
         Group::Server | Group::Cluster => None,
     }

@@ -3,12 +3,14 @@
 //! Such a command is a wish and some keys. It tries the wish on each key; where none has anything its client waits, and
 //! whoever writes to one of the keys tries the wish again, in the name of the client.
 
+use super::stream::read::{self, Reader};
 use super::{Context, list, zset};
 use crate::clock::UnixMs;
 use crate::error::CommandError;
 use crate::keyspace::entry::ValueType;
 use crate::value::list::End;
 use crate::value::number::LongDouble;
+use crate::value::stream::Id;
 
 /// What a client wants of a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +32,10 @@ pub enum Wish {
     Member(Last),
     /// Several: BZMPOP.
     Members(Last, usize),
+    /// The entries of streams behind ids, and how many of each: XREAD.
+    Entries(Vec<(Box<[u8]>, Id)>, usize),
+    /// New entries for a consumer of a group, and how many: XREADGROUP.
+    Share(Reader, usize),
 }
 
 /// Whether the last members are meant, and not the first ones.
@@ -41,6 +47,7 @@ impl Wish {
         match self {
             Self::Element(_) | Self::Elements(..) | Self::Move { .. } => ValueType::List,
             Self::Member(_) | Self::Members(..) => ValueType::Zset,
+            Self::Entries(..) | Self::Share(..) => ValueType::Stream,
         }
     }
 
@@ -50,6 +57,12 @@ impl Wish {
             Self::Move { destination, .. } => Some(destination),
             _ => None,
         }
+    }
+
+    /// What a client is told whose key is gone. `None`: it waits on.
+    pub fn forlorn(&self) -> Option<CommandError> {
+        const GONE: CommandError = CommandError::text("UNBLOCKED the stream key no longer exists");
+        matches!(self, Self::Share(..)).then_some(GONE)
     }
 
     /// Takes what a key has and replies with it. False where it has nothing.
@@ -65,6 +78,14 @@ impl Wish {
                 destination,
                 to,
             } => list::move_element(cx, (key, *from), (destination, *to)),
+            Self::Entries(after, count) => {
+                let after = after.iter().find(|(of, _)| **of == *key);
+                match after {
+                    Some((_, after)) => read::reply_with_new(cx, key, *after, *count),
+                    None => Ok(false),
+                }
+            }
+            Self::Share(reader, count) => read::reply_with_shared(cx, key, reader, *count),
             Self::Member(last) => zset::members::reply_with_member(cx, key, *last),
             Self::Members(last, count) => zset::members::reply_with_members(cx, key, *last, *count),
         }
@@ -82,11 +103,7 @@ pub(super) fn until(text: &[u8], now: UnixMs) -> Result<Option<UnixMs>, CommandE
     match ms {
         ..0 => Err(CommandError::text("ERR timeout is negative")),
         0 => Ok(None),
-        ms => {
-            let at = now.0.checked_add(ms);
-            let at = at.ok_or(CommandError::text("ERR timeout is out of range"))?;
-            Ok(Some(UnixMs(at)))
-        }
+        ms => Ok(Some(UnixMs(now.0.saturating_add(ms)))),
     }
 }
 
@@ -102,6 +119,17 @@ pub(super) fn serve_or_wait<'k>(
             return Ok(());
         }
     }
+    wait(cx, keys, wish, until);
+    Ok(())
+}
+
+/// Has the client wait for keys.
+pub(super) fn wait<'k>(
+    cx: &mut Context<'_>,
+    keys: impl Iterator<Item = &'k [u8]>,
+    wish: Wish,
+    until: Option<UnixMs>,
+) {
     cx.session.waiter = Some(cx.server.waiters.add(
         cx.keys.keyspace().queues(),
         &cx.session.client,
@@ -109,5 +137,4 @@ pub(super) fn serve_or_wait<'k>(
         (wish, until),
         cx.reply.protocol(),
     ));
-    Ok(())
 }

@@ -88,6 +88,7 @@ fn write_value(entry: EntryRef<'_>, out: &mut Vec<u8>) -> u8 {
         ValueType::Set => entry.set(scratch).map(ValueRef::Set),
         ValueType::Zset => entry.zset(scratch).map(ValueRef::Zset),
         ValueType::Hash => entry.hash(scratch).map(ValueRef::Hash),
+        ValueType::Stream => entry.stream().map(ValueRef::Stream),
     };
     rdb::write_value(out, value.expect("each is of its own type"))
 }

@@ -92,6 +92,23 @@ impl KeySpec {
         }
     }
 
+    /// Keys behind a word, which is looked for from a place on: the first half of what follows.
+    pub const fn half_behind(
+        word: &'static str,
+        from: isize,
+        flags: &'static [&'static str],
+    ) -> Self {
+        Self {
+            begin: Begin::Keyword(word, from),
+            find: Find::Range {
+                last: -1,
+                step: 1,
+                limit: 2,
+            },
+            flags,
+        }
+    }
+
     /// A number at a place, then so many keys.
     pub const fn counted(index: usize, flags: &'static [&'static str]) -> Self {
         Self {

@@ -34,6 +34,7 @@ mod parse;
 mod persistence;
 mod server;
 mod set;
+mod stream;
 mod string;
 pub mod table;
 #[cfg(test)]
@@ -63,6 +64,10 @@ const FAMILIES: &[&[Command]] = &[
     dump::COMMANDS,
     geo::COMMANDS,
     set::COMMANDS,
+    stream::entries::COMMANDS,
+    stream::read::COMMANDS,
+    stream::groups::COMMANDS,
+    stream::info::COMMANDS,
     zset::members::COMMANDS,
     zset::range::COMMANDS,
     zset::combine::COMMANDS,
@@ -238,6 +243,8 @@ pub enum Group {
     Geo,
     /// Hashes.
     Hash,
+    /// Streams.
+    Stream,
     /// The connection.
     Connection,
     /// The server.
@@ -259,6 +266,7 @@ impl Group {
             Self::SortedSet => "sorted-set",
             Self::Geo => "geo",
             Self::Hash => "hash",
+            Self::Stream => "stream",
             Self::Connection => "connection",
             Self::Server => "server",
             Self::Cluster => "cluster",

@@ -113,6 +113,7 @@ fn encoding_name(entry: EntryRef<'_>) -> &'static str {
         },
         ValueType::Zset if entry.is_large() => "skiplist",
         ValueType::Zset => "listpack",
+        ValueType::Stream => "stream",
         ValueType::Hash if entry.is_large() => "hashtable",
         ValueType::Hash => "listpack",
     }

@@ -236,8 +236,6 @@ static FOREIGN: &[Foreign] = &[
     warn("active-defrag-threshold-upper", &["100"], DEFRAG),
     // Encodings.
     warn("list-compress-depth", &["0"], ENCODINGS),
-    warn("stream-node-max-bytes", &["4096", "4kb"], ENCODINGS),
-    warn("stream-node-max-entries", &["100"], ENCODINGS),
     // Logs, events, tracking.
     warn("syslog-enabled", &["no"], SYSLOG),
     warn("syslog-facility", &["local0"], SYSLOG),

@@ -150,6 +150,10 @@ config! {
         pub hash_max_listpack_entries: usize,
         /// Bytes of a field or value up to which a hash stays packed.
         pub hash_max_listpack_value: usize,
+        /// Bytes of a node of a stream.
+        pub stream_node_max_bytes: usize,
+        /// Entries of a node of a stream.
+        pub stream_node_max_entries: usize,
         /// Number of databases, 1 to 16.
         pub databases: usize,
         /// Threads that serve clients; 0 means one per core. See [`Config::worker_thread_count`].

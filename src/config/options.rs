@@ -561,6 +561,20 @@ pub static OPTIONS: &[Opt] = &[
             "The longest field or value, in bytes, that a hash may have to be kept as one row of bytes.",
         )
     },
+    live(
+        Values,
+        "stream-node-max-bytes",
+        "4kb",
+        bytes(0, number!(stream_node_max_bytes)),
+        "The size up to which a node of a stream takes more entries; 0: any.",
+    ),
+    live(
+        Values,
+        "stream-node-max-entries",
+        "100",
+        integer(0, i64::MAX, number!(stream_node_max_entries)),
+        "The number of entries that a node of a stream takes; 0: any.",
+    ),
     fixed(
         Process,
         "databases",

@@ -7,7 +7,7 @@ use crate::clock::UnixMs;
 use crate::command::Context;
 use crate::error::CommandError;
 use crate::keyspace::KeyHash;
-use crate::keyspace::queues::Queues;
+use crate::keyspace::queues::{Queues, Ready};
 use crate::resp::Reply;
 use crate::server::session::Session;
 use crate::server::waiters::{End, Waiter};
@@ -17,12 +17,13 @@ impl Executor {
     #[cold]
     #[inline(never)]
     pub(super) fn serve_waiters(&mut self, now: UnixMs) {
-        while let Some((db, key)) = Queues::take_ready() {
-            self.serve_queue(db, &key, now);
+        while let Some(ready) = Queues::take_ready() {
+            self.serve_queue(&ready, now);
         }
     }
 
-    fn serve_queue(&mut self, db: usize, key: &[u8], now: UnixMs) {
+    fn serve_queue(&mut self, ready: &Ready, now: UnixMs) {
+        let (db, key) = (ready.db, &*ready.key);
         let mut ticket = 0;
         while let Some(next) = self.server.keyspace.queues().next(db, key, ticket) {
             ticket = next;
@@ -39,7 +40,7 @@ impl Executor {
                 self.server
                     .waiters
                     .remove(self.server.keyspace.queues(), &waiter);
-            } else if is_used_up && !self.exists(db, key, now) {
+            } else if is_used_up && !ready.is_gone && !self.exists(db, key, now) {
                 return;
             }
         }
@@ -69,7 +70,9 @@ impl Executor {
             return Some(End::Again);
         }
         if keys.value_type(key) != Some(waiter.wish.value_type()) {
-            return None;
+            let mut reply = Reply::new(waiter.protocol);
+            reply.error(&waiter.wish.forlorn()?);
+            return Some(End::Served(std::mem::take(reply.buffer_mut())));
         }
         let mut reply = Reply::new(waiter.protocol);
         let mut session = Session::new(waiter.client.clone(), true);

@@ -44,6 +44,7 @@ use crate::value::list::{ListRef, NodeList};
 use crate::value::listpack::Listpack;
 use crate::value::set::SetRef;
 use crate::value::sorted_set::SortedSet;
+use crate::value::stream::Stream;
 use crate::value::zset::ZsetRef;
 
 pub use crate::value::value_type::ValueType;
@@ -751,6 +752,8 @@ impl<'a> EntryRef<'a> {
             ValueType::Zset => Some(LargeRef::Zset(unsafe { &*address.cast::<SortedSet>() })),
             // SAFETY: the same.
             ValueType::Hash => Some(LargeRef::Hash(unsafe { &*address.cast::<FieldTable>() })),
+            // SAFETY: the same.
+            ValueType::Stream => Some(LargeRef::Stream(unsafe { &*address.cast::<Stream>() })),
             ValueType::String => None,
         }
     }
@@ -787,6 +790,14 @@ impl<'a> EntryRef<'a> {
         match (self.value_type(), self.large()) {
             (ValueType::Zset, Some(LargeRef::Zset(members))) => Some(ZsetRef::Large(members)),
             (ValueType::Zset, None) => Some(ZsetRef::Packed(Listpack::new(self.plain(scratch)))),
+            _ => None,
+        }
+    }
+
+    /// The stream, if it is one.
+    pub fn stream(self) -> Option<&'a Stream> {
+        match self.large() {
+            Some(LargeRef::Stream(stream)) => Some(stream),
             _ => None,
         }
     }
@@ -977,6 +988,8 @@ impl<'a> EntryMut<'a> {
             ValueType::Zset => Large::Zset(unsafe { Box::from_raw(address.cast()) }),
             // SAFETY: the same.
             ValueType::Hash => Large::Hash(unsafe { Box::from_raw(address.cast()) }),
+            // SAFETY: the same.
+            ValueType::Stream => Large::Stream(unsafe { Box::from_raw(address.cast()) }),
             ValueType::String => unreachable!("a string is never large"),
         }
     }
@@ -992,6 +1005,7 @@ impl<'a> EntryMut<'a> {
             Large::List(nodes) => (ValueType::List, Box::into_raw(nodes).cast::<u8>()),
             Large::Set(members) => (ValueType::Set, Box::into_raw(members).cast::<u8>()),
             Large::Zset(members) => (ValueType::Zset, Box::into_raw(members).cast::<u8>()),
+            Large::Stream(stream) => (ValueType::Stream, Box::into_raw(stream).cast::<u8>()),
             Large::Hash(fields) => (ValueType::Hash, Box::into_raw(fields).cast::<u8>()),
         };
         let kind = self.view().kind() & !FORM_MASK | value_type as u8 | LARGE;

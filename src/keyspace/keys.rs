@@ -26,6 +26,7 @@ use crate::value::large::LargeRef;
 use crate::value::list::ListRef;
 use crate::value::listpack::Listpack;
 use crate::value::set::SetRef;
+use crate::value::stream::Stream;
 use crate::value::zset::ZsetRef;
 
 /// The longest value that an entry holds, in bytes: its length has 32 bits.
@@ -363,6 +364,16 @@ impl<'a> Keys<'a> {
         as_zset(self.view_value(key)?).ok()
     }
 
+    /// The stream at a key, for reading.
+    pub fn stream(&mut self, key: &[u8]) -> Result<Option<&Stream>, CommandError> {
+        let stream = |entry: EntryRef<'_>| entry.value_type() == ValueType::Stream;
+        match self.read(key) {
+            None => Ok(None),
+            Some(entry) if stream(entry) => Ok(entry.stream()),
+            Some(_) => Err(CommandError::WrongType),
+        }
+    }
+
     /// Reads a set or a sorted set, to be viewed later.
     pub fn set_or_zset(&mut self, key: &[u8]) -> Result<(), CommandError> {
         match self.read(key).map(EntryRef::value_type) {
@@ -616,6 +627,9 @@ impl<'a> Keys<'a> {
 
     /// Takes a key away, and counts that.
     fn take(&mut self, found: Found, change: Change) {
+        if self.keyspace.queues.any() {
+            self.announce_end(found);
+        }
         let goes_below = self.take_uncounted(found);
         match change {
             Change::Deleted => self.count_change(goes_below),
@@ -660,7 +674,17 @@ impl<'a> Keys<'a> {
     fn announce(&self, found: Found) {
         let entry = self.table(found).get(found.at);
         if entry.value_type() != ValueType::String {
-            self.keyspace.queues.announce(self.db, entry.key());
+            self.keyspace.queues.announce(self.db, entry.key(), false);
+        }
+    }
+
+    /// Tells those who share a stream that it goes.
+    #[cold]
+    #[inline(never)]
+    fn announce_end(&self, found: Found) {
+        let entry = self.table(found).get(found.at);
+        if entry.value_type() == ValueType::Stream {
+            self.keyspace.queues.announce(self.db, entry.key(), true);
         }
     }
 

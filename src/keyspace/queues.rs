@@ -14,7 +14,18 @@ use super::DATABASES;
 
 thread_local! {
     /// Keys which somebody waits for, written by this thread's command.
-    static READY: RefCell<VecDeque<(usize, Box<[u8]>)>> = const { RefCell::new(VecDeque::new()) };
+    static READY: RefCell<VecDeque<Ready>> = const { RefCell::new(VecDeque::new()) };
+}
+
+/// A key that somebody waits for.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Ready {
+    /// Its database.
+    pub db: usize,
+    /// The key.
+    pub key: Box<[u8]>,
+    /// It was deleted, and not written.
+    pub is_gone: bool,
 }
 
 /// The tickets of those who wait for a key. The lowest came first.
@@ -76,20 +87,30 @@ impl Queues {
     }
 
     /// Says that this thread's command has written to a key, which is locked.
-    pub fn announce(&self, db: usize, key: &[u8]) {
+    pub fn announce(&self, db: usize, key: &[u8], is_gone: bool) {
         if self.by_key[db].lock().contains_key(key) {
-            READY.with_borrow_mut(|ready| ready.push_back((db, key.into())));
+            let ready = Ready {
+                db,
+                key: key.into(),
+                is_gone,
+            };
+            READY.with_borrow_mut(|all| all.push_back(ready));
         }
     }
 
     /// Says that any key of a database may have changed.
     pub fn announce_all(&self, db: usize) {
         let queues = self.by_key[db].lock();
-        READY.with_borrow_mut(|ready| ready.extend(queues.keys().map(|key| (db, key.clone()))));
+        let all = queues.keys().map(|key| Ready {
+            db,
+            key: key.clone(),
+            is_gone: true,
+        });
+        READY.with_borrow_mut(|ready| ready.extend(all));
     }
 
     /// The next key that this thread's command has written to and that somebody waits for.
-    pub fn take_ready() -> Option<(usize, Box<[u8]>)> {
+    pub fn take_ready() -> Option<Ready> {
         READY.with_borrow_mut(VecDeque::pop_front)
     }
 }
@@ -111,11 +132,12 @@ mod tests {
         assert_eq!(queues.next(0, a, second), None);
         assert_eq!(queues.next(0, b, 0), Some(second));
         assert_eq!(queues.next(1, a, 0), None);
-        queues.announce(0, b"c");
-        queues.announce(1, a);
+        queues.announce(0, b"c", false);
+        queues.announce(1, a, false);
         assert_eq!(Queues::take_ready(), None);
-        queues.announce(0, a);
-        assert_eq!(Queues::take_ready(), Some((0, a.into())));
+        queues.announce(0, a, true);
+        let ready = Queues::take_ready().map(|ready| (ready.key, ready.is_gone));
+        assert_eq!(ready, Some((a.into(), true)));
         queues.leave(0, [a, b].into_iter(), second);
         queues.leave(0, [a, b].into_iter(), second);
         assert_eq!(queues.next(0, b, 0), None);

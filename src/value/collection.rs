@@ -5,6 +5,7 @@ use super::large::Large;
 use super::list::List;
 use super::listpack::{self, Listpack};
 use super::set::Set;
+use super::stream::Stream;
 use super::zset::Zset;
 
 /// A collection as an entry keeps it.
@@ -131,5 +132,27 @@ impl Collection for Zset {
 
     fn is_empty(&self) -> bool {
         self.view().is_empty()
+    }
+}
+
+/// A stream is never packed, and stays when its last entry goes.
+impl Collection for Box<Stream> {
+    fn empty(_: Vec<u8>) -> Self {
+        Self::default()
+    }
+
+    fn of(content: Content) -> Option<Self> {
+        match content {
+            Content::Large(Large::Stream(stream)) => Some(stream),
+            _ => None,
+        }
+    }
+
+    fn into_content(self) -> Content {
+        Content::Large(Large::Stream(self))
+    }
+
+    fn is_empty(&self) -> bool {
+        false
     }
 }

@@ -15,6 +15,7 @@ use super::list::NodeList;
 use super::rdb::input::{binary_double, length, owned_text, text};
 use super::rdb::{self, Fault};
 use super::sorted_set::SortedSet;
+use super::stream::Stream;
 use super::value_type::ValueType;
 
 /// Collections that take more are freed on a thread of their own: a million elements take a tenth of a second.
@@ -31,6 +32,8 @@ pub enum Large {
     Zset(Box<SortedSet>),
     /// The fields of a hash.
     Hash(Box<FieldTable>),
+    /// A stream.
+    Stream(Box<Stream>),
 }
 
 /// A large collection, lent for reading.
@@ -44,6 +47,8 @@ pub enum LargeRef<'a> {
     Zset(&'a SortedSet),
     /// The fields of a hash.
     Hash(&'a FieldTable),
+    /// A stream.
+    Stream(&'a Stream),
 }
 
 impl Large {
@@ -54,6 +59,7 @@ impl Large {
             Self::Set(members) => LargeRef::Set(members),
             Self::Zset(members) => LargeRef::Zset(members),
             Self::Hash(fields) => LargeRef::Hash(fields),
+            Self::Stream(stream) => LargeRef::Stream(stream),
         }
     }
 
@@ -98,6 +104,9 @@ impl Large {
                 }
                 Self::Hash(fields)
             }
+            ValueType::Stream => {
+                Self::Stream(Box::new(rdb::read_stream(input, rdb::STREAM_LISTPACKS_3)?))
+            }
             ValueType::String => return Err(Fault::Broken("a string is never large")),
         };
         if !rest.is_empty() {
@@ -128,6 +137,7 @@ impl LargeRef<'_> {
             Self::List(nodes) => nodes.heap_bytes(),
             Self::Set(fields) | Self::Hash(fields) => fields.heap_bytes(),
             Self::Zset(members) => members.heap_bytes(),
+            Self::Stream(stream) => stream.heap_bytes(),
         }
     }
 
@@ -144,6 +154,9 @@ impl LargeRef<'_> {
                 let all = all.map(|member| (member.name(), member.score()));
                 writer.scores(members.len(), all);
             }
+            Self::Stream(stream) => {
+                rdb::write_stream(&mut writer, stream, rdb::STREAM_LISTPACKS_3);
+            }
             Self::Hash(fields) => writer.pairs(fields.len(), fields.iter()),
         }
     }
@@ -155,6 +168,7 @@ impl LargeRef<'_> {
             Self::Set(members) => Large::Set(Box::new(members.clone())),
             Self::Zset(members) => Large::Zset(Box::new(members.clone())),
             Self::Hash(fields) => Large::Hash(Box::new(fields.clone())),
+            Self::Stream(stream) => Large::Stream(Box::new(stream.clone())),
         }
     }
 }

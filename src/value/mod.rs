@@ -23,5 +23,6 @@ pub mod rdb;
 pub mod segments;
 pub mod set;
 pub mod sorted_set;
+pub mod stream;
 pub mod value_type;
 pub mod zset;

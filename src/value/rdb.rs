@@ -18,12 +18,14 @@ mod kinds;
 mod old;
 mod payload;
 mod read;
+mod stream;
 mod write;
 
 pub use input::Fault;
-pub(super) use kinds::NODE_PACKED;
+pub(super) use kinds::{NODE_PACKED, STREAM_LISTPACKS_3};
 pub use payload::{seal, unseal};
 pub use read::{Limits, Value, read_value};
+pub(super) use stream::{read_stream, write_stream};
 pub(super) use write::Writer;
 pub use write::{ValueRef, write_value};
 

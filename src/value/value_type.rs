@@ -14,6 +14,8 @@ pub enum ValueType {
     Zset = 3,
     /// Fields with values.
     Hash = 4,
+    /// Entries with ids.
+    Stream = 6,
 }
 
 impl ValueType {
@@ -25,6 +27,7 @@ impl ValueType {
             Self::Set => "set",
             Self::Zset => "zset",
             Self::Hash => "hash",
+            Self::Stream => "stream",
         }
     }
 
@@ -39,6 +42,7 @@ impl ValueType {
             2 => Self::Set,
             3 => Self::Zset,
             4 => Self::Hash,
+            6 => Self::Stream,
             _ => Self::String,
         }
     }

@@ -30,6 +30,12 @@ const CONVERSATIONS: &[&str] = &[
     "A> BLMOVE a b LEFT RIGHT 0|C> BLMOVE b c LEFT RIGHT 0|D> BLPOP c 0|B: RPUSH a x|A<|C<|D<|B: EXISTS a b c",
     "A> BRPOPLPUSH a a 0|B: RPUSH a 1 2 3|A<|B: LRANGE a 0 -1",
     "A> BLMOVE a b LEFT LEFT 0|B: SET b v|B: RPUSH a x y|A<|B: LRANGE a 0 -1",
+    // Streams: all who read get what comes, one of a group does.
+    "A> XREAD BLOCK 0 STREAMS s $|C> XREAD BLOCK 0 COUNT 1 STREAMS t s 0 0|B: XADD s 5-1 a 1|A<|C<|A: XREAD BLOCK 5 STREAMS s $",
+    "B: XGROUP CREATE s g $ MKSTREAM|A> XREADGROUP GROUP g ann BLOCK 0 STREAMS s >|C> XREADGROUP GROUP g bob BLOCK 0 STREAMS s >|B: XADD s 1-1 a 1|A<|B: XADD s 1-2 b 2|C<|B: XPENDING s g",
+    "B: XGROUP CREATE s g $ MKSTREAM|A> XREADGROUP GROUP g ann BLOCK 0 STREAMS s >|B: XGROUP DESTROY s g|A<",
+    "B: XGROUP CREATE s g $ MKSTREAM|A> XREADGROUP GROUP g ann BLOCK 0 STREAMS s >|C> XREAD BLOCK 0 STREAMS s $|B: DEL s|A<|B: XADD s 9-1 a 1|C<",
+    "A: HELLO 3|A> XREAD BLOCK 0 STREAMS s 0|B: XADD s 1-1 a 1|A<|A: XREAD BLOCK -1 STREAMS s 0|A: XREAD BLOCK x STREAMS s 0",
     // Other ways to make a key.
     "A> BLPOP k 0|B: RPUSH o a b|B: RENAME o k|A<|C> BLPOP c 0|B: COPY k c|C<|B: LRANGE k 0 -1",
     "A> BLPOP k 0|B: SELECT 1|B: RPUSH k x|B: MOVE k 0|A<",
@@ -94,7 +100,7 @@ fn converse(port: u16, conversation: &str) -> Vec<(String, Reply)> {
                 let before = blocked(&mut observer);
                 client.send(&request);
                 let queued = waiting.entry(name).or_default();
-                if *queued == 0 && request[0].starts_with('B') {
+                if *queued == 0 && (request[0].starts_with('B') || request[0].starts_with('X')) {
                     wait_for_change(&mut observer, &before);
                 }
                 *queued += usize::from(request[0] != "CLIENT");

@@ -178,6 +178,34 @@ const TEMPLATES: &str = "
     4 ZINTERCARD 2 <zset-key> {<zset-key>|<set-key>} [LIMIT <near>]
     5 {ZUNION|ZINTER|ZDIFF|ZINTERCARD} <int> <zset-key>+ [WEIGHTS <score>|AGGREGATE <junk>|LIMIT <int>|WITHSCORES|<junk>]*
     3 {COPY|RENAME|RENAMENX} <zset-key> <zset-key>
+    24! XADD <stream-key> <new-id> {<field> <short>}+
+    10 XADD <stream-key> [NOMKSTREAM] [{MAXLEN|MINID} [~|=] <near>] [LIMIT <near>] {<stream-id>|<new-id>} {<field> <short>}+
+    3 XLEN <stream-key>
+    8 XRANGE <stream-key> <stream-from> <stream-to> [COUNT <near>]
+    8 XREVRANGE <stream-key> <stream-to> <stream-from> [COUNT <near>|<junk>]
+    8 XDEL <stream-key> <stream-id>+
+    6 XTRIM <stream-key> {MAXLEN|MINID} [~|=] <near> [LIMIT <near>]
+    4 XSETID <stream-key> {<stream-id>|<new-id>} [ENTRIESADDED <near>|MAXDELETEDID <stream-id>|<junk>]*
+    8 XREAD [COUNT <near>] STREAMS <stream-key> {<stream-id>|$|0}
+    5 XREAD [COUNT <near>] [BLOCK 1] STREAMS <stream-key> <stream-key> {0|<stream-id>} {0|<stream-id>|>}
+    12 XGROUP CREATE <stream-key> <group> {0|$|<stream-id>} [MKSTREAM] [ENTRIESREAD <near>]
+    4 XGROUP SETID <stream-key> <group> {0|$|<stream-id>} [ENTRIESREAD <near>]
+    2 XGROUP DESTROY <stream-key> <group>
+    3 XGROUP {CREATECONSUMER|DELCONSUMER} <stream-key> <group> <consumer>
+    1 XGROUP {HELP|<junk>|CREATE} <stream-key>*
+    16 XREADGROUP GROUP <group> <consumer> [COUNT <near>] [NOACK] STREAMS <stream-key> {>|>|0|<stream-id>}
+    4 XREADGROUP GROUP <group> <consumer> [COUNT <near>|BLOCK 1|NOACK]* STREAMS <stream-key> <stream-key> > {>|0|$}
+    8 XACK <stream-key> <group> <stream-id>+
+    4 XPENDING <stream-key> <group>
+    6 XPENDING <stream-key> <group> [IDLE {0|100000000|abc}] <stream-from> <stream-to> <near> [<consumer>]
+    8 XCLAIM <stream-key> <group> <consumer> {0|100000000|abc} <stream-id>+ [FORCE|JUSTID|RETRYCOUNT <near>|LASTID <stream-id>|IDLE 5|TIME 7|<junk>]*
+    6 XAUTOCLAIM <stream-key> <group> <consumer> {0|100000000} <stream-from> [COUNT <near>|JUSTID|<junk>]*
+    5 XINFO STREAM <stream-key> [FULL [COUNT <near>]|<junk>]
+    5 XINFO GROUPS <stream-key>
+    4 XINFO CONSUMERS <stream-key> <group>
+    1 XINFO {HELP|<junk>} <stream-key>*
+    3 {DEL|TYPE|OBJECT ENCODING|DEBUG DIGEST-VALUE} <stream-key>
+    3 {COPY|RENAME|RENAMENX} <stream-key> <stream-key>
     10 GEOADD <geo-key> {<longitude> <latitude> <member>}+
     3 GEOADD <geo-key> [NX|XX|CH]* {<longitude> <latitude> <member>}+
     4 GEOPOS <geo-key> <member>+
@@ -283,7 +311,8 @@ const PLAIN_COMMANDS: &[&str] = &[
     "zmpop", "zrandmember", "zscan", "zrange", "zrangestore", "zrangebyscore", "zrevrangebyscore",
     "zrangebylex", "zrevrangebylex", "zrevrange", "zcount", "zlexcount", "zremrangebyrank",
     "zremrangebyscore", "zremrangebylex", "zunion", "zinter", "zdiff", "zintercard", "zunionstore",
-    "zinterstore", "zdiffstore", "dump", "restore", "geoadd", "geopos", "geohash", "geodist", "geosearch", "geosearchstore",
+    "zinterstore", "zdiffstore", "xadd", "xlen", "xrange", "xrevrange", "xdel", "xtrim", "xsetid", "xread", "xreadgroup", "xack",
+    "xpending", "xclaim", "xautoclaim", "dump", "restore", "geoadd", "geopos", "geohash", "geodist", "geosearch", "geosearchstore",
     "georadius", "georadius_ro", "georadiusbymember", "georadiusbymember_ro", "blpop", "brpop", "blmove", "brpoplpush", "blmpop", "bzpopmin",
     "bzpopmax", "bzmpop", "lset", "lrange", "ltrim", "lrem", "linsert", "lpos", "lmove", "rpoplpush", "lmpop",
 ];
@@ -731,6 +760,21 @@ fn argument(kind: &str, random: &mut Random) -> Vec<u8> {
         "member" if random.percent(60) => (random.below(40) as i64 - 5).to_string().into_bytes(),
         "member" if random.percent(20) => b"70000".to_vec(),
         "member" => item(random),
+        "stream-key" if random.percent(4) => argument("key", random),
+        "stream-key" => random.pick(&[&b"stream:1"[..], b"stream:2"]).to_vec(),
+        // Ever higher, so that most of them can be added.
+        "new-id" => format!("{}-{}", random.below(1 << 20), random.below(3)).into_bytes(),
+        "stream-from" if random.percent(40) => random.pick(&["-", "-", "0", "+", "("]).into(),
+        "stream-to" if random.percent(40) => random.pick(&["+", "+", "-", "(0-0", "(+"]).into(),
+        "stream-from" | "stream-to" if random.percent(20) => {
+            [b"(", &argument("stream-id", random)[..]].concat()
+        }
+        "stream-from" | "stream-to" => argument("stream-id", random),
+        "stream-id" if random.percent(4) => argument("int", random),
+        "stream-id" if random.percent(10) => format!("{}-*", random.below(40)).into_bytes(),
+        "stream-id" => format!("{}-{}", random.below(40), random.below(2)).into_bytes(),
+        "group" => random.pick(&[&b"g1"[..], b"g1", b"g2"]).to_vec(),
+        "consumer" => random.pick(&[&b"ann"[..], b"bob", b"\xff"]).to_vec(),
         "geo-key" if random.percent(5) => argument("key", random),
         "geo-key" => random.pick(&[&b"geo:1"[..], b"geo:2"]).to_vec(),
         "longitude" if random.percent(5) => argument("float", random),

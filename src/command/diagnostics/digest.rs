@@ -13,6 +13,7 @@
 //! ```
 
 use crate::value::number;
+use crate::value::stream::Id;
 use sha1::{Digest as _, Sha1};
 
 use crate::clock::UnixMs;
@@ -105,6 +106,16 @@ impl Digest {
                     one.mix(&name.to_vec());
                     one.mix(&number::format_f64(score));
                     self.xor(&one.0);
+                }
+            }
+            ValueType::Stream => {
+                let entries = entry.stream().into_iter();
+                for entry in entries.flat_map(|stream| stream.range(Id::ZERO, Id::MAX)) {
+                    self.mix(format!("{}.{}", entry.id.ms, entry.id.seq).as_bytes());
+                    for (field, value) in entry.fields.iter() {
+                        self.mix(&field.to_vec());
+                        self.mix(&value.to_vec());
+                    }
                 }
             }
             ValueType::Hash => {

@@ -6,6 +6,7 @@
 use super::super::collection::{Collection, Content};
 use super::super::hash::{self, Hash, PackedLimits};
 use super::super::intset::Intset;
+use super::super::large::Large;
 use super::super::list::{End, List, NodeLimits};
 use super::super::listpack::{self, Digits, Element, Listpack};
 use super::super::number;
@@ -17,6 +18,7 @@ use super::input::{
 };
 use super::kinds::*;
 use super::old;
+use super::stream::read_stream;
 
 /// How far collections stay packed.
 #[derive(Clone, Copy, Debug)]
@@ -122,7 +124,9 @@ pub fn read_value(input: &mut impl Input, kind: u8, limits: &Limits) -> Result<V
         ZSET | ZSET_2 | ZSET_ZIPLIST | ZSET_LISTPACK => read_zset(input, kind, limits.zset),
         MODULE | MODULE_2 => Err(Fault::Unsupported("values of modules")),
         STREAM_LISTPACKS | STREAM_LISTPACKS_2 | STREAM_LISTPACKS_3 => {
-            Err(Fault::Unsupported("streams"))
+            let stream = read_stream(input, kind)?;
+            let large = Large::Stream(Box::new(stream));
+            Ok(Value::Collection(ValueType::Stream, Content::Large(large)))
         }
         HASH_METADATA | HASH_LISTPACK_EX => Err(Fault::Unsupported("fields with a time to live")),
         HASH_METADATA_PRE_GA | HASH_LISTPACK_EX_PRE_GA => {

@@ -5,8 +5,10 @@ use super::super::intset::Intset;
 use super::super::list::ListRef;
 use super::super::listpack::{Digits, Listpack};
 use super::super::set::SetRef;
+use super::super::stream::Stream;
 use super::super::zset::ZsetRef;
 use super::kinds::*;
+use super::stream::write_stream;
 
 /// Longer texts are compressed if that makes them shorter.
 const COMPRESSED_FROM_BYTES: usize = 21;
@@ -28,6 +30,8 @@ pub enum ValueRef<'a> {
     Zset(ZsetRef<'a>),
     /// A hash.
     Hash(HashRef<'a>),
+    /// A stream.
+    Stream(&'a Stream),
 }
 
 /// Writes the parts of values.
@@ -61,6 +65,10 @@ impl<'a> Writer<'a> {
                 self.out.extend_from_slice(&(len as u64).to_be_bytes());
             }
         }
+    }
+
+    pub(in crate::value) fn raw(&mut self, bytes: &[u8]) {
+        self.out.extend_from_slice(bytes);
     }
 
     pub(in crate::value) fn text(&mut self, text: &[u8]) {
@@ -193,6 +201,10 @@ pub fn write_value(out: &mut Vec<u8>, value: ValueRef<'_>) -> u8 {
             let all = all.map(|member| (member.name(), member.score()));
             writer.scores(members.len(), all);
             ZSET_2
+        }
+        ValueRef::Stream(stream) => {
+            write_stream(&mut writer, stream, STREAM_LISTPACKS_2);
+            STREAM_LISTPACKS_2
         }
         ValueRef::Hash(HashRef::Packed(pack)) => {
             writer.text(pack.bytes());

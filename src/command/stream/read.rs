@@ -1,0 +1,399 @@
+//! XREAD and XREADGROUP: what is new, waited for if need be, and what a consumer has not acknowledged.
+
+use super::super::argument::{after, block, multiple, optional, word};
+use super::super::blocking::{self, Wish};
+use super::super::{Argument, Arity::*, Command, Context, Flags, KeySpec, parse};
+use super::{ROW, no_group, reply_with_entries, reply_with_entry, reply_with_id, strict_id};
+use crate::clock::UnixMs;
+use crate::error::CommandError;
+use crate::keyspace::entry::ValueType;
+use crate::resp::{Args, Protocol, Reply};
+use crate::value::number;
+use crate::value::stream::{Id, Stream};
+
+const COUNT: Argument = optional(after("COUNT", Argument::new("count", "integer")));
+const BLOCK: Argument = optional(after("BLOCK", Argument::new("milliseconds", "integer")));
+const STREAMS: Argument = after(
+    "STREAMS",
+    block(
+        "streams",
+        &[
+            multiple(super::super::argument::KEY),
+            multiple(Argument::new("id", "string")),
+        ],
+    ),
+);
+
+/// The rows of this part.
+pub(in crate::command) const COMMANDS: &[Command] = &[
+    Command {
+        name: "xread",
+        arity: AtLeast(4),
+        keys: &[KeySpec::half_behind("STREAMS", 1, &["RO", "access"])],
+        flags: Flags::READONLY
+            .and(Flags::BLOCKING)
+            .and(Flags::MOVABLE_KEYS),
+        run: xread,
+        complexity: "O(N) in the number of entries that are returned.",
+        summary: "Returns the entries of streams behind given ids; waits for them.",
+        arguments: &[COUNT, BLOCK, STREAMS],
+        ..ROW
+    },
+    Command {
+        name: "xreadgroup",
+        arity: AtLeast(7),
+        keys: &[KeySpec::half_behind("STREAMS", 4, &["RO", "access"])],
+        flags: Flags::WRITE.and(Flags::BLOCKING).and(Flags::MOVABLE_KEYS),
+        run: xreadgroup,
+        complexity: "O(N) in the number of entries that are returned.",
+        summary: "Gives a consumer of a group new entries, or those that it has not acknowledged; waits for them.",
+        arguments: &[
+            after(
+                "GROUP",
+                block(
+                    "group_consumer",
+                    &[
+                        Argument::new("group", "string"),
+                        Argument::new("consumer", "string"),
+                    ],
+                ),
+            ),
+            COUNT,
+            BLOCK,
+            optional(word("noack", "NOACK")),
+            STREAMS,
+        ],
+        ..ROW
+    },
+];
+
+/// Who reads, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reader {
+    group: Box<[u8]>,
+    consumer: Box<[u8]>,
+    no_ack: bool,
+}
+
+/// A request, read.
+struct Request {
+    /// How many entries of each stream; `usize::MAX`: all.
+    count: usize,
+    /// `None`: it does not wait. `Some(None)`: it waits for ever.
+    until: Option<Option<UnixMs>>,
+    reader: Option<Reader>,
+    /// The argument that is the first key, and how many there are.
+    keys: std::ops::Range<usize>,
+}
+
+impl Request {
+    fn parse(args: &Args<'_>, is_group: bool, now: UnixMs) -> Result<Self, CommandError> {
+        let only_group = |option: &str| {
+            CommandError::message(format!(
+                "ERR The {option} option is only supported by XREADGROUP. You called XREAD instead."
+            ))
+        };
+        let (mut count, mut until, mut names, mut no_ack) = (usize::MAX, None, None, false);
+        let mut at = 1;
+        let keys = loop {
+            let Some(word) = args.get(at) else {
+                return Err(CommandError::Syntax);
+            };
+            let more = args.len() - at - 1;
+            match word.to_ascii_uppercase().as_slice() {
+                b"BLOCK" if more > 0 => {
+                    until = Some(wait_until(args.at(at + 1), now)?);
+                    at += 1;
+                }
+                b"COUNT" if more > 0 => {
+                    let number = usize::try_from(parse::integer(args.at(at + 1))?);
+                    count = number.ok().filter(|n| *n > 0).unwrap_or(usize::MAX);
+                    at += 1;
+                }
+                b"STREAMS" if more > 0 => {
+                    if !more.is_multiple_of(2) {
+                        return Err(CommandError::text(
+                            "ERR Unbalanced XREAD list of streams: for each stream key an ID or '$' must be specified.",
+                        ));
+                    }
+                    break at + 1..at + 1 + more / 2;
+                }
+                b"GROUP" if more >= 2 => {
+                    if !is_group {
+                        return Err(only_group("GROUP"));
+                    }
+                    names = Some((args.at(at + 1), args.at(at + 2)));
+                    at += 2;
+                }
+                b"NOACK" if is_group => no_ack = true,
+                b"NOACK" => return Err(only_group("NOACK")),
+                _ => return Err(CommandError::Syntax),
+            }
+            at += 1;
+        };
+        if is_group && names.is_none() {
+            return Err(CommandError::text(
+                "ERR Missing GROUP option for XREADGROUP",
+            ));
+        }
+        let reader = names.map(|(group, consumer)| Reader {
+            group: group.into(),
+            consumer: consumer.into(),
+            no_ack,
+        });
+        Ok(Self {
+            count,
+            until,
+            reader,
+            keys,
+        })
+    }
+}
+
+/// A timeout in milliseconds as a time; `None`: never.
+fn wait_until(text: &[u8], now: UnixMs) -> Result<Option<UnixMs>, CommandError> {
+    let ms = number::parse_i64(text).ok_or(CommandError::text(
+        "ERR timeout is not an integer or out of range",
+    ))?;
+    match ms {
+        ..0 => Err(CommandError::text("ERR timeout is negative")),
+        0 => Ok(None),
+        ms => Ok(Some(UnixMs(now.0.saturating_add(ms)))),
+    }
+}
+
+/// Replies with one stream of several; of the first the caller has left room for the head of all.
+fn begin_stream(reply: &mut Reply, key: &[u8]) {
+    if reply.protocol() == Protocol::Resp2 {
+        reply.array(2);
+    }
+    reply.bulk(key);
+}
+
+/// The head of a reply of so many streams.
+fn begin_streams(reply: &mut Reply, streams: usize) {
+    match reply.protocol() {
+        Protocol::Resp2 => reply.array(streams),
+        Protocol::Resp3 => reply.map(streams),
+    }
+}
+
+/// Replies with what a body of streams makes, and its head; false where there is no stream in it.
+fn finish(reply: &mut Reply, at: usize, streams: usize) -> bool {
+    if streams == 0 {
+        reply.truncate(at);
+        return false;
+    }
+    let body = reply.buffer_mut().split_off(at);
+    begin_streams(reply, streams);
+    reply.buffer_mut().extend_from_slice(&body);
+    true
+}
+
+fn xread(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
+    let request = Request::parse(args, false, cx.now)?;
+    let keys = request.keys.clone();
+    let mut after = Vec::with_capacity(keys.len());
+    for key in keys.clone() {
+        let stream = cx.keys.stream(args.at(key))?;
+        after.push(match args.at(key + keys.len()) {
+            b"$" => stream.map_or(Id::ZERO, |stream| stream.state.last),
+            b">" => {
+                return Err(CommandError::text(
+                    "ERR The > ID can be specified only when calling XREADGROUP using the GROUP <group> <consumer> option.",
+                ));
+            }
+            text => strict_id(text)?,
+        });
+    }
+    let (at, mut streams) = (cx.reply.len(), 0);
+    for (key, after) in keys.clone().zip(&after) {
+        let key = args.at(key);
+        let stream = cx.keys.stream(key)?;
+        let stream = stream.filter(|stream| stream.last_there() > *after);
+        if let (Some(stream), Some(from)) = (stream, after.next()) {
+            begin_stream(cx.reply, key);
+            reply_with_entries(cx.reply, stream.range(from, Id::MAX).take(request.count));
+            streams += 1;
+        }
+    }
+    if finish(cx.reply, at, streams) {
+        return Ok(());
+    }
+    let keys = keys.map(|key| args.at(key));
+    match request.until {
+        Some(until) => {
+            let after = keys.clone().map(Into::into).zip(after).collect();
+            let wish = Wish::Entries(after, request.count);
+            blocking::wait(cx, keys, wish, until);
+        }
+        None => cx.reply.nil_array(),
+    }
+    Ok(())
+}
+
+/// Replies with the entries of a stream behind an id. False where there are none.
+pub(in crate::command) fn reply_with_new(
+    cx: &mut Context<'_>,
+    key: &[u8],
+    after: Id,
+    count: usize,
+) -> Result<bool, CommandError> {
+    let stream = cx.keys.stream(key)?;
+    let stream = stream.filter(|stream| stream.last_there() > after);
+    let (Some(stream), Some(from)) = (stream, after.next()) else {
+        return Ok(false);
+    };
+    begin_streams(cx.reply, 1);
+    begin_stream(cx.reply, key);
+    reply_with_entries(cx.reply, stream.range(from, Id::MAX).take(count));
+    Ok(true)
+}
+
+/// What a consumer asks for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    /// What no consumer was given.
+    New,
+    /// What it was given behind an id and has not acknowledged.
+    Own(Id),
+}
+
+fn xreadgroup(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
+    let request = Request::parse(args, true, cx.now)?;
+    let Some(reader) = &request.reader else {
+        return Err(CommandError::Syntax);
+    };
+    let keys = request.keys.clone();
+    let mut asked = Vec::with_capacity(keys.len());
+    for key in keys.clone() {
+        let stream = cx.keys.stream(args.at(key))?;
+        if stream.is_none_or(|stream| !stream.groups.contains_key(&reader.group)) {
+            let behind = b" in XREADGROUP with GROUP option";
+            return Err(no_group(args.at(key), &reader.group, behind));
+        }
+        asked.push(match args.at(key + keys.len()) {
+            b"$" => {
+                return Err(CommandError::text(
+                    "ERR The $ ID is meaningless in the context of XREADGROUP: you want to read the history of this consumer by specifying a proper ID, or use the > ID to get new messages. The $ ID would just return an empty result set.",
+                ));
+            }
+            b">" => Asked::New,
+            text => Asked::Own(strict_id(text)?),
+        });
+    }
+    let (at, mut streams) = (cx.reply.len(), 0);
+    for (key, asked) in keys.clone().zip(asked) {
+        let given = give(cx, args.at(key), reader, asked, request.count)?;
+        streams += usize::from(given);
+    }
+    if finish(cx.reply, at, streams) {
+        return Ok(());
+    }
+    match request.until {
+        Some(until) => {
+            let wish = Wish::Share(reader.clone(), request.count);
+            blocking::wait(cx, keys.map(|key| args.at(key)), wish, until);
+        }
+        None => cx.reply.nil_array(),
+    }
+    Ok(())
+}
+
+/// Gives a consumer what it asks for of a stream, and replies with it. False where there is nothing new.
+fn give(
+    cx: &mut Context<'_>,
+    key: &[u8],
+    reader: &Reader,
+    asked: Asked,
+    count: usize,
+) -> Result<bool, CommandError> {
+    let (now, reply) = (cx.now.0, &mut *cx.reply);
+    let given = cx
+        .keys
+        .change(key, ValueType::Stream, false, |stream: &mut Box<Stream>| {
+            let group = stream.groups.get(&reader.group);
+            let last = group.map(|group| group.last).ok_or(CommandError::text(
+                "NOGROUP the consumer group this client was blocked on no longer exists",
+            ))?;
+            if asked == Asked::New && stream.last_there() <= last {
+                return Ok((false, false));
+            }
+            // The group is taken out, so that it can be changed while the entries are read.
+            let mut group = stream.groups.remove(&reader.group).unwrap_or_default();
+            let (consumer, is_new) = group.see(&reader.consumer, now);
+            let mut given = 0;
+            begin_stream(reply, key);
+            match asked {
+                Asked::New => {
+                    let from = group.last.next().unwrap_or(Id::MAX);
+                    let head = reply.array_deferred();
+                    for entry in stream.range(from, Id::MAX).take(count) {
+                        let read = group.entries_read;
+                        group.entries_read = match read {
+                            Some(read) if !stream.has_gaps_from(entry.id) => Some(read + 1),
+                            _ => stream.count_up_to(entry.id),
+                        };
+                        group.last = entry.id;
+                        reply_with_entry(reply, entry);
+                        if !reader.no_ack {
+                            group.give(entry.id, &consumer, now, 1);
+                        }
+                        given += 1;
+                    }
+                    reply.finish_array(head, given);
+                }
+                Asked::Own(after) => {
+                    let from = after.next();
+                    let own = group.consumers.get(&consumer).into_iter();
+                    let own = own.flat_map(|consumer| consumer.pending());
+                    let wanted = own.filter(|id| from.is_some_and(|from| **id >= from));
+                    let own: Vec<Id> = wanted.take(count).copied().collect();
+                    reply.array(own.len());
+                    for id in own {
+                        given += usize::from(reply_with_own(reply, stream, id));
+                        if let Some(pending) = group.pending().get(&id)
+                            && stream.get(id).is_some()
+                        {
+                            let deliveries = pending.deliveries + 1;
+                            group.give(id, &consumer, now, deliveries);
+                        }
+                    }
+                }
+            }
+            if given > 0
+                && let Some(consumer) = group.consumers.get_mut(&consumer)
+            {
+                consumer.active_at = now;
+            }
+            stream.groups.insert(reader.group.clone(), group);
+            Ok((true, is_new || given > 0))
+        })?;
+    Ok(given.unwrap_or(false))
+}
+
+/// Replies with an entry that a consumer was given. False where it is there no more.
+fn reply_with_own(reply: &mut Reply, stream: &Stream, id: Id) -> bool {
+    let entry = stream.get(id);
+    match entry {
+        Some(entry) => reply_with_entry(reply, entry),
+        None => {
+            reply.array(2);
+            reply_with_id(reply, id);
+            reply.nil_array();
+        }
+    }
+    entry.is_some()
+}
+
+/// Gives a consumer that has waited what is new. False where there is nothing.
+pub(in crate::command) fn reply_with_shared(
+    cx: &mut Context<'_>,
+    key: &[u8],
+    reader: &Reader,
+    count: usize,
+) -> Result<bool, CommandError> {
+    let at = cx.reply.len();
+    let given = give(cx, key, reader, Asked::New, count)?;
+    Ok(finish(cx.reply, at, usize::from(given)))
+}
