@@ -571,7 +571,7 @@ impl Executor {
         let config = self.config.current();
         let hashes = &self.hashes[self.plan[index].hashes.clone()];
         let keys = self.server.keyspace.lock(hashes, session.db, terms);
-        let server = &*self.server;
+        let server = &self.server;
         if server.keyspace.has_below() && needs_keys(server, row, args) {
             let lacks = |&position: &usize| !keys.is_resident(args.at(position));
             if key_positions(row, args).iter().any(lacks) {

@@ -11,6 +11,7 @@ mod argument;
 mod bitfield;
 mod bitmap;
 pub mod blocking;
+mod cache;
 mod client;
 mod cluster;
 mod config;
@@ -42,6 +43,8 @@ mod tests;
 mod tier;
 mod zset;
 
+use std::sync::Arc;
+
 use crate::clock::UnixMs;
 use crate::config::Config;
 use crate::error::CommandError;
@@ -63,6 +66,7 @@ const FAMILIES: &[&[Command]] = &[
     list::COMMANDS,
     dump::COMMANDS,
     geo::COMMANDS,
+    cache::COMMANDS,
     set::COMMANDS,
     stream::entries::COMMANDS,
     stream::read::COMMANDS,
@@ -365,7 +369,7 @@ pub struct Context<'a> {
     /// The options, fixed for the whole command.
     pub config: &'a Config,
     /// What all clients share.
-    pub server: &'a Server,
+    pub server: &'a Arc<Server>,
     /// A random number, new for each command.
     pub random: u64,
 }

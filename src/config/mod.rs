@@ -102,6 +102,8 @@ config! {
         pub maxmemory_policy: EvictionPolicy,
         /// Where the disk tier lives.
         pub tier_dir: Option<PathBuf>,
+        /// A file whose keys are loaded after the start.
+        pub warm: Option<PathBuf>,
         /// How long a record stays in the disk tier at the most; 0 is no limit.
         pub tier_ttl_s: u32,
         /// What the disk tier may take; 0 means there is none.

@@ -385,6 +385,13 @@ pub static OPTIONS: &[Opt] = &[
          it is read.",
     ),
     fixed(
+        Values,
+        "warm",
+        "\"\"",
+        Kind::Path(slot!(warm)),
+        "An RDB file of Redis or Valkey whose keys are loaded in the background after the start, as by CACHE.WARM FILE.",
+    ),
+    fixed(
         Tier,
         "tier-dir",
         "./data",

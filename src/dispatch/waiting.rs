@@ -58,7 +58,7 @@ impl Executor {
             return Some(End::Again);
         }
         let (terms, random) = self.terms(now, false);
-        let server = &*self.server;
+        let server = &self.server;
         let needed = [Some(key), waiter.wish.destination()];
         let needed = needed.into_iter().flatten();
         let hashes: SmallVec<[KeyHash; 2]> = needed

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use self::listen::{Accepted, Listeners};
 use self::worker::Workers;
-use crate::server::{Server, maintenance};
+use crate::server::{Server, maintenance, warming};
 use crate::tier::Tier;
 
 /// How often a stop looks whether the last connection has gone.
@@ -76,6 +76,10 @@ pub fn serve(server: &Arc<Server>) -> Result<(), StartError> {
         );
         let tier = Tier::start(server)
             .map_err(|error| StartError::new("cannot start the disk tier's threads", error))?;
+        if let Some(path) = &server.config.load().warm {
+            warming::start(server, path)
+                .map_err(|refusal| StartError::new("cannot warm", refusal.into()))?;
+        }
         run(server, listeners, workers).await?;
         // Before the tier counts its keys for the last time. A panic has told of itself.
         let _ = maintenance.join();

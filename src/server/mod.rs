@@ -15,6 +15,7 @@ pub mod shutdown;
 pub mod slowlog;
 pub mod stats;
 pub mod waiters;
+pub mod warming;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
@@ -33,6 +34,7 @@ use self::shutdown::Shutdown;
 use self::slowlog::SlowLog;
 use self::stats::Stats;
 use self::waiters::Waiters;
+use self::warming::Warming;
 use crate::clock::{self, UnixMs};
 use crate::config::{Config, Live, TierDurability};
 use crate::dispatch::memory_limits;
@@ -44,6 +46,9 @@ use crate::tier::store::StoreError;
 
 /// The version of Redis that clients are told, by which they choose what to ask for.
 pub const REDIS_VERSION: &str = "7.2.4";
+
+/// Threads that touch keys besides the workers and those of the tier: maintenance and warming.
+const OWN_THREADS: usize = 2;
 
 /// The server's state, shared by all threads.
 #[derive(Debug)]
@@ -62,6 +67,8 @@ pub struct Server {
     pub slowlog: SlowLog,
     /// When what took too long.
     pub latency: LatencyMonitor,
+    /// What is loaded from a file.
+    pub warming: Warming,
     /// Clients that wait for keys.
     pub waiters: Waiters,
     /// Whether commands are held back.
@@ -95,10 +102,10 @@ pub struct Server {
 
 impl Server {
     /// A server with no connection, and the keys that its tier has. Thread slots 0 to `workers - 1` are the workers',
-    /// [`Server::maintenance_slot`] is the maintenance thread's.
+    /// then come [`Server::maintenance_slot`] and [`Server::warming_slot`].
     pub fn open(config: Config, config_file: Option<PathBuf>) -> Result<Self, StoreError> {
         let workers = config.worker_thread_count();
-        let (keyspace, tier) = Tier::open(&config, workers + 1)?;
+        let (keyspace, tier) = Tier::open(&config, workers + OWN_THREADS)?;
         keyspace.set_policies(&config.tier_policy);
         let mut server = Self {
             config: Arc::new(Live::new(config)),
@@ -106,9 +113,10 @@ impl Server {
             keyspace,
             tier,
             clients: Clients::default(),
-            stats: Stats::new(workers + 1),
+            stats: Stats::new(workers + OWN_THREADS),
             slowlog: SlowLog::default(),
             latency: LatencyMonitor::default(),
+            warming: Warming::default(),
             waiters: Waiters::default(),
             pause: Pause::default(),
             shutdown: Shutdown::default(),
@@ -174,9 +182,14 @@ impl Server {
         ThreadSlot(self.workers)
     }
 
+    /// The slot of the thread that warms the cache.
+    pub fn warming_slot(&self) -> ThreadSlot {
+        ThreadSlot(self.workers + 1)
+    }
+
     /// The slot of a thread of the tier.
     pub fn tier_slot(&self, index: usize) -> ThreadSlot {
-        ThreadSlot(self.workers + 1 + index)
+        ThreadSlot(self.workers + OWN_THREADS + index)
     }
 }
 

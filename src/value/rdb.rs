@@ -13,6 +13,7 @@
 //!
 //! Invariant: nothing is allocated for a length that the bytes do not have, and whatever they are, nothing panics.
 
+mod file;
 pub(super) mod input;
 mod kinds;
 mod old;
@@ -21,6 +22,7 @@ mod read;
 mod stream;
 mod write;
 
+pub use file::{FileReader, Key};
 pub use input::Fault;
 pub(super) use kinds::{NODE_PACKED, STREAM_LISTPACKS_3};
 pub use payload::{seal, unseal};

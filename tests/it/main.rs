@@ -12,3 +12,4 @@ mod robustness;
 mod server;
 mod shutdown;
 mod tier;
+mod warming;

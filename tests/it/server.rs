@@ -168,6 +168,11 @@ impl Server {
         self.port
     }
 
+    /// The directory that it runs in.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }

@@ -1,5 +1,6 @@
 //! Sections about what is: the server, its clients, its memory, its keys.
 
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::{Lines, Look};
@@ -154,14 +155,21 @@ pub(super) fn persistence(look: &Look<'_>, lines: &mut Lines) {
         ("rdb_bgsave_in_progress", 0),
         ("rdb_last_save_time", look.server.last_save().as_secs()),
     ]);
+    let warming = &look.server.warming;
+    lines.field("warm_status", warming.status());
+    let count = |counter: &AtomicU64| counter.load(Relaxed) as i64;
     lines.field("rdb_last_bgsave_status", "ok");
     lines.fields(&[
         ("rdb_last_bgsave_time_sec", -1),
         ("rdb_current_bgsave_time_sec", -1),
         ("rdb_saves", 0),
         ("rdb_last_cow_size", 0),
-        ("rdb_last_load_keys_expired", 0),
-        ("rdb_last_load_keys_loaded", 0),
+        ("rdb_last_load_keys_expired", count(&warming.expired)),
+        ("rdb_last_load_keys_loaded", count(&warming.loaded)),
+        ("warm_in_progress", i64::from(warming.is_under_way())),
+        ("warm_keys_kept", count(&warming.kept)),
+        ("warm_bytes_read", count(&warming.bytes_read)),
+        ("warm_bytes_total", count(&warming.bytes_total)),
         ("aof_enabled", 0),
         ("aof_rewrite_in_progress", 0),
         ("aof_rewrite_scheduled", 0),

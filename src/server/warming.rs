@@ -1,0 +1,297 @@
+//! CACHE.WARM and `--warm`: keys of an RDB file come into the cache, in the background.
+//!
+//! The file is read twice: first to see that it is whole, since of a broken one nothing is loaded. A key that exists stays as it
+//! is: clients wrote it after the file was saved.
+
+use std::fs::File;
+use std::io::{self, Seek};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::Server;
+use crate::clock::{self, UnixMs};
+use crate::command::dump;
+use crate::dispatch::lfu_settings;
+use crate::keyspace::eviction::{AccessPolicy, EvictionPool, Room};
+use crate::keyspace::{Expiry, KeyHash, LastAccess, Terms};
+use crate::tier::{Need, Wanted};
+use crate::value::rdb::{Fault, FileReader, Key, Value};
+
+/// How often the log tells how far it is.
+const PROGRESS: Duration = Duration::from_secs(5);
+/// How long it waits for room in memory before it looks again.
+const ROOM_PAUSE: Duration = Duration::from_millis(5);
+
+/// What INFO tells of it.
+#[derive(Debug, Default)]
+pub struct Warming {
+    is_under_way: AtomicBool,
+    /// Bytes of the file, twice: it is read twice.
+    pub bytes_total: AtomicU64,
+    /// How many of those were read.
+    pub bytes_read: AtomicU64,
+    /// Keys that were loaded.
+    pub loaded: AtomicU64,
+    /// Keys that existed.
+    pub kept: AtomicU64,
+    /// Keys whose time was over.
+    pub expired: AtomicU64,
+    /// How the last one ended, or that it is under way.
+    status: Mutex<Option<Result<(), String>>>,
+}
+
+impl Warming {
+    /// Whether one is under way.
+    pub fn is_under_way(&self) -> bool {
+        self.is_under_way.load(Ordering::Acquire)
+    }
+
+    /// How the last one ended: `none`, `ok`, or why it did not.
+    pub fn status(&self) -> String {
+        match &*self.status.lock() {
+            None => "none".to_owned(),
+            Some(Ok(())) => "ok".to_owned(),
+            Some(Err(error)) => error.clone(),
+        }
+    }
+}
+
+/// Why a warming cannot begin.
+#[derive(Debug)]
+pub enum Refusal {
+    /// Another one is under way.
+    Busy,
+    /// The file cannot be read, or is none: what is wrong.
+    File(String),
+}
+
+/// Begins to load a file. What can be seen at its beginning is seen before this returns.
+///
+/// # Errors
+/// Another one is under way, or the file cannot be read or is no RDB file.
+pub fn start(server: &Arc<Server>, path: &Path) -> Result<(), Refusal> {
+    let fault =
+        |error: &dyn std::fmt::Display| Refusal::File(format!("{}: {error}", path.display()));
+    let mut file = File::open(path).map_err(|error| fault(&error))?;
+    let bytes = file.metadata().map_err(|error| fault(&error))?.len();
+    let limits = dump::limits(&server.config.load());
+    FileReader::new(&file, limits).map_err(|error| fault(&error))?;
+    file.rewind().map_err(|error| fault(&error))?;
+    let warming = &server.warming;
+    if warming.is_under_way.swap(true, Ordering::AcqRel) {
+        return Err(Refusal::Busy);
+    }
+    warming.bytes_total.store(2 * bytes, Ordering::Relaxed);
+    for counter in [
+        &warming.bytes_read,
+        &warming.loaded,
+        &warming.kept,
+        &warming.expired,
+    ] {
+        counter.store(0, Ordering::Relaxed);
+    }
+    let (server, path) = (Arc::clone(server), path.to_owned());
+    let thread = std::thread::Builder::new().name("warming".into());
+    let started = thread.spawn({
+        let server = Arc::clone(&server);
+        move || run(&server, file, &path)
+    });
+    started.map(|_| ()).map_err(|error| {
+        server.warming.is_under_way.store(false, Ordering::Release);
+        Refusal::File(error.to_string())
+    })
+}
+
+fn run(server: &Arc<Server>, file: File, path: &Path) {
+    tracing::info!("Warming from {}", path.display());
+    let warming = &server.warming;
+    let result = Loader::new(server).and_then(|mut loader| loader.load(file));
+    let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    match &result {
+        Ok(()) => tracing::info!(
+            "Warmed from {}: {} keys loaded, {} existed, {} had expired",
+            path.display(),
+            count(&warming.loaded),
+            count(&warming.kept),
+            count(&warming.expired)
+        ),
+        Err(error) => tracing::error!("Cannot warm from {}: {error}", path.display()),
+    }
+    *warming.status.lock() = Some(result);
+    warming.is_under_way.store(false, Ordering::Release);
+}
+
+struct Loader<'a> {
+    server: &'a Arc<Server>,
+    pool: EvictionPool,
+    /// Waits for the tier.
+    runtime: tokio::runtime::Runtime,
+    told: Instant,
+}
+
+impl<'a> Loader<'a> {
+    fn new(server: &'a Arc<Server>) -> Result<Self, String> {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        Ok(Self {
+            server,
+            pool: EvictionPool::default(),
+            runtime: runtime.map_err(|error| error.to_string())?,
+            told: Instant::now(),
+        })
+    }
+
+    fn load(&mut self, mut file: File) -> Result<(), String> {
+        let functions = self.read(&file, 0, |_, _| Ok(()))?;
+        if functions > 0 {
+            tracing::warn!("{functions} libraries of functions in the file are left out");
+        }
+        file.rewind().map_err(|error| error.to_string())?;
+        let half = self.server.warming.bytes_total.load(Ordering::Relaxed) / 2;
+        self.read(&file, half, Self::load_key).map(|_| ())
+    }
+
+    /// Reads the file and does something with each key. Gives how many functions were left out.
+    fn read(
+        &mut self,
+        file: &File,
+        before: u64,
+        mut with: impl FnMut(&mut Self, Key) -> Result<(), String>,
+    ) -> Result<usize, String> {
+        let limits = dump::limits(&self.server.config.load());
+        let mut reader = FileReader::new(file, limits).map_err(|error| error.to_string())?;
+        loop {
+            let at = reader.offset();
+            let next = reader.next_key();
+            let fault = |fault: Fault| format!("at or behind byte {at}: {fault}");
+            let Some(key) = next.map_err(fault)? else {
+                return Ok(reader.functions());
+            };
+            if self.server.shutdown.is_asked() {
+                return Err("the server stops".to_owned());
+            }
+            self.tell(before + reader.offset());
+            with(self, key)?;
+        }
+    }
+
+    fn tell(&mut self, bytes: u64) {
+        let warming = &self.server.warming;
+        warming.bytes_read.store(bytes, Ordering::Relaxed);
+        if self.told.elapsed() >= PROGRESS {
+            self.told = Instant::now();
+            let total = warming.bytes_total.load(Ordering::Relaxed).max(1);
+            let loaded = warming.loaded.load(Ordering::Relaxed);
+            tracing::info!("Warming: {} %, {loaded} keys loaded", bytes * 100 / total);
+        }
+    }
+
+    /// Puts a key into the cache, if it does not exist.
+    fn load_key(&mut self, key: Key) -> Result<(), String> {
+        let (server, now) = (self.server, clock::now());
+        let config = server.config.load();
+        let count = |counter: &AtomicU64| {
+            counter.fetch_add(1, Ordering::Relaxed);
+        };
+        let expires_at = key.expires_at_ms.map(UnixMs);
+        if expires_at.is_some_and(|at| at <= now) {
+            count(&server.warming.expired);
+            return Ok(());
+        }
+        let db = usize::try_from(key.db)
+            .ok()
+            .filter(|db| *db < config.databases);
+        let db = db.ok_or_else(|| format!("database {} is above `databases`", key.db))?;
+        self.wait_for_room()?;
+        let hash = server.keyspace.hash(&key.name);
+        self.wait_for_key(hash, db, &key.name, now)?;
+        let access = AccessPolicy::new(
+            config.maxmemory_policy,
+            lfu_settings(&config),
+            now,
+            hash.value(),
+        );
+        let terms = Terms {
+            now,
+            access,
+            default_ttl_ms: i64::from(config.default_ttl_s) * 1000,
+            thread: server.warming_slot(),
+        };
+        let mut keys = server.keyspace.lock(&[hash], db, terms);
+        if keys.exists(&key.name) {
+            count(&server.warming.kept);
+            return Ok(());
+        }
+        match key.value {
+            Value::String(text) => keys.set(&key.name, &text, Expiry::Set(expires_at)),
+            Value::Collection(value_type, content) => {
+                keys.add_value(&key.name, value_type, content, expires_at);
+            }
+        }
+        let last = LastAccess {
+            idle_secs: key.idle_secs,
+            frequency: key.frequency,
+        };
+        keys.set_last_access(&key.name, last);
+        count(&server.warming.loaded);
+        Ok(())
+    }
+
+    fn wait_for_room(&mut self) -> Result<(), String> {
+        let (server, slot) = (self.server, self.server.warming_slot());
+        loop {
+            match server.make_room(clock::now(), slot, &mut self.pool) {
+                Room::None => return Err("maxmemory is reached".to_owned()),
+                Room::Soon if server.shutdown.is_asked() => {
+                    return Err("the server stops".to_owned());
+                }
+                Room::Soon => std::thread::sleep(ROOM_PAUSE),
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// Waits until memory can tell whether a key exists.
+    fn wait_for_key(
+        &self,
+        hash: KeyHash,
+        db: usize,
+        key: &[u8],
+        now: UnixMs,
+    ) -> Result<(), String> {
+        let (server, slot) = (self.server, self.server.warming_slot());
+        let Some(tier) = &server.tier else {
+            return Ok(());
+        };
+        if server.keyspace.is_resident(hash, db, key, slot) {
+            return Ok(());
+        }
+        let wanted = Wanted {
+            hash,
+            name: server.keyspace.space_name(db),
+            key: key.into(),
+        };
+        self.runtime
+            .block_on(tier.meet(Need::Keys(vec![wanted], now)));
+        Ok(())
+    }
+}
+
+/// Errors of opening files, for the start of the server.
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Busy => f.write_str("another warming is under way"),
+            Self::File(error) => f.write_str(error),
+        }
+    }
+}
+
+impl From<Refusal> for io::Error {
+    fn from(refusal: Refusal) -> Self {
+        Self::other(refusal.to_string())
+    }
+}
