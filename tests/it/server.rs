@@ -88,6 +88,16 @@ impl Redis {
     }
 }
 
+/// Starts valkey-server 8, for what Redis 7.0 has not.
+pub(crate) struct Valkey;
+
+impl Valkey {
+    /// A running valkey-server that has answered PING.
+    pub(crate) fn start(args: &[&str]) -> Server {
+        Server::start(Path::new("valkey-server"), Redis::ARGS, args)
+    }
+}
+
 /// What a program left that ended by itself.
 pub(crate) struct Finished {
     pub(crate) status: ExitStatus,

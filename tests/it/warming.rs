@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::client::{Client, Reply};
-use crate::server::{Redis, Server, Strata, poll};
+use crate::server::{Redis, Server, Strata, Valkey, poll};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -21,7 +21,7 @@ const DATA: &[&str] = &[
     "SADD integers 1 300 -70000",
     "SADD set a b c",
     "ZADD zset 1 a 2.5 b -inf c",
-    "ZADD skiplist 1 a 2.5 b -inf c 1e300 d 7 e",
+    "ZADD skiplist 1 a 2.5 b -inf c 1000.125 d 7 e",
     "HSET hash f 1 g two",
     "HSET table a 1 b 2 c 3 d 4 e 5",
     "PFADD hll a b c",
@@ -52,7 +52,10 @@ fn run(client: &mut Client, line: &str) -> Reply {
 
 /// A redis-server with the data, and the file that it saved.
 fn redis_with_file() -> (Server, PathBuf) {
-    let redis = Redis::start(OPTIONS);
+    with_file(Redis::start(OPTIONS))
+}
+
+fn with_file(redis: Server) -> (Server, PathBuf) {
     let mut client = redis.connect();
     for line in DATA {
         let reply = run(&mut client, line);
@@ -104,7 +107,15 @@ fn contents(client: &mut Client, db: &str) -> Vec<(Vec<u8>, Reply, Reply, bool)>
 
 #[test]
 fn a_file_of_redis_is_loaded_whole_and_leaves_what_is_there() {
-    let (redis, path) = redis_with_file();
+    is_loaded_whole(redis_with_file());
+}
+
+#[test]
+fn a_file_of_valkey_is_loaded_whole_and_leaves_what_is_there() {
+    is_loaded_whole(with_file(Valkey::start(OPTIONS)));
+}
+
+fn is_loaded_whole((redis, path): (Server, PathBuf)) {
     let strata = Strata::start(OPTIONS);
     let mut client = strata.connect();
     run(&mut client, "SET many:7 own");
