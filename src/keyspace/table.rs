@@ -797,6 +797,88 @@ mod tests {
         }
     }
 
+    /// Large collections of every type are moved with their entries, changed, put in each other's place and freed.
+    #[test]
+    fn large_collections_belong_to_their_entries() {
+        use crate::value::hash::FieldTable;
+        use crate::value::large::LargeRef;
+        use crate::value::list::NodeList;
+        use crate::value::sorted_set::SortedSet;
+        use crate::value::stream::Stream;
+
+        let large = |kind: u64| match kind {
+            0 => Large::List(Box::<NodeList>::default()),
+            1 => Large::Set(Box::<FieldTable>::default()),
+            2 => Large::Zset(Box::<SortedSet>::default()),
+            3 => Large::Hash(Box::<FieldTable>::default()),
+            _ => Large::Stream(Box::<Stream>::default()),
+        };
+        let mut random = Random(11);
+        let mut table = Table::default();
+        // The number of fields or members, where there is a large collection.
+        let mut model: HashMap<Vec<u8>, Option<u64>> = HashMap::new();
+        let steps = if cfg!(miri) { 400 } else { 20_000 };
+        for step in 0..steps {
+            let key = format!("key:{}", random.below(12)).into_bytes();
+            let (tag, kind) = (tag_of(&key), random.below(5));
+            let at = (random.below(2) == 0).then_some(UnixMs(5_000));
+            match (random.below(8), table.find(tag, 0, &key)) {
+                (_, None) => {
+                    table.insert(tag, Entry::large(0, &key, large(kind), at));
+                    model.insert(key, Some(0));
+                }
+                (0, Some(pos)) => {
+                    table.remove(pos);
+                    model.remove(&key);
+                }
+                (1, Some(pos)) => {
+                    table.overwrite(pos, &parts(&key, &[7; 20], at.map(|at| at.0)));
+                    model.insert(key, None);
+                }
+                (2, Some(pos)) => table.set_expiry(pos, at),
+                (3, Some(pos)) => {
+                    let copy = table.get(pos).to_entry(0, b"another key");
+                    table.insert(tag_of(b"another key"), copy);
+                    let copy = table.find(tag_of(b"another key"), 0, b"another key");
+                    table.remove(copy.expect("it was put in"));
+                }
+                (4, Some(pos)) if !table.get(pos).is_large() => {
+                    table.enlarge(pos, large(kind));
+                    model.insert(key, Some(0));
+                }
+                (_, Some(pos)) if table.get(pos).is_large() => {
+                    let mut taken = table.take_large(pos);
+                    let name = step.to_string().into_bytes();
+                    match &mut taken {
+                        Large::Set(fields) | Large::Hash(fields) => {
+                            fields.set(&name, b"");
+                        }
+                        Large::Zset(members) => {
+                            members.set(&name, 1.0);
+                        }
+                        Large::List(_) | Large::Stream(_) => {}
+                    }
+                    let counts = !matches!(taken, Large::List(_) | Large::Stream(_));
+                    table.put_large(pos, taken);
+                    if let Some(Some(len)) = model.get_mut(&key) {
+                        *len += u64::from(counts);
+                    }
+                }
+                (_, Some(_)) => {}
+            }
+            table.validate();
+        }
+        for (key, len) in &model {
+            let pos = table.find(tag_of(key), 0, key).expect("it is there");
+            let found = table.get(pos).large().map(|large| match large {
+                LargeRef::Set(fields) | LargeRef::Hash(fields) => fields.len() as u64,
+                LargeRef::Zset(members) => members.len() as u64,
+                LargeRef::List(_) | LargeRef::Stream(_) => 0,
+            });
+            assert_eq!(found, *len);
+        }
+    }
+
     /// Random operations against a map, everything recounted after each step.
     fn model_run(seed: u64, steps: usize, keys: u64) {
         println!("seed {seed}");
