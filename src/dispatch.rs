@@ -42,6 +42,8 @@ const STALE_NANOS: u64 = 500_000;
 /// A command that waits for longer is looked at again so often, so that no deadline lies too far in
 /// the future for a timer.
 const WAIT_ROUND_MS: i64 = 3_600_000;
+/// A command that asks for more keys each time that it runs is refused after so many times.
+const LOCK_ROUNDS: usize = 16;
 /// Bytes of an unknown command and of its arguments that the error repeats.
 const UNKNOWN_BYTES_MAX: usize = 128;
 
@@ -404,6 +406,13 @@ impl Executor {
                 }
             }
         }
+        for key in &session.further_keys {
+            let hash = keyspace.hash(key);
+            if !keyspace.is_resident(hash, session.db, key, self.thread) {
+                let key = key.clone();
+                wanted.push(Wanted { hash, name, key });
+            }
+        }
         wanted
     }
 
@@ -458,6 +467,9 @@ impl Executor {
                     .stats
                     .count_error(self.thread, &error.to_string());
             }
+        }
+        if !session.further_keys.is_empty() {
+            session.further_keys.clear();
         }
         if session.waiter.is_some() || session.wait.is_some_and(|wait| wait.until > now) {
             reply.truncate(start);
@@ -556,7 +568,7 @@ impl Executor {
         (terms, random)
     }
 
-    /// Locks the keys and calls the command's function. False where memory cannot answer for them.
+    /// Calls a command's function, again and again while it asks for more keys. False where memory cannot answer for them.
     #[inline]
     fn call(
         &mut self,
@@ -567,14 +579,48 @@ impl Executor {
         reply: &mut Reply,
         now: UnixMs,
     ) -> Result<bool, CommandError> {
+        for _ in 0..LOCK_ROUNDS {
+            let called = self.call_once(row, index, args, session, reply, now);
+            if !std::mem::take(&mut session.runs_again) {
+                return called;
+            }
+        }
+        Err(CommandError::text(
+            "ERR the elements changed each time that they were looked at, try again",
+        ))
+    }
+
+    /// Locks the keys and calls the command's function. False where memory cannot answer for them.
+    #[inline]
+    fn call_once(
+        &mut self,
+        row: &Row,
+        index: usize,
+        args: &Args<'_>,
+        session: &mut Session,
+        reply: &mut Reply,
+        now: UnixMs,
+    ) -> Result<bool, CommandError> {
         let (terms, random) = self.terms(now, session.no_touch);
         let config = self.config.current();
-        let hashes = &self.hashes[self.plan[index].hashes.clone()];
-        let keys = self.server.keyspace.lock(hashes, session.db, terms);
         let server = &self.server;
+        let declared = &self.hashes[self.plan[index].hashes.clone()];
+        let all: Vec<KeyHash>;
+        let hashes = if session.further_keys.is_empty() {
+            declared
+        } else {
+            let further = session.further_keys.iter();
+            let further = further.map(|key| server.keyspace.hash(key));
+            all = declared.iter().copied().chain(further).collect();
+            &all
+        };
+        let keys = server.keyspace.lock(hashes, session.db, terms);
         if server.keyspace.has_below() && needs_keys(server, row, args) {
-            let lacks = |&position: &usize| !keys.is_resident(args.at(position));
-            if key_positions(row, args).iter().any(lacks) {
+            let lacks = |key: &[u8]| !keys.is_resident(key);
+            let mut positions = key_positions(row, args).into_iter();
+            if positions.any(|position| lacks(args.at(position)))
+                || session.further_keys.iter().any(|key| lacks(key))
+            {
                 let failed = |hash: &KeyHash| session.unreadable.contains(hash);
                 if hashes.iter().any(failed) {
                     session.unreadable.clear();

@@ -11,7 +11,7 @@ use crate::value::number;
 pub type Positions = SmallVec<[usize; 4]>;
 
 /// A group of keys of a command.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub struct KeySpec {
     /// Where the first one is.
     pub begin: Begin,
@@ -23,10 +23,12 @@ pub struct KeySpec {
 }
 
 /// Where the first key is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub enum Begin {
     /// At a place.
     Index(usize),
+    /// Nowhere that could be told before the command runs; some of them a function finds nevertheless.
+    Unknown(Option<fn(&Args<'_>) -> Option<usize>>),
     /// After a word, which is looked for from a place on (from the end, if negative).
     Keyword(&'static str, isize),
 }
@@ -109,6 +111,17 @@ impl KeySpec {
         }
     }
 
+    /// One key that the command's options name, if any: `find` knows where.
+    pub const fn unknown(
+        find: Option<fn(&Args<'_>) -> Option<usize>>,
+        flags: &'static [&'static str],
+    ) -> Self {
+        Self {
+            begin: Begin::Unknown(find),
+            ..Self::at(0, flags)
+        }
+    }
+
     /// A number at a place, then so many keys.
     pub const fn counted(index: usize, flags: &'static [&'static str]) -> Self {
         Self {
@@ -180,6 +193,7 @@ impl KeySpec {
     fn begin_in(&self, args: &Args<'_>) -> Option<usize> {
         match self.begin {
             Begin::Index(index) => Some(index),
+            Begin::Unknown(find) => find.and_then(|find| find(args)),
             Begin::Keyword(word, from) => {
                 let is_word = |i: &usize| args.at(*i).eq_ignore_ascii_case(word.as_bytes());
                 let at = match usize::try_from(from) {

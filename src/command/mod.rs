@@ -35,6 +35,7 @@ mod parse;
 mod persistence;
 mod server;
 mod set;
+mod sort;
 mod stream;
 mod string;
 pub mod table;
@@ -43,6 +44,7 @@ mod tests;
 mod tier;
 mod zset;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::clock::UnixMs;
@@ -68,6 +70,7 @@ const FAMILIES: &[&[Command]] = &[
     geo::COMMANDS,
     cache::COMMANDS,
     set::COMMANDS,
+    sort::COMMANDS,
     stream::entries::COMMANDS,
     stream::read::COMMANDS,
     stream::groups::COMMANDS,
@@ -388,6 +391,16 @@ impl Context<'_> {
             now: self.now,
         });
         Ok(lacking)
+    }
+
+    /// Has keys locked that no row declares. True where the command must run again, with them.
+    fn must_lock(&mut self, keys: HashSet<Box<[u8]>>) -> bool {
+        let is_lacking = !keys.is_subset(&self.session.further_keys);
+        if is_lacking {
+            self.session.further_keys = keys;
+        }
+        self.session.runs_again = is_lacking;
+        is_lacking
     }
 
     /// Asks the tier below. `None`: the answer comes later, and the command runs again then.

@@ -1,5 +1,6 @@
 //! A connection's own state, which only its task touches.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::clients::Client;
@@ -65,6 +66,10 @@ pub struct Session {
     pub wait: Option<Wait>,
     /// Its command that waits for keys. While it is set the command is not done: it stays in the buffer.
     pub waiter: Option<Arc<Waiter>>,
+    /// Keys that its command needs besides those that it names: known only when it has run once.
+    pub further_keys: HashSet<Box<[u8]>>,
+    /// Whether it is to run again with those.
+    pub runs_again: bool,
     /// Its question to the tier below, which answers later: the command runs again then.
     pub asked: Option<Ask>,
     /// The answer.
@@ -89,6 +94,8 @@ impl Session {
             then: Then::GoOn,
             wait: None,
             waiter: None,
+            further_keys: HashSet::new(),
+            runs_again: false,
             asked: None,
             answer: None,
             unreadable: Vec::new(),

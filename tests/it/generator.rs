@@ -215,6 +215,12 @@ const TEMPLATES: &str = "
     4 GEOSEARCHSTORE <geo-key> <geo-key> {FROMLONLAT <longitude> <latitude>|FROMMEMBER <member>} {BYRADIUS <distance> <geo-unit>|BYBOX <distance> <distance> <geo-unit>} [ASC|DESC] [COUNT <count>] [STOREDIST]
     5 {GEORADIUS|GEORADIUS_RO} <geo-key> <longitude> <latitude> <distance> <geo-unit> [ASC|DESC|COUNT <count>|WITHCOORD|WITHDIST|WITHHASH|STORE <geo-key>|STOREDIST <geo-key>|<junk>]*
     5 {GEORADIUSBYMEMBER|GEORADIUSBYMEMBER_RO} <geo-key> <member> <distance> <geo-unit> [ASC|DESC|COUNT <count>|ANY|WITHCOORD|WITHDIST|WITHHASH|STORE <geo-key>]*
+    8! {SORT|SORT_RO} {<list-key>|<set-key>} ALPHA [LIMIT <near> <near>] [GET <sort-pattern>]* [DESC]
+    6! SORT {<list-key>|<set-key>} ALPHA [GET <sort-pattern>]* [LIMIT <near> <near>] STORE <list-key>
+    3! SORT <list-key> BY nosort [GET <sort-pattern>]* [LIMIT <near> <near>] [DESC]
+    2! {SORT|SORT_RO} {<list-key>|<key>} {ALPHA LIMIT 1|<junk>|BY|LIMIT abc 1|LIMIT 1 abc|STORE|ALPHA GET}
+    10! SET {<weight-key>} <int>
+    6! HSET {<weight-hash>} f <short> n <near>
     2! RESTORE {<key>|<zset-key>|<hash-key>} {0|-1|abc|<ttl>} {<short>|<payload>} [REPLACE|ABSTTL|IDLETIME <near>|FREQ <near>|<junk>]*
     4! {BZPOPMIN|BZPOPMAX} <zset-key> <zset-key> 0.001
     3! BZMPOP {0.001|-1|abc|0.001} 2 <zset-key> <zset-key> {MIN|MAX|<junk>} [COUNT {1|3|0|-1|abc}]
@@ -311,7 +317,7 @@ const PLAIN_COMMANDS: &[&str] = &[
     "zmpop", "zrandmember", "zscan", "zrange", "zrangestore", "zrangebyscore", "zrevrangebyscore",
     "zrangebylex", "zrevrangebylex", "zrevrange", "zcount", "zlexcount", "zremrangebyrank",
     "zremrangebyscore", "zremrangebylex", "zunion", "zinter", "zdiff", "zintercard", "zunionstore",
-    "zinterstore", "zdiffstore", "xadd", "xlen", "xrange", "xrevrange", "xdel", "xtrim", "xsetid", "xread", "xreadgroup", "xack",
+    "zinterstore", "zdiffstore", "sort", "sort_ro", "xadd", "xlen", "xrange", "xrevrange", "xdel", "xtrim", "xsetid", "xread", "xreadgroup", "xack",
     "xpending", "xclaim", "xautoclaim", "dump", "restore", "geoadd", "geopos", "geohash", "geodist", "geosearch", "geosearchstore",
     "georadius", "georadius_ro", "georadiusbymember", "georadiusbymember_ro", "blpop", "brpop", "blmove", "brpoplpush", "blmpop", "bzpopmin",
     "bzpopmax", "bzmpop", "lset", "lrange", "ltrim", "lrem", "linsert", "lpos", "lmove", "rpoplpush", "lmpop",
@@ -760,6 +766,22 @@ fn argument(kind: &str, random: &mut Random) -> Vec<u8> {
         "member" if random.percent(60) => (random.below(40) as i64 - 5).to_string().into_bytes(),
         "member" if random.percent(20) => b"70000".to_vec(),
         "member" => item(random),
+        "weight-key" => format!("w_{}", random.below(40) as i64 - 5).into_bytes(),
+        "weight-hash" => format!("h_{}", random.below(40) as i64 - 5).into_bytes(),
+        "sort-pattern" => random
+            .pick(&[
+                "w_*",
+                "w_*",
+                "h_*->f",
+                "h_*->n",
+                "#",
+                "nosort",
+                "*",
+                "w_*->",
+                "",
+                "h_*->none",
+            ])
+            .into(),
         "stream-key" if random.percent(4) => argument("key", random),
         "stream-key" => random.pick(&[&b"stream:1"[..], b"stream:2"]).to_vec(),
         // Ever higher, so that most of them can be added.

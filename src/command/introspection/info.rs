@@ -103,6 +103,12 @@ fn describe_keys(reply: &mut Reply, spec: &KeySpec) {
     reply.text("begin_search");
     match spec.begin {
         Begin::Index(index) => step(reply, "index", &[("index", Value::number(index))]),
+        Begin::Unknown(_) => {
+            step(reply, "unknown", &[]);
+            reply.text("find_keys");
+            step(reply, "unknown", &[]);
+            return;
+        }
         Begin::Keyword(word, from) => {
             let fields = [
                 ("keyword", Value::Word(word)),
