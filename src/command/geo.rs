@@ -120,6 +120,10 @@ pub(super) const COMMANDS: &[Command] = &[
     },
     Command {
         name: "georadius",
+        deprecated: Some((
+            "6.2.0",
+            "`GEOSEARCH` and `GEOSEARCHSTORE` with the `BYRADIUS` argument",
+        )),
         arity: AtLeast(6),
         keys: &[
             KeySpec::at(1, &["RO", "access"]),
@@ -148,6 +152,7 @@ pub(super) const COMMANDS: &[Command] = &[
     },
     Command {
         name: "georadius_ro",
+        deprecated: Some(("6.2.0", "`GEOSEARCH` with the `BYRADIUS` argument")),
         arity: AtLeast(6),
         run: |cx, args| radius(cx, args, Kind::Around { stores: false }),
         since: "3.2.10",
@@ -169,6 +174,10 @@ pub(super) const COMMANDS: &[Command] = &[
     },
     Command {
         name: "georadiusbymember",
+        deprecated: Some((
+            "6.2.0",
+            "`GEOSEARCH` and `GEOSEARCHSTORE` with the `BYRADIUS` and `FROMMEMBER` arguments",
+        )),
         arity: AtLeast(5),
         keys: &[
             KeySpec::at(1, &["RO", "access"]),
@@ -187,6 +196,10 @@ pub(super) const COMMANDS: &[Command] = &[
     },
     Command {
         name: "georadiusbymember_ro",
+        deprecated: Some((
+            "6.2.0",
+            "`GEOSEARCH` with the `BYRADIUS` and `FROMMEMBER` arguments",
+        )),
         arity: AtLeast(5),
         run: |cx, args| radius(cx, args, Kind::AroundMember { stores: false }),
         since: "3.2.10",

@@ -43,6 +43,7 @@ pub(super) const COMMANDS: &[Command] = &[
     },
     Command {
         name: "hmset",
+        deprecated: Some(("4.0.0", "`HSET` with multiple field-value pairs")),
         arity: AtLeast(4),
         keys: UPDATE,
         flags: ADD,

@@ -183,6 +183,7 @@ pub(super) const COMMANDS: &[Command] = &[
     },
     Command {
         name: "rpoplpush",
+        deprecated: Some(("6.2.0", "`LMOVE` with the `RIGHT` and `LEFT` arguments")),
         arity: Exactly(3),
         keys: MOVE,
         flags: ADD,
@@ -240,6 +241,7 @@ pub(super) const COMMANDS: &[Command] = &[
     },
     Command {
         name: "brpoplpush",
+        deprecated: Some(("6.2.0", "`BLMOVE` with the `RIGHT` and `LEFT` arguments")),
         arity: Exactly(4),
         keys: MOVE,
         flags: ADD.and(WAITS),

@@ -125,6 +125,8 @@ pub struct Command {
     pub since: &'static str,
     /// How its time grows.
     pub complexity: &'static str,
+    /// Since when another command should be used, and which.
+    pub deprecated: Option<(&'static str, &'static str)>,
     /// What it does, in one sentence.
     pub summary: &'static str,
     /// What clients and proxies may want to know, in the words of COMMAND INFO.
@@ -347,6 +349,7 @@ impl Command {
         categories: &[],
         since: "1.0.0",
         complexity: "O(1)",
+        deprecated: None,
         summary: "",
         tips: &[],
         arguments: &[],

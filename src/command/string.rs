@@ -84,6 +84,7 @@ pub(super) const COMMANDS: &[Command] = &[
     },
     Command {
         name: "getset",
+        deprecated: Some(("6.2.0", "`SET` with the `!GET` argument")),
         arity: Exactly(3),
         keys: &[KeySpec::at(1, &["RW", "access", "update"])],
         flags: Flags::WRITE.and(Flags::DENYOOM).and(Flags::FAST),

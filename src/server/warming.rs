@@ -76,6 +76,10 @@ pub enum Refusal {
 pub fn start(server: &Arc<Server>, path: &Path) -> Result<(), Refusal> {
     let fault =
         |error: &dyn std::fmt::Display| Refusal::File(format!("{}: {error}", path.display()));
+    // One of another kind might keep us waiting.
+    if !path.metadata().map_err(|error| fault(&error))?.is_file() {
+        return Err(fault(&"it is no regular file"));
+    }
     let mut file = File::open(path).map_err(|error| fault(&error))?;
     let bytes = file.metadata().map_err(|error| fault(&error))?.len();
     let limits = dump::limits(&server.config.load());

@@ -19,7 +19,7 @@ use std::fmt::Write as _;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::client::{Client, Reply, encode, encode_into, is_closed};
-use crate::generator::{EXACT_FROM_MS, EXACT_TO_MS, Generator, Random, Request};
+use crate::generator::{EXACT_FROM_MS, EXACT_TO_MS, Generator, PLAIN_COMMANDS, Random, Request};
 use crate::server::{Redis, Server, Strata, poll};
 
 const DEFAULT_COUNT: u64 = 20_000;
@@ -881,6 +881,48 @@ fn conversations_equal_those_of_redis() {
             answers[0], answers[1],
             "{conversation}\nleft: redis, right: strata"
         );
+    }
+}
+
+/// COMMAND DOCS of every command but what is prose: arguments, versions, what replaces a deprecated one.
+#[test]
+fn docs_equal_those_of_redis() {
+    const CONTAINERS: &[&str] = &["xgroup", "xinfo", "object", "memory", "config"];
+    let (redis, strata) = (Redis::start(&[]), Strata::start(&[]));
+    let mut pair = Pair {
+        redis: redis.connect(),
+        strata: strata.connect(),
+    };
+    pair.run(&["HELLO", "3"]);
+    let mut differing = Vec::new();
+    // SET has a condition that came with Valkey 8.1.
+    let names = PLAIN_COMMANDS.iter().filter(|name| **name != "set");
+    for name in names.chain(CONTAINERS) {
+        let (theirs, ours) = pair.run(&["COMMAND", "DOCS", name]);
+        let (theirs, ours) = (without_prose(theirs), without_prose(ours));
+        if theirs != ours {
+            differing.push(format!("{name}\n  redis:  {theirs}\n  strata: {ours}"));
+        }
+    }
+    assert!(differing.is_empty(), "{}", differing.join("\n"));
+}
+
+/// Takes out what is said in each server's own words, and the order of sets and of subcommands.
+fn without_prose(reply: Reply) -> Reply {
+    const PROSE: &[&[u8]] = &[b"summary", b"complexity", b"history"];
+    match reply {
+        Reply::Map(pairs) => {
+            let is_prose = |name: &Reply| name.bytes().is_some_and(|name| PROSE.contains(&name));
+            let kept = pairs.into_iter().filter(|(name, _)| !is_prose(name));
+            let mut kept: Vec<_> = kept
+                .map(|(name, value)| (name, without_prose(value)))
+                .collect();
+            kept.sort_by_key(|(name, _)| name.to_string());
+            Reply::Map(kept)
+        }
+        Reply::Array(items) => Reply::Array(items.into_iter().map(without_prose).collect()),
+        Reply::Set(items) => sorted_deeply(Reply::Set(items)),
+        other => other,
     }
 }
 

@@ -300,7 +300,7 @@ const TEMPLATES: &str = "
 
 /// Commands without subcommands: in those rows of COMMAND INFO Redis 7.0 has everything we compare.
 #[rustfmt::skip]
-const PLAIN_COMMANDS: &[&str] = &[
+pub(crate) const PLAIN_COMMANDS: &[&str] = &[
     "get", "set", "getex", "getdel", "getset", "setex", "psetex", "setnx", "mget", "mset",
     "msetnx", "append", "strlen", "incr", "decr", "incrby", "decrby", "incrbyfloat", "getrange",
     "substr", "setrange", "lcs", "del", "unlink", "exists", "touch", "expire", "pexpire",

@@ -31,7 +31,8 @@ fn describe(reply: &mut Reply, row: &Row) {
     let command = row.command;
     let (has_arguments, is_container) =
         (!command.arguments.is_empty(), !row.subcommands.is_empty());
-    reply.map(4 + usize::from(has_arguments) + usize::from(is_container));
+    let deprecated = 3 * usize::from(command.deprecated.is_some());
+    reply.map(4 + deprecated + usize::from(has_arguments) + usize::from(is_container));
     for (name, value) in [
         ("summary", command.summary),
         ("since", command.since),
@@ -40,6 +41,14 @@ fn describe(reply: &mut Reply, row: &Row) {
     ] {
         reply.text(name);
         reply.text(value);
+    }
+    if let Some((since, by)) = command.deprecated {
+        reply.text("doc_flags");
+        simple_set(reply, &["deprecated"]);
+        reply.text("deprecated_since");
+        reply.text(since);
+        reply.text("replaced_by");
+        reply.text(by);
     }
     if has_arguments {
         describe_arguments(reply, command.arguments);

@@ -52,6 +52,7 @@ pub(in crate::command) const COMMANDS: &[Command] = &[
     },
     Command {
         name: "substr",
+        deprecated: Some(("2.0.0", "`GETRANGE`")),
         arity: Exactly(4),
         keys: &[KeySpec::at(1, &["RO", "access"])],
         flags: Flags::READONLY,

@@ -85,6 +85,7 @@ pub(in crate::command) const COMMANDS: &[Command] = &[
     },
     Command {
         name: "zrangebyscore",
+        deprecated: Some(("6.2.0", "`ZRANGE` with the `BYSCORE` argument")),
         run: zrangebyscore,
         since: "1.0.5",
         summary: "Returns the members in a range of scores. ZRANGE BYSCORE does the same.",
@@ -99,6 +100,7 @@ pub(in crate::command) const COMMANDS: &[Command] = &[
     },
     Command {
         name: "zrevrangebyscore",
+        deprecated: Some(("6.2.0", "`ZRANGE` with the `REV` and `BYSCORE` arguments")),
         run: zrevrangebyscore,
         since: "2.2.0",
         summary: "Returns the members in a range of scores, the highest first. ZRANGE BYSCORE REV does the same.",
@@ -107,6 +109,7 @@ pub(in crate::command) const COMMANDS: &[Command] = &[
     },
     Command {
         name: "zrangebylex",
+        deprecated: Some(("6.2.0", "`ZRANGE` with the `BYLEX` argument")),
         run: zrangebylex,
         since: "2.8.9",
         summary: "Returns the members in a range of names. ZRANGE BYLEX does the same.",
@@ -115,6 +118,7 @@ pub(in crate::command) const COMMANDS: &[Command] = &[
     },
     Command {
         name: "zrevrangebylex",
+        deprecated: Some(("6.2.0", "`ZRANGE` with the `REV` and `BYLEX` arguments")),
         run: zrevrangebylex,
         since: "2.8.9",
         summary: "Returns the members in a range of names, the last first. ZRANGE BYLEX REV does the same.",
@@ -123,6 +127,7 @@ pub(in crate::command) const COMMANDS: &[Command] = &[
     },
     Command {
         name: "zrevrange",
+        deprecated: Some(("6.2.0", "`ZRANGE` with the `REV` argument")),
         run: zrevrange,
         summary: "Returns the members in a range of ranks, counted from the end. ZRANGE REV does the same.",
         arguments: &[KEY, START, STOP, WITH_SCORES],

@@ -38,12 +38,10 @@ pub(in crate::value) fn read_stream(input: &mut impl Input, kind: u8) -> Result<
     };
     state.added = state.len;
     if kind != STREAM_LISTPACKS {
-        let first = id(input)?;
+        // The first id is seen.
+        id(input)?;
         state.max_deleted = id(input)?;
         state.added = length(input)?;
-        if first != state.first {
-            return Err(Fault::Broken("the first id of a stream is another one"));
-        }
     }
     if state.len != there || stream.last_there() > state.last {
         return Err(Fault::Broken("a stream has other entries than it says"));

@@ -9,6 +9,10 @@ use crate::allocator::size_class;
 /// What an allocation with two counters has beside its bytes.
 const ARC_BYTES: usize = 16;
 
+fn name_bytes(name: &[u8]) -> usize {
+    size_class(name.len() + ARC_BYTES)
+}
+
 /// A group.
 #[derive(Clone, Debug, Default)]
 pub struct Group {
@@ -19,6 +23,8 @@ pub struct Group {
     /// Its consumers, by name.
     pub consumers: BTreeMap<Arc<[u8]>, Consumer>,
     pending: BTreeMap<Id, Pending>,
+    /// What the names of the consumers take.
+    name_bytes: usize,
 }
 
 /// An entry that was given to a consumer and is not acknowledged.
@@ -64,13 +70,7 @@ impl Group {
         let pending = size_of::<Id>() + size_of::<Pending>() + TREE_BYTES;
         let given = size_of::<Id>() + TREE_BYTES;
         let consumer = size_of::<Arc<[u8]>>() + size_of::<Consumer>() + TREE_BYTES;
-        let names = self
-            .consumers
-            .keys()
-            .map(|name| size_class(name.len() + ARC_BYTES));
-        self.pending.len() * (pending + given)
-            + self.consumers.len() * consumer
-            + names.sum::<usize>()
+        self.pending.len() * (pending + given) + self.consumers.len() * consumer + self.name_bytes
     }
 
     /// All that is not acknowledged.
@@ -98,6 +98,7 @@ impl Group {
             active_at: -1,
             pending: BTreeSet::new(),
         };
+        self.name_bytes += name_bytes(&name);
         self.consumers.insert(Arc::clone(&name), consumer);
         (name, true)
     }
@@ -136,6 +137,7 @@ impl Group {
         let Some(consumer) = self.consumers.remove(name) else {
             return 0;
         };
+        self.name_bytes -= name_bytes(name);
         for id in &consumer.pending {
             self.pending.remove(id);
         }
