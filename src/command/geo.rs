@@ -689,6 +689,18 @@ mod tests {
         db.run("GEOADD g XX CH 1 1 Palermo").int(1);
     });
 
+    script!(the_last_key_to_store_at_counts, |db| {
+        db.run("GEOADD g 1 1 a").int(1);
+        db.run("GEORADIUS g 1 1 1 km STORE x STORE y").int(1);
+        db.run("EXISTS x y").int(1);
+        db.run("GEORADIUS g 1 1 1 km STOREDIST STORE STORE z")
+            .int(1);
+        db.run("EXISTS STORE z").int(1);
+        db.run("GEORADIUSBYMEMBER g a 1 km STOREDIST p STORE STOREDIST")
+            .int(1);
+        db.run("EXISTS STOREDIST").int(1);
+    });
+
     script!(what_is_no_place_is_refused, |db| {
         db.run("GEOADD g 181 0 a")
             .error("ERR invalid longitude,latitude pair 181.000000,0.000000");

@@ -180,6 +180,11 @@ impl KeySpec {
         }
     }
 
+    /// Whether its keys stand behind this word.
+    pub fn begins_behind(&self, word: &[u8]) -> bool {
+        matches!(self.begin, Begin::Keyword(keyword, _) if word.eq_ignore_ascii_case(keyword.as_bytes()))
+    }
+
     /// Whether the number of keys, if there is one, is written as an integer is. Where it is not, as in ` 1`, Redis finds the
     /// keys by another way, which knows no flags.
     pub fn is_exact(&self, args: &Args<'_>) -> bool {

@@ -70,11 +70,15 @@ impl Row {
             found.push(index);
             return Some(found);
         }
-        let fits = self
-            .command
-            .keys
-            .iter()
-            .all(|spec| spec.positions(args, &mut found));
+        let specs = self.command.keys;
+        // A word that is there twice may be an option or a name: only the command itself can tell.
+        let is_keyword = |word: &[u8]| specs.iter().any(|spec| spec.begins_behind(word));
+        let is_clear = args
+            .from(1)
+            .filter(|word| is_keyword(word))
+            .nth(1)
+            .is_none();
+        let fits = is_clear && specs.iter().all(|spec| spec.positions(args, &mut found));
         fits.then_some(found)
     }
 

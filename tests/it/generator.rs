@@ -795,7 +795,7 @@ fn argument(kind: &str, random: &mut Random) -> Vec<u8> {
         "stream-id" if random.percent(4) => argument("int", random),
         "stream-id" if random.percent(10) => format!("{}-*", random.below(40)).into_bytes(),
         "stream-id" => format!("{}-{}", random.below(40), random.below(2)).into_bytes(),
-        "group" => random.pick(&[&b"g1"[..], b"g1", b"g2"]).to_vec(),
+        "group" => random.pick(&[&b"g1"[..], b"g1", b"streams"]).to_vec(),
         "consumer" => random.pick(&[&b"ann"[..], b"bob", b"\xff"]).to_vec(),
         "geo-key" if random.percent(5) => argument("key", random),
         "geo-key" => random.pick(&[&b"geo:1"[..], b"geo:2"]).to_vec(),

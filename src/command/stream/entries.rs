@@ -408,11 +408,6 @@ fn xsetid(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
                 "ERR The entries_added specified in XSETID is smaller than the target stream length",
             ));
         }
-        if last < stream.state.max_deleted {
-            return Err(CommandError::text(
-                "ERR The ID specified in XSETID is smaller than current max_deleted_entry_id",
-            ));
-        }
         let state = &mut stream.state;
         state.last = last;
         state.added = added.unwrap_or(state.added);

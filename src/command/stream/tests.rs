@@ -106,3 +106,23 @@ script!(another_type_is_refused, |db| {
         db.run(command).error(WRONG);
     }
 });
+
+script!(names_may_be_words_of_the_command, |db| {
+    db.run("XGROUP CREATE k streams 0 MKSTREAM").ok();
+    db.run("XADD k 1-1 a 1").bulk("1-1");
+    db.run("XREADGROUP COUNT 1 GROUP streams c STREAMS k >")
+        .is("*1\r\n*2\r\n$1\r\nk\r\n*1\r\n*2\r\n$3\r\n1-1\r\n*2\r\n$1\r\na\r\n$1\r\n1\r\n");
+    db.run("XREADGROUP NOACK GROUP streams streams STREAMS k >")
+        .is("*-1\r\n");
+    db.run("XREAD STREAMS streams k 0 5").is("*-1\r\n");
+    db.run("XREADGROUP COUNT 1 GROUP streams STREAMS STREAMS STREAMS >")
+        .error("NOGROUP No such key 'STREAMS' or consumer group 'streams' in XREADGROUP with GROUP option");
+});
+
+script!(the_last_id_may_lie_before_a_deleted_one, |db| {
+    db.run("XADD s 6-1 a 1").bulk("6-1");
+    db.run("XADD s 7-1 a 1").bulk("7-1");
+    db.run("XDEL s 7-1").int(1);
+    db.run("XSETID s 6-5").ok();
+    db.run("XADD s 6-6 a 1").bulk("6-6");
+});
