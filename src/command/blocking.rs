@@ -100,6 +100,11 @@ pub(super) fn until(text: &[u8], now: UnixMs) -> Result<Option<UnixMs>, CommandE
     let ms = (seconds.to_f64() * 1000.0).ceil();
     // One that is too large is negative to Redis, too.
     let ms = if ms < i64::MAX as f64 { ms as i64 } else { -1 };
+    until_after(ms, now)
+}
+
+/// A timeout in milliseconds as a time; `None`: never.
+pub(super) fn until_after(ms: i64, now: UnixMs) -> Result<Option<UnixMs>, CommandError> {
     match ms {
         ..0 => Err(CommandError::text("ERR timeout is negative")),
         0 => Ok(None),

@@ -44,7 +44,7 @@ pub(super) fn count_with(args: &Args<'_>, with: &[u8]) -> Result<(i64, bool), Co
 ///
 /// # Errors
 /// The reply would be too long.
-pub(super) fn wanted(count: i64) -> Result<(usize, bool), CommandError> {
+fn wanted(count: i64) -> Result<(usize, bool), CommandError> {
     let wanted = usize::try_from(count.unsigned_abs()).unwrap_or(usize::MAX);
     let again = count < 0;
     if again && wanted.saturating_mul(ELEMENT_BYTES) > REPLY_BYTES_MAX {
@@ -53,8 +53,27 @@ pub(super) fn wanted(count: i64) -> Result<(usize, bool), CommandError> {
     Ok((wanted, again))
 }
 
-/// Different elements by chance; all of them where there are no more. `draw` gives any one, `name` tells two apart.
-pub(super) fn distinct<T>(
+/// As many elements by chance as a count asks for: different ones, or for a negative count any. `draw` gives any one, `name` tells
+/// two apart.
+///
+/// # Errors
+/// The reply would be too long.
+pub(super) fn chosen<T>(
+    (count, len): (i64, usize),
+    all: impl Iterator<Item = T>,
+    random: &mut Random,
+    draw: impl Fn(&mut Random) -> Option<T>,
+    name: impl Fn(&T) -> Vec<u8>,
+) -> Result<Vec<T>, CommandError> {
+    let (wanted, again) = wanted(count)?;
+    if again {
+        return Ok(std::iter::from_fn(|| draw(random)).take(wanted).collect());
+    }
+    Ok(distinct((wanted, len), all, random, draw, name))
+}
+
+/// Different elements by chance; all of them where there are no more.
+fn distinct<T>(
     (wanted, len): (usize, usize),
     all: impl Iterator<Item = T>,
     random: &mut Random,

@@ -7,7 +7,6 @@ use crate::error::CommandError;
 use crate::keyspace::entry::ValueType;
 use crate::resp::{Args, Reply};
 use crate::value::geo::{LATITUDE_MAX, LONGITUDE_MAX, Position, Search, Shape};
-use crate::value::listpack::{Digits, Element};
 use crate::value::number;
 use crate::value::zset::{Bound, Zset, ZsetRef};
 
@@ -640,8 +639,7 @@ fn radius(cx: &mut Context<'_>, args: &Args<'_>, kind: Kind) -> Result<(), Comma
         if parts > 0 {
             cx.reply.array(parts + 1);
         }
-        cx.reply
-            .bulk(Element::Text(&found.member).text(&mut Digits::new()));
+        cx.reply.bulk(&found.member);
         if with_dist {
             reply_with_distance(cx.reply, found.distance);
         }

@@ -2,18 +2,14 @@
 
 use super::argument::{self, KEY, after, block, multiple, optional, word};
 use super::draw::{self, Random};
-use super::{Argument, Arity::*, Command, Context, Flags, Group, KeySpec, parse};
+use super::{Argument, Arity::*, Command, Context, Flags, Group, KeySpec, parse, scan};
 use crate::config::Config;
 use crate::error::CommandError;
 use crate::keyspace::entry::ValueType;
 use crate::resp::{Args, Protocol};
-use crate::value::glob;
 use crate::value::hash::{Hash, HashRef, PackedLimits, Set};
 use crate::value::listpack::{Digits, Element};
 use crate::value::number::{self, LongDouble};
-
-/// What HSCAN looks at in one call if it is not told.
-const SCAN_COUNT: usize = 10;
 
 const FIELD: Argument = Argument::new("field", "string");
 const VALUE: Argument = Argument::new("value", "string");
@@ -431,15 +427,9 @@ fn hrandfield(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError>
         cx.reply.array(0);
         return Ok(());
     };
-    let (wanted, again) = draw::wanted(count)?;
-    let chosen = if again {
-        let again = std::iter::from_fn(|| hash.random(|| random.next()));
-        again.take(wanted).collect()
-    } else {
-        let draw = |random: &mut Random| hash.random(|| random.next());
-        let name = |(field, _): &(Element<'_>, Element<'_>)| field.to_vec();
-        draw::distinct((wanted, hash.len()), hash.iter(), &mut random, draw, name)
-    };
+    let draw = |random: &mut Random| hash.random(|| random.next());
+    let name = |(field, _): &(Element<'_>, Element<'_>)| field.to_vec();
+    let chosen = draw::chosen((count, hash.len()), hash.iter(), &mut random, draw, name)?;
     let in_pairs = with_values && cx.reply.protocol() == Protocol::Resp3;
     let flat = chosen.len() * if with_values && !in_pairs { 2 } else { 1 };
     cx.reply.array(flat);
@@ -458,35 +448,24 @@ fn hrandfield(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError>
 fn hscan(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     let cursor = number::parse_cursor(args.at(2)).ok_or(CommandError::InvalidCursor)?;
     let Some(hash) = cx.keys.hash(args.at(1))? else {
-        cx.reply.array(2);
-        cx.reply.bulk(b"0");
-        cx.reply.array(0);
+        scan::reply_with_nothing(cx.reply);
         return Ok(());
     };
-    let options = parse::ScanOptions::of(args, 3, SCAN_COUNT)?;
+    let options = parse::ScanOptions::of(args, 3, scan::COUNT)?;
     let mut shown = Vec::new();
     let next = match hash {
         HashRef::Packed(_) => {
             let pairs = hash
                 .iter()
-                .map(|(field, value)| (field.to_vec(), value.to_vec()));
+                .map(|(field, value)| [field.to_vec(), value.to_vec()]);
             shown.extend(pairs);
             0
         }
         HashRef::Table(fields) => fields.scan(cursor, options.count, |field, value| {
-            shown.push((field.to_vec(), value.to_vec()));
+            shown.push([field.to_vec(), value.to_vec()]);
         }),
     };
-    if let Some(pattern) = options.pattern {
-        shown.retain(|(field, _)| glob::matches(pattern, field, false));
-    }
-    cx.reply.array(2);
-    cx.reply.bulk(&number::format_u64(next));
-    cx.reply.array(2 * shown.len());
-    for (field, value) in shown {
-        cx.reply.bulk(&field);
-        cx.reply.bulk(&value);
-    }
+    scan::reply_with_page(cx.reply, next, shown, options.pattern);
     Ok(())
 }
 

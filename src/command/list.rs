@@ -362,12 +362,7 @@ fn pop(
         cx.reply.bulk_or_nil(popped.flatten().as_deref());
         return Ok(());
     };
-    let count = parse::integer(count)
-        .ok()
-        .and_then(|count| usize::try_from(count).ok());
-    let count = count.ok_or(CommandError::text(
-        "ERR value is out of range, must be positive",
-    ))?;
+    let count = parse::count(count)?;
     match pop_many(cx, args.at(1), end, count)? {
         Some(popped) => reply_with(cx, &popped),
         None => cx.reply.nil_array(),

@@ -33,6 +33,7 @@ mod list;
 mod object;
 mod parse;
 mod persistence;
+mod scan;
 mod server;
 mod set;
 mod sort;

@@ -4,19 +4,15 @@ use std::collections::HashSet;
 
 use super::argument::{KEY, after, key, multiple, optional, since};
 use super::draw::{self, Random};
-use super::{Argument, Arity::*, Command, Context, Flags, Group, KeySpec, parse};
+use super::{Argument, Arity::*, Command, Context, Flags, Group, KeySpec, parse, scan};
 use crate::config::Config;
 use crate::error::CommandError;
 use crate::keyspace::entry::ValueType;
 use crate::resp::Args;
-use crate::value::glob;
 use crate::value::hash::PackedLimits;
 use crate::value::listpack::{Digits, Element};
 use crate::value::number;
 use crate::value::set::{Set, SetLimits, SetRef};
-
-/// What SSCAN looks at in one call if it is not told.
-const SCAN_COUNT: usize = 10;
 
 const MEMBER: Argument = Argument::new("member", "string");
 const KEYS: Argument = multiple(KEY);
@@ -339,12 +335,7 @@ fn spop(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
         cx.reply.bulk_or_nil(popped.flatten().as_deref());
         return Ok(());
     };
-    let count = parse::integer(count)
-        .ok()
-        .and_then(|count| usize::try_from(count).ok());
-    let count = count.ok_or(CommandError::text(
-        "ERR value is out of range, must be positive",
-    ))?;
+    let count = parse::count(count)?;
     let popped = change(cx, args.at(1), false, |set| {
         let again = std::iter::from_fn(|| pop(set, &mut random));
         let popped: Vec<_> = again.take(count).collect();
@@ -375,20 +366,9 @@ fn srandmember(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError
         cx.reply.array(0);
         return Ok(());
     };
-    let (wanted, again) = draw::wanted(count)?;
-    let chosen = if again {
-        let again = std::iter::from_fn(|| set.random(|| random.next()));
-        again.take(wanted).collect()
-    } else {
-        let draw = |random: &mut Random| set.random(|| random.next());
-        draw::distinct(
-            (wanted, set.len()),
-            set.iter(),
-            &mut random,
-            draw,
-            |member| member.to_vec(),
-        )
-    };
+    let draw = |random: &mut Random| set.random(|| random.next());
+    let name = |member: &Element<'_>| member.to_vec();
+    let chosen = draw::chosen((count, set.len()), set.iter(), &mut random, draw, name)?;
     cx.reply.array(chosen.len());
     for member in chosen {
         cx.reply.bulk(member.text(&mut Digits::new()));
@@ -513,29 +493,21 @@ fn sintercard(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError>
 fn sscan(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     let cursor = number::parse_cursor(args.at(2)).ok_or(CommandError::InvalidCursor)?;
     let Some(set) = cx.keys.set_members(args.at(1))? else {
-        cx.reply.array(2);
-        cx.reply.bulk(b"0");
-        cx.reply.array(0);
+        scan::reply_with_nothing(cx.reply);
         return Ok(());
     };
-    let options = parse::ScanOptions::of(args, 3, SCAN_COUNT)?;
+    let options = parse::ScanOptions::of(args, 3, scan::COUNT)?;
     let mut shown = Vec::new();
     let next = match set {
         SetRef::Table(members) => members.scan(cursor, options.count, |member, _| {
-            shown.push(member.to_vec());
+            shown.push([member.to_vec()]);
         }),
         packed => {
-            shown.extend(packed.iter().map(Element::to_vec));
+            shown.extend(packed.iter().map(|member| [member.to_vec()]));
             0
         }
     };
-    if let Some(pattern) = options.pattern {
-        shown.retain(|member| glob::matches(pattern, member, false));
-    }
-    cx.reply.array(2);
-    cx.reply.bulk(&number::format_u64(next));
-    cx.reply.array(shown.len());
-    shown.iter().for_each(|member| cx.reply.bulk(member));
+    scan::reply_with_page(cx.reply, next, shown, options.pattern);
     Ok(())
 }
 

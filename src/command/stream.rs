@@ -152,5 +152,16 @@ fn no_group(key: &[u8], group: &[u8], behind: &[u8]) -> CommandError {
     ])
 }
 
+/// The key's stream has no such group.
+fn no_consumer_group(key: &[u8], group: &[u8]) -> CommandError {
+    CommandError::bytes(&[
+        b"NOGROUP No such consumer group '",
+        c_text(group),
+        b"' for key name '",
+        c_text(key),
+        b"'",
+    ])
+}
+
 #[cfg(test)]
 mod tests;

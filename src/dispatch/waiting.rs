@@ -30,17 +30,10 @@ impl Executor {
             let Some(waiter) = self.server.waiters.get(ticket) else {
                 continue;
             };
-            let mut is_used_up = false;
-            let is_over = waiter.serve(|| {
-                let end = self.fulfil(&waiter, key, now);
-                is_used_up = end.is_none();
-                end
-            });
-            if is_over {
-                self.server
-                    .waiters
-                    .remove(self.server.keyspace.queues(), &waiter);
-            } else if is_used_up && !ready.is_gone && !self.exists(db, key, now) {
+            if waiter.serve(|| self.fulfil(&waiter, key, now)) {
+                let queues = self.server.keyspace.queues();
+                self.server.waiters.remove(queues, &waiter);
+            } else if !ready.is_gone && !self.exists(db, key, now) {
                 return;
             }
         }
@@ -69,12 +62,11 @@ impl Executor {
         if !needed.clone().all(|key| keys.is_resident(key)) {
             return Some(End::Again);
         }
+        let mut reply = Reply::new(waiter.protocol);
         if keys.value_type(key) != Some(waiter.wish.value_type()) {
-            let mut reply = Reply::new(waiter.protocol);
             reply.error(&waiter.wish.forlorn()?);
             return Some(End::Served(std::mem::take(reply.buffer_mut())));
         }
-        let mut reply = Reply::new(waiter.protocol);
         let mut session = Session::new(waiter.client.clone(), true);
         session.db = waiter.db;
         let mut context = Context {

@@ -16,9 +16,10 @@ use super::Server;
 use crate::clock::{self, UnixMs};
 use crate::command::dump;
 use crate::dispatch::lfu_settings;
+use crate::error::CommandError;
 use crate::keyspace::eviction::{AccessPolicy, EvictionPool, Room};
 use crate::keyspace::{Expiry, KeyHash, LastAccess, Terms};
-use crate::tier::{Need, Wanted};
+use crate::tier::{Met, Need, Wanted};
 use crate::value::rdb::{Fault, FileReader, Key, Value};
 
 /// How often the log tells how far it is.
@@ -40,7 +41,7 @@ pub struct Warming {
     pub kept: AtomicU64,
     /// Keys whose time was over.
     pub expired: AtomicU64,
-    /// How the last one ended, or that it is under way.
+    /// How the last one ended.
     status: Mutex<Option<Result<(), String>>>,
 }
 
@@ -211,7 +212,6 @@ impl<'a> Loader<'a> {
         let db = db.ok_or_else(|| format!("database {} is above `databases`", key.db))?;
         self.wait_for_room()?;
         let hash = server.keyspace.hash(&key.name);
-        self.wait_for_key(hash, db, &key.name, now)?;
         let access = AccessPolicy::new(
             config.maxmemory_policy,
             lfu_settings(&config),
@@ -224,7 +224,14 @@ impl<'a> Loader<'a> {
             default_ttl_ms: i64::from(config.default_ttl_s) * 1000,
             thread: server.warming_slot(),
         };
-        let mut keys = server.keyspace.lock(&[hash], db, terms);
+        let mut keys = loop {
+            self.wait_for_key(hash, db, &key.name, now)?;
+            let keys = server.keyspace.lock(&[hash], db, terms);
+            // What was fetched may have left memory again.
+            if keys.is_resident(&key.name) {
+                break keys;
+            }
+        };
         if keys.exists(&key.name) {
             count(&server.warming.kept);
             return Ok(());
@@ -278,9 +285,13 @@ impl<'a> Loader<'a> {
             name: server.keyspace.space_name(db),
             key: key.into(),
         };
-        self.runtime
-            .block_on(tier.meet(Need::Keys(vec![wanted], now)));
-        Ok(())
+        let met = tier.meet(Need::Keys(vec![wanted], now));
+        match self.runtime.block_on(met) {
+            Met::Keys(unreadable) if !unreadable.is_empty() => {
+                Err(CommandError::Unreadable.to_string())
+            }
+            _ => Ok(()),
+        }
     }
 }
 

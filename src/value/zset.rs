@@ -150,6 +150,22 @@ impl Zset {
         *self = Self::Large(members);
     }
 
+    /// Makes a listpack of a large one that is as small as one may be.
+    pub fn pack_if_small(&mut self, limits: PackedLimits) {
+        let Self::Large(members) = self else { return };
+        let mut digits = listpack::Digits::new();
+        let is_short = |(name, _): (Element<'_>, f64)| name.text(&mut digits).len() <= limits.bytes;
+        if members.len() > limits.entries || !self.view().iter().all(is_short) {
+            return;
+        }
+        let mut bytes = listpack::empty();
+        for (name, score) in self.view().iter() {
+            listpack::push(&mut bytes, name.text(&mut digits));
+            listpack::push(&mut bytes, &score_text(score));
+        }
+        *self = Self::Packed(bytes);
+    }
+
     /// Takes a member out; whether it was there.
     pub fn remove(&mut self, name: &[u8]) -> bool {
         match self {

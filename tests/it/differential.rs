@@ -971,6 +971,8 @@ fn sorts_equal_those_of_redis() {
         "SORT none BY w_* STORE l",
         "EXISTS l",
         "SORT w_1",
+        "SORT h_1",
+        "SORT_RO h_1 ALPHA STORE to",
         "SORT l BY",
         "SORT_RO z STORE to",
         "COMMAND GETKEYS SORT a BY store GET x STORE b STORE c",

@@ -215,9 +215,12 @@ const TEMPLATES: &str = "
     4 GEOSEARCHSTORE <geo-key> <geo-key> {FROMLONLAT <longitude> <latitude>|FROMMEMBER <member>} {BYRADIUS <distance> <geo-unit>|BYBOX <distance> <distance> <geo-unit>} [ASC|DESC] [COUNT <count>] [STOREDIST]
     5 {GEORADIUS|GEORADIUS_RO} <geo-key> <longitude> <latitude> <distance> <geo-unit> [ASC|DESC|COUNT <count>|WITHCOORD|WITHDIST|WITHHASH|STORE <geo-key>|STOREDIST <geo-key>|<junk>]*
     5 {GEORADIUSBYMEMBER|GEORADIUSBYMEMBER_RO} <geo-key> <member> <distance> <geo-unit> [ASC|DESC|COUNT <count>|ANY|WITHCOORD|WITHDIST|WITHHASH|STORE <geo-key>]*
-    8! {SORT|SORT_RO} {<list-key>|<set-key>} ALPHA [LIMIT <near> <near>] [GET <sort-pattern>]* [DESC]
-    6! SORT {<list-key>|<set-key>} ALPHA [GET <sort-pattern>]* [LIMIT <near> <near>] STORE <list-key>
-    3! SORT <list-key> BY nosort [GET <sort-pattern>]* [LIMIT <near> <near>] [DESC]
+    8! {RPUSH|LPUSH} <sortable-list> <item>+
+    8! SADD <sortable-set> <member>+
+    2! {RPOP <sortable-list>|DEL <sortable-list>|SREM <sortable-set> <member>}
+    8! {SORT|SORT_RO} {<sortable-list>|<sortable-set>} ALPHA [LIMIT <near> <near>] [GET <sort-pattern>]* [DESC]
+    6! SORT {<sortable-list>|<sortable-set>} ALPHA [GET <sort-pattern>]* [LIMIT <near> <near>] STORE <list-key>
+    3! SORT <sortable-list> BY nosort [GET <sort-pattern>]* [LIMIT <near> <near>] [DESC]
     2! {SORT|SORT_RO} {<list-key>|<key>} {ALPHA LIMIT 1|<junk>|BY|LIMIT abc 1|LIMIT 1 abc|STORE|ALPHA GET}
     10! SET {<weight-key>} <int>
     6! HSET {<weight-hash>} f <short> n <near>
@@ -766,6 +769,9 @@ fn argument(kind: &str, random: &mut Random) -> Vec<u8> {
         "member" if random.percent(60) => (random.below(40) as i64 - 5).to_string().into_bytes(),
         "member" if random.percent(20) => b"70000".to_vec(),
         "member" => item(random),
+        // Of these types for certain: Redis turns a packed sorted set that it sorts into a skiplist, we leave it as it is.
+        "sortable-list" => random.pick(&[&b"sortable:1"[..], b"sortable:2"]).to_vec(),
+        "sortable-set" => random.pick(&[&b"sortable:3"[..], b"sortable:4"]).to_vec(),
         "weight-key" => format!("w_{}", random.below(40) as i64 - 5).into_bytes(),
         "weight-hash" => format!("h_{}", random.below(40) as i64 - 5).into_bytes(),
         "sort-pattern" => random

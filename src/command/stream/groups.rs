@@ -6,10 +6,10 @@ use super::super::argument::{KEY, after, block, multiple, oneof, optional, since
 use super::super::help;
 use super::super::{Argument, Arity::*, Command, Context, Flags, Group as Family, KeySpec, parse};
 use super::{
-    DELETE, READ, ROW, UPDATE, change, end, no_group, reply_with_entry, reply_with_id, start,
-    strict_id,
+    DELETE, READ, ROW, UPDATE, change, end, no_consumer_group, no_group, reply_with_entry,
+    reply_with_id, start, strict_id,
 };
-use crate::error::{CommandError, c_text};
+use crate::error::CommandError;
 use crate::resp::{Args, Reply};
 use crate::value::number;
 use crate::value::stream::{Group, Id, Pending, Stream};
@@ -276,15 +276,10 @@ fn change_group<R>(
     let (key, name) = (args.at(2), args.at(3));
     let changed = change(cx, key, false, |stream| {
         let last = stream.state.last;
-        let group = stream.groups.get_mut(name).ok_or_else(|| {
-            CommandError::bytes(&[
-                b"NOGROUP No such consumer group '",
-                c_text(name),
-                b"' for key name '",
-                c_text(key),
-                b"'",
-            ])
-        })?;
+        let group = stream
+            .groups
+            .get_mut(name)
+            .ok_or_else(|| no_consumer_group(key, name))?;
         with(group, last)
     })?;
     changed.ok_or(NO_KEY)

@@ -3,8 +3,8 @@
 use super::super::argument::{KEY, after, block, optional};
 use super::super::help;
 use super::super::{Argument, Arity::*, Command, Context, Flags, Group as Family, KeySpec, parse};
-use super::{ROW, reply_with_entries, reply_with_entry, reply_with_id};
-use crate::error::{CommandError, c_text};
+use super::{ROW, no_consumer_group, reply_with_entries, reply_with_entry, reply_with_id};
+use crate::error::CommandError;
 use crate::resp::{Args, Reply};
 use crate::value::stream::{Group, Id, Stream};
 
@@ -244,15 +244,10 @@ fn consumers(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> 
     let (key, name, now) = (args.at(2), args.at(3), cx.now.0);
     let stream = cx.keys.stream(key)?;
     let stream = stream.ok_or(CommandError::NoSuchKey)?;
-    let group = stream.groups.get(name).ok_or_else(|| {
-        CommandError::bytes(&[
-            b"NOGROUP No such consumer group '",
-            c_text(name),
-            b"' for key name '",
-            c_text(key),
-            b"'",
-        ])
-    })?;
+    let group = stream
+        .groups
+        .get(name)
+        .ok_or_else(|| no_consumer_group(key, name))?;
     let reply = &mut *cx.reply;
     reply.array(group.consumers.len());
     for (name, consumer) in &group.consumers {

@@ -155,11 +155,7 @@ fn wait_until(text: &[u8], now: UnixMs) -> Result<Option<UnixMs>, CommandError> 
     let ms = number::parse_i64(text).ok_or(CommandError::text(
         "ERR timeout is not an integer or out of range",
     ))?;
-    match ms {
-        ..0 => Err(CommandError::text("ERR timeout is negative")),
-        0 => Ok(None),
-        ms => Ok(Some(UnixMs(now.0.saturating_add(ms)))),
-    }
+    blocking::until_after(ms, now)
 }
 
 /// Replies with one stream of several; of the first the caller has left room for the head of all.
@@ -208,14 +204,7 @@ fn xread(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     }
     let (at, mut streams) = (cx.reply.len(), 0);
     for (key, after) in keys.clone().zip(&after) {
-        let key = args.at(key);
-        let stream = cx.keys.stream(key)?;
-        let stream = stream.filter(|stream| stream.last_there() > *after);
-        if let (Some(stream), Some(from)) = (stream, after.next()) {
-            begin_stream(cx.reply, key);
-            reply_with_entries(cx.reply, stream.range(from, Id::MAX).take(request.count));
-            streams += 1;
-        }
+        streams += usize::from(read_new(cx, args.at(key), *after, request.count)?);
     }
     if finish(cx.reply, at, streams) {
         return Ok(());
@@ -232,8 +221,8 @@ fn xread(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// Replies with the entries of a stream behind an id. False where there are none.
-pub(in crate::command) fn reply_with_new(
+/// Replies with the entries of a stream behind an id, as one of several. False where there are none.
+fn read_new(
     cx: &mut Context<'_>,
     key: &[u8],
     after: Id,
@@ -244,10 +233,21 @@ pub(in crate::command) fn reply_with_new(
     let (Some(stream), Some(from)) = (stream, after.next()) else {
         return Ok(false);
     };
-    begin_streams(cx.reply, 1);
     begin_stream(cx.reply, key);
     reply_with_entries(cx.reply, stream.range(from, Id::MAX).take(count));
     Ok(true)
+}
+
+/// Replies with what is new of a stream to a client that has waited for it. False where there is nothing.
+pub(in crate::command) fn reply_with_new(
+    cx: &mut Context<'_>,
+    key: &[u8],
+    after: Id,
+    count: usize,
+) -> Result<bool, CommandError> {
+    let at = cx.reply.len();
+    let read = read_new(cx, key, after, count)?;
+    Ok(finish(cx.reply, at, usize::from(read)))
 }
 
 /// What a consumer asks for.

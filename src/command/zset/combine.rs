@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::super::argument::{KEY, after, key, multiple, oneof, optional, word};
+use super::super::argument::{KEY, after, flagged, key, multiple, oneof, optional, word};
 use super::super::{Argument, Arity::*, Command, Context, Flags, KeySpec, parse};
 use super::{Form, ROW, limits};
 use crate::error::CommandError;
@@ -20,7 +20,10 @@ const DESTINATION: Argument = key("destination", 0);
 const SOURCES: Argument = multiple(key("key", 1));
 const WEIGHTS: Argument = after(
     "WEIGHTS",
-    optional_multiple(Argument::new("weight", "integer")),
+    flagged(
+        &["optional", "multiple"],
+        Argument::new("weight", "integer"),
+    ),
 );
 const AGGREGATE: Argument = optional(after(
     "AGGREGATE",
@@ -30,10 +33,6 @@ const AGGREGATE: Argument = optional(after(
     ),
 ));
 const WITH_SCORES: Argument = optional(word("withscores", "WITHSCORES"));
-
-const fn optional_multiple(argument: Argument) -> Argument {
-    super::super::argument::flagged(&["optional", "multiple"], argument)
-}
 
 /// The rows of this part.
 pub(in crate::command) const COMMANDS: &[Command] = &[

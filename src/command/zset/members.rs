@@ -3,21 +3,16 @@
 use super::super::argument::{self, KEY, after, block, multiple, oneof, optional, since, word};
 use super::super::blocking::{self, Wish};
 use super::super::draw::{self, Random};
-use super::super::{Argument, Arity::*, Command, Context, Flags, KeySpec, parse};
+use super::super::{Argument, Arity::*, Command, Context, Flags, KeySpec, parse, scan};
 use super::{ADD, DELETE, Form, MEMBER, READ, READ_FAST, ROW, WRITE_FAST, change, limits};
 use crate::error::CommandError;
 use crate::resp::Args;
-use crate::value::glob;
 use crate::value::listpack::{Digits, Element};
 use crate::value::number;
 use crate::value::zset::{Change, MEMBERS_MAX, Zset, ZsetRef};
 
-/// What ZSCAN looks at in one call if it is not told.
-const SCAN_COUNT: usize = 10;
-
 const TAKE: &[&str] = &["RW", "access", "delete"];
-pub(in crate::command) const WHERE: Argument =
-    oneof("where", &[word("min", "MIN"), word("max", "MAX")]);
+const WHERE: Argument = oneof("where", &[word("min", "MIN"), word("max", "MAX")]);
 
 /// The rows of this part.
 pub(in crate::command) const COMMANDS: &[Command] = &[
@@ -622,15 +617,9 @@ fn zrandmember(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError
         cx.reply.array(0);
         return Ok(());
     };
-    let (wanted, again) = draw::wanted(count)?;
-    let chosen = if again {
-        let again = std::iter::from_fn(|| zset.random(random.next()));
-        again.take(wanted).collect()
-    } else {
-        let draw = |random: &mut Random| zset.random(random.next());
-        let name = |(name, _): &(Element<'_>, f64)| name.to_vec();
-        draw::distinct((wanted, zset.len()), zset.iter(), &mut random, draw, name)
-    };
+    let draw = |random: &mut Random| zset.random(random.next());
+    let name = |(name, _): &(Element<'_>, f64)| name.to_vec();
+    let chosen = draw::chosen((count, zset.len()), zset.iter(), &mut random, draw, name)?;
     let form = Form::of(with_scores, cx.reply);
     form.begin(cx.reply, chosen.len());
     for (name, score) in chosen {
@@ -642,35 +631,24 @@ fn zrandmember(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError
 fn zscan(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     let cursor = number::parse_cursor(args.at(2)).ok_or(CommandError::InvalidCursor)?;
     let Some(zset) = cx.keys.zset(args.at(1))? else {
-        cx.reply.array(2);
-        cx.reply.bulk(b"0");
-        cx.reply.array(0);
+        scan::reply_with_nothing(cx.reply);
         return Ok(());
     };
-    let options = parse::ScanOptions::of(args, 3, SCAN_COUNT)?;
+    let options = parse::ScanOptions::of(args, 3, scan::COUNT)?;
     let mut shown = Vec::new();
     let next = match zset {
         // Scores as they are written there.
         ZsetRef::Packed(pack) => {
             let mut texts = pack.iter().map(|placed| placed.element.to_vec());
-            let pairs = std::iter::from_fn(|| Some((texts.next()?, texts.next()?)));
+            let pairs = std::iter::from_fn(|| Some([texts.next()?, texts.next()?]));
             shown.extend(pairs);
             0
         }
         ZsetRef::Large(members) => members.scan(cursor, options.count, |member| {
             let score = number::format_f64(member.score()).to_vec();
-            shown.push((member.name().to_vec(), score));
+            shown.push([member.name().to_vec(), score]);
         }),
     };
-    if let Some(pattern) = options.pattern {
-        shown.retain(|(name, _)| glob::matches(pattern, name, false));
-    }
-    cx.reply.array(2);
-    cx.reply.bulk(&number::format_u64(next));
-    cx.reply.array(2 * shown.len());
-    for (name, score) in shown {
-        cx.reply.bulk(&name);
-        cx.reply.bulk(&score);
-    }
+    scan::reply_with_page(cx.reply, next, shown, options.pattern);
     Ok(())
 }

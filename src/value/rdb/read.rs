@@ -138,6 +138,10 @@ pub fn read_value(input: &mut impl Input, kind: u8, limits: &Limits) -> Result<V
 
 fn read_zset(input: &mut impl Input, kind: u8, limits: PackedLimits) -> Result<Value, Fault> {
     let mut zset = Zset::empty(Vec::new());
+    if matches!(kind, ZSET | ZSET_2) {
+        // Packed at the end, as in Redis: a listpack has no negative zero.
+        zset.make_large();
+    }
     let mut set = |member: &[u8], score: f64| {
         if zset.view().len() >= MEMBERS_MAX {
             return Err(Fault::Broken("a sorted set has too many members"));
@@ -170,6 +174,7 @@ fn read_zset(input: &mut impl Input, kind: u8, limits: PackedLimits) -> Result<V
             set(member, number_or_fault(score)?)
         })?,
     }
+    zset.pack_if_small(limits);
     finish(ValueType::Zset, zset)
 }
 
