@@ -178,6 +178,15 @@ impl Db {
         (0..keyspace.shard_count()).map(demote).sum()
     }
 
+    /// Drops the keys and the fields whose time has come, as maintenance does.
+    pub(crate) fn expire(&self) {
+        let keyspace = &self.server().keyspace;
+        for shard in 0..keyspace.shard_count() {
+            keyspace.expire_shard(shard, self.now, ThreadSlot(0));
+        }
+        keyspace.validate();
+    }
+
     /// Brings all entries into line with `tier-policy`.
     pub(crate) fn apply_policies(&self) {
         let keyspace = &self.server().keyspace;
@@ -307,6 +316,17 @@ impl Answer {
     #[track_caller]
     pub(crate) fn int(self, number: i64) {
         self.is(format!(":{number}\r\n"));
+    }
+
+    /// An array of integers.
+    #[track_caller]
+    pub(crate) fn ints(self, numbers: &[i64]) {
+        let items = numbers.iter().map(|number| format!(":{number}\r\n"));
+        self.is(format!(
+            "*{}\r\n{}",
+            numbers.len(),
+            items.collect::<String>()
+        ));
     }
 
     #[track_caller]

@@ -121,7 +121,7 @@ pub(super) const COMMANDS: &[Command] = &[
 ];
 
 /// The condition of EXPIRE and its like.
-const CONDITION: Argument = argument::optional(argument::since(
+pub(super) const CONDITION: Argument = argument::optional(argument::since(
     "7.0.0",
     argument::oneof(
         "condition",
@@ -152,14 +152,15 @@ fn pexpireat(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> 
     set_expiry(cx, args, "pexpireat", Unit::Milliseconds, 0)
 }
 
+/// What a time is given in.
 #[derive(Clone, Copy)]
-enum Unit {
+pub(super) enum Unit {
     Seconds,
     Milliseconds,
 }
 
 impl Unit {
-    fn in_ms(self) -> i64 {
+    pub(super) fn in_ms(self) -> i64 {
         match self {
             Self::Seconds => 1000,
             Self::Milliseconds => 1,
@@ -195,7 +196,7 @@ fn set_expiry(
 
 /// Under which conditions EXPIRE acts.
 #[derive(Default)]
-struct Condition {
+pub(super) struct Condition {
     nx: bool,
     xx: bool,
     gt: bool,
@@ -206,15 +207,28 @@ impl Condition {
     fn parse(args: &Args<'_>) -> Result<Self, CommandError> {
         let mut condition = Self::default();
         for word in args.from(3) {
-            match word.to_ascii_uppercase().as_slice() {
-                b"NX" => condition.nx = true,
-                b"XX" => condition.xx = true,
-                b"GT" => condition.gt = true,
-                b"LT" => condition.lt = true,
-                _ => return Err(unsupported(word)),
+            if !condition.add(word) {
+                return Err(unsupported(word));
             }
         }
         condition.check()
+    }
+
+    /// The condition that one word is.
+    pub(super) fn of_word(word: &[u8]) -> Option<Self> {
+        let mut condition = Self::default();
+        condition.add(word).then_some(condition)
+    }
+
+    fn add(&mut self, word: &[u8]) -> bool {
+        match word.to_ascii_uppercase().as_slice() {
+            b"NX" => self.nx = true,
+            b"XX" => self.xx = true,
+            b"GT" => self.gt = true,
+            b"LT" => self.lt = true,
+            _ => return false,
+        }
+        true
     }
 
     fn check(self) -> Result<Self, CommandError> {
@@ -233,7 +247,7 @@ impl Condition {
     }
 
     /// A key without an expiry counts as one that expires after all others.
-    fn holds(&self, current: Option<UnixMs>, new_ms: i64) -> bool {
+    pub(super) fn holds(&self, current: Option<UnixMs>, new_ms: i64) -> bool {
         match current {
             None => !self.xx && !self.gt,
             Some(UnixMs(current_ms)) => {

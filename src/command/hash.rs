@@ -1,5 +1,7 @@
 //! Hashes: fields with values at one key.
 
+pub(super) mod expiry;
+
 use super::argument::{self, KEY, after, block, multiple, optional, word};
 use super::draw::{self, Random};
 use super::{Argument, Arity::*, Command, Context, Flags, Group, KeySpec, parse, scan};
@@ -378,7 +380,7 @@ fn hincrby(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
         let sum = old.checked_add(increment).ok_or(CommandError::text(
             "ERR increment or decrement would overflow",
         ))?;
-        hash.set(field, &number::format_i64(sum), limits);
+        hash.update(field, &number::format_i64(sum), limits);
         Ok((sum, true))
     })?;
     cx.reply.int(sum);
@@ -405,7 +407,7 @@ fn hincrbyfloat(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandErro
             ));
         }
         let text = sum.to_human();
-        hash.set(field, text.as_bytes(), limits);
+        hash.update(field, text.as_bytes(), limits);
         Ok((text, true))
     })?;
     cx.reply.text(&text);
@@ -454,7 +456,7 @@ fn hscan(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     let options = parse::ScanOptions::of(args, 3, scan::COUNT)?;
     let mut shown = Vec::new();
     let next = match hash {
-        HashRef::Packed(_) => {
+        HashRef::Packed(..) => {
             let pairs = hash
                 .iter()
                 .map(|(field, value)| [field.to_vec(), value.to_vec()]);

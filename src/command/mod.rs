@@ -80,6 +80,7 @@ const FAMILIES: &[&[Command]] = &[
     zset::range::COMMANDS,
     zset::combine::COMMANDS,
     hash::COMMANDS,
+    hash::expiry::COMMANDS,
     generic::COMMANDS,
     expire::COMMANDS,
     object::COMMANDS,

@@ -115,6 +115,7 @@ fn encoding_name(entry: EntryRef<'_>) -> &'static str {
         ValueType::Zset => "listpack",
         ValueType::Stream => "stream",
         ValueType::Hash if entry.is_large() => "hashtable",
+        ValueType::Hash if entry.fields_due_at().is_some() => "listpackex",
         ValueType::Hash => "listpack",
     }
 }

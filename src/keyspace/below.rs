@@ -667,7 +667,7 @@ impl Keyspace {
     }
 
     /// The same, and other positions stay good.
-    fn mark_or_remove(&self, locked: &mut super::Locked<'_>, at: Position) -> bool {
+    pub(super) fn mark_or_remove(&self, locked: &mut super::Locked<'_>, at: Position) -> bool {
         let (counters, shard, table) = (locked.counters, locked.shard, &mut locked.table);
         if let Some(below) = &self.below {
             let entry = table.get(at);

@@ -196,6 +196,7 @@ impl Keyspace {
             for at in all {
                 let entry = locked.table.get(at);
                 let may_be = !entry.is_absent() && !entry.is_large();
+                let may_be = may_be && entry.fields_due_at().is_none();
                 if entry.standing() == Standing::Plain && may_be {
                     let block = compressor.compress(entry.value()).expect("there is room");
                     put_compressed(&mut locked, at, block);
@@ -325,6 +326,8 @@ impl<'a> EntryRef<'a> {
         self.standing() == Standing::Plain
             && !self.is_absent()
             && !self.is_large()
+            // Their deadlines would not be seen.
+            && self.fields_due_at().is_none()
             && (VALUE_BYTES_MIN..=VALUE_BYTES_MAX).contains(&self.value().len())
     }
 

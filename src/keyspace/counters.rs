@@ -49,6 +49,8 @@ pub struct Counters {
     pub misses: Counter,
     /// Keys whose time came.
     pub expired: Counter,
+    /// Fields of hashes whose time came.
+    pub expired_fields: Counter,
     /// Keys dropped for space.
     pub evicted: Counter,
     /// Those of them that the tier below was too slow for.
@@ -91,6 +93,7 @@ impl Counters {
             &self.memory_hits,
             &self.misses,
             &self.expired,
+            &self.expired_fields,
             &self.evicted,
             &self.shed,
             &self.demoted,
@@ -112,6 +115,7 @@ impl Default for Counters {
             memory_hits: Counter::default(),
             misses: Counter::default(),
             expired: Counter::default(),
+            expired_fields: Counter::default(),
             evicted: Counter::default(),
             shed: Counter::default(),
             demoted: Counter::default(),

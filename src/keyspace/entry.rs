@@ -38,7 +38,8 @@ use std::ptr::NonNull;
 use crate::allocator::size_class;
 use crate::clock::UnixMs;
 use crate::config::TierPolicy;
-use crate::value::hash::{FieldTable, HashRef};
+use crate::value::field_table::FieldTable;
+use crate::value::hash::HashRef;
 use crate::value::large::{Large, LargeRef};
 use crate::value::list::{ListRef, NodeList};
 use crate::value::listpack::Listpack;
@@ -765,7 +766,7 @@ impl<'a> EntryRef<'a> {
     {
         match (self.value_type(), self.large()) {
             (ValueType::Hash, Some(LargeRef::Hash(fields))) => Some(HashRef::Table(fields)),
-            (ValueType::Hash, None) => Some(HashRef::Packed(Listpack::new(self.plain(scratch)))),
+            (ValueType::Hash, None) => Some(HashRef::packed(self.plain(scratch))),
             _ => None,
         }
     }
@@ -863,6 +864,27 @@ impl<'a> EntryRef<'a> {
             ExpiryForm::Wide => i64::from_le_bytes(self.read(FIXED_BYTES)),
         };
         (at != NO_EXPIRY).then_some(UnixMs(at))
+    }
+
+    /// When the first of its fields goes, if it is a hash that has such fields.
+    #[inline]
+    pub fn fields_due_at(self) -> Option<UnixMs> {
+        if self.kind() & TYPE_MASK != ValueType::Hash as u8 || self.is_compressed() {
+            return None;
+        }
+        let hash = match self.large() {
+            Some(LargeRef::Hash(fields)) => HashRef::Table(fields),
+            _ => HashRef::packed(self.value()),
+        };
+        hash.first_deadline().map(|deadline| UnixMs(deadline.ms()))
+    }
+
+    /// When time changes it: the key goes, or fields of it do.
+    pub(super) fn due_at(self) -> Option<UnixMs> {
+        match (self.expires_at(), self.fields_due_at()) {
+            (Some(key), Some(fields)) => Some(key.min(fields)),
+            (key, fields) => key.or(fields),
+        }
     }
 
     /// The 24-bit access record of the LRU and LFU policies.

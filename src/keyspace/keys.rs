@@ -216,8 +216,22 @@ impl<'a> Keys<'a> {
         }
         if for_value && entry.is_compressed() {
             compression::restore_at(&mut self.locked[lock], at);
+        } else if for_value && entry.fields_due_at().is_some_and(|at| at <= self.now) {
+            return self.without_due_fields(Found { lock, at });
         }
         Some(Found { lock, at })
+    }
+
+    /// Takes out the fields of a hash whose time has come, before anybody sees them.
+    #[cold]
+    #[inline(never)]
+    fn without_due_fields(&mut self, found: Found) -> Option<Found> {
+        let locked = &mut self.locked[found.lock];
+        let len = locked.table.len();
+        let (now, all) = (self.now, usize::MAX);
+        self.keyspace.drop_due_fields(locked, found.at, now, all);
+        let is_gone = locked.table.len() < len || locked.table.get(found.at).is_absent();
+        (!is_gone).then_some(found)
     }
 
     #[inline]
@@ -957,7 +971,7 @@ fn as_hash(entry: EntryRef<'_>) -> Result<HashRef<'_>, CommandError> {
         _ if entry.value_type() != ValueType::Hash => Err(CommandError::WrongType),
         Some(LargeRef::Hash(fields)) => Ok(HashRef::Table(fields)),
         Some(_) => Err(CommandError::WrongType),
-        None => Ok(HashRef::Packed(Listpack::new(entry.value()))),
+        None => Ok(HashRef::packed(entry.value())),
     }
 }
 

@@ -4,20 +4,27 @@
 
 use std::sync::atomic::Ordering;
 
+use smallvec::SmallVec;
+
 use super::below::{self, Place};
 use super::counters::Counters;
 use super::entry::{Entry, EntryRef};
 use super::eviction::{AccessPolicy, Eviction, Limits};
+use super::table::Position;
 use super::{Keyspace, Locked, SHARDS, ThreadSlot, group_of_shard};
 use crate::clock::UnixMs;
+use crate::value::collection::{Collection, Content};
+use crate::value::hash::Hash;
 
 /// Entries taken out in one lock of a shard. They are freed after it is released.
 const SLICE: usize = 128;
+/// Fields taken out of hashes in one lock of a shard.
+const FIELDS: usize = 512;
 /// Buckets looked at in one lock of a shard: about a hundred entries, most of which are not in the cache.
 const IDLE_BUCKETS: usize = 16;
 
 impl Keyspace {
-    /// Drops the keys of one shard whose time has come. Returns how many.
+    /// Drops the keys of one shard whose time has come, and the fields of its hashes. Returns how many keys.
     pub fn expire_shard(&self, shard: usize, now: UnixMs, thread: ThreadSlot) -> usize {
         let mut count = 0;
         let mut taken: Vec<Entry> = Vec::new();
@@ -26,9 +33,18 @@ impl Keyspace {
             if locked.table.expiry_floor().is_none_or(|floor| floor > now) {
                 return count;
             }
-            let all = locked
-                .table
-                .take_expired(now, SLICE, |entry| taken.push(entry));
+            let mut due: SmallVec<[Position; 8]> = SmallVec::new();
+            let mut all =
+                locked
+                    .table
+                    .take_expired(now, SLICE, |entry| taken.push(entry), |at| due.push(at));
+            let mut fields_left = FIELDS;
+            for at in due {
+                if self.is_live(locked.table.get(at).space()) {
+                    fields_left -= self.drop_due_fields(&mut locked, at, now, fields_left);
+                }
+                all &= fields_left > 0;
+            }
             for entry in &taken {
                 self.mark_expired(&mut locked, entry.view());
             }
@@ -46,6 +62,37 @@ impl Keyspace {
                 return count;
             }
         }
+    }
+
+    /// Takes fields out of a hash whose time has come, so many at the most if it is large, and the hash with the last of
+    /// them. Other positions stay good. Gives how many went, at the most `limit`.
+    pub(super) fn drop_due_fields(
+        &self,
+        locked: &mut Locked<'_>,
+        at: Position,
+        now: UnixMs,
+        limit: usize,
+    ) -> usize {
+        let table = &mut locked.table;
+        let content = match table.get(at).is_large() {
+            true => Content::Large(table.take_large(at)),
+            false => Content::Packed(table.get(at).value().to_vec()),
+        };
+        let mut hash = Hash::of(content).expect("only a hash has fields");
+        let count = hash.remove_due(now.0, limit);
+        let is_empty = hash.is_empty();
+        match hash.into_content() {
+            Content::Large(large) => table.put_large(at, large),
+            Content::Packed(bytes) => table.rewrite_value(at, &bytes),
+        }
+        locked.counters.expired_fields.add(count as i64);
+        if is_empty {
+            self.mark_or_remove(locked, at);
+        } else if let Some(below) = &self.below {
+            let place = Place::new(locked.shard, locked.table.tag(at));
+            below.wrote(locked.table.get_mut(at), place, None, locked.thread);
+        }
+        count.min(limit)
     }
 
     /// Leaves an absent mark for an expired key where the tier below may hold an older version.

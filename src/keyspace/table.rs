@@ -399,7 +399,7 @@ impl Table {
         self.entry_bytes += entry.allocated_bytes();
         self.pinned_units += pinned_units(entry.view());
         self.len += 1;
-        let floor = floor_of(entry.view().expires_at());
+        let floor = floor_of(entry.view().due_at());
         self.floor = self.floor.min(floor);
         self.place(Slot::new(tag, entry), floor)
     }
@@ -483,7 +483,7 @@ impl Table {
         let entry = change(entry);
         self.entry_bytes += entry.allocated_bytes();
         self.pinned_units += pinned_units(entry.view());
-        let floor = floor_of(entry.view().expires_at());
+        let floor = floor_of(entry.view().due_at());
         self.floor = self.floor.min(floor);
         let bucket = &mut self.buckets[at.bucket as usize];
         bucket.slots[at.slot as usize] = Slot::new(slot.tag(), entry);
@@ -526,6 +526,9 @@ impl Table {
         self.entry_bytes += large.view().heap_bytes();
         self.get_mut(at).put_large(large);
         self.pinned_units += pinned_units(self.get(at));
+        let floor = floor_of(self.get(at).due_at());
+        self.floor = self.floor.min(floor);
+        self.buckets[at.bucket as usize].lower_floor(floor);
     }
 
     /// Puts the compressed form of a plain value in its place: `block` is its lz4 block.
@@ -548,19 +551,20 @@ impl Table {
         self.with_entry(at, |entry| entry.set_expiry(expires_at));
     }
 
-    /// A bound: no entry expires before it.
+    /// A bound: no entry, and no field of a hash, expires before it.
     #[inline]
     pub fn expiry_floor(&self) -> Option<UnixMs> {
         (self.floor < FLOOR_NONE).then_some(UnixMs(self.floor.cast_signed()))
     }
 
     /// Takes out what has expired by `now`, at most about `limit` entries, and says whether all was
-    /// looked at. A full look makes the bound exact.
+    /// looked at. A full look makes the bound exact. Hashes that stay and have fields to lose are told.
     pub fn take_expired(
         &mut self,
         now: UnixMs,
         limit: usize,
         mut taken: impl FnMut(Entry),
+        mut due: impl FnMut(Position),
     ) -> bool {
         let mut left = limit;
         let mut floor = FLOOR_NONE;
@@ -569,7 +573,7 @@ impl Table {
                 if left == 0 {
                     return false;
                 }
-                left = left.saturating_sub(self.expire_bucket(b, now, &mut taken));
+                left = left.saturating_sub(self.expire_bucket(b, now, &mut taken, &mut due));
             }
             floor = floor.min(self.buckets[b].floor());
         }
@@ -582,16 +586,23 @@ impl Table {
         bucket: usize,
         now: UnixMs,
         taken: &mut impl FnMut(Entry),
+        due: &mut impl FnMut(Position),
     ) -> usize {
         let mut floor = FLOOR_NONE;
         let mut count = 0;
         for at in self.positions(bucket) {
-            match self.get(at).expires_at() {
-                Some(expires_at) if expires_at <= now => {
+            let entry = self.get(at);
+            match (entry.expires_at(), entry.due_at()) {
+                (Some(expires_at), _) if expires_at <= now => {
                     taken(self.remove(at));
                     count += 1;
                 }
-                expires_at => floor = floor.min(floor_of(expires_at)),
+                (_, Some(due_at)) if due_at <= now => {
+                    due(at);
+                    floor = floor.min(floor_of(Some(due_at)));
+                    count += 1;
+                }
+                (_, due_at) => floor = floor.min(floor_of(due_at)),
             }
         }
         self.buckets[bucket].set_floor(floor);
@@ -687,7 +698,7 @@ impl Table {
             len += 1;
             bytes += entry.allocated_bytes();
             pinned += pinned_units(entry);
-            let floor = floor_of(entry.expires_at());
+            let floor = floor_of(entry.due_at());
             assert!(
                 self.buckets[at.bucket as usize].floor() <= floor,
                 "the bucket's floor is a bound"
@@ -800,7 +811,7 @@ mod tests {
     /// Large collections of every type are moved with their entries, changed, put in each other's place and freed.
     #[test]
     fn large_collections_belong_to_their_entries() {
-        use crate::value::hash::FieldTable;
+        use crate::value::field_table::FieldTable;
         use crate::value::large::LargeRef;
         use crate::value::list::NodeList;
         use crate::value::sorted_set::SortedSet;
@@ -851,7 +862,7 @@ mod tests {
                     let name = step.to_string().into_bytes();
                     match &mut taken {
                         Large::Set(fields) | Large::Hash(fields) => {
-                            fields.set(&name, b"");
+                            fields.set(&name, b"", false);
                         }
                         Large::Zset(members) => {
                             members.set(&name, 1.0);
@@ -929,8 +940,12 @@ mod tests {
                     now += random.below(60).cast_signed();
                     let limit = random.below(20) as usize;
                     let mut taken = Vec::new();
-                    let all = table
-                        .take_expired(UnixMs(now), limit, |e| taken.push(e.view().key().to_vec()));
+                    let all = table.take_expired(
+                        UnixMs(now),
+                        limit,
+                        |e| taken.push(e.view().key().to_vec()),
+                        |_| {},
+                    );
                     for key in taken {
                         assert!(model.remove(&key).unwrap().1.unwrap() <= now);
                     }

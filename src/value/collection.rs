@@ -1,9 +1,9 @@
 //! What all collections have in common for the keyspace, which keeps them: two forms, packed and large.
 
-use super::hash::Hash;
+use super::hash::{Hash, PackedHash};
 use super::large::Large;
 use super::list::List;
-use super::listpack::{self, Listpack};
+use super::listpack;
 use super::set::Set;
 use super::stream::Stream;
 use super::zset::Zset;
@@ -32,12 +32,12 @@ pub trait Collection: Sized {
 impl Collection for Hash {
     fn empty(mut buffer: Vec<u8>) -> Self {
         listpack::clear(&mut buffer);
-        Self::Packed(buffer)
+        Self::Packed(PackedHash::of_bytes(buffer))
     }
 
     fn of(content: Content) -> Option<Self> {
         match content {
-            Content::Packed(bytes) => Some(Self::Packed(bytes)),
+            Content::Packed(bytes) => Some(Self::Packed(PackedHash::of_bytes(bytes))),
             Content::Large(Large::Hash(fields)) => Some(Self::Table(fields)),
             Content::Large(_) => None,
         }
@@ -45,14 +45,14 @@ impl Collection for Hash {
 
     fn into_content(self) -> Content {
         match self {
-            Self::Packed(bytes) => Content::Packed(bytes),
+            Self::Packed(packed) => Content::Packed(packed.into_bytes()),
             Self::Table(fields) => Content::Large(Large::Hash(fields)),
         }
     }
 
     fn is_empty(&self) -> bool {
         match self {
-            Self::Packed(bytes) => Listpack::new(bytes).is_empty(),
+            Self::Packed(packed) => packed.is_empty(),
             Self::Table(fields) => fields.is_empty(),
         }
     }

@@ -10,9 +10,10 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Sender};
 
-use super::hash::FieldTable;
+use super::field_table::FieldTable;
+use super::fields::Deadline;
 use super::list::NodeList;
-use super::rdb::input::{binary_double, length, owned_text, text};
+use super::rdb::input::{binary_double, length, milliseconds, owned_text, text};
 use super::rdb::{self, Fault};
 use super::sorted_set::SortedSet;
 use super::stream::Stream;
@@ -84,7 +85,7 @@ impl Large {
             ValueType::Set => {
                 let mut members = Box::<FieldTable>::default();
                 for _ in 0..length(input)? {
-                    text(input, |member| members.set(member, b""))?;
+                    text(input, |member| members.set(member, b"", false))?;
                 }
                 Self::Set(members)
             }
@@ -100,7 +101,12 @@ impl Large {
                 let mut fields = Box::<FieldTable>::default();
                 for _ in 0..length(input)? {
                     let field = owned_text(input)?;
-                    text(input, |value| fields.set(&field, value))?;
+                    text(input, |value| fields.set(&field, value, false))?;
+                }
+                // What has deadlines names them at the end.
+                while !input.is_empty() {
+                    let field = owned_text(input)?;
+                    fields.set_deadline(&field, Deadline::of_ms(milliseconds(input)?));
                 }
                 Self::Hash(fields)
             }
@@ -157,7 +163,18 @@ impl LargeRef<'_> {
             Self::Stream(stream) => {
                 rdb::write_stream(&mut writer, stream, rdb::STREAM_LISTPACKS_3);
             }
-            Self::Hash(fields) => writer.pairs(fields.len(), fields.iter()),
+            Self::Hash(fields) => {
+                writer.pairs(fields.len(), fields.iter());
+                if !fields.has_deadlines() {
+                    return;
+                }
+                for (field, _, deadline) in fields.iter_with_deadlines() {
+                    if let Some(deadline) = deadline {
+                        writer.text(field);
+                        writer.raw(&deadline.ms().to_le_bytes());
+                    }
+                }
+            }
         }
     }
 

@@ -323,6 +323,15 @@ pub fn empty() -> Vec<u8> {
     bytes
 }
 
+/// How many of the bytes, at the most, the listpack has that they begin with.
+#[inline]
+pub fn total_bytes(bytes: &[u8]) -> usize {
+    let total = bytes
+        .first_chunk()
+        .map_or(0, |total| u32::from_le_bytes(*total));
+    bytes.len().min(total as usize)
+}
+
 /// Whether these bytes, of which nothing is known, are a listpack to the last one.
 pub fn is_whole(bytes: &[u8]) -> bool {
     let total = bytes.first_chunk().map(|total| u32::from_le_bytes(*total));

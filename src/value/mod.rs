@@ -7,6 +7,7 @@
 
 pub mod bits;
 pub mod collection;
+pub mod field_table;
 pub mod fields;
 pub mod geo;
 pub mod glob;

@@ -3,8 +3,9 @@
 //! A small set of integers is an [`Intset`], a small set of others a listpack, a large one a table: that of a hash whose fields have
 //! empty values. It knows nothing of keys, replies and time.
 
+use super::field_table::FieldTable;
 use super::fields::Field;
-use super::hash::{self, FieldTable, PackedLimits};
+use super::hash::{self, PackedLimits};
 use super::intset::{self, Intset};
 use super::listpack::{self, Element, Listpack};
 
@@ -55,14 +56,14 @@ impl Set {
     /// Adds a member; false if it was there.
     pub fn add(&mut self, member: &[u8], limits: SetLimits) -> bool {
         if let Self::Table(members) = self {
-            return members.set(member, b"") == hash::Set::Added;
+            return members.set(member, b"", false) == hash::Set::Added;
         }
         if self.view().has(member) {
             return false;
         }
         self.make_room_for(member, limits);
         match self {
-            Self::Table(members) => members.set(member, b"") == hash::Set::Added,
+            Self::Table(members) => members.set(member, b"", false) == hash::Set::Added,
             Self::Packed(bytes) if Intset::new(bytes).is_some() => {
                 match Element::of(member) {
                     Element::Integer(integer) => intset::insert(bytes, integer),
@@ -101,7 +102,7 @@ impl Set {
     pub fn make_table(&mut self) {
         let mut members = FieldTable::default();
         for member in self.view().iter() {
-            members.set(&member.to_vec(), b"");
+            members.set(&member.to_vec(), b"", false);
         }
         *self = Self::Table(Box::new(members));
     }

@@ -129,10 +129,13 @@ impl Digest {
     }
 
     fn add_hash(&mut self, hash: HashRef<'_>) {
-        for (field, value) in hash.iter() {
+        for (field, value, deadline) in hash.iter_with_deadlines() {
             let mut one = Self::default();
             one.mix(&field.to_vec());
             one.mix(&value.to_vec());
+            if deadline.is_some() {
+                one.xor(b"!!hexpire!!");
+            }
             self.xor(&one.0);
         }
     }

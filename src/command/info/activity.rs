@@ -44,6 +44,7 @@ pub(super) fn stats(look: &Look<'_>, lines: &mut Lines) {
         ("sync_partial_ok", 0),
         ("sync_partial_err", 0),
         ("expired_keys", keys(|c| &c.expired)),
+        ("expired_subkeys", keys(|c| &c.expired_fields)),
         ("evicted_keys", keys(|c| &c.evicted)),
         ("keyspace_hits", keys(|c| &c.memory_hits)),
         ("keyspace_misses", keys(|c| &c.misses)),

@@ -144,6 +144,11 @@ pub(in crate::value) fn binary_double(input: &mut impl Input) -> Result<f64, Fau
     number_or_fault(f64::from_le_bytes(array(input)?))
 }
 
+/// A moment, in milliseconds since the epoch.
+pub(in crate::value) fn milliseconds(input: &mut impl Input) -> Result<i64, Fault> {
+    array(input).map(i64::from_le_bytes)
+}
+
 pub(in crate::value) fn number_or_fault(score: f64) -> Result<f64, Fault> {
     if score.is_nan() {
         return Err(Fault::Broken("a score is not a number"));

@@ -4,10 +4,13 @@
 //! type (1) | value | version of the encoding (2) | CRC-64 of all before (8)        little-endian
 //! ```
 
+use super::kinds::{HASH_LISTPACK_EX, HASH_METADATA};
 use crc::{CRC_64_REDIS, Crc, Table};
 
 /// The version that is written, that of Redis 7.0.
 const WRITTEN_VERSION: u16 = 10;
+/// That of Redis 7.4, for the types that are new in it.
+const DEADLINES_VERSION: u16 = 12;
 /// The latest version that is read.
 pub(super) const VERSION_MAX: u16 = 12;
 const FOOTER_BYTES: usize = 10;
@@ -17,7 +20,11 @@ pub(super) static CRC: Crc<u64, Table<16>> = Crc::<u64, Table<16>>::new(&CRC_64_
 
 /// Finishes a payload, which begins with the type.
 pub fn seal(payload: &mut Vec<u8>) {
-    payload.extend_from_slice(&WRITTEN_VERSION.to_le_bytes());
+    let version = match payload.first() {
+        Some(&(HASH_METADATA | HASH_LISTPACK_EX)) => DEADLINES_VERSION,
+        _ => WRITTEN_VERSION,
+    };
+    payload.extend_from_slice(&version.to_le_bytes());
     let checksum = CRC.checksum(payload);
     payload.extend_from_slice(&checksum.to_le_bytes());
 }

@@ -4,6 +4,7 @@
 //! another server packs, and what is there twice is noticed.
 
 use super::super::collection::{Collection, Content};
+use super::super::fields::Deadline;
 use super::super::hash::{self, Hash, PackedLimits};
 use super::super::intset::Intset;
 use super::super::large::Large;
@@ -14,7 +15,8 @@ use super::super::set::{Set, SetLimits};
 use super::super::value_type::ValueType;
 use super::super::zset::{Change, MEMBERS_MAX, Zset};
 use super::input::{
-    Fault, Input, binary_double, length, number_or_fault, owned_text, text, text_double,
+    Fault, Input, binary_double, length, milliseconds, number_or_fault, owned_text, text,
+    text_double,
 };
 use super::kinds::*;
 use super::old;
@@ -128,12 +130,73 @@ pub fn read_value(input: &mut impl Input, kind: u8, limits: &Limits) -> Result<V
             let large = Large::Stream(Box::new(stream));
             Ok(Value::Collection(ValueType::Stream, Content::Large(large)))
         }
-        HASH_METADATA | HASH_LISTPACK_EX => Err(Fault::Unsupported("fields with a time to live")),
+        HASH_METADATA => read_table_with_deadlines(input, limits.hash),
+        HASH_LISTPACK_EX => read_pack_with_deadlines(input, limits.hash),
         HASH_METADATA_PRE_GA | HASH_LISTPACK_EX_PRE_GA => {
             Err(Fault::Unsupported("hashes of a preview of Redis 7.4"))
         }
         _ => Err(Fault::Broken("there is no such type of value")),
     }
+}
+
+/// What adds fields with deadlines in milliseconds, 0 for none, to a hash.
+fn adds_fields(
+    hash: &mut Hash,
+    limits: PackedLimits,
+) -> impl FnMut(&[u8], &[u8], i64) -> Result<(), Fault> {
+    move |field, value, ms| {
+        hash.grow_for(&[field, value], limits);
+        if hash.set(field, value, limits) != hash::Set::Added {
+            return Err(TWICE);
+        }
+        if ms != 0 {
+            let deadline = Deadline::of_ms(ms).ok_or(Fault::Broken("no field can go then"))?;
+            hash.set_deadline(field, Some(deadline));
+        }
+        Ok(())
+    }
+}
+
+fn read_table_with_deadlines(input: &mut impl Input, limits: PackedLimits) -> Result<Value, Fault> {
+    let mut hash = Hash::empty(Vec::new());
+    let mut add = adds_fields(&mut hash, limits);
+    let first = milliseconds(input)?;
+    for _ in 0..length(input)? {
+        let after = i64::try_from(length(input)?).unwrap_or(i64::MAX);
+        let ms = match after {
+            0 => 0,
+            _ => first.saturating_add(after - 1),
+        };
+        let field = owned_text(input)?;
+        text(input, |value| add(&field, value, ms))??;
+    }
+    drop(add);
+    finish(ValueType::Hash, hash)
+}
+
+fn read_pack_with_deadlines(input: &mut impl Input, limits: PackedLimits) -> Result<Value, Fault> {
+    let mut hash = Hash::empty(Vec::new());
+    let mut add = adds_fields(&mut hash, limits);
+    // The first deadline, which is in the listpack too.
+    milliseconds(input)?;
+    let mut texts: Vec<Vec<u8>> = Vec::new();
+    read_listpack(input, |element| match (texts.as_slice(), element) {
+        ([field, value], Element::Integer(ms)) => {
+            add(field, value, ms)?;
+            texts.clear();
+            Ok(())
+        }
+        ([_, _], Element::Text(_)) => Err(Fault::Broken("a deadline is no number")),
+        _ => {
+            texts.push(element.to_vec());
+            Ok(())
+        }
+    })?;
+    drop(add);
+    if !texts.is_empty() {
+        return Err(NOT_IN_PAIRS);
+    }
+    finish(ValueType::Hash, hash)
 }
 
 fn read_zset(input: &mut impl Input, kind: u8, limits: PackedLimits) -> Result<Value, Fault> {

@@ -1,5 +1,7 @@
 use super::super::collection::{Collection, Content};
-use super::super::hash::{Hash, PackedLimits};
+use super::super::fields::Deadline;
+use super::super::hash::{Hash, HashRef, PackedLimits};
+use super::super::large::{Large, LargeRef};
 use super::super::list::{List, NodeLimits};
 use super::super::listpack;
 use super::super::set::{Set, SetLimits};
@@ -106,7 +108,7 @@ fn broken_payloads_are_refused_and_broken_values_never_panic() {
             for flip in 1..=255 {
                 let mut flipped = body.to_vec();
                 flipped[at] ^= flip;
-                for kind in [kind, 10, 13, 14, 9, 20] {
+                for kind in [kind, 10, 13, 14, 9, 20, 24, 25] {
                     let _ = read(kind, &flipped);
                 }
             }
@@ -175,6 +177,82 @@ fn values_of_older_and_newer_servers_are_read() {
         read(20, &pack(&[b"f", b"5"])),
         Ok(Value::Collection(ValueType::Set, Content::Packed(_)))
     ));
+}
+
+/// The bytes follow the layout of the types 24 and 25 of Redis 7.4.
+#[test]
+fn hashes_with_deadlines_are_read_and_written() {
+    let first = 1_700_000_005_000_i64;
+    let first_bytes = first.to_le_bytes();
+    let triples: &[&[u8]] = &[
+        b"b",
+        b"2",
+        b"1700000005000",
+        b"c",
+        b"x",
+        b"1700000005001",
+        b"a",
+        b"1",
+        b"0",
+    ];
+    let packed = [&first_bytes[..], &pack(triples)].concat();
+    let Ok(Value::Collection(ValueType::Hash, Content::Packed(bytes))) = read(25, &packed) else {
+        panic!("it is packed");
+    };
+    let deadlines = |hash: HashRef<'_>| {
+        ["a", "b", "c"].map(|field| hash.deadline(field.as_bytes()).unwrap().map(Deadline::ms))
+    };
+    let expected = [None, Some(first), Some(first + 1)];
+    assert_eq!(deadlines(HashRef::packed(&bytes)), expected);
+    let mut out = vec![0];
+    out[0] = write_value(&mut out, ValueRef::Hash(HashRef::packed(&bytes)));
+    assert!(matches!(
+        read(out[0], &out[1..]),
+        Ok(Value::Collection(_, Content::Packed(again))) if again == bytes
+    ));
+    seal(&mut out);
+    assert_eq!(
+        out[out.len() - 10..out.len() - 8],
+        [12, 0],
+        "the version of Redis 7.4"
+    );
+
+    let fields = b"\x04\x01\x01b\xc0\x02\x02\x01c\x01x\x00\x01a\xc0\x01\x00\x01d\xc0\x04";
+    let table = [&first_bytes[..], fields].concat();
+    let Ok(Value::Collection(_, Content::Large(large))) = read(24, &table) else {
+        panic!("it is large");
+    };
+    let LargeRef::Hash(fields) = large.view() else {
+        panic!("it is a hash");
+    };
+    assert_eq!(deadlines(HashRef::Table(fields)), expected);
+    let mut out = Vec::new();
+    assert_eq!(
+        write_value(&mut out, ValueRef::Hash(HashRef::Table(fields))),
+        24
+    );
+    let Ok(Value::Collection(_, Content::Large(again))) = read(24, &out) else {
+        panic!("it comes back");
+    };
+    let LargeRef::Hash(again) = again.view() else {
+        panic!("it is a hash");
+    };
+    assert_eq!(deadlines(HashRef::Table(again)), expected);
+    let mut below = Vec::new();
+    large.view().encode(&mut below);
+    let from_below = Large::decode(ValueType::Hash, &below).unwrap();
+    let LargeRef::Hash(from_below) = from_below.view() else {
+        panic!("it is a hash");
+    };
+    assert_eq!(deadlines(HashRef::Table(from_below)), expected);
+
+    let fault = |kind, body: &[u8]| read(kind, body).unwrap_err().to_string();
+    let broken = [&first_bytes[..], &pack(&[b"a", b"1"])].concat();
+    assert_eq!(fault(25, &broken), "its elements do not come in pairs");
+    let broken = [&first_bytes[..], &pack(&[b"a", b"1", b"soon"])].concat();
+    assert_eq!(fault(25, &broken), "a deadline is no number");
+    let broken = [&first_bytes[..], &pack(&[b"a", b"1", b"-1"])].concat();
+    assert_eq!(fault(25, &broken), "no field can go then");
 }
 
 #[test]

@@ -1,9 +1,11 @@
-//! Values as Redis 7.0 writes them: its RDB version 10, which all later ones read.
+//! Values as Redis 7.0 writes them: its RDB version 10, which all later ones read. Hashes whose fields have deadlines, which
+//! it does not know, are written as Redis 7.4 writes them.
 
+use super::super::fields::Deadline;
 use super::super::hash::HashRef;
 use super::super::intset::Intset;
 use super::super::list::ListRef;
-use super::super::listpack::{Digits, Listpack};
+use super::super::listpack::{self, Digits, Listpack};
 use super::super::set::SetRef;
 use super::super::stream::Stream;
 use super::super::zset::ZsetRef;
@@ -206,13 +208,45 @@ pub fn write_value(out: &mut Vec<u8>, value: ValueRef<'_>) -> u8 {
             write_stream(&mut writer, stream, STREAM_LISTPACKS_2);
             STREAM_LISTPACKS_2
         }
-        ValueRef::Hash(HashRef::Packed(pack)) => {
-            writer.text(pack.bytes());
-            HASH_LISTPACK
-        }
-        ValueRef::Hash(HashRef::Table(fields)) => {
-            writer.pairs(fields.len(), fields.iter());
-            HASH
-        }
+        ValueRef::Hash(hash) => match (hash, hash.first_deadline()) {
+            (HashRef::Packed(pack, _), None) => {
+                writer.text(pack.bytes());
+                HASH_LISTPACK
+            }
+            (HashRef::Table(fields), None) => {
+                writer.pairs(fields.len(), fields.iter());
+                HASH
+            }
+            (HashRef::Packed(..), Some(first)) => {
+                writer.raw(&first.ms().to_le_bytes());
+                writer.text(&pack_with_deadlines(hash));
+                HASH_LISTPACK_EX
+            }
+            (HashRef::Table(fields), Some(first)) => {
+                writer.raw(&first.ms().to_le_bytes());
+                writer.length(fields.len());
+                for (field, value, deadline) in fields.iter_with_deadlines() {
+                    let after = deadline.map_or(0, |at| at.ms() - first.ms() + 1);
+                    writer.length(after as usize);
+                    writer.text(field);
+                    writer.text(value);
+                }
+                HASH_METADATA
+            }
+        },
     }
+}
+
+/// Fields, values and deadlines in turn: what goes first is in front, what never goes at the end with 0.
+fn pack_with_deadlines(hash: HashRef<'_>) -> Vec<u8> {
+    let mut all: Vec<_> = hash.iter_with_deadlines().collect();
+    all.sort_by_key(|(_, _, deadline)| deadline.map_or(i64::MAX, Deadline::ms));
+    let (mut bytes, mut digits) = (listpack::empty(), Digits::new());
+    for (field, value, deadline) in all {
+        listpack::push(&mut bytes, field.text(&mut digits));
+        listpack::push(&mut bytes, value.text(&mut digits));
+        let ms = deadline.map_or(0, Deadline::ms);
+        listpack::push(&mut bytes, digits.format(ms).as_bytes());
+    }
+    bytes
 }
