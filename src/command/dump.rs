@@ -1,6 +1,7 @@
 //! DUMP and RESTORE: a value as bytes that any server of the family reads.
 
 use super::argument::{KEY, after, optional, since, word};
+use super::expire::LATEST;
 use super::{Argument, Arity::*, Command, Context, Flags, KeySpec, hash, list, parse, set, zset};
 use crate::clock::UnixMs;
 use crate::config::Config;
@@ -149,9 +150,10 @@ fn restore(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     let value = rdb::read_value(&mut body, kind, &limits(cx.config))
         .map_err(|_| CommandError::text("ERR Bad data format"))?;
     let at = if options.absolute {
-        ttl
+        ttl.min(LATEST)
     } else {
-        ttl.saturating_add(now.0)
+        // Beyond the end of time it has come already, as in Redis.
+        ttl.wrapping_add(now.0)
     };
     let expires_at = (ttl != 0).then_some(UnixMs(at));
     cx.keys.remove(key);
@@ -212,6 +214,15 @@ mod tests {
             db.run("EXISTS copy").int(0);
         }
         db.run("DUMP none").nil();
+        let long = db.run("DUMP s").bulk_bytes();
+        for (ttl, absolute, left) in [
+            (&b"9223372036854775807"[..], &b"REPLACE"[..], -2),
+            (b"9223372036854775807", b"ABSTTL", i64::MAX - 1),
+        ] {
+            db.run_args(&[b"RESTORE", b"end", ttl, &long, absolute])
+                .ok();
+            db.run("PEXPIRETIME end").int(left);
+        }
     });
 
     script!(restore_refuses_what_it_cannot_do, |db| {

@@ -7,7 +7,7 @@ use crate::error::CommandError;
 use crate::resp::Args;
 
 /// The latest time that a key can expire at; the one after it stands for never.
-const LATEST: i64 = i64::MAX - 1;
+pub(super) const LATEST: i64 = i64::MAX - 1;
 
 /// The rows of this family.
 pub(super) const COMMANDS: &[Command] = &[
