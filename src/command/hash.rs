@@ -2,7 +2,7 @@
 
 pub(super) mod expiry;
 
-use super::argument::{self, KEY, after, block, multiple, optional, word};
+use super::argument::{self, KEY, after, block, multiple, optional, since, word};
 use super::draw::{self, Random};
 use super::{Argument, Arity::*, Command, Context, Flags, Group, KeySpec, parse, scan};
 use crate::config::Config;
@@ -200,6 +200,7 @@ pub(super) const COMMANDS: &[Command] = &[
             Argument::new("cursor", "integer"),
             optional(after("MATCH", Argument::new("pattern", "pattern"))),
             optional(after("COUNT", Argument::new("count", "integer"))),
+            optional(since("7.4.0", word("novalues", "NOVALUES"))),
         ],
         ..ROW
     },
@@ -467,7 +468,12 @@ fn hscan(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
             shown.push([field.to_vec(), value.to_vec()]);
         }),
     };
-    scan::reply_with_page(cx.reply, next, shown, options.pattern);
+    if options.without_values {
+        let names = shown.into_iter().map(|[name, _]| [name]).collect();
+        scan::reply_with_page(cx.reply, next, names, options.pattern);
+    } else {
+        scan::reply_with_page(cx.reply, next, shown, options.pattern);
+    }
     Ok(())
 }
 
@@ -496,6 +502,17 @@ mod tests {
         db.run("HDEL h b").int(1);
         db.run("EXISTS h").int(0);
         db.run("DBSIZE").int(0);
+    });
+
+    script!(a_walk_may_leave_the_values_out, |db| {
+        db.run("HSET h a 1 b 2 ab 3").int(3);
+        db.run("SADD s a").int(1);
+        db.run("HSCAN h 0 NOVALUES MATCH a*")
+            .is("*2\r\n$1\r\n0\r\n*2\r\n$1\r\na\r\n$2\r\nab\r\n");
+        db.run("HSCAN h 0 MATCH b")
+            .is("*2\r\n$1\r\n0\r\n*2\r\n$1\r\nb\r\n$1\r\n2\r\n");
+        db.run("SSCAN s 0 NOVALUES")
+            .error("ERR NOVALUES option can only be used in HSCAN");
     });
 
     script!(a_packed_hash_keeps_the_order_of_its_fields, |db| {

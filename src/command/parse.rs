@@ -27,6 +27,8 @@ pub(super) struct ScanOptions<'a> {
     pub(super) pattern: Option<&'a [u8]>,
     /// COUNT.
     pub(super) count: usize,
+    /// NOVALUES, of HSCAN.
+    pub(super) without_values: bool,
 }
 
 impl<'a> ScanOptions<'a> {
@@ -35,16 +37,29 @@ impl<'a> ScanOptions<'a> {
         let mut options = Self {
             pattern: None,
             count,
+            without_values: false,
         };
         let mut words = args.from(from);
         while let Some(word) = words.next() {
-            let value = words.next().ok_or(CommandError::Syntax)?;
+            let mut value = || words.next().ok_or(CommandError::Syntax);
             match word.to_ascii_uppercase().as_slice() {
-                b"COUNT" => options.count = positive(value)?,
+                b"COUNT" => options.count = positive(value()?)?,
                 // Which matches the empty text too, as no other pattern does.
-                b"MATCH" => options.pattern = Some(value).filter(|pattern| *pattern != b"*"),
+                b"MATCH" => options.pattern = Some(value()?).filter(|pattern| *pattern != b"*"),
+                b"NOVALUES" => options.without_values = true,
                 _ => return Err(CommandError::Syntax),
             }
+        }
+        Ok(options)
+    }
+
+    /// The same for collections whose elements have no values to leave out.
+    pub(super) fn of_elements(args: &Args<'a>, count: usize) -> Result<Self, CommandError> {
+        let options = Self::of(args, 3, count)?;
+        if options.without_values {
+            return Err(CommandError::text(
+                "ERR NOVALUES option can only be used in HSCAN",
+            ));
         }
         Ok(options)
     }

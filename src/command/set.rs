@@ -496,7 +496,7 @@ fn sscan(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
         scan::reply_with_nothing(cx.reply);
         return Ok(());
     };
-    let options = parse::ScanOptions::of(args, 3, scan::COUNT)?;
+    let options = parse::ScanOptions::of_elements(args, scan::COUNT)?;
     let mut shown = Vec::new();
     let next = match set {
         SetRef::Table(members) => members.scan(cursor, options.count, |member, _| {

@@ -279,6 +279,8 @@ pub struct Picked<'a> {
     pub key: &'a [u8],
     /// The value and its form; `None` for an absent mark, and for what is for memory only.
     pub value: Option<Stored<'a>>,
+    /// Of a collection that is to be copied in steps how many elements it has; then its bytes are still missing.
+    pub frozen: Option<usize>,
     /// Whether an older version may be counted as below.
     pub unsure: bool,
 }
@@ -737,11 +739,12 @@ impl Keyspace {
     }
 }
 
-/// What is to be kept of an entry; `scratch` is where its value goes if it is compressed.
-fn stored<'a>(entry: EntryRef<'a>, scratch: &'a mut Vec<u8>) -> Stored<'a> {
+/// What is to be kept of an entry, but for the bytes of its value if these are copied in steps; `scratch` is where they go if
+/// they are compressed.
+fn stored<'a>(entry: EntryRef<'a>, in_steps: bool, scratch: &'a mut Vec<u8>) -> Stored<'a> {
     Stored {
         form: entry.form(),
-        bytes: entry.plain(scratch),
+        bytes: if in_steps { &[] } else { entry.plain(scratch) },
         expires_at: entry.expires_at(),
         pinned: entry.has_pin(),
     }

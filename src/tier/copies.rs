@@ -1,7 +1,7 @@
 //! What the writer has copied out of the keyspace and not written yet: the changes at some places of one shard.
 //!
 //! A shard is locked for as long as it takes to copy [`SLICE_BYTES`], or one value; of long values only the length is noted,
-//! and they are copied part by part when their turn comes.
+//! and they are copied part by part when their turn comes. A large collection is copied in steps, as it was when it was picked.
 
 use std::ops::{ControlFlow, Range};
 
@@ -9,6 +9,7 @@ use super::chunks::LONG_BYTES;
 use super::record::{Chunks, Head};
 use crate::keyspace::below::{KEY_BYTES_MAX, Picked, Place};
 use crate::keyspace::{KeyHash, Keyspace, ThreadSlot};
+use crate::value::large::FrozenBytes;
 
 /// After so many bytes of keys and values the shard is let go.
 const SLICE_BYTES: usize = 256 * 1024;
@@ -43,6 +44,8 @@ pub(super) enum Value {
     Whole(Head, Range<usize>),
     /// A value of so many bytes, which is still in the keyspace.
     Long(Head, usize),
+    /// A collection of so many elements, which are to be copied.
+    Frozen(Head, usize),
     /// What the chunks are that the value was written in.
     Chunks(Head, Chunks),
     /// Nothing: its database was emptied.
@@ -75,11 +78,16 @@ impl Copies {
                 });
             }
             match bytes.len() {
-                ..SLICE_BYTES => ControlFlow::Continue(()),
+                ..SLICE_BYTES if picked.frozen.is_none() => ControlFlow::Continue(()),
                 _ => ControlFlow::Break(()),
             }
         });
-        let bytes = &self.bytes;
+        for index in 0..self.entries.len() {
+            if let Value::Frozen(head, elements) = self.entries[index].value {
+                self.copy_frozen(index, (head, elements), keyspace, thread);
+            }
+        }
+        let (entries, bytes) = (&mut self.entries, &self.bytes);
         entries.sort_unstable_by(|a, b| {
             let order = |c: &Copied| (c.place, c.name);
             order(a)
@@ -87,6 +95,27 @@ impl Copies {
                 .then_with(|| bytes[a.key.clone()].cmp(&bytes[b.key.clone()]))
         });
         taken
+    }
+
+    fn copy_frozen(
+        &mut self,
+        index: usize,
+        (head, elements): (Head, usize),
+        keyspace: &Keyspace,
+        thread: ThreadSlot,
+    ) {
+        let (hash, name) = (self.entries[index].hash, self.entries[index].name);
+        let mut copied = FrozenBytes::of(elements);
+        loop {
+            match keyspace.copy_frozen((hash, name, self.key(index)), thread, &mut copied) {
+                // Others who want the shard come first.
+                Some(true) => std::thread::yield_now(),
+                Some(false) => break,
+                None => return self.take_again(index, keyspace, thread),
+            }
+        }
+        let value = put(&mut self.bytes, &copied.finish());
+        self.entries[index].value = Value::Whole(head, value);
     }
 
     /// Copies an entry that has changed since it was taken: as it is now and all of it, however long.
@@ -134,7 +163,10 @@ impl Value {
     /// Whether the record says that the key is pinned.
     pub(super) fn is_pinned(&self) -> bool {
         match self {
-            Self::Whole(head, _) | Self::Long(head, _) | Self::Chunks(head, _) => head.pinned,
+            Self::Whole(head, _)
+            | Self::Long(head, _)
+            | Self::Frozen(head, _)
+            | Self::Chunks(head, _) => head.pinned,
             Self::Absent | Self::Gone => false,
         }
     }
@@ -145,6 +177,9 @@ impl Value {
             return Self::Absent;
         };
         let head = Head::from(stored);
+        if let Some(elements) = picked.frozen {
+            return Self::Frozen(head, elements);
+        }
         match stored.bytes.len() {
             len if len > len_max && !stored.is_serialised() => Self::Long(head, len),
             _ => Self::Whole(head, put(bytes, stored.bytes)),
@@ -161,7 +196,10 @@ fn put(bytes: &mut Vec<u8>, part: &[u8]) -> Range<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keyspace::entry::{Entry, ValueType};
     use crate::testing::Db;
+    use crate::value::large::Large;
+    use crate::value::rdb::{ValueRef, seal, write_value};
 
     /// The places of what has changed.
     fn changed(db: &Db) -> Vec<Place> {
@@ -272,5 +310,119 @@ mod tests {
         assert!(is(&mut db, "\nwriting\r"));
         db.server().keyspace.settle(&places, thread(&db));
         assert!(is(&mut db, "\nclean\r"));
+    }
+
+    /// A collection is copied as it was when it was picked; what has changed since is written with the next run.
+    #[test]
+    fn a_large_collection_is_copied_as_it_was_picked() {
+        let mut db = Db::tiered(|_| {});
+        for i in 0..3000 {
+            db.run(&format!("SADD s member:{i}")).int(1);
+            db.run(&format!("HSET h field:{i} {i}")).int(1);
+            db.run(&format!("ZADD z {i} member:{i}")).int(1);
+        }
+        db.run("HPEXPIREAT h 9999999999999 FIELDS 2 field:7 field:8")
+            .ints(&[1, 1]);
+        let digests = |db: &mut Db, keys: &str| {
+            db.run(&format!("DEBUG DIGEST-VALUE {keys}"))
+                .bytes()
+                .to_vec()
+        };
+        let before = digests(&mut db, "s h z");
+        let places = changed(&db);
+        let mut picked = Vec::new();
+        for place in places.chunks(1) {
+            db.server().keyspace.pick(place, thread(&db), |entry| {
+                let elements = entry.frozen.expect("it is copied in steps");
+                picked.push((entry.hash, entry.name, entry.key.to_vec(), elements));
+                ControlFlow::Continue(())
+            });
+        }
+        assert_eq!(picked.len(), 3);
+        for (hash, name, key, elements) in picked {
+            let mut copied = FrozenBytes::of(elements);
+            let mut step = 0;
+            loop {
+                let keyspace = &db.server().keyspace;
+                let more = keyspace.copy_frozen((hash, name, &key), thread(&db), &mut copied);
+                if !more.expect("it is still there") {
+                    break;
+                }
+                let (gone, new) = (step * 70 % 3000, 3000 + step);
+                let _ = db.run(&format!("SREM s member:{gone}"));
+                let _ = db.run(&format!("SADD s member:{new}"));
+                let _ = db.run(&format!("HDEL h field:{gone}"));
+                let _ = db.run(&format!("HSET h field:{gone} other field:{new} x"));
+                let _ = db.run(&format!("HPERSIST h FIELDS 1 field:{}", 7 + step % 2));
+                let _ = db.run(&format!("ZREM z member:{gone}"));
+                let _ = db.run(&format!("ZADD z 5 member:{new}"));
+                step += 1;
+            }
+            assert!(step > 1);
+            let value_type = match key.as_slice() {
+                b"s" => ValueType::Set,
+                b"h" => ValueType::Hash,
+                _ => ValueType::Zset,
+            };
+            let large = Large::decode(value_type, &copied.finish()).expect("it is whole");
+            let copy = Entry::large(0, &[b"copy:", &key[..]].concat(), large, None);
+            let mut payload = vec![0];
+            payload[0] = match value_type {
+                ValueType::Set => write_value(
+                    &mut payload,
+                    ValueRef::Set(copy.view().set(&mut Vec::new()).expect("a set")),
+                ),
+                ValueType::Hash => write_value(
+                    &mut payload,
+                    ValueRef::Hash(copy.view().hash(&mut Vec::new()).expect("a hash")),
+                ),
+                _ => write_value(
+                    &mut payload,
+                    ValueRef::Zset(copy.view().zset(&mut Vec::new()).expect("a sorted set")),
+                ),
+            };
+            seal(&mut payload);
+            db.run_args(&[b"RESTORE", copy.view().key(), b"0", &payload])
+                .ok();
+        }
+        assert_eq!(digests(&mut db, "copy:s copy:h copy:z"), before);
+        let now = digests(&mut db, "s h z");
+        assert_ne!(now, before);
+        db.server().keyspace.settle(&places, thread(&db));
+        assert_eq!(
+            changed(&db).len(),
+            6,
+            "they are to be written again, and the copies"
+        );
+    }
+
+    #[test]
+    fn a_collection_that_goes_while_it_is_copied_is_not_copied() {
+        let mut db = Db::tiered(|_| {});
+        for command in ["DEL s", "SET s v", "SPOP s 2999", "FLUSHALL"] {
+            let _ = db.run("DEL s");
+            for i in 0..3000 {
+                db.run(&format!("SADD s member:{i}")).int(1);
+            }
+            let places = changed(&db);
+            let mut picked = None;
+            db.server().keyspace.pick(&places, thread(&db), |entry| {
+                picked = Some((entry.hash, entry.name, entry.frozen));
+                ControlFlow::Continue(())
+            });
+            let (hash, name, elements) = picked.expect("it is there");
+            let mut copied = FrozenBytes::of(elements.expect("it is large"));
+            let _ = db.run(command);
+            let keyspace = &db.server().keyspace;
+            let mut copy = || keyspace.copy_frozen((hash, name, b"s"), thread(&db), &mut copied);
+            if command.starts_with("SPOP") {
+                // It is still the same.
+                while copy() == Some(true) {}
+                let large = Large::decode(ValueType::Set, &copied.finish()).expect("it is whole");
+                assert!(matches!(large, Large::Set(members) if members.len() == 3000));
+            } else {
+                assert_eq!(copy(), None, "{command}");
+            }
+        }
     }
 }

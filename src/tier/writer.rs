@@ -403,7 +403,9 @@ impl<'a> Writer<'a> {
             }
             Value::Absent if !sink.is_run() || self.tier.store.may_hold(hash) => {}
             Value::Absent | Value::Gone => return Ok(()),
-            Value::Long(..) => unreachable!("a long value was written before"),
+            Value::Long(..) | Value::Frozen(..) => {
+                unreachable!("a long value was written before, and a collection copied")
+            }
         }
         sink.put(hash, &self.key, &self.record)
     }

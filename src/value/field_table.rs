@@ -9,6 +9,9 @@ use super::segments::Segments;
 /// What a deadline takes in the order, about: a set that grew in no order has its nodes filled to two thirds.
 const ORDERED_BYTES: usize = 24;
 
+/// So many segments of a copy hold up others for as long as a hundred microseconds.
+const SEGMENTS_AT_ONCE: usize = 4;
+
 /// The fields of a large hash: a table whose growth never stalls, with one allocation for each field and its value.
 #[derive(Clone, Debug, Default)]
 pub struct FieldTable {
@@ -131,6 +134,22 @@ impl FieldTable {
         self.fields.iter().map(|field| {
             let (name, value) = field.pair();
             (name, value, field.deadline())
+        })
+    }
+
+    /// Begins a copy of all fields as they are now.
+    pub fn freeze(&mut self) {
+        self.fields.freeze();
+    }
+
+    /// Shows the fields of a few segments more of that copy, and whether there are others; `None` if there is no copy.
+    pub fn show_frozen(
+        &mut self,
+        mut show: impl FnMut(&[u8], &[u8], Option<Deadline>),
+    ) -> Option<bool> {
+        self.fields.show_frozen(SEGMENTS_AT_ONCE, |field| {
+            let (name, value) = field.pair();
+            show(name, value, field.deadline());
         })
     }
 

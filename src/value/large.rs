@@ -121,6 +121,42 @@ impl Large {
         Ok(large)
     }
 
+    /// Begins a copy of all elements as they are now, and gives how many they are. `None` for what is copied in no time: the
+    /// nodes of lists and streams.
+    pub fn freeze(&mut self) -> Option<usize> {
+        match self {
+            Self::Set(fields) | Self::Hash(fields) => {
+                fields.freeze();
+                Some(fields.len())
+            }
+            Self::Zset(members) => {
+                members.freeze();
+                Some(members.len())
+            }
+            Self::List(_) | Self::Stream(_) => None,
+        }
+    }
+
+    /// Appends some elements more of that copy, and tells whether there are others; `None` if there is no copy.
+    pub fn encode_frozen(&mut self, out: &mut FrozenBytes) -> Option<bool> {
+        let mut writer = rdb::Writer::plain(&mut out.elements);
+        match self {
+            Self::Set(members) => members.show_frozen(|member, _, _| writer.text(member)),
+            Self::Hash(fields) => fields.show_frozen(|field, value, deadline| {
+                writer.text(field);
+                writer.text(value);
+                if let Some(deadline) = deadline {
+                    encode_deadline(&mut out.deadlines, field, deadline);
+                }
+            }),
+            Self::Zset(members) => members.show_frozen(|member| {
+                writer.text(member.name());
+                writer.raw(&member.score().to_le_bytes());
+            }),
+            Self::List(_) | Self::Stream(_) => None,
+        }
+    }
+
     /// Frees it, in the background if that takes long.
     pub fn free(self) {
         if self.view().heap_bytes() <= FREE_HERE_BYTES {
@@ -134,6 +170,34 @@ impl Large {
             PENDING.fetch_sub(1, Ordering::Relaxed);
         }
     }
+}
+
+/// The serialised form of a collection that is copied in steps.
+#[derive(Debug, Default)]
+pub struct FrozenBytes {
+    elements: Vec<u8>,
+    deadlines: Vec<u8>,
+}
+
+impl FrozenBytes {
+    /// The form of so many elements, which are still to come.
+    pub fn of(elements: usize) -> Self {
+        let mut bytes = Self::default();
+        rdb::Writer::plain(&mut bytes.elements).length(elements);
+        bytes
+    }
+
+    /// All of it.
+    pub fn finish(mut self) -> Vec<u8> {
+        self.elements.append(&mut self.deadlines);
+        self.elements
+    }
+}
+
+fn encode_deadline(out: &mut Vec<u8>, field: &[u8], deadline: Deadline) {
+    let mut writer = rdb::Writer::plain(out);
+    writer.text(field);
+    writer.raw(&deadline.ms().to_le_bytes());
 }
 
 impl LargeRef<'_> {
@@ -170,8 +234,7 @@ impl LargeRef<'_> {
                 }
                 for (field, _, deadline) in fields.iter_with_deadlines() {
                     if let Some(deadline) = deadline {
-                        writer.text(field);
-                        writer.raw(&deadline.ms().to_le_bytes());
+                        encode_deadline(out, field, deadline);
                     }
                 }
             }

@@ -9,6 +9,7 @@ pub mod bits;
 pub mod collection;
 pub mod field_table;
 pub mod fields;
+mod frozen;
 pub mod geo;
 pub mod glob;
 pub mod hash;

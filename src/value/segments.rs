@@ -9,6 +9,7 @@
 
 use hashbrown::HashTable;
 
+use super::frozen::Freezer;
 use crate::allocator::size_class;
 
 /// The hash as a segment's own table takes it, which compares the top seven bits before it looks at an element: those of the
@@ -70,6 +71,7 @@ pub struct Segments<T> {
     segments: Vec<Segment<T>>,
     len: usize,
     table_bytes: usize,
+    freezer: Freezer<T>,
 }
 
 impl<T> Default for Segments<T> {
@@ -80,11 +82,12 @@ impl<T> Default for Segments<T> {
             segments: vec![Segment::new(0, 0)],
             len: 0,
             table_bytes: 0,
+            freezer: Freezer::default(),
         }
     }
 }
 
-impl<T> Segments<T> {
+impl<T: Clone> Segments<T> {
     /// How many elements there are.
     pub fn len(&self) -> usize {
         self.len
@@ -119,6 +122,7 @@ impl<T> Segments<T> {
     /// Finds an element, to be changed. Its hash must stay.
     pub fn find_mut(&mut self, hash: u64, eq: impl FnMut(&T) -> bool) -> Option<&mut T> {
         let segment = self.segment(hash);
+        self.keep(segment);
         let table = &mut self.segments[segment].table;
         table.find_mut(within(hash), eq)
     }
@@ -144,6 +148,7 @@ impl<T> Segments<T> {
         hash_of: impl Fn(&T) -> u64 + Copy,
     ) -> Option<T> {
         let at = self.segment(hash);
+        self.keep(at);
         let table = &mut self.segments[at].table;
         let found = table.find_entry(within(hash), eq).ok()?;
         let (element, _) = found.remove();
@@ -154,6 +159,7 @@ impl<T> Segments<T> {
 
     /// Has a segment's table changed and keeps the books.
     fn change<R>(&mut self, at: usize, change: impl FnOnce(&mut HashTable<T>) -> R) -> R {
+        self.keep(at);
         let table = &mut self.segments[at].table;
         let before = bytes_of(table);
         let result = change(table);
@@ -200,6 +206,10 @@ impl<T> Segments<T> {
 
     /// Puts a segment and its neighbour together while both have few elements.
     fn merge_if_sparse(&mut self, mut at: usize, hash_of: impl Fn(&T) -> u64 + Copy) {
+        if self.freezer.is_frozen() {
+            // It is done when the next element goes.
+            return;
+        }
         let hash_within = |element: &T| within(hash_of(element));
         while self.segments[at].depth > 0 {
             let (prefix, depth) = (self.segments[at].prefix, self.segments[at].depth);
@@ -234,6 +244,24 @@ impl<T> Segments<T> {
         self.directory = vec![0];
         self.depth = 0;
         self.segments.shrink_to_fit();
+    }
+
+    /// Begins a copy of all elements as they are now.
+    pub fn freeze(&mut self) {
+        self.freezer.freeze(self.segments.len());
+    }
+
+    /// Shows the elements of some segments more of that copy, and whether there are others; `None` if there is no copy.
+    pub fn show_frozen(&mut self, segments: usize, show: impl FnMut(&T)) -> Option<bool> {
+        let (freezer, all) = (&mut self.freezer, &self.segments);
+        freezer.step(segments, |part| all[part].table.iter(), show)
+    }
+
+    /// A segment is about to change.
+    #[inline]
+    fn keep(&mut self, at: usize) {
+        let table = &self.segments[at].table;
+        self.freezer.keep(at, || table.iter());
     }
 
     /// All elements, in no order.
@@ -460,5 +488,43 @@ mod tests {
         );
         let each = segments.heap_bytes() as f64 / 200_000.0;
         assert!(each < 8.0 * 2.4, "{each} bytes for each element of 8");
+    }
+
+    /// A copy is what was there when it was begun, whatever changes while it is taken out.
+    #[test]
+    fn a_copy_in_steps_is_of_one_moment() {
+        let mut random = Random(0x5eed_5eed);
+        for round in 0..30 {
+            let mut all: Segments<u64> = Segments::default();
+            let mut model = BTreeSet::new();
+            for _ in 0..random.below(6000) {
+                let n = random.below(8000);
+                if model.insert(n) {
+                    all.insert(hash(&n), n, hash);
+                }
+            }
+            all.freeze();
+            let (expected, mut copied) = (model.clone(), Vec::new());
+            loop {
+                let more = all.show_frozen(3, |n| copied.push(*n));
+                if more != Some(true) {
+                    assert_eq!(more, Some(false), "round {round}");
+                    break;
+                }
+                for _ in 0..random.below(400) {
+                    let n = random.below(8000);
+                    if random.below(3) > 0 {
+                        assert_eq!(all.remove(hash(&n), |m| *m == n, hash), model.take(&n));
+                    } else if model.insert(n) {
+                        all.insert(hash(&n), n, hash);
+                    }
+                }
+            }
+            copied.sort_unstable();
+            assert!(copied.iter().eq(&expected), "round {round}");
+            assert!(all.show_frozen(3, |_| {}).is_none());
+            let now: BTreeSet<u64> = all.iter().copied().collect();
+            assert_eq!((now, all.len()), (model.clone(), model.len()));
+        }
     }
 }

@@ -21,6 +21,9 @@ use members::Members;
 pub use members::{MEMBERS_MAX, Member};
 use order::{Order, Place};
 
+/// So many pieces of a copy hold up others for as long as a hundred microseconds.
+const PIECES_AT_ONCE: usize = 2;
+
 /// What became of a member that was set.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Change {
@@ -214,6 +217,17 @@ impl SortedSet {
             self.order.set_number(place, number);
         }
         self.members.swap_remove(number)
+    }
+
+    /// Begins a copy of all members as they are now.
+    pub fn freeze(&mut self) {
+        self.members.freeze();
+    }
+
+    /// Shows the members of a few pieces more of that copy, in no order, and whether there are others; `None` if there is no
+    /// copy.
+    pub fn show_frozen(&mut self, show: impl FnMut(&Member)) -> Option<bool> {
+        self.members.show_frozen(PIECES_AT_ONCE, show)
     }
 
     /// The members with these ranks, in order.
@@ -414,5 +428,44 @@ mod tests {
             assert!(set.remove(n.to_string().as_bytes()));
         }
         assert!(set.heap_bytes() < 3_000, "{}", set.heap_bytes());
+    }
+
+    #[test]
+    fn a_copy_in_steps_is_of_one_moment() {
+        let mut random = Random(0x5eed_5eed);
+        for _ in 0..20 {
+            let (mut set, mut model) = (SortedSet::default(), Model::new());
+            for _ in 0..random.below(9000) {
+                let name = random.below(6000).to_string().into_bytes();
+                let score = random.below(50) as f64;
+                set.set(&name, score);
+                model.insert(name, score);
+            }
+            set.freeze();
+            let (expected, mut copied) = (model.clone(), Model::new());
+            loop {
+                let more = set.show_frozen(|member| {
+                    let twice = copied.insert(member.name().to_vec(), member.score());
+                    assert!(twice.is_none());
+                });
+                if more != Some(true) {
+                    assert_eq!(more, Some(false));
+                    break;
+                }
+                for _ in 0..random.below(600) {
+                    let name = random.below(6000).to_string().into_bytes();
+                    if random.below(3) > 0 {
+                        assert_eq!(set.remove(&name), model.remove(&name).is_some());
+                    } else {
+                        let score = random.below(50) as f64;
+                        set.set(&name, score);
+                        model.insert(name, score);
+                    }
+                }
+            }
+            assert_eq!(copied, expected);
+            assert!(set.show_frozen(|_| {}).is_none());
+            check(&set, &model);
+        }
     }
 }

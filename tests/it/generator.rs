@@ -316,7 +316,7 @@ pub(crate) const PLAIN_COMMANDS: &[&str] = &[
     "hrandfield", "hscan", "lpush", "rpush", "lpushx", "rpushx", "lpop", "rpop", "llen", "lindex",
     "sadd", "srem", "smembers", "sismember", "smismember", "scard", "spop", "srandmember", "smove",
     "sinter", "sunion", "sdiff", "sinterstore", "sunionstore", "sdiffstore", "sintercard", "sscan",
-    "zadd", "zincrby", "zrem", "zcard", "zscore", "zmscore", "zrank", "zrevrank", "zpopmin", "zpopmax",
+    "zadd", "zincrby", "zrem", "zcard", "zscore", "zmscore", "zpopmin", "zpopmax",
     "zmpop", "zrandmember", "zscan", "zrange", "zrangestore", "zrangebyscore", "zrevrangebyscore",
     "zrangebylex", "zrevrangebylex", "zrevrange", "zcount", "zlexcount", "zremrangebyrank",
     "zremrangebyscore", "zremrangebylex", "zunion", "zinter", "zdiff", "zintercard", "zunionstore",
@@ -1119,6 +1119,8 @@ fn is_unwanted(request: &Request) -> bool {
                 _ => false,
             })
         }
+        // 7.0 has no WITHSCORE.
+        "ZRANK" | "ZREVRANK" => request.args.len() == 4,
         // What Redis 7.0 makes of this rank, which has no opposite, is its own matter.
         "LPOS" => request
             .args

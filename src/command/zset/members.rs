@@ -212,12 +212,19 @@ pub(in crate::command) const COMMANDS: &[Command] = &[
 
 /// What ZRANK and ZREVRANK have in common.
 const RANK: Command = Command {
-    arity: Exactly(3),
+    arity: AtLeast(3),
     keys: READ,
     flags: READ_FAST,
     since: "2.0.0",
     complexity: "O(log(N))",
-    arguments: &[argument::KEY, MEMBER],
+    arguments: &[
+        argument::KEY,
+        MEMBER,
+        argument::optional(argument::since(
+            "7.2.0",
+            argument::word("withscore", "WITHSCORE"),
+        )),
+    ],
     ..ROW
 };
 
@@ -461,26 +468,39 @@ fn zmscore(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
 }
 
 fn zrank(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
-    reply_with_rank(cx, args, false)
+    reply_with_rank(cx, args, "zrank", false)
 }
 
 fn zrevrank(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
-    reply_with_rank(cx, args, true)
+    reply_with_rank(cx, args, "zrevrank", true)
 }
 
 fn reply_with_rank(
     cx: &mut Context<'_>,
     args: &Args<'_>,
+    command: &'static str,
     reverse: bool,
 ) -> Result<(), CommandError> {
+    let with_score = match args.len() {
+        3 => false,
+        4 if args.at(3).eq_ignore_ascii_case(b"WITHSCORE") => true,
+        4 => return Err(CommandError::Syntax),
+        _ => return Err(CommandError::WrongArity(command.into())),
+    };
     let zset = cx.keys.zset(args.at(1))?;
-    let rank = zset.and_then(|zset| {
-        let rank = zset.rank(args.at(2))?;
-        Some(if reverse { zset.len() - 1 - rank } else { rank })
+    let found = zset.and_then(|zset| {
+        let (rank, score) = (zset.rank(args.at(2))?, zset.score(args.at(2))?);
+        Some((if reverse { zset.len() - 1 - rank } else { rank }, score))
     });
-    match rank {
-        Some(rank) => cx.reply.count(rank),
-        None => cx.reply.nil(),
+    match (found, with_score) {
+        (Some((rank, score)), true) => {
+            cx.reply.array(2);
+            cx.reply.count(rank);
+            cx.reply.double(score);
+        }
+        (Some((rank, _)), false) => cx.reply.count(rank),
+        (None, true) => cx.reply.nil_array(),
+        (None, false) => cx.reply.nil(),
     }
     Ok(())
 }
@@ -634,7 +654,7 @@ fn zscan(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
         scan::reply_with_nothing(cx.reply);
         return Ok(());
     };
-    let options = parse::ScanOptions::of(args, 3, scan::COUNT)?;
+    let options = parse::ScanOptions::of_elements(args, scan::COUNT)?;
     let mut shown = Vec::new();
     let next = match zset {
         // Scores as they are written there.

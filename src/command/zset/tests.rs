@@ -174,3 +174,19 @@ script!(another_type_is_refused, |db| {
         db.run(command).error(WRONG);
     }
 });
+
+script!(ranks_come_with_their_scores, |db| {
+    db.run("ZADD z 1 a 2.5 b 3 c").int(3);
+    db.run("ZRANK z b WITHSCORE")
+        .is("*2\r\n:1\r\n$3\r\n2.5\r\n");
+    db.run("ZREVRANK z a withscore")
+        .is("*2\r\n:2\r\n$1\r\n1\r\n");
+    db.run("ZRANK z x WITHSCORE").is("*-1\r\n");
+    db.run("ZRANK none x WITHSCORE").is("*-1\r\n");
+    db.run("ZRANK z b WITHSCORES").error("ERR syntax error");
+    db.run("ZREVRANK z b WITHSCORE x")
+        .error("ERR wrong number of arguments for 'zrevrank' command");
+    db.resp3();
+    db.run("ZRANK z b WITHSCORE").is("*2\r\n:1\r\n,2.5\r\n");
+    db.run("ZRANK z x WITHSCORE").is("_\r\n");
+});

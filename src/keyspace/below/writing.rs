@@ -6,6 +6,22 @@ use std::sync::atomic::Ordering;
 use super::{CLEAN, KEY_BYTES_MAX, Picked, Place, QUEUED, UNSURE, WRITING, stored};
 use crate::keyspace::table::Position;
 use crate::keyspace::{KeyHash, Keyspace, Locked, SHARDS, ThreadSlot};
+use crate::value::large::FrozenBytes;
+
+/// A smaller collection is copied at once.
+const FROZEN_FROM_BYTES: usize = 64 * 1024;
+
+/// Begins a copy in steps of a large collection, and gives how many elements it has.
+fn freeze(locked: &mut Locked<'_>, at: Position) -> Option<usize> {
+    let large = locked.table.get(at).large()?;
+    if large.heap_bytes() < FROZEN_FROM_BYTES || locked.table.get(at).is_memory_only() {
+        return None;
+    }
+    let mut large = locked.table.take_large(at);
+    let elements = large.freeze();
+    locked.table.put_large(at, large);
+    elements
+}
 
 impl Keyspace {
     /// Takes the lists of changed entries: their places in ascending order, each once.
@@ -44,7 +60,7 @@ impl Keyspace {
             let mut flow = ControlFlow::Continue(());
             for at in locked.table.positions_of(place.tag()) {
                 let is_asked = locked.table.get(at).policy_bits() & (QUEUED | WRITING) != 0;
-                if is_asked && self.pick_at(&mut locked, at, &mut show).is_break() {
+                if is_asked && self.pick_at(&mut locked, at, true, &mut show).is_break() {
                     flow = ControlFlow::Break(());
                 }
             }
@@ -66,7 +82,7 @@ impl Keyspace {
         let mut locked = self.lock_shard(hash.shard(), thread);
         let space = self.space_named(name);
         if let Some(at) = space.and_then(|space| locked.table.find(hash.tag(), space, key)) {
-            let _ = self.pick_at(&mut locked, at, &mut show);
+            let _ = self.pick_at(&mut locked, at, false, &mut show);
         }
     }
 
@@ -74,11 +90,13 @@ impl Keyspace {
         &self,
         locked: &mut Locked<'_>,
         at: Position,
+        in_steps: bool,
         show: &mut impl FnMut(Picked<'_>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         let Some(below) = &self.below else {
             return ControlFlow::Continue(());
         };
+        let frozen = if in_steps { freeze(locked, at) } else { None };
         let entry = locked.table.get(at);
         let bits = entry.policy_bits();
         let mut scratch = Vec::new();
@@ -89,7 +107,8 @@ impl Keyspace {
                 name: below.name(entry.space()),
                 key: entry.key(),
                 value: (!entry.is_absent() && !entry.is_memory_only())
-                    .then(|| stored(entry, &mut scratch)),
+                    .then(|| stored(entry, frozen.is_some(), &mut scratch)),
+                frozen,
                 unsure: bits & UNSURE != 0,
             })
         } else {
@@ -98,6 +117,26 @@ impl Keyspace {
         let taken = bits & !QUEUED | WRITING;
         locked.table.get_mut(at).set_policy_bits(taken);
         flow
+    }
+
+    /// Appends some elements more of a collection that was picked to be copied in steps, and tells whether there are others.
+    /// `None` where the entry is not any more what was picked.
+    pub fn copy_frozen(
+        &self,
+        (hash, name, key): (KeyHash, u32, &[u8]),
+        thread: ThreadSlot,
+        out: &mut FrozenBytes,
+    ) -> Option<bool> {
+        let mut locked = self.lock_shard(hash.shard(), thread);
+        let space = self.space_named(name)?;
+        let at = locked.table.find(hash.tag(), space, key)?;
+        if !locked.table.get(at).is_large() {
+            return None;
+        }
+        let mut large = locked.table.take_large(at);
+        let more = large.encode_frozen(out);
+        locked.table.put_large(at, large);
+        more
     }
 
     /// Appends a part of a value that was picked. False where the entry is not any more what was picked.

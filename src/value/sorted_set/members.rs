@@ -1,6 +1,7 @@
 //! The members of a sorted set with their scores, numbered without gaps.
 
 use crate::allocator::size_class;
+use crate::value::frozen::Freezer;
 
 /// The most members of a set: their numbers have 32 bits.
 pub const MEMBERS_MAX: usize = u32::MAX as usize;
@@ -36,6 +37,7 @@ impl Member {
 pub(super) struct Members {
     pieces: Vec<Vec<Member>>,
     name_bytes: usize,
+    freezer: Freezer<Member>,
 }
 
 impl Members {
@@ -61,6 +63,7 @@ impl Members {
 
     pub(super) fn get_mut(&mut self, number: u32) -> &mut Member {
         let number = number as usize;
+        self.keep(number / PIECE);
         &mut self.pieces[number / PIECE][number % PIECE]
     }
 
@@ -78,6 +81,7 @@ impl Members {
             score,
             name: name.into(),
         };
+        self.keep(number / PIECE);
         match self.pieces.last_mut() {
             Some(piece) if piece.len() < PIECE => piece.push(member),
             _ => self.pieces.push(vec![member]),
@@ -87,6 +91,7 @@ impl Members {
 
     /// Takes a member out; the last one takes its number.
     pub(super) fn swap_remove(&mut self, number: u32) -> Member {
+        self.keep(self.pieces.len().saturating_sub(1));
         let last = self.pieces.last_mut().expect("there is a member to take");
         let mut member = last.pop().expect("no piece is empty");
         if last.is_empty() {
@@ -102,6 +107,24 @@ impl Members {
         }
         self.name_bytes -= size_class(member.name.len());
         member
+    }
+
+    /// A piece is about to change.
+    #[inline]
+    fn keep(&mut self, piece: usize) {
+        let members = self.pieces.get(piece);
+        self.freezer.keep(piece, || members.into_iter().flatten());
+    }
+
+    /// Begins a copy of all members as they are now.
+    pub(super) fn freeze(&mut self) {
+        self.freezer.freeze(self.pieces.len());
+    }
+
+    /// Shows the members of some pieces more of that copy, and whether there are others; `None` if there is no copy.
+    pub(super) fn show_frozen(&mut self, pieces: usize, show: impl FnMut(&Member)) -> Option<bool> {
+        let (freezer, all) = (&mut self.freezer, &self.pieces);
+        freezer.step(pieces, |piece| all.get(piece).into_iter().flatten(), show)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Member> {
