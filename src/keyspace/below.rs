@@ -279,7 +279,7 @@ pub struct Picked<'a> {
     pub key: &'a [u8],
     /// The value and its form; `None` for an absent mark, and for what is for memory only.
     pub value: Option<Stored<'a>>,
-    /// Of a collection that is to be copied in steps how many elements it has; then its bytes are still missing.
+    /// Of a collection that is to be copied in steps what its serialised form begins with; then its bytes are still missing.
     pub frozen: Option<usize>,
     /// Whether an older version may be counted as below.
     pub unsure: bool,

@@ -44,7 +44,7 @@ pub(super) enum Value {
     Whole(Head, Range<usize>),
     /// A value of so many bytes, which is still in the keyspace.
     Long(Head, usize),
-    /// A collection of so many elements, which are to be copied.
+    /// A collection which is to be copied, and what its serialised form begins with.
     Frozen(Head, usize),
     /// What the chunks are that the value was written in.
     Chunks(Head, Chunks),
@@ -320,7 +320,14 @@ mod tests {
             db.run(&format!("SADD s member:{i}")).int(1);
             db.run(&format!("HSET h field:{i} {i}")).int(1);
             db.run(&format!("ZADD z {i} member:{i}")).int(1);
+            let long = format!("element:{i:0300}");
+            db.run(&format!("RPUSH l {long}")).int(i + 1);
+            let id = i + 1;
+            db.run(&format!("XADD x {id}-1 f {long}"))
+                .bulk(format!("{id}-1"));
         }
+        db.run("XGROUP CREATE x g 5-1").ok();
+        let _ = db.run("XREADGROUP GROUP g c COUNT 3 STREAMS x >");
         db.run("HPEXPIREAT h 9999999999999 FIELDS 2 field:7 field:8")
             .ints(&[1, 1]);
         let digests = |db: &mut Db, keys: &str| {
@@ -328,7 +335,7 @@ mod tests {
                 .bytes()
                 .to_vec()
         };
-        let before = digests(&mut db, "s h z");
+        let before = digests(&mut db, "s h z l x");
         let places = changed(&db);
         let mut picked = Vec::new();
         for place in places.chunks(1) {
@@ -338,7 +345,7 @@ mod tests {
                 ControlFlow::Continue(())
             });
         }
-        assert_eq!(picked.len(), 3);
+        assert_eq!(picked.len(), 5);
         for (hash, name, key, elements) in picked {
             let mut copied = FrozenBytes::of(elements);
             let mut step = 0;
@@ -356,37 +363,44 @@ mod tests {
                 let _ = db.run(&format!("HPERSIST h FIELDS 1 field:{}", 7 + step % 2));
                 let _ = db.run(&format!("ZREM z member:{gone}"));
                 let _ = db.run(&format!("ZADD z 5 member:{new}"));
+                let _ = db.run("LPOP l 3");
+                let _ = db.run(&format!("LINSERT l BEFORE element:{:0300} new", 2 * gone));
+                let _ = db.run("RPOP l");
+                let _ = db.run("LPUSH l new");
+                let _ = db.run(&format!("XDEL x {gone}-1"));
+                let _ = db.run(&format!("XADD x {}-1 f v", new + 1));
+                let _ = db.run("XREADGROUP GROUP g c COUNT 1 STREAMS x >");
                 step += 1;
             }
             assert!(step > 1);
             let value_type = match key.as_slice() {
                 b"s" => ValueType::Set,
                 b"h" => ValueType::Hash,
+                b"l" => ValueType::List,
+                b"x" => ValueType::Stream,
                 _ => ValueType::Zset,
             };
             let large = Large::decode(value_type, &copied.finish()).expect("it is whole");
             let copy = Entry::large(0, &[b"copy:", &key[..]].concat(), large, None);
             let mut payload = vec![0];
-            payload[0] = match value_type {
-                ValueType::Set => write_value(
-                    &mut payload,
-                    ValueRef::Set(copy.view().set(&mut Vec::new()).expect("a set")),
-                ),
-                ValueType::Hash => write_value(
-                    &mut payload,
-                    ValueRef::Hash(copy.view().hash(&mut Vec::new()).expect("a hash")),
-                ),
-                _ => write_value(
-                    &mut payload,
-                    ValueRef::Zset(copy.view().zset(&mut Vec::new()).expect("a sorted set")),
-                ),
+            let (view, mut scratch) = (copy.view(), Vec::new());
+            let value = match value_type {
+                ValueType::Set => view.set(&mut scratch).map(ValueRef::Set),
+                ValueType::Hash => view.hash(&mut scratch).map(ValueRef::Hash),
+                ValueType::List => view.list(&mut scratch).map(ValueRef::List),
+                ValueType::Stream => view.stream().map(ValueRef::Stream),
+                _ => view.zset(&mut scratch).map(ValueRef::Zset),
             };
+            payload[0] = write_value(&mut payload, value.expect("it is of its type"));
             seal(&mut payload);
             db.run_args(&[b"RESTORE", copy.view().key(), b"0", &payload])
                 .ok();
         }
-        assert_eq!(digests(&mut db, "copy:s copy:h copy:z"), before);
-        let now = digests(&mut db, "s h z");
+        assert_eq!(
+            digests(&mut db, "copy:s copy:h copy:z copy:l copy:x"),
+            before
+        );
+        let now = digests(&mut db, "s h z l x");
         assert_ne!(now, before);
         db.server().keyspace.settle(&places, thread(&db));
         assert_eq!(

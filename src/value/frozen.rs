@@ -5,6 +5,7 @@
 //! than a few parts take.
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 /// The copy of a collection with elements `T`.
 #[derive(Debug)]
@@ -34,11 +35,11 @@ impl<T> Clone for Freezer<T> {
 }
 
 impl<T: Clone> Freezer<T> {
-    /// Begins a copy of so many parts, in place of one that was given up.
-    pub(super) fn freeze(&mut self, parts: usize) {
+    /// Begins a copy of the parts with these numbers, in place of one that was given up.
+    pub(super) fn freeze(&mut self, parts: Range<usize>) {
         self.0 = Some(Box::new(Frozen {
-            next: 0,
-            end: parts,
+            next: parts.start,
+            end: parts.end,
             kept: HashMap::new(),
         }));
     }

@@ -121,39 +121,53 @@ impl Large {
         Ok(large)
     }
 
-    /// Begins a copy of all elements as they are now, and gives how many they are. `None` for what is copied in no time: the
-    /// nodes of lists and streams.
-    pub fn freeze(&mut self) -> Option<usize> {
+    /// Begins a copy of it as it is now, and gives the length that its serialised form begins with.
+    pub fn freeze(&mut self) -> usize {
         match self {
+            Self::List(nodes) => nodes.freeze(),
             Self::Set(fields) | Self::Hash(fields) => {
                 fields.freeze();
-                Some(fields.len())
+                fields.len()
             }
             Self::Zset(members) => {
                 members.freeze();
-                Some(members.len())
+                members.len()
             }
-            Self::List(_) | Self::Stream(_) => None,
+            Self::Stream(stream) => {
+                let mut rest = Vec::new();
+                let mut writer = rdb::Writer::plain(&mut rest);
+                rdb::write_beside_nodes(&mut writer, stream, rdb::STREAM_LISTPACKS_3);
+                stream.freeze(rest)
+            }
         }
     }
 
-    /// Appends some elements more of that copy, and tells whether there are others; `None` if there is no copy.
+    /// Appends a small part more of that copy, and tells whether there are others; `None` if there is no copy.
     pub fn encode_frozen(&mut self, out: &mut FrozenBytes) -> Option<bool> {
         let mut writer = rdb::Writer::plain(&mut out.elements);
         match self {
+            Self::List(nodes) => nodes.show_frozen(|pack| writer.node(pack)),
             Self::Set(members) => members.show_frozen(|member, _, _| writer.text(member)),
             Self::Hash(fields) => fields.show_frozen(|field, value, deadline| {
                 writer.text(field);
                 writer.text(value);
                 if let Some(deadline) = deadline {
-                    encode_deadline(&mut out.deadlines, field, deadline);
+                    encode_deadline(&mut out.rest, field, deadline);
                 }
             }),
             Self::Zset(members) => members.show_frozen(|member| {
                 writer.text(member.name());
                 writer.raw(&member.score().to_le_bytes());
             }),
-            Self::List(_) | Self::Stream(_) => None,
+            Self::Stream(stream) => {
+                let rest = stream.show_frozen(|id, node| {
+                    writer.text(&id.to_bytes());
+                    writer.text(node);
+                })?;
+                let more = rest.is_none();
+                out.rest = rest.unwrap_or_default();
+                Some(more)
+            }
         }
     }
 
@@ -176,20 +190,21 @@ impl Large {
 #[derive(Debug, Default)]
 pub struct FrozenBytes {
     elements: Vec<u8>,
-    deadlines: Vec<u8>,
+    /// What follows them.
+    rest: Vec<u8>,
 }
 
 impl FrozenBytes {
-    /// The form of so many elements, which are still to come.
-    pub fn of(elements: usize) -> Self {
+    /// That of a collection whose [`Large::freeze`] gave this.
+    pub fn of(length: usize) -> Self {
         let mut bytes = Self::default();
-        rdb::Writer::plain(&mut bytes.elements).length(elements);
+        rdb::Writer::plain(&mut bytes.elements).length(length);
         bytes
     }
 
     /// All of it.
     pub fn finish(mut self) -> Vec<u8> {
-        self.elements.append(&mut self.deadlines);
+        self.elements.append(&mut self.rest);
         self.elements
     }
 }

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 
+use super::frozen::Freezer;
 use super::listpack::{self, Element, Listpack};
 use crate::allocator::size_class;
 
@@ -352,12 +353,30 @@ impl Node {
 }
 
 /// A large list: its nodes in their order, none of them empty.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct NodeList {
     nodes: VecDeque<Node>,
     len: usize,
     /// What the nodes themselves take.
     node_bytes: usize,
+    /// The number of the first node, for a copy of them: that of any other stays when the ends of the list change.
+    first: usize,
+    freezer: Freezer<Node>,
+}
+
+/// So many nodes of a copy hold up others for as long as a hundred microseconds.
+const NODES_AT_ONCE: usize = 32;
+
+impl Default for NodeList {
+    fn default() -> Self {
+        Self {
+            nodes: VecDeque::new(),
+            len: 0,
+            node_bytes: 0,
+            first: usize::MAX / 2,
+            freezer: Freezer::default(),
+        }
+    }
 }
 
 impl NodeList {
@@ -424,6 +443,7 @@ impl NodeList {
 
     /// The same for changes that make nothing larger. A node that is empty then goes: false.
     fn change_only(&mut self, at: usize, change: impl FnOnce(&mut Vec<u8>)) -> bool {
+        self.keep(at);
         let node = &mut self.nodes[at];
         self.len -= node.pack().len();
         self.node_bytes -= node.heap_bytes();
@@ -433,6 +453,11 @@ impl NodeList {
             node.0.shrink_to_fit();
         }
         if node.pack().is_empty() {
+            if at == 0 {
+                self.first += 1;
+            } else {
+                self.keep_from(at + 1);
+            }
             self.nodes.remove(at);
             return false;
         }
@@ -447,6 +472,7 @@ impl NodeList {
             && !limits.fits(&self.nodes[at].0)
             && self.nodes[at].pack().len() > 1
         {
+            self.keep_from(at);
             let node = self.nodes.remove(at).expect("it is there");
             self.node_bytes -= node.heap_bytes();
             let (head, tail) = halves(&node.0);
@@ -481,8 +507,43 @@ impl NodeList {
         self.len += 1;
         self.node_bytes += node.heap_bytes();
         match end {
-            End::Head => self.nodes.push_front(node),
+            End::Head => {
+                self.first -= 1;
+                self.nodes.push_front(node);
+            }
             End::Tail => self.nodes.push_back(node),
+        }
+    }
+
+    /// Begins a copy of all nodes as they are now, and gives how many they are.
+    pub fn freeze(&mut self) -> usize {
+        let parts = self.first..self.first + self.nodes.len();
+        self.freezer.freeze(parts);
+        self.nodes.len()
+    }
+
+    /// Shows a few nodes more of that copy, and whether there are others; `None` if there is no copy.
+    pub fn show_frozen(&mut self, mut show: impl FnMut(Listpack<'_>)) -> Option<bool> {
+        let (freezer, nodes, first) = (&mut self.freezer, &self.nodes, self.first);
+        let node = |number: usize| number.checked_sub(first).and_then(|at| nodes.get(at));
+        freezer.step(
+            NODES_AT_ONCE,
+            |number| node(number).into_iter(),
+            |node| show(node.pack()),
+        )
+    }
+
+    /// A node is about to change.
+    #[inline]
+    fn keep(&mut self, at: usize) {
+        let node = self.nodes.get(at);
+        self.freezer.keep(self.first + at, || node.into_iter());
+    }
+
+    /// The numbers of the nodes from one on are about to change.
+    fn keep_from(&mut self, at: usize) {
+        if self.freezer.is_frozen() {
+            (at..self.nodes.len()).for_each(|at| self.keep(at));
         }
     }
 
@@ -657,5 +718,62 @@ mod tests {
             check(&list, &model);
         }
         assert_eq!(forms, [true; 2]);
+    }
+
+    /// A copy is what was there when it was begun, whatever changes while it is taken out.
+    #[test]
+    fn a_copy_in_steps_is_of_one_moment() {
+        let mut random = 0x5eed_u64;
+        let mut below = |n: u64| {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            (random % n) as usize
+        };
+        for round in 0..20 {
+            let mut list = NodeList::default();
+            for n in 0..below(3000) {
+                list.push(End::Tail, format!("{n}").as_bytes(), LIMITS);
+            }
+            let texts = |pack: Listpack<'_>| -> Vec<Vec<u8>> {
+                pack.iter().map(|placed| placed.element.to_vec()).collect()
+            };
+            let expected: Vec<_> = list.packs().flat_map(texts).collect();
+            let nodes = list.freeze();
+            let (mut copied, mut shown) = (Vec::new(), 0);
+            loop {
+                let more = list.show_frozen(|pack| {
+                    copied.extend(texts(pack));
+                    shown += 1;
+                });
+                if more != Some(true) {
+                    assert_eq!(more, Some(false), "round {round}");
+                    break;
+                }
+                for _ in 0..below(40) {
+                    let end = if below(2) == 0 { End::Head } else { End::Tail };
+                    let at = below(list.len() as u64 + 1);
+                    match below(9) {
+                        0..3 => list.push(end, b"pushed", LIMITS),
+                        3..6 => drop(list.pop(end)),
+                        6 => list.remove(at, below(30)),
+                        7 => drop(list.remove_equal(format!("{at}").as_bytes(), 1, end)),
+                        _ => {
+                            if let Some((node, _)) = list.find(at as i64) {
+                                list.change(node, LIMITS, |pack| {
+                                    for _ in 0..5 {
+                                        push_to(pack, end, b"in the middle");
+                                    }
+                                });
+                            }
+                        }
+                    }
+                }
+            }
+            assert_eq!((copied, shown), (expected, nodes), "round {round}");
+            assert!(list.show_frozen(|_| {}).is_none());
+            let len: usize = list.packs().map(Listpack::len).sum();
+            assert_eq!(list.len(), len);
+        }
     }
 }

@@ -248,7 +248,7 @@ impl<T: Clone> Segments<T> {
 
     /// Begins a copy of all elements as they are now.
     pub fn freeze(&mut self) {
-        self.freezer.freeze(self.segments.len());
+        self.freezer.freeze(0..self.segments.len());
     }
 
     /// Shows the elements of some segments more of that copy, and whether there are others; `None` if there is no copy.

@@ -11,6 +11,7 @@
 //!
 //! It knows nothing of keys, replies and the clock.
 
+mod frozen;
 mod group;
 mod node;
 
@@ -21,6 +22,7 @@ use super::listpack::{self, Element};
 use super::number;
 use crate::allocator::size_class;
 
+use frozen::FrozenNodes;
 pub use group::{Consumer, Group, Pending};
 pub use node::{Entry, Fields};
 
@@ -125,6 +127,7 @@ pub struct Stream {
     pub state: State,
     /// Its groups, by name.
     pub groups: BTreeMap<Box<[u8]>, Group>,
+    frozen: FrozenNodes,
 }
 
 /// What is told of a stream as a whole.
@@ -156,6 +159,19 @@ impl Stream {
     /// The nodes with their ids.
     pub fn nodes(&self) -> impl ExactSizeIterator<Item = (Id, &[u8])> {
         self.nodes.iter().map(|(id, node)| (*id, node.as_slice()))
+    }
+
+    /// Begins a copy of all nodes as they are now, and gives how many they are. `rest` is what is told of the stream beside
+    /// them.
+    pub fn freeze(&mut self, rest: Vec<u8>) -> usize {
+        let last = self.nodes.last_key_value().map(|(id, _)| *id);
+        self.frozen.freeze(last, rest);
+        self.nodes.len()
+    }
+
+    /// Shows a few nodes more of that copy, and gives the rest after the last of them. `None` if there is no copy.
+    pub fn show_frozen(&mut self, show: impl FnMut(Id, &[u8])) -> Option<Option<Vec<u8>>> {
+        self.frozen.step(&self.nodes, show)
     }
 
     /// Adds a node that was serialised. False if it is none, or does not come behind the others.
@@ -197,6 +213,7 @@ impl Stream {
             Some(mut last) => {
                 let master = *last.key();
                 let node = last.get_mut();
+                self.frozen.keep(master, node);
                 self.node_bytes -= size_class(node.capacity());
                 node::append(node, master, id, fields);
                 self.node_bytes += size_class(node.capacity());
@@ -274,6 +291,7 @@ impl Stream {
         let Some(flags_at) = found.filter(|entry| !entry.is_deleted).map(|e| e.flags_at) else {
             return false;
         };
+        self.frozen.keep(master, node);
         self.node_bytes -= size_class(node.capacity());
         if node::count(node) == 1 {
             self.nodes.remove(&master);
@@ -304,6 +322,7 @@ impl Stream {
                 Keep::Length(len) => self.state.len - count >= len,
                 Keep::From(id) => node::last_id(node, master) < id,
             };
+            self.frozen.keep(master, node);
             self.node_bytes -= size_class(node.capacity());
             if goes {
                 first.remove();

@@ -11,16 +11,18 @@ use crate::value::large::FrozenBytes;
 /// A smaller collection is copied at once.
 const FROZEN_FROM_BYTES: usize = 64 * 1024;
 
-/// Begins a copy in steps of a large collection, and gives how many elements it has.
+/// Begins a copy in steps of a large collection, and gives what [`Large::freeze`] does.
+///
+/// [`Large::freeze`]: crate::value::large::Large::freeze
 fn freeze(locked: &mut Locked<'_>, at: Position) -> Option<usize> {
     let large = locked.table.get(at).large()?;
     if large.heap_bytes() < FROZEN_FROM_BYTES || locked.table.get(at).is_memory_only() {
         return None;
     }
     let mut large = locked.table.take_large(at);
-    let elements = large.freeze();
+    let length = large.freeze();
     locked.table.put_large(at, large);
-    elements
+    Some(length)
 }
 
 impl Keyspace {

@@ -109,16 +109,21 @@ fn read_group(input: &mut impl Input, kind: u8, stream: &Stream) -> Result<Group
 
 /// Appends a stream of a kind, 19 or 21.
 pub(in crate::value) fn write_stream(writer: &mut Writer<'_>, stream: &Stream, kind: u8) {
-    let number = |writer: &mut Writer<'_>, number: u64| writer.length(number as usize);
-    let id = |writer: &mut Writer<'_>, id: Id| {
-        number(writer, id.ms);
-        number(writer, id.seq);
-    };
     writer.length(stream.nodes().len());
     for (node_id, node) in stream.nodes() {
         writer.text(&node_id.to_bytes());
         writer.text(node);
     }
+    write_beside_nodes(writer, stream, kind);
+}
+
+/// What follows the nodes.
+pub(in crate::value) fn write_beside_nodes(writer: &mut Writer<'_>, stream: &Stream, kind: u8) {
+    let number = |writer: &mut Writer<'_>, number: u64| writer.length(number as usize);
+    let id = |writer: &mut Writer<'_>, id: Id| {
+        number(writer, id.ms);
+        number(writer, id.seq);
+    };
     let state = stream.state;
     number(writer, state.len);
     [state.last, state.first, state.max_deleted]

@@ -157,10 +157,12 @@ impl<'a> Writer<'a> {
         nodes: impl ExactSizeIterator<Item = Listpack<'t>>,
     ) {
         self.length(nodes.len());
-        for node in nodes {
-            self.length(NODE_PACKED as usize);
-            self.text(node.bytes());
-        }
+        nodes.for_each(|node| self.node(node));
+    }
+
+    pub(in crate::value) fn node(&mut self, node: Listpack<'_>) {
+        self.length(NODE_PACKED as usize);
+        self.text(node.bytes());
     }
 }
 

@@ -118,7 +118,7 @@ impl Members {
 
     /// Begins a copy of all members as they are now.
     pub(super) fn freeze(&mut self) {
-        self.freezer.freeze(self.pieces.len());
+        self.freezer.freeze(0..self.pieces.len());
     }
 
     /// Shows the members of some pieces more of that copy, and whether there are others; `None` if there is no copy.
