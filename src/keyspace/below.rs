@@ -48,7 +48,7 @@ use super::entry::{Entry, EntryMut, EntryParts, EntryRef, ValueType, is_large_fo
 use super::table::{Position, Tag};
 use super::{KeyHash, Keyspace, SHARDS, ThreadSlot};
 use crate::clock::UnixMs;
-use crate::value::large::Large;
+use crate::value::large::{FrozenLength, Large};
 
 pub(super) const QUEUED: u8 = 0x10;
 pub(super) const WRITING: u8 = 0x20;
@@ -279,8 +279,8 @@ pub struct Picked<'a> {
     pub key: &'a [u8],
     /// The value and its form; `None` for an absent mark, and for what is for memory only.
     pub value: Option<Stored<'a>>,
-    /// Of a collection that is to be copied in steps what its serialised form begins with; then its bytes are still missing.
-    pub frozen: Option<usize>,
+    /// Whether it is a collection that is to be copied in steps; then its bytes are still missing.
+    pub frozen: Option<FrozenLength>,
     /// Whether an older version may be counted as below.
     pub unsure: bool,
 }

@@ -4,15 +4,18 @@
 //! and they are copied part by part when their turn comes. A large collection is copied in steps, as it was when it was picked.
 
 use std::ops::{ControlFlow, Range};
+use std::time::Duration;
 
 use super::chunks::LONG_BYTES;
 use super::record::{Chunks, Head};
 use crate::keyspace::below::{KEY_BYTES_MAX, Picked, Place};
 use crate::keyspace::{KeyHash, Keyspace, ThreadSlot};
-use crate::value::large::FrozenBytes;
+use crate::value::large::{FrozenBytes, FrozenLength};
 
 /// After so many bytes of keys and values the shard is let go.
 const SLICE_BYTES: usize = 256 * 1024;
+/// Between the steps in which a collection is copied.
+const PAUSE: Duration = Duration::from_micros(10);
 /// Room that is kept for the next ones.
 const KEPT_BYTES: usize = 2 * LONG_BYTES;
 
@@ -44,8 +47,8 @@ pub(super) enum Value {
     Whole(Head, Range<usize>),
     /// A value of so many bytes, which is still in the keyspace.
     Long(Head, usize),
-    /// A collection which is to be copied, and what its serialised form begins with.
-    Frozen(Head, usize),
+    /// A collection which is to be copied.
+    Frozen(Head, FrozenLength),
     /// What the chunks are that the value was written in.
     Chunks(Head, Chunks),
     /// Nothing: its database was emptied.
@@ -83,8 +86,8 @@ impl Copies {
             }
         });
         for index in 0..self.entries.len() {
-            if let Value::Frozen(head, elements) = self.entries[index].value {
-                self.copy_frozen(index, (head, elements), keyspace, thread);
+            if let Value::Frozen(head, length) = self.entries[index].value {
+                self.copy_frozen(index, (head, length), keyspace, thread);
             }
         }
         let (entries, bytes) = (&mut self.entries, &self.bytes);
@@ -100,16 +103,17 @@ impl Copies {
     fn copy_frozen(
         &mut self,
         index: usize,
-        (head, elements): (Head, usize),
+        (head, length): (Head, FrozenLength),
         keyspace: &Keyspace,
         thread: ThreadSlot,
     ) {
         let (hash, name) = (self.entries[index].hash, self.entries[index].name);
-        let mut copied = FrozenBytes::of(elements);
+        let mut copied = FrozenBytes::of(length);
         loop {
             match keyspace.copy_frozen((hash, name, self.key(index)), thread, &mut copied) {
-                // Others who want the shard come first.
-                Some(true) => std::thread::yield_now(),
+                // A request thread that waits for the shard yields its processor before it asks to be woken. If that is
+                // this thread's too, it would get it back after this thread's time slice only.
+                Some(true) => std::thread::sleep(PAUSE),
                 Some(false) => break,
                 None => return self.take_again(index, keyspace, thread),
             }
@@ -177,8 +181,8 @@ impl Value {
             return Self::Absent;
         };
         let head = Head::from(stored);
-        if let Some(elements) = picked.frozen {
-            return Self::Frozen(head, elements);
+        if let Some(length) = picked.frozen {
+            return Self::Frozen(head, length);
         }
         match stored.bytes.len() {
             len if len > len_max && !stored.is_serialised() => Self::Long(head, len),
@@ -405,7 +409,7 @@ mod tests {
         db.server().keyspace.settle(&places, thread(&db));
         assert_eq!(
             changed(&db).len(),
-            6,
+            10,
             "they are to be written again, and the copies"
         );
     }

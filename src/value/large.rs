@@ -121,9 +121,10 @@ impl Large {
         Ok(large)
     }
 
-    /// Begins a copy of it as it is now, and gives the length that its serialised form begins with.
-    pub fn freeze(&mut self) -> usize {
-        match self {
+    /// Begins a copy of it as it is now.
+    pub fn freeze(&mut self) -> FrozenLength {
+        let bytes_max = self.view().heap_bytes();
+        let elements = match self {
             Self::List(nodes) => nodes.freeze(),
             Self::Set(fields) | Self::Hash(fields) => {
                 fields.freeze();
@@ -139,6 +140,10 @@ impl Large {
                 rdb::write_beside_nodes(&mut writer, stream, rdb::STREAM_LISTPACKS_3);
                 stream.freeze(rest)
             }
+        };
+        FrozenLength {
+            elements,
+            bytes_max,
         }
     }
 
@@ -186,6 +191,15 @@ impl Large {
     }
 }
 
+/// What is known of a copy before it is made.
+#[derive(Clone, Copy, Debug)]
+pub struct FrozenLength {
+    /// What the serialised form begins with: how many elements or nodes there are.
+    elements: usize,
+    /// About how many bytes the form has, at the most.
+    bytes_max: usize,
+}
+
 /// The serialised form of a collection that is copied in steps.
 #[derive(Debug, Default)]
 pub struct FrozenBytes {
@@ -196,9 +210,11 @@ pub struct FrozenBytes {
 
 impl FrozenBytes {
     /// That of a collection whose [`Large::freeze`] gave this.
-    pub fn of(length: usize) -> Self {
+    pub fn of(frozen: FrozenLength) -> Self {
         let mut bytes = Self::default();
-        rdb::Writer::plain(&mut bytes.elements).length(length);
+        // What grows by steps is moved, and a move of some megabytes holds up those who wait for the collection.
+        bytes.elements.reserve(frozen.bytes_max);
+        rdb::Writer::plain(&mut bytes.elements).length(frozen.elements);
         bytes
     }
 

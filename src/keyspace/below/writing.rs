@@ -6,15 +6,13 @@ use std::sync::atomic::Ordering;
 use super::{CLEAN, KEY_BYTES_MAX, Picked, Place, QUEUED, UNSURE, WRITING, stored};
 use crate::keyspace::table::Position;
 use crate::keyspace::{KeyHash, Keyspace, Locked, SHARDS, ThreadSlot};
-use crate::value::large::FrozenBytes;
+use crate::value::large::{FrozenBytes, FrozenLength};
 
 /// A smaller collection is copied at once.
 const FROZEN_FROM_BYTES: usize = 64 * 1024;
 
-/// Begins a copy in steps of a large collection, and gives what [`Large::freeze`] does.
-///
-/// [`Large::freeze`]: crate::value::large::Large::freeze
-fn freeze(locked: &mut Locked<'_>, at: Position) -> Option<usize> {
+/// Begins a copy in steps, if the value is a large collection.
+fn freeze(locked: &mut Locked<'_>, at: Position) -> Option<FrozenLength> {
     let large = locked.table.get(at).large()?;
     if large.heap_bytes() < FROZEN_FROM_BYTES || locked.table.get(at).is_memory_only() {
         return None;
