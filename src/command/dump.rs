@@ -81,7 +81,7 @@ fn dump(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
 }
 
 /// Appends the value of an entry and gives the number of its type.
-fn write_value(entry: EntryRef<'_>, out: &mut Vec<u8>) -> u8 {
+pub(super) fn write_value(entry: EntryRef<'_>, out: &mut Vec<u8>) -> u8 {
     let scratch = &mut Vec::new();
     let value = match entry.value_type() {
         ValueType::String => Some(ValueRef::String(entry.plain(scratch))),

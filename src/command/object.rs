@@ -89,7 +89,7 @@ fn encoding(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
 }
 
 /// What Redis would say of such a value: here all strings are kept alike.
-fn encoding_name(entry: EntryRef<'_>) -> &'static str {
+pub(super) fn encoding_name(entry: EntryRef<'_>) -> &'static str {
     match entry.value_type() {
         ValueType::String => {
             let mut scratch = Vec::new();

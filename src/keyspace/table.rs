@@ -778,6 +778,7 @@ mod tests {
     use std::hash::BuildHasher;
 
     use super::*;
+    use crate::testing::Random;
 
     const HASHER: foldhash::quality::FixedState = foldhash::quality::FixedState::with_seed(7);
 
@@ -797,17 +798,6 @@ mod tests {
     }
 
     /// A small generator, so that a seed is all that a failing run needs.
-    struct Random(u64);
-
-    impl Random {
-        fn below(&mut self, n: u64) -> u64 {
-            self.0 ^= self.0 << 13;
-            self.0 ^= self.0 >> 7;
-            self.0 ^= self.0 << 17;
-            self.0 % n
-        }
-    }
-
     /// Large collections of every type are moved with their entries, changed, put in each other's place and freed.
     #[test]
     fn large_collections_belong_to_their_entries() {

@@ -371,17 +371,7 @@ mod tests {
 
     use super::super::collection::{Collection, Content};
     use super::*;
-
-    struct Random(u64);
-
-    impl Random {
-        fn below(&mut self, n: u64) -> u64 {
-            self.0 ^= self.0 << 13;
-            self.0 ^= self.0 >> 7;
-            self.0 ^= self.0 << 17;
-            self.0 % n
-        }
-    }
+    use crate::testing::Random;
 
     /// Random changes against a map, with everything compared after each.
     #[test]

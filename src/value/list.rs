@@ -609,6 +609,7 @@ fn halves(bytes: &[u8]) -> (Node, Node) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::Random;
 
     const LIMITS: NodeLimits = NodeLimits {
         entries: 6,
@@ -723,13 +724,8 @@ mod tests {
     /// A copy is what was there when it was begun, whatever changes while it is taken out.
     #[test]
     fn a_copy_in_steps_is_of_one_moment() {
-        let mut random = 0x5eed_u64;
-        let mut below = |n: u64| {
-            random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
-            (random % n) as usize
-        };
+        let mut random = Random(0x5eed);
+        let mut below = |n: u64| random.below(n) as usize;
         for round in 0..20 {
             let mut list = NodeList::default();
             for n in 0..below(3000) {

@@ -277,6 +277,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::testing::Random;
 
     /// The model: scores by name, sorted anew where the order is asked for.
     type Model = BTreeMap<Vec<u8>, f64>;
@@ -285,17 +286,6 @@ mod tests {
         let mut all: Vec<_> = model.iter().map(|(n, s)| (*s, n.clone())).collect();
         all.sort_by(|a, b| compare((a.0, &a.1), (b.0, &b.1)));
         all
-    }
-
-    struct Random(u64);
-
-    impl Random {
-        fn below(&mut self, n: u64) -> u64 {
-            self.0 ^= self.0 << 13;
-            self.0 ^= self.0 >> 7;
-            self.0 ^= self.0 << 17;
-            self.0 % n
-        }
     }
 
     fn check(set: &SortedSet, model: &Model) {

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use super::digest::Digest;
 use super::unknown_form;
 use crate::clock::UnixMs;
-use crate::command::{Arity, Arity::*, Command, Context, Flags, Group, Run, help};
+use crate::command::{Arity, Arity::*, Command, Context, Flags, Group, Run, dump, help, object};
 use crate::error::CommandError;
 use crate::keyspace::below::Ask;
 use crate::keyspace::entry::EntryRef;
@@ -14,6 +14,8 @@ use crate::keyspace::eviction::AccessPolicy;
 use crate::keyspace::lfu::LfuSettings;
 use crate::keyspace::{Keys, Terms};
 use crate::resp::Args;
+use crate::value::large::LargeRef;
+use crate::value::listpack::Listpack;
 use crate::value::number;
 
 /// The row of DEBUG.
@@ -69,6 +71,31 @@ const SUBCOMMANDS: &[Subcommand] = &[
             "    Return a Redis protocol error with <string> as message. Useful for clients",
             "    unit tests to simulate Redis errors.",
         ],
+    },
+    Subcommand {
+        name: "listpack",
+        arity: Exactly(3),
+        run: listpack,
+        help: &[
+            "LISTPACK <key>",
+            "    Show low level info about the listpack encoding of <key>.",
+        ],
+    },
+    Subcommand {
+        name: "quicklist",
+        arity: Exactly(3),
+        run: quicklist,
+        help: &[
+            "QUICKLIST <key> [<0|1>]",
+            "    Show low level info about the quicklist encoding of <key>.",
+            "    The optional argument (0 by default) sets the level of detail",
+        ],
+    },
+    Subcommand {
+        name: "quicklist",
+        arity: Exactly(4),
+        run: quicklist,
+        help: &[],
     },
     Subcommand {
         name: "object",
@@ -219,48 +246,88 @@ fn object(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     let access = access(cx);
     let mut keys = lock(cx, args.at(2));
     let entry = keys.peek(args.at(2)).ok_or(CommandError::NoSuchKey)?;
-    let mut scratch = Vec::new();
-    let value = entry.plain(&mut scratch);
+    let mut serialized = Vec::new();
+    dump::write_value(entry, &mut serialized);
     // Values have no address that would mean anything to a client.
     let line = format!(
-        "Value at:0x0 refcount:1 encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{}",
-        encoding(entry, value),
-        serialized_bytes(value),
+        "Value at:0x0 refcount:1 encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{}{}",
+        object::encoding_name(entry),
+        serialized.len(),
         entry.access(),
-        access.idle_secs(entry).unwrap_or(0)
+        access.idle_secs(entry).unwrap_or(0),
+        nodes(cx.config.list_max_listpack_size, entry)
     );
     cx.reply.simple(&line);
     Ok(())
 }
 
-/// The longest string that Redis keeps in one piece with its object.
-const EMBEDDED_BYTES_MAX: usize = 44;
-
-fn encoding(entry: EntryRef<'_>, value: &[u8]) -> &'static str {
-    if entry.is_raw() || value.len() > EMBEDDED_BYTES_MAX {
-        "raw"
-    } else if number::parse_i64(value).is_some() {
-        "int"
-    } else {
-        "embstr"
-    }
+/// What is told of the nodes of a large list.
+fn nodes(fill: i64, entry: EntryRef<'_>) -> String {
+    let Some(LargeRef::List(list)) = entry.large() else {
+        return String::new();
+    };
+    let nodes = list.packs().len();
+    let bytes: usize = list.packs().map(|pack| pack.bytes().len()).sum();
+    format!(
+        " ql_nodes:{nodes} ql_avg_node:{:.2} ql_listpack_max:{fill} ql_compressed:0 ql_uncompressed_size:{bytes}",
+        list.len() as f64 / nodes as f64
+    )
 }
 
-/// The length of a string in a dump, without compression: small integers are packed, all else has
-/// its length before it.
-fn serialized_bytes(value: &[u8]) -> usize {
-    match number::parse_i64(value) {
-        Some(-128..=127) => return 2,
-        Some(-32_768..=32_767) => return 3,
-        Some(-2_147_483_648..=2_147_483_647) => return 5,
-        _ => {}
+/// Shows one value in the log, where Redis has its standard output.
+fn show(
+    cx: &mut Context<'_>,
+    key: &[u8],
+    what: &'static str,
+    shown: impl FnOnce(EntryRef<'_>) -> Option<String>,
+) -> Result<(), CommandError> {
+    if must_fetch(cx, std::iter::once(key))? {
+        return Ok(());
     }
-    let head = match value.len() {
-        ..64 => 1,
-        64..16_384 => 2,
-        _ => 5,
-    };
-    head + value.len()
+    let mut keys = lock(cx, key);
+    let entry = keys.peek(key).ok_or(CommandError::NoSuchKey)?;
+    let shown = shown(entry).ok_or_else(|| {
+        CommandError::message(format!("ERR Not a {} encoded object.", what.to_lowercase()))
+    })?;
+    drop(keys);
+    tracing::info!("{what} of {}: {shown}", key.escape_ascii());
+    cx.reply
+        .simple(&format!("{what} structure printed on stdout"));
+    Ok(())
+}
+
+fn texts(pack: Listpack<'_>) -> String {
+    let texts = pack.iter().map(|placed| placed.element.to_vec());
+    let texts: Vec<String> = texts.map(|text| text.escape_ascii().to_string()).collect();
+    format!(
+        "{} bytes, {} elements: {}",
+        pack.bytes().len(),
+        texts.len(),
+        texts.join(" ")
+    )
+}
+
+fn listpack(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
+    show(cx, args.at(2), "Listpack", |entry| {
+        let mut scratch = Vec::new();
+        let is_packed = object::encoding_name(entry).starts_with("listpack");
+        is_packed.then(|| texts(Listpack::new(entry.plain(&mut scratch))))
+    })
+}
+
+/// With 1 the elements are shown too.
+fn quicklist(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
+    let full = args.from(3).next().and_then(number::parse_i64);
+    show(cx, args.at(2), "Quicklist", |entry| match entry.large() {
+        Some(LargeRef::List(list)) => {
+            let node = |pack: Listpack<'_>| match full {
+                Some(1..) => texts(pack),
+                _ => format!("{} bytes, {} elements", pack.bytes().len(), pack.len()),
+            };
+            Some(list.packs().map(node).collect::<Vec<_>>().join("; "))
+        }
+        _ => None,
+    })
 }
 
 fn set_active_expire(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
@@ -333,6 +400,44 @@ mod tests {
         assert!(answer.bytes().ends_with(b"lru_seconds_idle:10\r\n"));
     });
 
+    script!(memory: debug_object_tells_of_collections_what_redis_does, |db| {
+        db.run("CONFIG SET list-max-listpack-size 4").ok();
+        let long = "a".repeat(100);
+        for (command, told) in [
+            (format!("SET s {long}").as_str(), "encoding:raw serializedlength:13 "),
+            ("RPUSH s a b c d e f g 1 2 3", "encoding:quicklist serializedlength:55 "),
+            ("HSET s a 1 b two", "encoding:listpack serializedlength:21 "),
+            ("SADD s 1 2 300", "encoding:intset serializedlength:15 "),
+            ("ZADD s 1.5 a 2 b", "encoding:listpack serializedlength:21 "),
+            ("XADD s 1-1 f v", "encoding:stream serializedlength:57 "),
+        ] {
+            let _ = db.run("DEL s");
+            let _ = db.run(command);
+            let answer = db.run("DEBUG OBJECT s");
+            let text = String::from_utf8_lossy(answer.bytes()).into_owned();
+            assert!(text.contains(told), "{command}: {text}");
+            let nodes = " ql_nodes:3 ql_avg_node:3.33 ql_listpack_max:4 ql_compressed:0 ql_uncompressed_size:48\r\n";
+            assert_eq!(text.ends_with(nodes), command.starts_with("RPUSH"), "{text}");
+        }
+    });
+
+    script!(structures_are_shown_in_the_log, |db| {
+        db.run("CONFIG SET list-max-listpack-size 4").ok();
+        db.run("RPUSH l a b c d e f").int(6);
+        db.run("HSET h a 1").int(1);
+        db.run("DEBUG LISTPACK h")
+            .simple("Listpack structure printed on stdout");
+        db.run("DEBUG LISTPACK l")
+            .error("ERR Not a listpack encoded object.");
+        db.run("DEBUG QUICKLIST l")
+            .simple("Quicklist structure printed on stdout");
+        db.run("DEBUG QUICKLIST l 1")
+            .simple("Quicklist structure printed on stdout");
+        db.run("DEBUG QUICKLIST h")
+            .error("ERR Not a quicklist encoded object.");
+        db.run("DEBUG LISTPACK none").error("ERR no such key");
+    });
+
     script!(active_expire_is_a_switch, |db| {
         db.run("DEBUG SET-ACTIVE-EXPIRE 0").ok();
         assert!(!db.server().active_expire.load(Ordering::Relaxed));
@@ -353,7 +458,7 @@ mod tests {
         assert!(
             db.run("DEBUG HELP")
                 .bytes()
-                .starts_with(b"*18\r\n+DEBUG <subcommand> ")
+                .starts_with(b"*23\r\n+DEBUG <subcommand> ")
         );
     });
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
+use crate::testing::Random;
 
 mod measure;
 
@@ -64,17 +65,6 @@ pub(super) fn key(seed: u64, i: u64) -> Vec<u8> {
 }
 
 /// xorshift64.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % n
-    }
-}
-
 /// None is a marker.
 pub(super) type Batch = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 
