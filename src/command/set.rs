@@ -499,7 +499,7 @@ fn sscan(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     let options = parse::ScanOptions::of_elements(args, scan::COUNT)?;
     let mut shown = Vec::new();
     let next = match set {
-        SetRef::Table(members) => members.scan(cursor, options.count, |member, _| {
+        SetRef::Table(members) => members.scan(cursor, options.count, |member| {
             shown.push([member.to_vec()]);
         }),
         packed => {

@@ -43,6 +43,7 @@ use crate::value::hash::HashRef;
 use crate::value::large::{Large, LargeRef};
 use crate::value::list::{ListRef, NodeList};
 use crate::value::listpack::Listpack;
+use crate::value::member_table::MemberTable;
 use crate::value::set::SetRef;
 use crate::value::sorted_set::SortedSet;
 use crate::value::stream::Stream;
@@ -748,7 +749,7 @@ impl<'a> EntryRef<'a> {
             // it is borrowed for 'a.
             ValueType::List => Some(LargeRef::List(unsafe { &*address.cast::<NodeList>() })),
             // SAFETY: the same.
-            ValueType::Set => Some(LargeRef::Set(unsafe { &*address.cast::<FieldTable>() })),
+            ValueType::Set => Some(LargeRef::Set(unsafe { &*address.cast::<MemberTable>() })),
             // SAFETY: the same.
             ValueType::Zset => Some(LargeRef::Zset(unsafe { &*address.cast::<SortedSet>() })),
             // SAFETY: the same.

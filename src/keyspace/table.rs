@@ -804,12 +804,13 @@ mod tests {
         use crate::value::field_table::FieldTable;
         use crate::value::large::LargeRef;
         use crate::value::list::NodeList;
+        use crate::value::member_table::MemberTable;
         use crate::value::sorted_set::SortedSet;
         use crate::value::stream::Stream;
 
         let large = |kind: u64| match kind {
             0 => Large::List(Box::<NodeList>::default()),
-            1 => Large::Set(Box::<FieldTable>::default()),
+            1 => Large::Set(Box::<MemberTable>::default()),
             2 => Large::Zset(Box::<SortedSet>::default()),
             3 => Large::Hash(Box::<FieldTable>::default()),
             _ => Large::Stream(Box::<Stream>::default()),
@@ -851,7 +852,10 @@ mod tests {
                     let mut taken = table.take_large(pos);
                     let name = step.to_string().into_bytes();
                     match &mut taken {
-                        Large::Set(fields) | Large::Hash(fields) => {
+                        Large::Set(members) => {
+                            members.add(&name);
+                        }
+                        Large::Hash(fields) => {
                             fields.set(&name, b"", false);
                         }
                         Large::Zset(members) => {
@@ -872,7 +876,8 @@ mod tests {
         for (key, len) in &model {
             let pos = table.find(tag_of(key), 0, key).expect("it is there");
             let found = table.get(pos).large().map(|large| match large {
-                LargeRef::Set(fields) | LargeRef::Hash(fields) => fields.len() as u64,
+                LargeRef::Set(members) => members.len() as u64,
+                LargeRef::Hash(fields) => fields.len() as u64,
                 LargeRef::Zset(members) => members.len() as u64,
                 LargeRef::List(_) | LargeRef::Stream(_) => 0,
             });

@@ -1,4 +1,4 @@
-//! The fields of a large hash, or the members of a large set, with their deadlines.
+//! The fields of a large hash, with their deadlines.
 
 use std::collections::BTreeSet;
 

@@ -13,6 +13,7 @@ use std::sync::mpsc::{self, Sender};
 use super::field_table::FieldTable;
 use super::fields::Deadline;
 use super::list::NodeList;
+use super::member_table::MemberTable;
 use super::rdb::input::{binary_double, length, milliseconds, owned_text, text};
 use super::rdb::{self, Fault};
 use super::sorted_set::SortedSet;
@@ -27,8 +28,8 @@ const FREE_HERE_BYTES: usize = 64 * 1024;
 pub enum Large {
     /// The nodes of a list.
     List(Box<NodeList>),
-    /// The members of a set: fields with empty values.
-    Set(Box<FieldTable>),
+    /// The members of a set.
+    Set(Box<MemberTable>),
     /// The members of a sorted set.
     Zset(Box<SortedSet>),
     /// The fields of a hash.
@@ -42,8 +43,8 @@ pub enum Large {
 pub enum LargeRef<'a> {
     /// The nodes of a list.
     List(&'a NodeList),
-    /// The members of a set: fields with empty values.
-    Set(&'a FieldTable),
+    /// The members of a set.
+    Set(&'a MemberTable),
     /// The members of a sorted set.
     Zset(&'a SortedSet),
     /// The fields of a hash.
@@ -83,9 +84,9 @@ impl Large {
                 Self::List(nodes)
             }
             ValueType::Set => {
-                let mut members = Box::<FieldTable>::default();
+                let mut members = Box::<MemberTable>::default();
                 for _ in 0..length(input)? {
-                    text(input, |member| members.set(member, b"", false))?;
+                    text(input, |member| members.add(member))?;
                 }
                 Self::Set(members)
             }
@@ -126,7 +127,11 @@ impl Large {
         let bytes_max = self.view().heap_bytes();
         let elements = match self {
             Self::List(nodes) => nodes.freeze(),
-            Self::Set(fields) | Self::Hash(fields) => {
+            Self::Set(members) => {
+                members.freeze();
+                members.len()
+            }
+            Self::Hash(fields) => {
                 fields.freeze();
                 fields.len()
             }
@@ -152,7 +157,7 @@ impl Large {
         let mut writer = rdb::Writer::plain(&mut out.elements);
         match self {
             Self::List(nodes) => nodes.show_frozen(|pack| writer.node(pack)),
-            Self::Set(members) => members.show_frozen(|member, _, _| writer.text(member)),
+            Self::Set(members) => members.show_frozen(|member| writer.text(member)),
             Self::Hash(fields) => fields.show_frozen(|field, value, deadline| {
                 writer.text(field);
                 writer.text(value);
@@ -236,7 +241,8 @@ impl LargeRef<'_> {
     pub fn heap_bytes(self) -> usize {
         match self {
             Self::List(nodes) => nodes.heap_bytes(),
-            Self::Set(fields) | Self::Hash(fields) => fields.heap_bytes(),
+            Self::Set(members) => members.heap_bytes(),
+            Self::Hash(fields) => fields.heap_bytes(),
             Self::Zset(members) => members.heap_bytes(),
             Self::Stream(stream) => stream.heap_bytes(),
         }
@@ -248,7 +254,7 @@ impl LargeRef<'_> {
         match self {
             Self::List(nodes) => writer.nodes(nodes.packs()),
             Self::Set(members) => {
-                writer.texts(members.len(), members.iter().map(|(member, _)| member));
+                writer.texts(members.len(), members.iter());
             }
             Self::Zset(members) => {
                 let all = members.range(0..members.len());

@@ -20,6 +20,7 @@ pub mod lcs;
 pub mod list;
 pub mod listpack;
 mod long_double;
+pub mod member_table;
 pub mod number;
 pub mod rdb;
 pub mod segments;

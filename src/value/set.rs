@@ -3,11 +3,10 @@
 //! A small set of integers is an [`Intset`], a small set of others a listpack, a large one a table: that of a hash whose fields have
 //! empty values. It knows nothing of keys, replies and time.
 
-use super::field_table::FieldTable;
-use super::fields::Field;
-use super::hash::{self, PackedLimits};
+use super::hash::PackedLimits;
 use super::intset::{self, Intset};
 use super::listpack::{self, Element, Listpack};
+use super::member_table::MemberTable;
 
 /// How far a set stays packed.
 #[derive(Clone, Copy, Debug)]
@@ -24,7 +23,7 @@ pub enum Set {
     /// An intset or a listpack.
     Packed(Vec<u8>),
     /// Too many or too long members for that.
-    Table(Box<FieldTable>),
+    Table(Box<MemberTable>),
 }
 
 /// A set that is being read.
@@ -35,7 +34,7 @@ pub enum SetRef<'a> {
     /// A listpack.
     Packed(Listpack<'a>),
     /// A table.
-    Table(&'a FieldTable),
+    Table(&'a MemberTable),
 }
 
 impl Set {
@@ -56,14 +55,14 @@ impl Set {
     /// Adds a member; false if it was there.
     pub fn add(&mut self, member: &[u8], limits: SetLimits) -> bool {
         if let Self::Table(members) = self {
-            return members.set(member, b"", false) == hash::Set::Added;
+            return members.add(member);
         }
         if self.view().has(member) {
             return false;
         }
         self.make_room_for(member, limits);
         match self {
-            Self::Table(members) => members.set(member, b"", false) == hash::Set::Added,
+            Self::Table(members) => members.add(member),
             Self::Packed(bytes) if Intset::new(bytes).is_some() => {
                 match Element::of(member) {
                     Element::Integer(integer) => intset::insert(bytes, integer),
@@ -100,9 +99,9 @@ impl Set {
 
     /// Makes a table of it.
     pub fn make_table(&mut self) {
-        let mut members = FieldTable::default();
+        let mut members = MemberTable::default();
         for member in self.view().iter() {
-            members.set(&member.to_vec(), b"", false);
+            members.add(&member.to_vec());
         }
         *self = Self::Table(Box::new(members));
     }
@@ -153,7 +152,7 @@ impl<'a> SetRef<'a> {
     /// Whether this is a member.
     pub fn has(self, member: &[u8]) -> bool {
         match self {
-            Self::Table(members) => members.get(member).is_some(),
+            Self::Table(members) => members.has(member),
             Self::Packed(pack) => pack.find(member, 1).is_some(),
             Self::Integers(integers) => match Element::of(member) {
                 Element::Integer(integer) => integers.search(integer).is_ok(),
@@ -171,17 +170,17 @@ impl<'a> SetRef<'a> {
         };
         let integers = integers.into_iter().flat_map(Intset::iter);
         let packed = pack.into_iter().flat_map(Listpack::iter);
-        let tabled = table.into_iter().flat_map(FieldTable::iter);
+        let tabled = table.into_iter().flat_map(MemberTable::iter);
         integers
             .map(Element::Integer)
             .chain(packed.map(|placed| placed.element))
-            .chain(tabled.map(|(member, _)| Element::Text(member)))
+            .chain(tabled.map(Element::Text))
     }
 
     /// A member by chance, each as likely as the others. `random` gives another number each time.
     pub fn random(self, mut random: impl FnMut() -> u64) -> Option<Element<'a>> {
         match self {
-            Self::Table(members) => members.random(random).map(Field::name).map(Element::Text),
+            Self::Table(members) => members.random(random).map(Element::Text),
             Self::Integers(integers) => {
                 let index = random().checked_rem(integers.len() as u64)?;
                 integers.get(index as usize).map(Element::Integer)
