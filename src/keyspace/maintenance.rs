@@ -42,6 +42,10 @@ impl Keyspace {
             for at in due {
                 if self.is_live(locked.table.get(at).space()) {
                     fields_left -= self.drop_due_fields(&mut locked, at, now, fields_left);
+                } else {
+                    // Its database was emptied: it is to go in any case.
+                    let entry = locked.table.remove(at);
+                    self.count_removed(locked.counters, shard, entry.view());
                 }
                 all &= fields_left > 0;
             }

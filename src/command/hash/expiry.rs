@@ -755,4 +755,17 @@ mod tests {
         db.run("HGETALL mixed:packed").bulks(&["stays", "v"]);
         db.run("HGETALL mixed:large").bulks(&["stays", "v"]);
     }
+
+    #[test]
+    fn fields_of_an_emptied_database_hold_up_nothing() {
+        let mut db = Db::new();
+        for key in 0..5000 {
+            db.run(&format!("HSETEX {key} PX 10 FIELDS 1 f v")).int(1);
+        }
+        db.run("FLUSHALL ASYNC").ok();
+        db.run("HSETEX h PX 10 FIELDS 1 f v").int(1);
+        db.advance(10);
+        db.expire();
+        db.run("DBSIZE").int(0);
+    }
 }
