@@ -107,19 +107,30 @@ impl Copies {
         keyspace: &Keyspace,
         thread: ThreadSlot,
     ) {
-        let (hash, name) = (self.entries[index].hash, self.entries[index].name);
-        let mut copied = FrozenBytes::of(length);
-        loop {
-            match keyspace.copy_frozen((hash, name, self.key(index)), thread, &mut copied) {
+        let key = self.key(index).to_vec();
+        let of = (
+            self.entries[index].hash,
+            self.entries[index].name,
+            key.as_slice(),
+        );
+        let start = self.bytes.len();
+        let mut copied = FrozenBytes::behind(std::mem::take(&mut self.bytes), length);
+        let is_whole = loop {
+            match keyspace.copy_frozen(of, thread, &mut copied) {
                 // A request thread that waits for the shard yields its processor before it asks to be woken. If that is
                 // this thread's too, it would get it back after this thread's time slice only.
                 Some(true) => std::thread::sleep(PAUSE),
-                Some(false) => break,
-                None => return self.take_again(index, keyspace, thread),
+                Some(false) => break true,
+                None => break false,
             }
+        };
+        self.bytes = copied.finish();
+        if is_whole {
+            self.entries[index].value = Value::Whole(head, start..self.bytes.len());
+        } else {
+            self.bytes.truncate(start);
+            self.take_again(index, keyspace, thread);
         }
-        let value = put(&mut self.bytes, &copied.finish());
-        self.entries[index].value = Value::Whole(head, value);
     }
 
     /// Copies an entry that has changed since it was taken: as it is now and all of it, however long.
@@ -351,7 +362,7 @@ mod tests {
         }
         assert_eq!(picked.len(), 5);
         for (hash, name, key, elements) in picked {
-            let mut copied = FrozenBytes::of(elements);
+            let mut copied = FrozenBytes::behind(Vec::new(), elements);
             let mut step = 0;
             loop {
                 let keyspace = &db.server().keyspace;
@@ -429,7 +440,7 @@ mod tests {
                 ControlFlow::Continue(())
             });
             let (hash, name, elements) = picked.expect("it is there");
-            let mut copied = FrozenBytes::of(elements.expect("it is large"));
+            let mut copied = FrozenBytes::behind(Vec::new(), elements.expect("it is large"));
             let _ = db.run(command);
             let keyspace = &db.server().keyspace;
             let mut copy = || keyspace.copy_frozen((hash, name, b"s"), thread(&db), &mut copied);

@@ -206,7 +206,7 @@ pub struct FrozenLength {
 }
 
 /// The serialised form of a collection that is copied in steps.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct FrozenBytes {
     elements: Vec<u8>,
     /// What follows them.
@@ -214,16 +214,18 @@ pub struct FrozenBytes {
 }
 
 impl FrozenBytes {
-    /// That of a collection whose [`Large::freeze`] gave this.
-    pub fn of(frozen: FrozenLength) -> Self {
-        let mut bytes = Self::default();
+    /// That of a collection whose [`Large::freeze`] gave this, to be appended to what a buffer holds.
+    pub fn behind(mut buffer: Vec<u8>, frozen: FrozenLength) -> Self {
         // What grows by steps is moved, and a move of some megabytes holds up those who wait for the collection.
-        bytes.elements.reserve(frozen.bytes_max);
-        rdb::Writer::plain(&mut bytes.elements).length(frozen.elements);
-        bytes
+        buffer.reserve(frozen.bytes_max);
+        rdb::Writer::plain(&mut buffer).length(frozen.elements);
+        Self {
+            elements: buffer,
+            rest: Vec::new(),
+        }
     }
 
-    /// All of it.
+    /// The buffer with all of it.
     pub fn finish(mut self) -> Vec<u8> {
         self.elements.append(&mut self.rest);
         self.elements
