@@ -4,13 +4,10 @@ use std::collections::BTreeSet;
 
 use super::fields::{Deadline, Field};
 use super::hash::Set;
-use super::segments::Segments;
+use super::segments::{SEGMENTS_AT_ONCE, Segments};
 
 /// What a deadline takes in the order, about: a set that grew in no order has its nodes filled to two thirds.
 const ORDERED_BYTES: usize = 24;
-
-/// So many segments of a copy hold up others for as long as a hundred microseconds.
-const SEGMENTS_AT_ONCE: usize = 4;
 
 /// The fields of a large hash: a table whose growth never stalls, with one allocation for each field and its value.
 #[derive(Clone, Debug, Default)]
@@ -18,8 +15,8 @@ pub struct FieldTable {
     fields: Segments<Field>,
     /// What the fields themselves take.
     field_bytes: usize,
-    /// The deadlines in their order, with the hashes of the fields. Two fields that share both, which a hash of 64 bits
-    /// whose seed nobody knows makes next to impossible, have one place, and the second goes when it is looked for.
+    /// The deadlines in their order, with the hashes of the fields. Two fields that share both would have one place, and one of
+    /// them would stay: next to impossible with a hash of 64 bits whose seed nobody knows.
     deadlines: BTreeSet<(Deadline, u64)>,
 }
 
@@ -151,11 +148,6 @@ impl FieldTable {
             let (name, value) = field.pair();
             show(name, value, field.deadline());
         })
-    }
-
-    /// Whether any of the fields has a deadline.
-    pub fn has_deadlines(&self) -> bool {
-        !self.deadlines.is_empty()
     }
 
     /// All fields with their values, in no order.

@@ -177,7 +177,7 @@ fn deadlines(bytes: &[u8]) -> impl Iterator<Item = Option<Deadline>> {
 }
 
 impl Hash {
-    /// It, to be read, if it has no deadlines.
+    /// It, to be read, without its deadlines: [`Hash::deadline`] has them.
     pub fn view(&self) -> HashRef<'_> {
         match self {
             Self::Packed(packed) => HashRef::Packed(Listpack::new(&packed.bytes), &[]),

@@ -268,7 +268,7 @@ impl LargeRef<'_> {
             }
             Self::Hash(fields) => {
                 writer.pairs(fields.len(), fields.iter());
-                if !fields.has_deadlines() {
+                if fields.first_deadline().is_none() {
                     return;
                 }
                 for (field, _, deadline) in fields.iter_with_deadlines() {

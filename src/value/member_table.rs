@@ -4,7 +4,7 @@
 //! is asked for nothing.
 
 use super::fields::hash_of_member;
-use super::segments::Segments;
+use super::segments::{SEGMENTS_AT_ONCE, Segments};
 use crate::allocator::size_class;
 
 /// The longest member that lies in the table: with its length and its kind it takes what a long one does, three words.
@@ -50,9 +50,6 @@ impl Member {
         }
     }
 }
-
-/// So many segments of a copy hold up others for as long as a hundred microseconds.
-const SEGMENTS_AT_ONCE: usize = 4;
 
 /// The members of a large set.
 #[derive(Clone, Debug, Default)]

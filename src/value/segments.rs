@@ -19,6 +19,9 @@ fn within(hash: u64) -> u64 {
     hash.rotate_left(40)
 }
 
+/// So many segments of a copy ([`Segments::show_frozen`]) hold up others for as long as a hundred microseconds.
+pub const SEGMENTS_AT_ONCE: usize = 4;
+
 /// A fuller segment is cut in two: it would need 512 buckets.
 const SEGMENT_MAX: usize = 224;
 /// Two neighbours with fewer elements are put together.

@@ -102,13 +102,8 @@ pub fn read_value(input: &mut impl Input, kind: u8, limits: &Limits) -> Result<V
         }
         HASH | HASH_ZIPMAP | HASH_ZIPLIST | HASH_LISTPACK => {
             let mut hash = Hash::empty(Vec::new());
-            let mut set = |field: &[u8], value: &[u8]| {
-                hash.grow_for(&[field, value], limits.hash);
-                match hash.set(field, value, limits.hash) {
-                    hash::Set::Added => Ok(()),
-                    hash::Set::Replaced => Err(TWICE),
-                }
-            };
+            let mut add = adds_fields(&mut hash, limits.hash);
+            let mut set = |field: &[u8], value: &[u8]| add(field, value, 0);
             match kind {
                 HASH => {
                     for _ in 0..length(input)? {
@@ -121,6 +116,7 @@ pub fn read_value(input: &mut impl Input, kind: u8, limits: &Limits) -> Result<V
                     set(field, value.text(&mut digits))
                 })?,
             }
+            drop(add);
             finish(ValueType::Hash, hash)
         }
         ZSET | ZSET_2 | ZSET_ZIPLIST | ZSET_LISTPACK => read_zset(input, kind, limits.zset),
