@@ -279,10 +279,54 @@ pub struct Picked<'a> {
     pub key: &'a [u8],
     /// The value and its form; `None` for an absent mark, and for what is for memory only.
     pub value: Option<Stored<'a>>,
-    /// Whether it is a collection that is to be copied in steps; then its bytes are still missing.
-    pub frozen: Option<FrozenLength>,
+    /// How it is taken if it is a large collection of some size; then its bytes are not here.
+    pub large: Option<PickedLarge<'a>>,
     /// Whether an older version may be counted as below.
     pub unsure: bool,
+}
+
+/// A large collection as the writer takes it.
+#[derive(Clone, Copy, Debug)]
+pub struct PickedLarge<'a> {
+    /// This version of it.
+    pub version: u64,
+    /// What is taken.
+    pub taken: TakenPart<'a>,
+}
+
+/// What the writer takes of a large collection.
+#[derive(Clone, Copy, Debug)]
+pub enum TakenPart<'a> {
+    /// All of it, which is to be copied in steps.
+    All(FrozenLength),
+    /// What has changed since a version that it had before.
+    Changes {
+        /// That version.
+        since: u64,
+        /// The changes.
+        bytes: &'a [u8],
+    },
+}
+
+/// Numbers of the versions of large collections.
+#[derive(Debug)]
+pub struct Versions {
+    last: u64,
+    /// Whether what is taken is followed: changes are told since this version from now on.
+    pub follow: bool,
+}
+
+impl Versions {
+    /// Those behind a number.
+    pub fn behind(last: u64) -> Self {
+        Self { last, follow: true }
+    }
+
+    /// Another one than all before.
+    pub fn another(&mut self) -> u64 {
+        self.last += 1;
+        self.last
+    }
 }
 
 /// A value as it is kept below.
@@ -739,12 +783,12 @@ impl Keyspace {
     }
 }
 
-/// What is to be kept of an entry, but for the bytes of its value if these are copied in steps; `scratch` is where they go if
-/// they are compressed.
-fn stored<'a>(entry: EntryRef<'a>, in_steps: bool, scratch: &'a mut Vec<u8>) -> Stored<'a> {
+/// What is to be kept of an entry, but for the bytes of its value if these are taken in another way; `scratch` is where they
+/// go if they are compressed.
+fn stored<'a>(entry: EntryRef<'a>, is_apart: bool, scratch: &'a mut Vec<u8>) -> Stored<'a> {
     Stored {
         form: entry.form(),
-        bytes: if in_steps { &[] } else { entry.plain(scratch) },
+        bytes: if is_apart { &[] } else { entry.plain(scratch) },
         expires_at: entry.expires_at(),
         pinned: entry.has_pin(),
     }
@@ -778,6 +822,38 @@ impl Entry {
         };
         entry.view_mut().set_pin(stored.pinned);
         Ok(entry)
+    }
+
+    /// With what has changed since that was kept.
+    ///
+    /// # Errors
+    /// [`BrokenValue`]: it is no large collection, or these are no changes of it.
+    pub fn with_changes(self, changes: &[u8]) -> Result<Self, BrokenValue> {
+        self.with_large(|large| large.apply(changes).map_err(|_| BrokenValue))
+    }
+
+    /// With a collection that is followed since it was this version.
+    ///
+    /// # Errors
+    /// [`BrokenValue`]: it is no large collection.
+    pub fn followed(self, version: u64) -> Result<Self, BrokenValue> {
+        self.with_large(|large| {
+            large.follow(version);
+            Ok(())
+        })
+    }
+
+    fn with_large(
+        mut self,
+        change: impl FnOnce(&mut Large) -> Result<(), BrokenValue>,
+    ) -> Result<Self, BrokenValue> {
+        if !self.view().is_large() {
+            return Err(BrokenValue);
+        }
+        let mut large = self.view_mut().take_large();
+        let changed = change(&mut large);
+        self.view_mut().put_large(large);
+        changed.map(|()| self)
     }
 
     /// The same for a value of so many bytes that comes part by part; zeroes until then.

@@ -1,14 +1,15 @@
 //! What the writer has copied out of the keyspace and not written yet: the changes at some places of one shard.
 //!
 //! A shard is locked for as long as it takes to copy [`SLICE_BYTES`], or one value; of long values only the length is noted,
-//! and they are copied part by part when their turn comes. A large collection is copied in steps, as it was when it was picked.
+//! and they are copied part by part when their turn comes. Of a large collection what has changed is copied, or all of it in
+//! steps, as it was when it was picked.
 
 use std::ops::{ControlFlow, Range};
 use std::time::Duration;
 
 use super::chunks::LONG_BYTES;
 use super::record::{Chunks, Head};
-use crate::keyspace::below::{KEY_BYTES_MAX, Picked, Place};
+use crate::keyspace::below::{KEY_BYTES_MAX, Picked, Place, TakenPart, Versions};
 use crate::keyspace::{KeyHash, Keyspace, ThreadSlot};
 use crate::value::large::{FrozenBytes, FrozenLength};
 
@@ -47,12 +48,25 @@ pub(super) enum Value {
     Whole(Head, Range<usize>),
     /// A value of so many bytes, which is still in the keyspace.
     Long(Head, usize),
-    /// A collection which is to be copied.
-    Frozen(Head, FrozenLength),
-    /// What the chunks are that the value was written in.
-    Chunks(Head, Chunks),
+    /// A collection which is to be copied, and its version.
+    Frozen(Head, u64, FrozenLength),
+    /// A collection of this version, which is among the copied bytes.
+    Collection(Head, u64, Range<usize>),
+    /// What has changed of a collection, which is among the copied bytes.
+    Changes(Head, Since, Range<usize>),
+    /// Where the pieces are that the value was written in.
+    Chunks(Head, Vec<Chunks>),
     /// Nothing: its database was emptied.
     Gone,
+}
+
+/// Of which versions changes tell.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Since {
+    /// The one that they are added to.
+    pub(super) from: u64,
+    /// What that makes.
+    pub(super) to: u64,
 }
 
 impl Copies {
@@ -62,12 +76,13 @@ impl Copies {
         keyspace: &Keyspace,
         places: &[Place],
         thread: ThreadSlot,
+        versions: &mut Versions,
     ) -> usize {
         self.entries.clear();
         self.bytes.clear();
         self.bytes.shrink_to(KEPT_BYTES);
         let (entries, bytes) = (&mut self.entries, &mut self.bytes);
-        let taken = keyspace.pick(places, thread, |picked| {
+        let taken = keyspace.pick(places, thread, versions, |picked| {
             // Longer ones live in memory only.
             if picked.key.len() <= KEY_BYTES_MAX {
                 let key = put(bytes, picked.key);
@@ -81,14 +96,12 @@ impl Copies {
                 });
             }
             match bytes.len() {
-                ..SLICE_BYTES if picked.frozen.is_none() => ControlFlow::Continue(()),
+                ..SLICE_BYTES if picked.large.is_none() => ControlFlow::Continue(()),
                 _ => ControlFlow::Break(()),
             }
         });
         for index in 0..self.entries.len() {
-            if let Value::Frozen(head, length) = self.entries[index].value {
-                self.copy_frozen(index, (head, length), keyspace, thread);
-            }
+            self.copy_frozen(index, keyspace, thread);
         }
         let (entries, bytes) = (&mut self.entries, &self.bytes);
         entries.sort_unstable_by(|a, b| {
@@ -100,13 +113,11 @@ impl Copies {
         taken
     }
 
-    fn copy_frozen(
-        &mut self,
-        index: usize,
-        (head, length): (Head, FrozenLength),
-        keyspace: &Keyspace,
-        thread: ThreadSlot,
-    ) {
+    /// Copies a collection in steps, if that is how it was picked.
+    fn copy_frozen(&mut self, index: usize, keyspace: &Keyspace, thread: ThreadSlot) {
+        let Value::Frozen(head, version, length) = self.entries[index].value else {
+            return;
+        };
         let key = self.key(index).to_vec();
         let of = (
             self.entries[index].hash,
@@ -126,11 +137,37 @@ impl Copies {
         };
         self.bytes = copied.finish();
         if is_whole {
-            self.entries[index].value = Value::Whole(head, start..self.bytes.len());
+            let copied = start..self.bytes.len();
+            self.entries[index].value = Value::Collection(head, version, copied);
         } else {
             self.bytes.truncate(start);
             self.take_again(index, keyspace, thread);
         }
+    }
+
+    /// Copies all of a collection of which only what has changed was taken.
+    pub(super) fn take_whole(
+        &mut self,
+        index: usize,
+        keyspace: &Keyspace,
+        thread: ThreadSlot,
+        versions: &mut Versions,
+    ) {
+        let bytes = &mut self.bytes;
+        let copied = &mut self.entries[index];
+        let key = bytes[copied.key.clone()].to_vec();
+        copied.value = Value::Gone;
+        keyspace.pick_whole(
+            (copied.hash, copied.name, &key),
+            thread,
+            versions,
+            |picked| {
+                copied.value = Value::of(&picked, usize::MAX, bytes);
+                copied.unsure |= picked.unsure;
+                ControlFlow::Continue(())
+            },
+        );
+        self.copy_frozen(index, keyspace, thread);
     }
 
     /// Copies an entry that has changed since it was taken: as it is now and all of it, however long.
@@ -169,6 +206,11 @@ impl Copies {
         &self.bytes[self.entries[index].key.clone()]
     }
 
+    /// Adds bytes that belong to an entry.
+    pub(super) fn put(&mut self, bytes: &[u8]) -> Range<usize> {
+        put(&mut self.bytes, bytes)
+    }
+
     pub(super) fn bytes(&self, range: Range<usize>) -> &[u8] {
         &self.bytes[range]
     }
@@ -180,7 +222,9 @@ impl Value {
         match self {
             Self::Whole(head, _)
             | Self::Long(head, _)
-            | Self::Frozen(head, _)
+            | Self::Frozen(head, ..)
+            | Self::Collection(head, ..)
+            | Self::Changes(head, ..)
             | Self::Chunks(head, _) => head.pinned,
             Self::Absent | Self::Gone => false,
         }
@@ -192,8 +236,15 @@ impl Value {
             return Self::Absent;
         };
         let head = Head::from(stored);
-        if let Some(length) = picked.frozen {
-            return Self::Frozen(head, length);
+        if let Some(large) = picked.large {
+            let to = large.version;
+            return match large.taken {
+                TakenPart::All(length) => Self::Frozen(head, to, length),
+                TakenPart::Changes {
+                    since: from,
+                    bytes: changes,
+                } => Self::Changes(head, Since { from, to }, put(bytes, changes)),
+            };
         }
         match stored.bytes.len() {
             len if len > len_max && !stored.is_serialised() => Self::Long(head, len),
@@ -221,6 +272,14 @@ mod tests {
         db.server().keyspace.take_changed()
     }
 
+    /// The elements of a collection that was picked to be copied in steps.
+    fn in_steps(picked: &Picked<'_>) -> FrozenLength {
+        match picked.large.expect("it is large").taken {
+            TakenPart::All(length) => length,
+            TakenPart::Changes { .. } => panic!("it is not followed"),
+        }
+    }
+
     fn thread(db: &Db) -> ThreadSlot {
         db.server().tier_slot(0)
     }
@@ -246,9 +305,9 @@ mod tests {
         let places = changed(&db);
         let mut copies = Copies::default();
         let mut left = places.as_slice();
-        let mut slices = Vec::new();
+        let (mut slices, mut versions) = (Vec::new(), Versions::behind(0));
         while !left.is_empty() {
-            let taken = copies.take(&db.server().keyspace, left, thread(&db));
+            let taken = copies.take(&db.server().keyspace, left, thread(&db), &mut versions);
             assert_eq!(taken, copies.len());
             assert!((0..taken).all(|i| copies.place_from(i) == (i..i + 1)));
             slices.push(taken);
@@ -264,7 +323,12 @@ mod tests {
         db.run_args(&[b"SET", b"k", long.as_bytes()]).ok();
         let places = changed(&db);
         let mut copies = Copies::default();
-        copies.take(&db.server().keyspace, &places, thread(&db));
+        copies.take(
+            &db.server().keyspace,
+            &places,
+            thread(&db),
+            &mut Versions::behind(0),
+        );
         assert!(matches!(copies.entry(0).value, Value::Long(_, len) if len == LONG_BYTES + 1));
         let copy = |db: &Db| {
             let (entry, mut part) = (copies.entry(0), Vec::new());
@@ -315,7 +379,12 @@ mod tests {
         db.run_args(&[b"SET", b"k", long.as_bytes()]).ok();
         let places = changed(&db);
         let mut copies = Copies::default();
-        copies.take(&db.server().keyspace, &places, thread(&db));
+        copies.take(
+            &db.server().keyspace,
+            &places,
+            thread(&db),
+            &mut Versions::behind(0),
+        );
         db.run("APPEND k w").int(LONG_BYTES as i64 + 2);
         copies.take_again(0, &db.server().keyspace, thread(&db));
         let is = |db: &mut Db, state: &str| {
@@ -352,10 +421,11 @@ mod tests {
         };
         let before = digests(&mut db, "s h z l x");
         let places = changed(&db);
-        let mut picked = Vec::new();
+        let (mut picked, mut versions) = (Vec::new(), Versions::behind(0));
         for place in places.chunks(1) {
-            db.server().keyspace.pick(place, thread(&db), |entry| {
-                let elements = entry.frozen.expect("it is copied in steps");
+            let keyspace = &db.server().keyspace;
+            keyspace.pick(place, thread(&db), &mut versions, |entry| {
+                let elements = in_steps(&entry);
                 picked.push((entry.hash, entry.name, entry.key.to_vec(), elements));
                 ControlFlow::Continue(())
             });
@@ -435,12 +505,13 @@ mod tests {
             }
             let places = changed(&db);
             let mut picked = None;
-            db.server().keyspace.pick(&places, thread(&db), |entry| {
-                picked = Some((entry.hash, entry.name, entry.frozen));
+            let (keyspace, versions) = (&db.server().keyspace, &mut Versions::behind(0));
+            keyspace.pick(&places, thread(&db), versions, |entry| {
+                picked = Some((entry.hash, entry.name, in_steps(&entry)));
                 ControlFlow::Continue(())
             });
             let (hash, name, elements) = picked.expect("it is there");
-            let mut copied = FrozenBytes::behind(Vec::new(), elements.expect("it is large"));
+            let mut copied = FrozenBytes::behind(Vec::new(), elements);
             let _ = db.run(command);
             let keyspace = &db.server().keyspace;
             let mut copy = || keyspace.copy_frozen((hash, name, b"s"), thread(&db), &mut copied);

@@ -100,8 +100,10 @@ struct Kept {
 fn keep(found: Entry, body: &Body<'_>, kept: &mut Vec<Kept>) {
     let of = Rc::new(found);
     let key = of.key.to_vec();
-    if let Body::Chunks(chunks) = body {
-        kept.extend(chunks::keys(&key, chunks).map(|on_disk| Kept {
+    if let Body::Chunks(pieces) = body {
+        let chunks = pieces.iter();
+        let chunks = chunks.flat_map(|piece| chunks::keys(&key, &piece).collect::<Vec<_>>());
+        kept.extend(chunks.map(|on_disk| Kept {
             on_disk,
             of: Rc::clone(&of),
         }));
@@ -117,7 +119,7 @@ fn is_going(held: Held) -> bool {
 fn chunk_bytes(body: &Body<'_>) -> u64 {
     match body {
         Body::Value(_) => 0,
-        Body::Chunks(chunks) => chunks.stored_bytes,
+        Body::Chunks(pieces) => pieces.stored_bytes(),
     }
 }
 

@@ -8,15 +8,17 @@
 //! record  head: form of the value (5 bits) | width of the expiry (2 bits: 0, 6 or 8 bytes) | 1
 //!         expiry (milliseconds since the epoch, little endian) | body
 //! body    value, as `compress` has it
-//!         or 255 | compression (1) | bytes of each chunk but the last (4) | version (8)
-//!                | bytes of the value (8) | bytes of the chunks' records (8)          little endian
+//!         or 255 | pieces, one or more
+//! piece   compression (1) | bytes of each chunk but the last (4) | version (8)
+//!         | bytes of the piece (8) | bytes of the chunks' records (8)                  little endian
 //! ```
 //!
 //! Where the head has both bits of the width the key is pinned, and a second byte has the width: 1 (5 bits) | width (2) | 1.
 //!
-//! The record of a chunk is a part of a value, as `compress` has it. A chunk sorts before all keys of its place: a run has
-//! the chunks of a value first, and its record only when all of them are written. The version is another one for each
-//! record, so that no chunk is taken for one of another version. `chunks` cuts values and puts them together.
+//! The first piece is a value, and each other one what has changed since (`value::changes`). The record of a chunk is a part of
+//! a piece, as `compress` has it. A chunk sorts before all keys of its place: a run has the chunks first, and the record only
+//! when all of them are written. The version is another one for each piece, so that no chunk is taken for one of another
+//! version. `chunks` cuts pieces and puts them together.
 //!
 //! A marker, which says that the key was deleted, is the store's own and no record.
 //!
@@ -47,6 +49,7 @@ const PINNED: u8 = HEAD | 1;
 const NARROW_MAX: i64 = (1 << 48) - 1;
 /// The first byte of a body whose value is in chunks; no form of `compress`.
 const CHUNKED: u8 = 0xff;
+const PIECE_BYTES: usize = 29;
 
 /// Writes the key on disk.
 pub fn encode_key(place: Place, name: u32, key: &[u8], out: &mut Vec<u8>) {
@@ -156,36 +159,61 @@ pub fn encode_head(head: Head, out: &mut Vec<u8>) {
 pub enum Body<'a> {
     /// The value, as `compress` has it.
     Value(&'a [u8]),
-    /// Where the value is.
-    Chunks(Chunks),
+    /// Where the pieces of the value are.
+    Chunks(Pieces<'a>),
 }
 
-/// What a record says of a value that lies in chunks.
+/// The pieces that a record tells of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pieces<'a>(&'a [[u8; PIECE_BYTES]]);
+
+impl Pieces<'_> {
+    /// They, in order; there is one.
+    pub fn iter(self) -> impl DoubleEndedIterator<Item = Chunks> {
+        self.0.iter().filter_map(decode_chunks)
+    }
+
+    /// The bytes of their chunks' records.
+    pub fn stored_bytes(self) -> u64 {
+        self.iter().map(|piece| piece.stored_bytes).sum()
+    }
+}
+
+/// What a record says of a piece of a value, which lies in chunks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chunks {
     /// How they are compressed, where that made them smaller.
     pub form: Form,
-    /// The bytes of the value in each but the last.
+    /// The bytes of the piece in each but the last.
     pub chunk_bytes: u32,
     /// What their keys have, and no others of this key.
     pub version: u64,
-    /// The bytes of the value.
+    /// The bytes of the piece.
     pub raw_bytes: u64,
     /// The bytes of their records.
     pub stored_bytes: u64,
 }
 
 /// Writes what stands in place of a value that lies in chunks.
-pub fn encode_chunks(chunks: &Chunks, out: &mut Vec<u8>) {
-    out.extend_from_slice(&[CHUNKED, chunks.form.code()]);
-    out.extend_from_slice(&chunks.chunk_bytes.to_le_bytes());
-    for number in [chunks.version, chunks.raw_bytes, chunks.stored_bytes] {
-        out.extend_from_slice(&number.to_le_bytes());
+pub fn encode_pieces(pieces: &[Chunks], out: &mut Vec<u8>) {
+    out.push(CHUNKED);
+    for chunks in pieces {
+        out.push(chunks.form.code());
+        out.extend_from_slice(&chunks.chunk_bytes.to_le_bytes());
+        for number in [chunks.version, chunks.raw_bytes, chunks.stored_bytes] {
+            out.extend_from_slice(&number.to_le_bytes());
+        }
     }
 }
 
-fn decode_chunks(body: &[u8]) -> Option<Chunks> {
-    let (&form, rest) = body.split_first()?;
+fn decode_pieces(bytes: &[u8]) -> Option<Pieces<'_>> {
+    let (pieces, rest) = bytes.as_chunks();
+    let are_whole = rest.is_empty() && pieces.iter().all(|piece| decode_chunks(piece).is_some());
+    (are_whole && !pieces.is_empty()).then_some(Pieces(pieces))
+}
+
+fn decode_chunks(piece: &[u8; PIECE_BYTES]) -> Option<Chunks> {
+    let (&form, rest) = piece.split_first()?;
     let (chunk_bytes, rest) = rest.split_first_chunk()?;
     let [version, raw_bytes, stored_bytes] = rest.as_chunks().0.first_chunk()?;
     Some(Chunks {
@@ -225,7 +253,7 @@ pub fn decode(record: &[u8]) -> Option<(Head, Body<'_>)> {
         pinned,
     };
     let body = match body.split_first() {
-        Some((&CHUNKED, chunks)) => Body::Chunks(decode_chunks(chunks)?),
+        Some((&CHUNKED, chunks)) => Body::Chunks(decode_pieces(chunks)?),
         _ => Body::Value(body),
     };
     is_head.then_some((head, body))
@@ -308,12 +336,21 @@ mod tests {
             expires_at: None,
             pinned: false,
         };
+        let later = Chunks {
+            version: 3,
+            ..chunks
+        };
         let mut record = Vec::new();
         encode_head(head, &mut record);
-        encode_chunks(&chunks, &mut record);
-        assert_eq!(decode(&record), Some((head, Body::Chunks(chunks))));
+        encode_pieces(&[chunks, later], &mut record);
+        let pieces = |record: &[u8]| match decode(record) {
+            Some((found, Body::Chunks(pieces))) if found == head => Some(pieces.iter().collect()),
+            _ => None::<Vec<_>>,
+        };
+        assert_eq!(pieces(&record), Some(vec![chunks, later]));
         for end in 2..record.len() {
-            assert_eq!(decode(&record[..end]), None);
+            let whole = (end == record.len() - PIECE_BYTES).then(|| vec![chunks]);
+            assert_eq!(pieces(&record[..end]), whole);
         }
     }
 

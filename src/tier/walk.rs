@@ -288,10 +288,11 @@ fn disk_copy(located: &Located) -> Result<DiskCopy, TierError> {
             let (encoded, _) = Encoded::read(stored)?;
             (encoded.form, encoded.raw_len, stored.len())
         }
-        Body::Chunks(chunks) => {
+        Body::Chunks(pieces) => {
             let bytes = |bytes| usize::try_from(bytes).map_err(|_| TierError::Record);
-            let (raw, stored) = (bytes(chunks.raw_bytes)?, bytes(chunks.stored_bytes)?);
-            (chunks.form, raw, stored)
+            let raw = bytes(pieces.iter().map(|piece| piece.raw_bytes).sum::<u64>())?;
+            let form = pieces.iter().next().map_or(Form::Raw, |first| first.form);
+            (form, raw, bytes(pieces.stored_bytes())?)
         }
     };
     let (compression, dictionary) = match form {

@@ -17,19 +17,19 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::chunks::{ChunkWriter, LONG_BYTES};
+use super::chunks::{self, ChunkWriter, LONG_BYTES};
 use super::compress::{Compressor, Method, encode_raw};
-use super::copies::{Copies, Value};
+use super::copies::{Copies, Since, Value};
 use super::limit::{Allowance, Leaving};
 use super::log::Log;
 use super::pace::Round;
-use super::record::{self, Chunks};
-use super::store::{self, Recovery, Run, StoreError};
+use super::record::{self, Body, Chunks};
+use super::store::{self, Recovery, Run, Store, StoreError};
 use super::warm::{self, ColdPins, Pins};
 use super::{Spaces, Tier};
 use crate::clock::{self, UnixMs};
 use crate::config::TierCompression;
-use crate::keyspace::below::Place;
+use crate::keyspace::below::{Place, Versions};
 use crate::keyspace::cold::ColdCounts;
 use crate::keyspace::{DATABASES, ThreadSlot};
 use crate::server::Server;
@@ -40,6 +40,8 @@ const PERIOD: Duration = Duration::from_millis(700);
 const RUN_BYTES: usize = 32 * 1024 * 1024;
 /// A store that the disk was too full for is opened anew when there is so much room.
 const FREE_BYTES_MIN: u64 = 64 * 1024 * 1024;
+/// What has changed of a collection may take this part of it on disk: then all of it is written again.
+const CHANGES_PART: u64 = 2;
 /// After a failure the next try waits so long.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -97,6 +99,7 @@ pub(super) struct Writer<'a> {
     pub(super) thread: ThreadSlot,
     copies: Copies,
     chunks: ChunkWriter,
+    versions: Versions,
     key: Vec<u8>,
     record: Vec<u8>,
     /// What is in the log and in no run.
@@ -128,6 +131,14 @@ impl Sink<'_, '_> {
     fn is_run(&self) -> bool {
         matches!(self, Self::Run(_))
     }
+
+    /// The generation that it will be in.
+    fn target(&self, store: &Store) -> Option<u64> {
+        match self {
+            Self::Run(run) => Some(run.generation()),
+            Self::Log(_) => store.newest(),
+        }
+    }
 }
 
 impl<'a> Writer<'a> {
@@ -137,7 +148,8 @@ impl<'a> Writer<'a> {
             tier,
             thread: server.tier_slot(0),
             copies: Copies::default(),
-            chunks: ChunkWriter::new(),
+            chunks: ChunkWriter::default(),
+            versions: chunks::versions(),
             key: Vec::new(),
             record: Vec::new(),
             logged: Vec::new(),
@@ -286,10 +298,15 @@ impl<'a> Writer<'a> {
         places: &[Place],
         sink: &mut Sink<'_, '_>,
     ) -> Result<(), StoreError> {
+        // What is in the log is written again by the next run, which tells all that has changed since the last one.
+        self.versions.follow = sink.is_run();
         for shard in places.chunk_by(|a, b| a.shard() == b.shard()) {
             let mut left = shard;
             while !left.is_empty() {
-                let taken = self.copies.take(&self.server.keyspace, left, self.thread);
+                let taken = {
+                    let (keyspace, versions) = (&self.server.keyspace, &mut self.versions);
+                    self.copies.take(keyspace, left, self.thread, versions)
+                };
                 left = &left[taken..];
                 self.write_copies(sink)?;
             }
@@ -313,39 +330,115 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// Writes the chunks of an entry, if its value is long.
+    /// Writes the chunks of an entry, if its value is long or a large collection.
     fn write_long(&mut self, index: usize, sink: &mut Sink<'_, '_>) -> Result<(), StoreError> {
-        if let Value::Long(head, len) = self.copies.entry(index).value {
-            let (keyspace, thread) = (&self.server.keyspace, self.thread);
-            if let Some(chunks) = self.write_chunks(index, len, sink)? {
-                self.copies.set_value(index, Value::Chunks(head, chunks));
+        if let Value::Changes(head, since, _) = self.copies.entry(index).value {
+            if let Some(pieces) = self.write_piece(index, since, sink)? {
+                self.copies.set_value(index, Value::Chunks(head, pieces));
                 return Ok(());
             }
-            // It changed meanwhile, and may do so as often as one tries: now it is copied in one piece, as short ones are.
-            self.copies.take_again(index, keyspace, thread);
+            let (keyspace, versions) = (&self.server.keyspace, &mut self.versions);
+            let thread = self.thread;
+            self.copies.take_whole(index, keyspace, thread, versions);
         }
-        if let Value::Whole(head, value) = &self.copies.entry(index).value
-            && value.len() > LONG_BYTES
-        {
-            let (head, len) = (*head, value.len());
-            let chunks = self.write_chunks(index, len, sink)?;
-            let chunks = chunks.expect("a copy does not change");
-            self.copies.set_value(index, Value::Chunks(head, chunks));
+        let (head, version, len) = match &self.copies.entry(index).value {
+            Value::Collection(head, version, value) => (*head, *version, value.len()),
+            Value::Long(head, len) => (*head, self.versions.another(), *len),
+            Value::Whole(head, value) if value.len() > LONG_BYTES => {
+                (*head, self.versions.another(), value.len())
+            }
+            _ => return Ok(()),
+        };
+        if let Some(chunks) = self.write_chunks(index, version, len, sink)? {
+            self.copies
+                .set_value(index, Value::Chunks(head, vec![chunks]));
+            return Ok(());
         }
-        Ok(())
+        // It changed meanwhile, and may do so as often as one tries: now it is copied in one piece, as short ones are.
+        let (keyspace, thread) = (&self.server.keyspace, self.thread);
+        self.copies.take_again(index, keyspace, thread);
+        self.write_long(index, sink)
     }
 
-    /// Writes the chunks of a value, which stands in the keyspace or was copied. `None`: it has changed in the keyspace.
+    /// Writes what has changed of a collection as a piece behind those that the disk has of it, and gives all of them. `None`
+    /// where that cannot be done or does not pay: all of it must be written.
+    fn write_piece(
+        &mut self,
+        index: usize,
+        since: Since,
+        sink: &mut Sink<'_, '_>,
+    ) -> Result<Option<Vec<Chunks>>, StoreError> {
+        let entry = self.copies.entry(index);
+        let hash = entry.hash.value();
+        let Value::Changes(_, _, changes) = &entry.value else {
+            return Ok(None);
+        };
+        let mut changes = changes.clone();
+        self.key.clear();
+        let key = self.copies.key(index);
+        record::encode_key(entry.place, entry.name, key, &mut self.key);
+        let found = self.tier.store.find(hash, &self.key)?;
+        let store = &self.tier.store;
+        let Some(found) = found.filter(|found| Some(found.generation()) == sink.target(store))
+        else {
+            return Ok(None);
+        };
+        let Some((_, Body::Chunks(pieces))) = record::decode(&found.record) else {
+            return Ok(None);
+        };
+        let mut pieces: Vec<_> = pieces.iter().collect();
+        if pieces.last().is_none_or(|last| last.version != since.from) {
+            return Ok(None);
+        }
+        // Those that are not much larger become one with this, so that there are few, each much larger than the next.
+        while let [_, .., last] = pieces.as_slice()
+            && last.raw_bytes <= 2 * changes.len() as u64
+        {
+            let neighbour = |key: &[u8]| found.neighbour(key);
+            let piece = self
+                .tier
+                .read_piece(&self.key, last, &neighbour, &mut self.record);
+            let Ok(mut all) = piece.inspect_err(|error| {
+                tracing::error!("Changes of a collection could not be read: {error}");
+            }) else {
+                return Ok(None);
+            };
+            all.extend_from_slice(self.copies.bytes(changes));
+            changes = self.copies.put(&all);
+            pieces.pop();
+        }
+        let len = changes.len();
+        let all_changes = pieces[1..].iter().map(|piece| piece.raw_bytes).sum::<u64>() + len as u64;
+        if all_changes > pieces[0].raw_bytes / CHANGES_PART {
+            return Ok(None);
+        }
+        let head = match &self.copies.entry(index).value {
+            Value::Changes(head, ..) => *head,
+            _ => return Ok(None),
+        };
+        self.copies
+            .set_value(index, Value::Changes(head, since, changes));
+        let chunks = self.write_chunks(index, since.to, len, sink)?;
+        pieces.extend(chunks);
+        Ok(Some(pieces))
+    }
+
+    /// Writes the chunks of a value, which stands in the keyspace or was copied, or of what has changed of one. `None`: it has
+    /// changed in the keyspace.
     fn write_chunks(
         &mut self,
         index: usize,
+        version: u64,
         len: usize,
         sink: &mut Sink<'_, '_>,
     ) -> Result<Option<Chunks>, StoreError> {
         let copies = &self.copies;
         let (entry, key) = (copies.entry(index), copies.key(index));
+        let is_piece = matches!(entry.value, Value::Changes(..));
         let copy = |part: Range<usize>, out: &mut Vec<u8>| match &entry.value {
-            Value::Whole(_, value) => {
+            Value::Whole(_, value)
+            | Value::Collection(_, _, value)
+            | Value::Changes(_, _, value) => {
                 out.extend_from_slice(&copies.bytes(value.clone())[part]);
                 true
             }
@@ -359,7 +452,7 @@ impl<'a> Writer<'a> {
         let put = |chunk: &[u8], part: &[u8], is_first| {
             record.clear();
             let encoded = if sink.is_run() {
-                compressor.encode_part(key, part, is_first, record)
+                compressor.encode_part(key, part, is_first && !is_piece, record)
             } else {
                 encode_raw(part, record)
             };
@@ -368,7 +461,7 @@ impl<'a> Writer<'a> {
         };
         self.key.clear();
         record::encode_key(entry.place, entry.name, key, &mut self.key);
-        self.chunks.write(&self.key, len, copy, put)
+        self.chunks.write(&self.key, version, len, copy, put)
     }
 
     fn write_entry(&mut self, index: usize, sink: &mut Sink<'_, '_>) -> Result<(), StoreError> {
@@ -397,14 +490,14 @@ impl<'a> Writer<'a> {
                     encode_raw(value, &mut self.record);
                 }
             }
-            Value::Chunks(head, chunks) => {
+            Value::Chunks(head, pieces) => {
                 record::encode_head(*head, &mut self.record);
-                record::encode_chunks(chunks, &mut self.record);
+                record::encode_pieces(pieces, &mut self.record);
             }
             Value::Absent if !sink.is_run() || self.tier.store.may_hold(hash) => {}
             Value::Absent | Value::Gone => return Ok(()),
-            Value::Long(..) | Value::Frozen(..) => {
-                unreachable!("a long value was written before, and a collection copied")
+            Value::Long(..) | Value::Frozen(..) | Value::Collection(..) | Value::Changes(..) => {
+                unreachable!("long values and collections were written before")
             }
         }
         sink.put(hash, &self.key, &self.record)

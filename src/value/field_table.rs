@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::changes::Changes;
 use super::fields::{Deadline, Field};
 use super::hash::Set;
 use super::segments::{SEGMENTS_AT_ONCE, Segments};
@@ -18,6 +19,7 @@ pub struct FieldTable {
     /// The deadlines in their order, with the hashes of the fields. Two fields that share both would have one place, and one of
     /// them would stay: next to impossible with a hash of 64 bits whose seed nobody knows.
     deadlines: BTreeSet<(Deadline, u64)>,
+    changes: Changes<Box<[u8]>>,
 }
 
 impl FieldTable {
@@ -37,6 +39,7 @@ impl FieldTable {
             + self.fields.heap_bytes()
             + self.field_bytes
             + self.deadlines.len() * ORDERED_BYTES
+            + self.changes.heap_bytes()
     }
 
     fn find(&self, field: &[u8]) -> Option<&Field> {
@@ -54,6 +57,12 @@ impl FieldTable {
         self.find(field).map(Field::deadline)
     }
 
+    /// The value of a field, and when it goes.
+    pub fn get_with_deadline(&self, field: &[u8]) -> Option<(&[u8], Option<Deadline>)> {
+        self.find(field)
+            .map(|field| (field.value(), field.deadline()))
+    }
+
     /// When the first of the fields goes.
     pub fn first_deadline(&self) -> Option<Deadline> {
         self.deadlines.first().map(|(deadline, _)| *deadline)
@@ -61,6 +70,7 @@ impl FieldTable {
 
     /// Sets a field. Its deadline goes, unless it is to be kept.
     pub fn set(&mut self, field: &[u8], value: &[u8], keep: bool) -> Set {
+        self.changes.note_name(field);
         let hash = Field::hash_of(field);
         if let Some(found) = self.fields.find_mut(hash, |f| f.name() == field) {
             self.field_bytes -= found.heap_bytes();
@@ -84,6 +94,7 @@ impl FieldTable {
         let Some(found) = self.fields.find_mut(hash, |f| f.name() == field) else {
             return false;
         };
+        self.changes.note_name(field);
         if let Some(old) = found.deadline() {
             self.deadlines.remove(&(old, hash));
         }
@@ -105,6 +116,7 @@ impl FieldTable {
         let Some(removed) = self.fields.remove(hash, eq, Field::hash) else {
             return false;
         };
+        self.changes.note_name(removed.name());
         self.field_bytes -= removed.heap_bytes();
         if let Some(deadline) = removed.deadline() {
             self.deadlines.remove(&(deadline, hash));
@@ -132,6 +144,14 @@ impl FieldTable {
             let (name, value) = field.pair();
             (name, value, field.deadline())
         })
+    }
+
+    pub(super) fn follow(&mut self, version: u64) {
+        self.changes.follow(version);
+    }
+
+    pub(super) fn changes(&self) -> &Changes<Box<[u8]>> {
+        &self.changes
     }
 
     /// Begins a copy of all fields as they are now.

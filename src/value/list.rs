@@ -3,8 +3,9 @@
 //! A small list is one listpack. A large one is a row of them, its **nodes**, each as large as the limit allows, so that a
 //! change moves a few kilobytes at most. It knows nothing of keys, replies and time.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
+use super::changes::Changes;
 use super::frozen::Freezer;
 use super::listpack::{self, Element, Listpack};
 use crate::allocator::size_class;
@@ -362,6 +363,9 @@ pub struct NodeList {
     /// The number of the first node, for a copy of them: that of any other stays when the ends of the list change.
     first: usize,
     freezer: Freezer<Node>,
+    changes: Changes<usize>,
+    /// The number of the first node when they began to be followed.
+    followed_from: usize,
 }
 
 /// So many nodes of a copy hold up others for as long as a hundred microseconds.
@@ -375,6 +379,8 @@ impl Default for NodeList {
             node_bytes: 0,
             first: usize::MAX / 2,
             freezer: Freezer::default(),
+            changes: Changes::default(),
+            followed_from: usize::MAX / 2,
         }
     }
 }
@@ -414,7 +420,7 @@ impl NodeList {
     /// What the allocator takes for all of it.
     pub fn heap_bytes(&self) -> usize {
         let row = size_class(self.nodes.capacity() * size_of::<Node>());
-        size_class(size_of::<Self>()) + row + self.node_bytes
+        size_class(size_of::<Self>()) + row + self.node_bytes + self.changes.heap_bytes()
     }
 
     /// The node with the element of this index, and its place there. The way is the shorter one.
@@ -510,9 +516,58 @@ impl NodeList {
             End::Head => {
                 self.first -= 1;
                 self.nodes.push_front(node);
+                self.changes.note(self.first);
             }
-            End::Tail => self.nodes.push_back(node),
+            End::Tail => {
+                self.changes.note(self.first + self.nodes.len());
+                self.nodes.push_back(node);
+            }
         }
+    }
+
+    pub(super) fn follow(&mut self, version: u64) {
+        self.changes.follow(version);
+        self.followed_from = self.first;
+    }
+
+    pub(super) fn changes(&self) -> &Changes<usize> {
+        &self.changes
+    }
+
+    pub(super) fn followed_from(&self) -> usize {
+        self.followed_from
+    }
+
+    pub(super) fn first_number(&self) -> usize {
+        self.first
+    }
+
+    /// A node by its place.
+    pub(super) fn pack(&self, at: usize) -> Listpack<'_> {
+        self.nodes[at].pack()
+    }
+
+    /// Makes it `len` nodes long, of which the first is the one at `from`: a node that was there, or one of `packs`, which
+    /// has nodes by their new places. False if a node is neither.
+    pub(super) fn rearrange(
+        &mut self,
+        from: i64,
+        len: u64,
+        mut packs: HashMap<u64, Vec<u8>>,
+    ) -> bool {
+        let mut list = Self::default();
+        for at in 0..len {
+            let there = i64::try_from(at).ok().and_then(|at| from.checked_add(at));
+            let there = there.and_then(|there| usize::try_from(there).ok());
+            let there = there.and_then(|there| self.nodes.get_mut(there));
+            let node = packs.remove(&at);
+            let Some(node) = node.or_else(|| there.map(|node| std::mem::take(&mut node.0))) else {
+                return false;
+            };
+            list.append_node(node);
+        }
+        *self = list;
+        true
     }
 
     /// Begins a copy of all nodes as they are now, and gives how many they are.
@@ -538,12 +593,16 @@ impl NodeList {
     fn keep(&mut self, at: usize) {
         let node = self.nodes.get(at);
         self.freezer.keep(self.first + at, || node.into_iter());
+        self.changes.note(self.first + at);
     }
 
     /// The numbers of the nodes from one on are about to change.
     fn keep_from(&mut self, at: usize) {
         if self.freezer.is_frozen() {
             (at..self.nodes.len()).for_each(|at| self.keep(at));
+        }
+        if at < self.nodes.len() {
+            self.changes.give_up();
         }
     }
 

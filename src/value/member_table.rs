@@ -3,6 +3,7 @@
 //! Short members lie in the table itself. A look-up then meets one place less that is not in the cache, and the allocator
 //! is asked for nothing.
 
+use super::changes::Changes;
 use super::fields::hash_of_member;
 use super::segments::{SEGMENTS_AT_ONCE, Segments};
 use crate::allocator::size_class;
@@ -57,6 +58,7 @@ pub struct MemberTable {
     members: Segments<Member>,
     /// What long members take.
     long_bytes: usize,
+    changes: Changes<Box<[u8]>>,
 }
 
 impl MemberTable {
@@ -72,7 +74,10 @@ impl MemberTable {
 
     /// What the allocator takes for all of it.
     pub fn heap_bytes(&self) -> usize {
-        size_class(size_of::<Self>()) + self.members.heap_bytes() + self.long_bytes
+        size_class(size_of::<Self>())
+            + self.members.heap_bytes()
+            + self.long_bytes
+            + self.changes.heap_bytes()
     }
 
     /// Whether this is a member.
@@ -91,6 +96,7 @@ impl MemberTable {
         {
             return false;
         }
+        self.changes.note_name(text);
         let member = Member::new(text);
         self.long_bytes += member.heap_bytes();
         self.members.insert(hash, member, Member::hash);
@@ -104,6 +110,7 @@ impl MemberTable {
             .members
             .remove(hash_of_member(text), is_it, Member::hash);
         if let Some(removed) = &removed {
+            self.changes.note_name(text);
             self.long_bytes -= removed.heap_bytes();
         }
         removed.is_some()
@@ -124,6 +131,14 @@ impl MemberTable {
     pub fn scan(&self, cursor: u64, count: usize, mut show: impl FnMut(&[u8])) -> u64 {
         let show = |member: &Member| show(member.text());
         self.members.scan(cursor, count, Member::hash, show)
+    }
+
+    pub(super) fn follow(&mut self, version: u64) {
+        self.changes.follow(version);
+    }
+
+    pub(super) fn changes(&self) -> &Changes<Box<[u8]>> {
+        &self.changes
     }
 
     /// Begins a copy of all members as they are now.

@@ -6,6 +6,7 @@
 //! Invariant: no function here panics on bytes from a client, whatever they are.
 
 pub mod bits;
+mod changes;
 pub mod collection;
 pub mod field_table;
 pub mod fields;

@@ -27,7 +27,7 @@ pub use input::Fault;
 pub(super) use kinds::{NODE_PACKED, STREAM_LISTPACKS_3};
 pub use payload::{seal, unseal};
 pub use read::{Limits, Value, read_value};
-pub(super) use stream::{read_stream, write_beside_nodes, write_stream};
+pub(super) use stream::{read_beside_nodes, read_stream, write_beside_nodes, write_stream};
 pub(super) use write::Writer;
 pub use write::{ValueRef, write_value};
 

@@ -14,6 +14,7 @@ use std::cmp::Ordering;
 use std::ops::Range;
 
 use crate::allocator::size_class;
+use crate::value::changes::Changes;
 use crate::value::fields::hash_of_member;
 use crate::value::segments::Segments;
 
@@ -82,6 +83,7 @@ pub struct SortedSet {
     members: Members,
     numbers: Segments<u32>,
     order: Order,
+    changes: Changes<Box<[u8]>>,
 }
 
 impl SortedSet {
@@ -101,6 +103,7 @@ impl SortedSet {
             + self.members.heap_bytes()
             + self.numbers.heap_bytes()
             + self.order.heap_bytes()
+            + self.changes.heap_bytes()
     }
 
     fn number(&self, name: &[u8]) -> Option<u32> {
@@ -136,6 +139,7 @@ impl SortedSet {
     pub fn set(&mut self, name: &[u8], score: f64) -> Change {
         debug_assert!(!score.is_nan(), "the caller refuses it");
         let Some(number) = self.number(name) else {
+            self.changes.note_name(name);
             let place = self.place(score, name);
             let number = self.members.push(name, score);
             self.order.insert(place, score, number);
@@ -148,6 +152,7 @@ impl SortedSet {
         if old == score {
             return Change::Kept;
         }
+        self.changes.note_name(name);
         let from = self.place(old, name);
         self.members.get_mut(number).set_score(score);
         if self.stays_at(from, score, name) {
@@ -204,6 +209,7 @@ impl SortedSet {
     fn forget(&mut self, number: u32) -> Member {
         let members = &self.members;
         let hash_of = |number: &u32| hash_of_member(members.get(*number).name());
+        self.changes.note_name(members.get(number).name());
         let hash = hash_of(&number);
         self.numbers.remove(hash, |other| *other == number, hash_of);
         let last = members.last();
@@ -217,6 +223,14 @@ impl SortedSet {
             self.order.set_number(place, number);
         }
         self.members.swap_remove(number)
+    }
+
+    pub(in crate::value) fn follow(&mut self, version: u64) {
+        self.changes.follow(version);
+    }
+
+    pub(in crate::value) fn changes(&self) -> &Changes<Box<[u8]>> {
+        &self.changes
     }
 
     /// Begins a copy of all members as they are now.

@@ -18,6 +18,7 @@ mod node;
 use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Included, Unbounded};
 
+use super::changes::Changes;
 use super::listpack::{self, Element};
 use super::number;
 use crate::allocator::size_class;
@@ -128,6 +129,7 @@ pub struct Stream {
     /// Its groups, by name.
     pub groups: BTreeMap<Box<[u8]>, Group>,
     frozen: FrozenNodes,
+    changes: Changes<Id>,
 }
 
 /// What is told of a stream as a whole.
@@ -188,6 +190,41 @@ impl Stream {
         true
     }
 
+    pub(super) fn node(&self, id: Id) -> Option<&[u8]> {
+        self.nodes.get(&id).map(Vec::as_slice)
+    }
+
+    /// Puts a node that was serialised in the place of the one with this id; takes that out if it is empty. False if it is
+    /// none.
+    pub(super) fn put_node(&mut self, id: Id, node: Vec<u8>) -> bool {
+        if !node.is_empty() && !node::is_whole(&node, id) {
+            return false;
+        }
+        let old = match node.is_empty() {
+            true => self.nodes.remove(&id),
+            false => {
+                self.node_bytes += size_class(node.capacity());
+                self.nodes.insert(id, node)
+            }
+        };
+        self.node_bytes -= old.map_or(0, |old| size_class(old.capacity()));
+        true
+    }
+
+    pub(super) fn follow(&mut self, version: u64) {
+        self.changes.follow(version);
+    }
+
+    pub(super) fn changes(&self) -> &Changes<Id> {
+        &self.changes
+    }
+
+    /// A node is about to change, or to go.
+    fn keep(frozen: &mut FrozenNodes, changes: &mut Changes<Id>, id: Id, node: &[u8]) {
+        frozen.keep(id, node);
+        changes.note(id);
+    }
+
     /// What the allocator takes for all of it, about.
     pub fn heap_bytes(&self) -> usize {
         let groups = self.groups.iter().map(|(name, group)| {
@@ -198,6 +235,7 @@ impl Stream {
             + self.node_bytes
             + self.nodes.len() * each
             + groups.sum::<usize>()
+            + self.changes.heap_bytes()
     }
 
     /// Adds an entry, whose id is higher than all before: the caller has seen to that.
@@ -213,7 +251,7 @@ impl Stream {
             Some(mut last) => {
                 let master = *last.key();
                 let node = last.get_mut();
-                self.frozen.keep(master, node);
+                Self::keep(&mut self.frozen, &mut self.changes, master, node);
                 self.node_bytes -= size_class(node.capacity());
                 node::append(node, master, id, fields);
                 self.node_bytes += size_class(node.capacity());
@@ -227,6 +265,7 @@ impl Stream {
                 }
                 let node = node::begin(id, fields);
                 self.node_bytes += size_class(node.capacity());
+                self.changes.note(id);
                 self.nodes.insert(id, node);
             }
         }
@@ -291,7 +330,7 @@ impl Stream {
         let Some(flags_at) = found.filter(|entry| !entry.is_deleted).map(|e| e.flags_at) else {
             return false;
         };
-        self.frozen.keep(master, node);
+        Self::keep(&mut self.frozen, &mut self.changes, master, node);
         self.node_bytes -= size_class(node.capacity());
         if node::count(node) == 1 {
             self.nodes.remove(&master);
@@ -322,7 +361,7 @@ impl Stream {
                 Keep::Length(len) => self.state.len - count >= len,
                 Keep::From(id) => node::last_id(node, master) < id,
             };
-            self.frozen.keep(master, node);
+            Self::keep(&mut self.frozen, &mut self.changes, master, node);
             self.node_bytes -= size_class(node.capacity());
             if goes {
                 first.remove();

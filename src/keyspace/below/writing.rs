@@ -3,24 +3,57 @@
 use std::ops::{ControlFlow, Range};
 use std::sync::atomic::Ordering;
 
-use super::{CLEAN, KEY_BYTES_MAX, Picked, Place, QUEUED, UNSURE, WRITING, stored};
+use super::{
+    CLEAN, KEY_BYTES_MAX, Picked, PickedLarge, Place, QUEUED, TakenPart, UNSURE, Versions, WRITING,
+    stored,
+};
 use crate::keyspace::table::Position;
 use crate::keyspace::{KeyHash, Keyspace, Locked, SHARDS, ThreadSlot};
-use crate::value::large::{FrozenBytes, FrozenLength};
+use crate::value::large::FrozenBytes;
 
-/// A smaller collection is copied at once.
-const FROZEN_FROM_BYTES: usize = 64 * 1024;
+/// A smaller collection is copied at once, and all of it.
+const LARGE_FROM_BYTES: usize = 64 * 1024;
 
-/// Begins a copy in steps, if the value is a large collection.
-fn freeze(locked: &mut Locked<'_>, at: Position) -> Option<FrozenLength> {
+/// How much of a large collection is taken at once.
+enum Much<'a> {
+    /// What has changed, where that is known; otherwise nothing, and it is to be copied in steps.
+    Changes(&'a mut Versions),
+    /// Nothing, it is to be copied in steps.
+    Nothing(&'a mut Versions),
+    /// All of it.
+    All,
+}
+
+/// Takes what has changed of a value, or begins a copy in steps, if it is a large collection.
+fn take_large<'a>(
+    locked: &mut Locked<'_>,
+    at: Position,
+    much: Much<'_>,
+    changes: &'a mut Vec<u8>,
+) -> Option<PickedLarge<'a>> {
     let large = locked.table.get(at).large()?;
-    if large.heap_bytes() < FROZEN_FROM_BYTES || locked.table.get(at).is_memory_only() {
+    if large.heap_bytes() < LARGE_FROM_BYTES || locked.table.get(at).is_memory_only() {
         return None;
     }
+    let (since, versions) = match much {
+        Much::Changes(versions) => (large.changes(changes), versions),
+        Much::Nothing(versions) => (None, versions),
+        Much::All => return None,
+    };
     let mut large = locked.table.take_large(at);
-    let length = large.freeze();
+    let version = versions.another();
+    let taken = match since {
+        Some(since) => TakenPart::Changes {
+            since,
+            bytes: changes,
+        },
+        None => TakenPart::All(large.freeze()),
+    };
+    if versions.follow {
+        large.follow(version);
+    }
     locked.table.put_large(at, large);
-    Some(length)
+    Some(PickedLarge { version, taken })
 }
 
 impl Keyspace {
@@ -49,6 +82,7 @@ impl Keyspace {
         &self,
         places: &[Place],
         thread: ThreadSlot,
+        versions: &mut Versions,
         mut show: impl FnMut(Picked<'_>) -> ControlFlow<()>,
     ) -> usize {
         let Some(first) = places.first() else {
@@ -60,7 +94,11 @@ impl Keyspace {
             let mut flow = ControlFlow::Continue(());
             for at in locked.table.positions_of(place.tag()) {
                 let is_asked = locked.table.get(at).policy_bits() & (QUEUED | WRITING) != 0;
-                if is_asked && self.pick_at(&mut locked, at, true, &mut show).is_break() {
+                if !is_asked {
+                    continue;
+                }
+                let much = Much::Changes(versions);
+                if self.pick_at(&mut locked, at, much, &mut show).is_break() {
                     flow = ControlFlow::Break(());
                 }
             }
@@ -71,18 +109,39 @@ impl Keyspace {
         places.len()
     }
 
-    /// Shows the writer an entry that it has picked, and that has changed since: takes it as it is now. Nothing is shown
-    /// where the key's database was emptied.
+    /// Shows the writer an entry that it has picked, and that has changed since: takes it as it is now, and all of it. Nothing
+    /// is shown where the key's database was emptied.
     pub fn pick_again(
+        &self,
+        key: (KeyHash, u32, &[u8]),
+        thread: ThreadSlot,
+        show: impl FnMut(Picked<'_>) -> ControlFlow<()>,
+    ) {
+        self.pick_one(key, thread, Much::All, show);
+    }
+
+    /// The same, but a large collection is to be copied in steps.
+    pub fn pick_whole(
+        &self,
+        key: (KeyHash, u32, &[u8]),
+        thread: ThreadSlot,
+        versions: &mut Versions,
+        show: impl FnMut(Picked<'_>) -> ControlFlow<()>,
+    ) {
+        self.pick_one(key, thread, Much::Nothing(versions), show);
+    }
+
+    fn pick_one(
         &self,
         (hash, name, key): (KeyHash, u32, &[u8]),
         thread: ThreadSlot,
+        much: Much<'_>,
         mut show: impl FnMut(Picked<'_>) -> ControlFlow<()>,
     ) {
         let mut locked = self.lock_shard(hash.shard(), thread);
         let space = self.space_named(name);
         if let Some(at) = space.and_then(|space| locked.table.find(hash.tag(), space, key)) {
-            let _ = self.pick_at(&mut locked, at, false, &mut show);
+            let _ = self.pick_at(&mut locked, at, much, &mut show);
         }
     }
 
@@ -90,13 +149,14 @@ impl Keyspace {
         &self,
         locked: &mut Locked<'_>,
         at: Position,
-        in_steps: bool,
+        much: Much<'_>,
         show: &mut impl FnMut(Picked<'_>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         let Some(below) = &self.below else {
             return ControlFlow::Continue(());
         };
-        let frozen = if in_steps { freeze(locked, at) } else { None };
+        let mut changes = Vec::new();
+        let large = take_large(locked, at, much, &mut changes);
         let entry = locked.table.get(at);
         let bits = entry.policy_bits();
         let mut scratch = Vec::new();
@@ -107,8 +167,8 @@ impl Keyspace {
                 name: below.name(entry.space()),
                 key: entry.key(),
                 value: (!entry.is_absent() && !entry.is_memory_only())
-                    .then(|| stored(entry, frozen.is_some(), &mut scratch)),
-                frozen,
+                    .then(|| stored(entry, large.is_some(), &mut scratch)),
+                large,
                 unsure: bits & UNSURE != 0,
             })
         } else {

@@ -339,6 +339,11 @@ impl Store {
         Scan::new(list, &snapshot, from_prefix, self.hash_seed, hash_key)
     }
 
+    /// The number of the newest generation.
+    pub fn newest(&self) -> Option<u64> {
+        self.list.load().generations.first().map(|g| g.number)
+    }
+
     /// What the generations should take on disk at the most.
     pub fn max_bytes(&self) -> u64 {
         self.options.max_bytes

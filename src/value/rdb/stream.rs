@@ -28,6 +28,16 @@ pub(in crate::value) fn read_stream(input: &mut impl Input, kind: u8) -> Result<
             return Err(Fault::Broken("a node of a stream is broken"));
         }
     }
+    read_beside_nodes(input, &mut stream, kind)?;
+    Ok(stream)
+}
+
+/// What follows the nodes, which the stream has.
+pub(in crate::value) fn read_beside_nodes(
+    input: &mut impl Input,
+    stream: &mut Stream,
+    kind: u8,
+) -> Result<(), Fault> {
     let there = stream.range(Id::ZERO, Id::MAX).count() as u64;
     let first_there = stream.range(Id::ZERO, Id::MAX).next().map(|entry| entry.id);
     let mut state = State {
@@ -47,14 +57,15 @@ pub(in crate::value) fn read_stream(input: &mut impl Input, kind: u8) -> Result<
         return Err(Fault::Broken("a stream has other entries than it says"));
     }
     stream.state = state;
+    stream.groups.clear();
     for _ in 0..length(input)? {
         let name = owned_text(input)?;
-        let group = read_group(input, kind, &stream)?;
+        let group = read_group(input, kind, stream)?;
         if stream.groups.insert(name.into(), group).is_some() {
             return Err(Fault::Broken("a group is there twice"));
         }
     }
-    Ok(stream)
+    Ok(())
 }
 
 fn id(input: &mut impl Input) -> Result<Id, Fault> {
