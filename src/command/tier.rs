@@ -172,7 +172,9 @@ fn look(cx: &mut Context<'_>, key: &[u8], copy: Option<DiskCopy>) -> Told {
                 location: "memory",
                 state: written.map_or("none", |written| written.name()),
                 value_type: entry.value_type().name(),
-                raw_bytes: entry.value_len(),
+                raw_bytes: entry
+                    .large()
+                    .map_or(entry.value_len(), |large| large.heap_bytes()),
                 ttl_ms: entry.expires_at().map(left),
                 pinned: entry.is_pinned(),
                 compressed: entry.is_compressed(),

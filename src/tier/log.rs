@@ -61,11 +61,6 @@ impl Changes {
         self.records.len()
     }
 
-    /// Whether there is a record of this key.
-    pub(super) fn has(&self, key: &[u8]) -> bool {
-        self.records.contains_key(key)
-    }
-
     /// Shows each key, in order, with its newest record, which is empty where the key was deleted.
     pub(super) fn each(
         &self,

@@ -25,17 +25,16 @@ pub mod loads;
 mod log;
 mod pace;
 pub mod record;
+mod restore;
 pub mod store;
 mod walk;
 mod warm;
 mod writer;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -48,8 +47,7 @@ use self::compress::{ClassStats, DecodeError, Dictionaries};
 use self::loads::Loads;
 use self::log::Log;
 use self::pace::{Pace, Round};
-use self::record::Body;
-use self::store::{GenerationStats, Located, Recovery, Store, StoreError, StoreOptions};
+use self::store::{GenerationStats, Recovery, Store, StoreError, StoreOptions};
 use crate::clock::UnixMs;
 use crate::config::{Config, TierDurability};
 use crate::keyspace::below::{Ask, Filter, Page};
@@ -177,7 +175,7 @@ impl Tier {
             disk.discard()?;
             (store, disk) = Store::open(options)?;
         } else {
-            restore(&mut disk, &logged)?;
+            restore::restore(&mut disk, &logged)?;
         }
         log.clear().map_err(StoreError::File)?;
         let spaces = Spaces::decode(&store.blob()).unwrap_or_default();
@@ -269,64 +267,6 @@ impl Tier {
             writer,
         }))
     }
-}
-
-/// Makes what a log has the newest run.
-fn restore(disk: &mut store::Writer, logged: &log::Changes) -> Result<(), StoreError> {
-    if logged.len() == 0 {
-        return Ok(());
-    }
-    let store = Arc::clone(disk.store());
-    let mut run = disk.begin_run()?;
-    let mut beside = beside(&store, run.generation(), logged)?;
-    logged.each(|key, record| {
-        while let Some(chunk) = beside
-            .first_entry()
-            .filter(|chunk| chunk.key().as_slice() < key)
-        {
-            if let Some(record) = chunk.get().neighbour(chunk.key())? {
-                run.write(store.hash_of(chunk.key()), chunk.key(), &record)?;
-            }
-            chunk.remove();
-        }
-        let hash = store.hash_of(key);
-        match record.is_empty() {
-            true => run.mark(hash, key),
-            false => run.write(hash, key, record),
-        }
-    })?;
-    run.finish()?;
-    tracing::info!("{} changes were restored from the log", logged.len());
-    Ok(())
-}
-
-/// Chunks that records in a log tell of, and that are neither there nor in the generation to which those go: of pieces behind
-/// which there is one in the log.
-fn beside(
-    store: &Store,
-    generation: u64,
-    logged: &log::Changes,
-) -> Result<BTreeMap<Vec<u8>, Rc<Located>>, StoreError> {
-    let mut beside = BTreeMap::new();
-    logged.each(|key, record| {
-        let Some((_, Body::Chunks(pieces))) = record::decode(record) else {
-            return Ok(());
-        };
-        let found = store.find(store.hash_of(key), key)?;
-        if let Some(found) = found.filter(|found| found.generation() != generation) {
-            let found = Rc::new(found);
-            for chunk in pieces
-                .iter()
-                .flat_map(|piece| chunks::keys(key, &piece).collect::<Vec<_>>())
-            {
-                if !logged.has(&chunk) {
-                    beside.insert(chunk, Rc::clone(&found));
-                }
-            }
-        }
-        Ok(())
-    })?;
-    Ok(beside)
 }
 
 impl Threads {

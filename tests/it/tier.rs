@@ -14,6 +14,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crate::client::{Client, Reply, Shown, encode_into};
 use crate::server::{Server, Strata, poll};
 
+mod collections;
 mod compression;
 mod crash;
 mod damage;
