@@ -2,7 +2,9 @@
 
 use super::argument::{KEY, after, optional, since, word};
 use super::expire::LATEST;
-use super::{Argument, Arity::*, Command, Context, Flags, KeySpec, hash, list, parse, set, zset};
+use super::{
+    Argument, Arity::*, Command, Context, Flags, Group, KeySpec, hash, list, parse, set, zset,
+};
 use crate::clock::UnixMs;
 use crate::config::Config;
 use crate::error::CommandError;
@@ -25,33 +27,44 @@ pub(super) const COMMANDS: &[Command] = &[
         arguments: &[KEY],
         ..ROW
     },
+    RESTORE,
     Command {
-        name: "restore",
-        arity: AtLeast(4),
-        keys: &[KeySpec::at(1, &["OW", "update"])],
-        flags: Flags::WRITE.and(Flags::DENYOOM),
-        categories: &["@dangerous"],
-        run: restore,
-        complexity: "O(N) in the size of the value; O(N*log(N)) for a sorted set.",
-        summary: "Makes a key of a serialised value.",
-        arguments: &[
-            KEY,
-            Argument::new("ttl", "integer"),
-            Argument::new("serialized-value", "string"),
-            since("3.0.0", optional(word("replace", "REPLACE"))),
-            since("5.0.0", optional(word("absttl", "ABSTTL"))),
-            since(
-                "5.0.0",
-                optional(after("IDLETIME", Argument::new("seconds", "integer"))),
-            ),
-            since(
-                "5.0.0",
-                optional(after("FREQ", Argument::new("frequency", "integer"))),
-            ),
-        ],
-        ..ROW
+        name: "restore-asking",
+        flags: RESTORE.flags.and(Flags::ASKING),
+        since: "3.0.0",
+        is_internal: true,
+        group: Group::Server,
+        categories: &["@keyspace", "@dangerous"],
+        ..RESTORE
     },
 ];
+
+const RESTORE: Command = Command {
+    name: "restore",
+    arity: AtLeast(4),
+    keys: &[KeySpec::at(1, &["OW", "update"])],
+    flags: Flags::WRITE.and(Flags::DENYOOM),
+    categories: &["@dangerous"],
+    run: restore,
+    complexity: "O(N) in the size of the value; O(N*log(N)) for a sorted set.",
+    summary: "Makes a key of a serialised value.",
+    arguments: &[
+        KEY,
+        Argument::new("ttl", "integer"),
+        Argument::new("serialized-value", "string"),
+        since("3.0.0", optional(word("replace", "REPLACE"))),
+        since("5.0.0", optional(word("absttl", "ABSTTL"))),
+        since(
+            "5.0.0",
+            optional(after("IDLETIME", Argument::new("seconds", "integer"))),
+        ),
+        since(
+            "5.0.0",
+            optional(after("FREQ", Argument::new("frequency", "integer"))),
+        ),
+    ],
+    ..ROW
+};
 
 const ROW: Command = Command {
     since: "2.6.0",

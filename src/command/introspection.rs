@@ -2,6 +2,7 @@
 
 mod docs;
 mod get_keys;
+mod history;
 mod info;
 
 use super::help::help;

@@ -129,6 +129,8 @@ pub struct Command {
     pub complexity: &'static str,
     /// Since when another command should be used, and which.
     pub deprecated: Option<(&'static str, &'static str)>,
+    /// Whether servers of a cluster have it among themselves.
+    pub is_internal: bool,
     /// What it does, in one sentence.
     pub summary: &'static str,
     /// What clients and proxies may want to know, in the words of COMMAND INFO.
@@ -217,6 +219,8 @@ impl Flags {
     pub const TOUCHES_ARBITRARY_KEYS: Self = Self(1 << 19);
     /// Only where enabled (`enable-debug-command`).
     pub const PROTECTED: Self = Self(1 << 20);
+    /// Allowed for a slot that comes to a node of a cluster.
+    pub const ASKING: Self = Self(1 << 22);
     /// Sentinels have it too, which puts no flag in COMMAND INFO here.
     pub const SENTINEL: Self = Self(1 << 21);
 
@@ -352,6 +356,7 @@ impl Command {
         since: "1.0.0",
         complexity: "O(1)",
         deprecated: None,
+        is_internal: false,
         summary: "",
         tips: &[],
         arguments: &[],

@@ -916,13 +916,16 @@ fn docs_equal_those_of_redis() {
 
 /// Takes out what is said in each server's own words, and the order of sets and of subcommands.
 fn without_prose(reply: Reply) -> Reply {
-    const PROSE: &[&[u8]] = &[b"summary", b"complexity", b"history"];
+    const PROSE: &[&[u8]] = &[b"summary", b"complexity"];
     match reply {
         Reply::Map(pairs) => {
             let is_prose = |name: &Reply| name.bytes().is_some_and(|name| PROSE.contains(&name));
             let kept = pairs.into_iter().filter(|(name, _)| !is_prose(name));
             let mut kept: Vec<_> = kept
-                .map(|(name, value)| (name, without_prose(value)))
+                .map(|(name, value)| match name.bytes() {
+                    Some(b"history") => (name, versions(value)),
+                    _ => (name, without_prose(value)),
+                })
                 .collect();
             kept.sort_by_key(|(name, _)| name.to_string());
             Reply::Map(kept)
@@ -931,6 +934,18 @@ fn without_prose(reply: Reply) -> Reply {
         Reply::Set(items) => sorted_deeply(Reply::Set(items)),
         other => other,
     }
+}
+
+/// The versions of a history, without what they brought.
+fn versions(history: Reply) -> Reply {
+    let Reply::Set(entries) = history else {
+        panic!("a history is no set: {history}");
+    };
+    let versions = entries.iter().map(|entry| match entry.items() {
+        Some([version, Reply::Bulk(_)]) => version.clone(),
+        _ => panic!("no version with what it brought: {entry}"),
+    });
+    Reply::Array(versions.collect())
 }
 
 /// SORT by numbers, apart from the random commands: Redis 7.0 refuses a weight if any command before, of whatever kind, met a

@@ -321,7 +321,7 @@ pub(crate) const PLAIN_COMMANDS: &[&str] = &[
     "zrangebylex", "zrevrangebylex", "zrevrange", "zcount", "zlexcount", "zremrangebyrank",
     "zremrangebyscore", "zremrangebylex", "zunion", "zinter", "zdiff", "zintercard", "zunionstore",
     "zinterstore", "zdiffstore", "sort", "sort_ro", "xadd", "xlen", "xrange", "xrevrange", "xdel", "xtrim", "xsetid", "xread", "xreadgroup", "xack",
-    "xpending", "xclaim", "xautoclaim", "dump", "restore", "geoadd", "geopos", "geohash", "geodist", "geosearch", "geosearchstore",
+    "xpending", "xclaim", "xautoclaim", "dump", "restore", "restore-asking", "geoadd", "geopos", "geohash", "geodist", "geosearch", "geosearchstore",
     "georadius", "georadius_ro", "georadiusbymember", "georadiusbymember_ro", "blpop", "brpop", "blmove", "brpoplpush", "blmpop", "bzpopmin",
     "bzpopmax", "bzmpop", "lset", "lrange", "ltrim", "lrem", "linsert", "lpos", "lmove", "rpoplpush", "lmpop",
 ];

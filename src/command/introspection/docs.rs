@@ -2,6 +2,7 @@
 
 use super::super::table::{Row, table};
 use super::super::{Argument, Context};
+use super::history;
 use super::info::simple_set;
 use crate::error::CommandError;
 use crate::resp::{Args, Reply};
@@ -31,8 +32,16 @@ fn describe(reply: &mut Reply, row: &Row) {
     let command = row.command;
     let (has_arguments, is_container) =
         (!command.arguments.is_empty(), !row.subcommands.is_empty());
-    let deprecated = 3 * usize::from(command.deprecated.is_some());
-    reply.map(4 + deprecated + usize::from(has_arguments) + usize::from(is_container));
+    let (is_deprecated, history) = (command.deprecated.is_some(), history::of(&row.full_name));
+    let optional = [
+        is_deprecated || command.is_internal,
+        is_deprecated,
+        is_deprecated,
+        !history.is_empty(),
+        has_arguments,
+        is_container,
+    ];
+    reply.map(4 + optional.into_iter().filter(|is_there| *is_there).count());
     for (name, value) in [
         ("summary", command.summary),
         ("since", command.since),
@@ -42,6 +51,10 @@ fn describe(reply: &mut Reply, row: &Row) {
         reply.text(name);
         reply.text(value);
     }
+    if command.is_internal {
+        reply.text("doc_flags");
+        simple_set(reply, &["syscmd"]);
+    }
     if let Some((since, by)) = command.deprecated {
         reply.text("doc_flags");
         simple_set(reply, &["deprecated"]);
@@ -49,6 +62,15 @@ fn describe(reply: &mut Reply, row: &Row) {
         reply.text(since);
         reply.text("replaced_by");
         reply.text(by);
+    }
+    if !history.is_empty() {
+        reply.text("history");
+        reply.set(history.len());
+        for (version, change) in history {
+            reply.array(2);
+            reply.text(version);
+            reply.text(change);
+        }
     }
     if has_arguments {
         describe_arguments(reply, command.arguments);
@@ -116,10 +138,11 @@ mod tests {
         );
         db.resp3();
         db.run("COMMAND DOCS auth").is(
-            "%1\r\n$4\r\nauth\r\n%5\r\n$7\r\nsummary\r\n$60\r\n\
+            "%1\r\n$4\r\nauth\r\n%6\r\n$7\r\nsummary\r\n$60\r\n\
              Proves with a password that the connection may run commands.\r\n$5\r\nsince\r\n$5\r\n1.0.0\r\n$5\r\n\
              group\r\n$10\r\nconnection\r\n$10\r\ncomplexity\r\n$42\r\n\
-             O(N) where N is the length of the password\r\n$9\r\narguments\r\n*2\r\n%4\r\n$4\r\nname\r\n$8\r\n\
+             O(N) where N is the length of the password\r\n\
+             $7\r\nhistory\r\n~1\r\n*2\r\n$5\r\n6.0.0\r\n$32\r\nA user name before the password.\r\n$9\r\narguments\r\n*2\r\n%4\r\n$4\r\nname\r\n$8\r\n\
              username\r\n$4\r\ntype\r\n$6\r\nstring\r\n$5\r\nsince\r\n$5\r\n6.0.0\r\n$5\r\nflags\r\n~1\r\n\
              +optional\r\n%2\r\n$4\r\nname\r\n$8\r\npassword\r\n$4\r\ntype\r\n$6\r\nstring\r\n",
         );
