@@ -3,12 +3,16 @@
 //! A small list is one listpack. A large one is a row of them, its **nodes**, each as large as the limit allows, so that a
 //! change moves a few kilobytes at most. It knows nothing of keys, replies and time.
 
+mod node;
+
 use std::collections::{HashMap, VecDeque};
 
 use super::changes::Changes;
 use super::frozen::Freezer;
 use super::listpack::{self, Element, Listpack};
 use crate::allocator::size_class;
+
+use node::Node;
 
 /// How large a node may become: `list-max-listpack-size`.
 #[derive(Clone, Copy, Debug)]
@@ -124,8 +128,8 @@ impl List {
             entries: limits.entries / 2,
             bytes: limits.bytes / 2,
         };
-        if half.fits(&node.0) {
-            *self = Self::Packed(std::mem::take(&mut node.0));
+        if half.fits(node.bytes()) {
+            *self = Self::Packed(std::mem::take(node.close()));
         }
     }
 
@@ -339,20 +343,6 @@ fn skip_whole(lengths: impl Iterator<Item = usize>, mut index: usize) -> (usize,
     (whole, index)
 }
 
-/// A listpack of a large list.
-#[derive(Clone, Debug)]
-struct Node(Vec<u8>);
-
-impl Node {
-    fn pack(&self) -> Listpack<'_> {
-        Listpack::new(&self.0)
-    }
-
-    fn heap_bytes(&self) -> usize {
-        size_class(self.0.capacity())
-    }
-}
-
 /// A large list: its nodes in their order, none of them empty.
 #[derive(Clone, Debug)]
 pub struct NodeList {
@@ -394,7 +384,7 @@ impl NodeList {
 
     /// Adds a listpack behind all others.
     pub fn append_node(&mut self, bytes: Vec<u8>) {
-        let node = Node(bytes);
+        let node = Node::new(bytes);
         if !node.pack().is_empty() {
             self.len += node.pack().len();
             self.node_bytes += node.heap_bytes();
@@ -443,21 +433,19 @@ impl NodeList {
 
     /// Has a node changed, keeps the books, and sees to its size.
     fn change(&mut self, at: usize, limits: NodeLimits, change: impl FnOnce(&mut Vec<u8>)) {
-        self.change_only(at, change);
+        self.change_only(at, |node| change(node.close()));
         self.split_if_large(at, limits);
     }
 
     /// The same for changes that make nothing larger. A node that is empty then goes: false.
-    fn change_only(&mut self, at: usize, change: impl FnOnce(&mut Vec<u8>)) -> bool {
+    fn change_only(&mut self, at: usize, change: impl FnOnce(&mut Node)) -> bool {
         self.keep(at);
         let node = &mut self.nodes[at];
         self.len -= node.pack().len();
         self.node_bytes -= node.heap_bytes();
-        change(&mut node.0);
+        change(node);
         // What was once needed is given back.
-        if node.0.capacity() > 2 * node.0.len() {
-            node.0.shrink_to_fit();
-        }
+        node.shrink_if_sparse();
         if node.pack().is_empty() {
             if at == 0 {
                 self.first += 1;
@@ -475,13 +463,13 @@ impl NodeList {
     /// Cuts a node in two, again and again, while it is too large and has more than one element.
     fn split_if_large(&mut self, at: usize, limits: NodeLimits) {
         while at < self.nodes.len()
-            && !limits.fits(&self.nodes[at].0)
+            && !limits.fits(self.nodes[at].bytes())
             && self.nodes[at].pack().len() > 1
         {
             self.keep_from(at);
             let node = self.nodes.remove(at).expect("it is there");
             self.node_bytes -= node.heap_bytes();
-            let (head, tail) = halves(&node.0);
+            let (head, tail) = halves(node.bytes());
             for half in [tail, head] {
                 self.node_bytes += half.heap_bytes();
                 self.nodes.insert(at, half);
@@ -496,20 +484,23 @@ impl NodeList {
             End::Tail => self.nodes.len().saturating_sub(1),
         };
         let element = Element::of(text);
-        let has_room = |node: &Node| limits.has_room(&node.0, element);
+        let has_room = |node: &Node| limits.has_room(node.bytes(), element);
         if self.nodes.get(at).is_some_and(has_room) {
-            self.change_only(at, |pack| push_to(pack, end, text));
+            self.change_only(at, |node| match end {
+                End::Head => node.push_front(text),
+                End::Tail => node.push_back(text),
+            });
             return;
         }
         // The last one is full and will hardly change any more.
         if let Some(full) = self.nodes.get_mut(at) {
             self.node_bytes -= full.heap_bytes();
-            full.0.shrink_to_fit();
+            full.shrink();
             self.node_bytes += full.heap_bytes();
         }
         let mut pack = listpack::empty();
         listpack::push(&mut pack, text);
-        let node = Node(pack);
+        let node = Node::new(pack);
         self.len += 1;
         self.node_bytes += node.heap_bytes();
         match end {
@@ -561,7 +552,7 @@ impl NodeList {
             let there = there.and_then(|there| usize::try_from(there).ok());
             let there = there.and_then(|there| self.nodes.get_mut(there));
             let node = packs.remove(&at);
-            let Some(node) = node.or_else(|| there.map(|node| std::mem::take(&mut node.0))) else {
+            let Some(node) = node.or_else(|| there.map(|node| std::mem::take(node.close()))) else {
                 return false;
             };
             list.append_node(node);
@@ -613,7 +604,12 @@ impl NodeList {
         };
         self.nodes.get(at)?;
         let mut popped = None;
-        self.change_only(at, |pack| popped = pop_from(pack, end));
+        self.change_only(at, |node| {
+            popped = match end {
+                End::Head => node.pop_front(),
+                End::Tail => node.pop_back(),
+            }
+        });
         popped
     }
 
@@ -623,7 +619,9 @@ impl NodeList {
         };
         while count > 0 && node < self.nodes.len() {
             let mut removed = 0;
-            let stays = self.change_only(node, |pack| removed = remove_from(pack, inner, count));
+            let stays = self.change_only(node, |node| {
+                removed = remove_from(node.close(), inner, count);
+            });
             count -= removed;
             inner = 0;
             node += usize::from(stays);
@@ -640,8 +638,8 @@ impl NodeList {
             };
             let mut removed = 0;
             if self.nodes[node].pack().find(text, 1).is_some() {
-                self.change_only(node, |pack| {
-                    removed = remove_equal_from(pack, text, left, end);
+                self.change_only(node, |node| {
+                    removed = remove_equal_from(node.close(), text, left, end);
                 });
             }
             left -= removed;
@@ -662,7 +660,7 @@ fn halves(bytes: &[u8]) -> (Node, Node) {
         let half = if index < half { &mut head } else { &mut tail };
         listpack::push(half, &placed.element.to_vec());
     }
-    (Node(head), Node(tail))
+    (Node::new(head), Node::new(tail))
 }
 
 #[cfg(test)]
@@ -698,7 +696,7 @@ mod tests {
             let sum: usize = nodes.nodes.iter().map(Node::heap_bytes).sum();
             assert_eq!(nodes.node_bytes, sum);
             for node in &nodes.nodes {
-                assert!(LIMITS.fits(&node.0) || node.pack().len() == 1);
+                assert!(LIMITS.fits(node.bytes()) || node.pack().len() == 1);
                 assert!(!node.pack().is_empty());
             }
         }

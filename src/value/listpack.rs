@@ -363,10 +363,22 @@ pub const START: usize = HEAD;
 
 /// Adds an element at the end.
 pub fn push(bytes: &mut Vec<u8>, text: &[u8]) {
-    bytes.pop();
-    append(bytes, Element::of(text));
-    bytes.push(END);
-    settle(bytes, 1);
+    push_behind(bytes, 0, text);
+}
+
+/// The same for a listpack that begins behind a gap.
+pub fn push_behind(buffer: &mut Vec<u8>, gap: usize, text: &[u8]) {
+    buffer.pop();
+    append(buffer, Element::of(text));
+    buffer.push(END);
+    settle(&mut buffer[gap..], 1);
+}
+
+/// Takes out the last element of a listpack that begins behind a gap, where the element begins at this place.
+pub fn remove_last(buffer: &mut Vec<u8>, gap: usize, at: usize) {
+    buffer.truncate(gap + at);
+    buffer.push(END);
+    settle(&mut buffer[gap..], -1);
 }
 
 fn append(bytes: &mut Vec<u8>, element: Element<'_>) {
@@ -399,6 +411,26 @@ pub fn replace(bytes: &mut Vec<u8>, range: std::ops::Range<usize>, removed: usiz
 pub fn remove(bytes: &mut Vec<u8>, range: std::ops::Range<usize>, count: usize) {
     bytes.drain(range);
     settle(bytes, -(count as i64));
+}
+
+/// Adds an element before all others of a listpack that begins behind the room which it takes here.
+pub fn prepend(room: &mut [u8], element: Element<'_>) {
+    let (head, text) = element.encoded();
+    let len = head.len() + text.len();
+    let taken = len + back_bytes(len);
+    room.copy_within(taken..taken + HEAD, 0);
+    let (to_head, rest) = room[HEAD..HEAD + taken].split_at_mut(head.len());
+    to_head.copy_from_slice(&head);
+    let (to_text, to_back) = rest.split_at_mut(text.len());
+    to_text.copy_from_slice(text);
+    write_back_len(len, to_back);
+    settle(room, 1);
+}
+
+/// Takes out the first element of a listpack, which takes so many bytes: the listpack begins behind these then.
+pub fn remove_first(bytes: &mut [u8], taken: usize) {
+    bytes.copy_within(..HEAD, taken);
+    settle(&mut bytes[taken..], -1);
 }
 
 /// Writes the head after a change.
