@@ -1,10 +1,12 @@
 //! Long values, which go to disk and come back in parts.
 //!
 //! A value of more than [`LONG_BYTES`] is cut into chunks, each compressed and stored by itself, and the record of its key
-//! says which they are ([`record::Chunks`]). A large collection goes in chunks too, and what changes of it then is a **piece**
-//! more, in chunks of its own, which the record tells of beside the first: so a small change need not write all of it. So a shard is locked for as long as one part takes to be copied, and neither the
+//! says which they are ([`record::Chunks`]). So a shard is locked for as long as one part takes to be copied, and neither the
 //! writer nor a reader has more than one part of a value in its hands: on its way out it goes from the entry to the disk
 //! part by part, on its way in each part goes to its place in the new entry.
+//!
+//! A large collection goes in chunks too. What changes of it then is one more **piece**, in chunks of its own, which the record
+//! tells of behind the first: so a small change need not write all of it.
 //!
 //! All chunks of a piece and the record that tells of it first are written in one run, the record last, and the other pieces
 //! were written to the same generation before. A run is there as a whole or not at all, and a generation goes as a whole: where
