@@ -30,7 +30,7 @@ mod nearest;
 mod options;
 mod rewrite;
 #[cfg(test)]
-mod scratch;
+pub(crate) mod scratch;
 mod template;
 mod types;
 

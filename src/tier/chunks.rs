@@ -93,9 +93,9 @@ fn parts(value_len: usize, chunk_bytes: usize) -> impl Iterator<Item = (u32, Ran
 }
 
 /// The keys of the chunks of a piece, in order.
-pub(super) fn keys(on_disk: &[u8], chunks: &Chunks) -> impl Iterator<Item = Vec<u8>> {
+pub(super) fn keys(on_disk: &[u8], chunks: Chunks) -> impl Iterator<Item = Vec<u8>> {
     let value_len = usize::try_from(chunks.raw_bytes).unwrap_or(usize::MAX);
-    parts(value_len, chunks.chunk_bytes as usize).map(|(number, _)| {
+    parts(value_len, chunks.chunk_bytes as usize).map(move |(number, _)| {
         let mut key = Vec::with_capacity(on_disk.len() + 12);
         record::encode_chunk_key(on_disk, chunks.version, number, &mut key);
         key

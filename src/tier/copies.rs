@@ -141,46 +141,29 @@ impl Copies {
             self.entries[index].value = Value::Collection(head, version, copied);
         } else {
             self.bytes.truncate(start);
-            self.take_again(index, keyspace, thread);
+            self.take_again(index, keyspace, thread, None);
         }
     }
 
-    /// Copies all of a collection of which only what has changed was taken.
-    pub(super) fn take_whole(
+    /// Copies an entry once more: as it is now and all of it, however long. With `versions` a large collection is copied in steps.
+    pub(super) fn take_again(
         &mut self,
         index: usize,
         keyspace: &Keyspace,
         thread: ThreadSlot,
-        versions: &mut Versions,
+        versions: Option<&mut Versions>,
     ) {
         let bytes = &mut self.bytes;
         let copied = &mut self.entries[index];
         let key = bytes[copied.key.clone()].to_vec();
+        let key = (copied.hash, copied.name, key.as_slice());
         copied.value = Value::Gone;
-        keyspace.pick_whole(
-            (copied.hash, copied.name, &key),
-            thread,
-            versions,
-            |picked| {
-                copied.value = Value::of(&picked, usize::MAX, bytes);
-                copied.unsure |= picked.unsure;
-                ControlFlow::Continue(())
-            },
-        );
-        self.copy_frozen(index, keyspace, thread);
-    }
-
-    /// Copies an entry that has changed since it was taken: as it is now and all of it, however long.
-    pub(super) fn take_again(&mut self, index: usize, keyspace: &Keyspace, thread: ThreadSlot) {
-        let bytes = &mut self.bytes;
-        let copied = &mut self.entries[index];
-        let key = bytes[copied.key.clone()].to_vec();
-        copied.value = Value::Gone;
-        keyspace.pick_again((copied.hash, copied.name, &key), thread, |picked| {
+        keyspace.pick_again(key, thread, versions, |picked| {
             copied.value = Value::of(&picked, usize::MAX, bytes);
             copied.unsure |= picked.unsure;
             ControlFlow::Continue(())
         });
+        self.copy_frozen(index, keyspace, thread);
     }
 
     /// The first place from an index on: the indexes of its entries.
@@ -340,7 +323,7 @@ mod tests {
         assert!(copy(&db), "it is what was picked");
         let _ = db.run(command);
         let is_same = copy(&db);
-        copies.take_again(0, &db.server().keyspace, thread(&db));
+        copies.take_again(0, &db.server().keyspace, thread(&db), None);
         (copies, is_same)
     }
 
@@ -386,7 +369,7 @@ mod tests {
             &mut Versions::behind(0),
         );
         db.run("APPEND k w").int(LONG_BYTES as i64 + 2);
-        copies.take_again(0, &db.server().keyspace, thread(&db));
+        copies.take_again(0, &db.server().keyspace, thread(&db), None);
         let is = |db: &mut Db, state: &str| {
             let told = db.run("TIER.INFO k");
             String::from_utf8_lossy(told.bytes()).contains(state)

@@ -101,8 +101,7 @@ fn keep(found: Entry, body: &Body<'_>, kept: &mut Vec<Kept>) {
     let of = Rc::new(found);
     let key = of.key.to_vec();
     if let Body::Chunks(pieces) = body {
-        let chunks = pieces.iter();
-        let chunks = chunks.flat_map(|piece| chunks::keys(&key, &piece).collect::<Vec<_>>());
+        let chunks = pieces.iter().flat_map(|piece| chunks::keys(&key, piece));
         kept.extend(chunks.map(|on_disk| Kept {
             on_disk,
             of: Rc::clone(&of),

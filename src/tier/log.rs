@@ -251,21 +251,7 @@ fn read_frame(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    struct Scratch(PathBuf);
-
-    impl Drop for Scratch {
-        fn drop(&mut self) {
-            let _ = fs::remove_dir_all(&self.0);
-        }
-    }
-
-    fn scratch(name: &str) -> Scratch {
-        let dir = std::env::temp_dir().join(format!("strata-log-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&dir);
-        fs::create_dir_all(&dir).unwrap();
-        Scratch(dir)
-    }
+    use crate::config::scratch::Scratch;
 
     type Records = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -292,8 +278,8 @@ mod tests {
 
     #[test]
     fn what_was_committed_comes_back_and_nothing_else() {
-        let scratch = scratch("commit");
-        let (mut log, before) = Log::open(&scratch.0).unwrap();
+        let scratch = Scratch::new();
+        let (mut log, before) = Log::open(scratch.path()).unwrap();
         assert_eq!(before.len(), 0);
         log.append(b"a", b"1").unwrap();
         log.append(b"b", b"2").unwrap();
@@ -302,16 +288,16 @@ mod tests {
         log.commit().unwrap();
         log.append(b"b", b"3").unwrap();
         drop(log);
-        assert_eq!(left(&scratch.0), changes(&[("a", ""), ("b", "2")]));
-        let (mut log, _) = Log::open(&scratch.0).unwrap();
+        assert_eq!(left(scratch.path()), changes(&[("a", ""), ("b", "2")]));
+        let (mut log, _) = Log::open(scratch.path()).unwrap();
         log.clear().unwrap();
-        assert_eq!(left(&scratch.0), changes(&[]));
+        assert_eq!(left(scratch.path()), changes(&[]));
     }
 
     #[test]
     fn what_failed_is_taken_back() {
-        let scratch = scratch("back");
-        let (mut log, _) = Log::open(&scratch.0).unwrap();
+        let scratch = Scratch::new();
+        let (mut log, _) = Log::open(scratch.path()).unwrap();
         log.append(b"a", b"1").unwrap();
         log.commit().unwrap();
         log.append(b"b", &vec![7; 2 * BUFFER_BYTES]).unwrap();
@@ -319,19 +305,19 @@ mod tests {
         log.append(b"c", b"3").unwrap();
         log.commit().unwrap();
         drop(log);
-        assert_eq!(left(&scratch.0), changes(&[("a", "1"), ("c", "3")]));
+        assert_eq!(left(scratch.path()), changes(&[("a", "1"), ("c", "3")]));
     }
 
     #[test]
     fn damage_ends_the_log_and_never_changes_what_it_says() {
-        let scratch = scratch("damage");
-        let (mut log, _) = Log::open(&scratch.0).unwrap();
+        let scratch = Scratch::new();
+        let (mut log, _) = Log::open(scratch.path()).unwrap();
         for (key, record) in [(b"a", b"1"), (b"b", b"2"), (b"a", b"3")] {
             log.append(key, record).unwrap();
             log.commit().unwrap();
         }
         drop(log);
-        let path = scratch.0.join("log");
+        let path = scratch.path().join("log");
         let whole = fs::read(&path).unwrap();
         let possible = [
             changes(&[]),
@@ -344,11 +330,11 @@ mod tests {
             flipped[at] ^= 0x10;
             for damaged in [&whole[..at], &flipped] {
                 fs::write(&path, damaged).unwrap();
-                let left = left(&scratch.0);
+                let left = left(scratch.path());
                 assert!(possible[..3].contains(&left), "{at}: {left:?}");
             }
         }
         fs::write(&path, &whole).unwrap();
-        assert_eq!(left(&scratch.0), possible[3]);
+        assert_eq!(left(scratch.path()), possible[3]);
     }
 }

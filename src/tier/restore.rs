@@ -82,7 +82,7 @@ impl Beside {
                 beside.lost.insert(key.to_vec());
             } else if found.generation() != generation {
                 let found = Rc::new(found);
-                let keys = before.iter().flat_map(|piece| chunks::keys(key, piece));
+                let keys = before.iter().flat_map(|piece| chunks::keys(key, *piece));
                 beside
                     .chunks
                     .extend(keys.map(|chunk| (chunk, Rc::clone(&found))));
@@ -95,7 +95,7 @@ impl Beside {
 
 #[cfg(test)]
 mod tests {
-    use std::path::{Path, PathBuf};
+    use std::path::Path;
     use std::time::Duration;
 
     use super::super::compress::Form;
@@ -103,15 +103,8 @@ mod tests {
     use super::super::record::{Chunks, Head};
     use super::super::store::StoreOptions;
     use super::*;
+    use crate::config::scratch::Scratch;
     use crate::keyspace::below::Place;
-
-    struct Scratch(PathBuf);
-
-    impl Drop for Scratch {
-        fn drop(&mut self) {
-            let _ = std::fs::remove_dir_all(&self.0);
-        }
-    }
 
     fn open(dir: &Path) -> (Arc<Store>, Writer) {
         let opened = Store::open(StoreOptions {
@@ -151,11 +144,9 @@ mod tests {
 
     /// Writes a collection of two pieces, and what fills its generation, and restores a log with one piece more, behind those
     /// of these versions. Gives the generation that the collection is then in, if it is.
-    fn restored(name: &str, filler: usize, versions: [u64; 2]) -> Option<(u64, usize)> {
-        let dir = std::env::temp_dir().join(format!("strata-{name}-{}", std::process::id()));
-        let scratch = Scratch(dir);
-        std::fs::create_dir_all(&scratch.0).expect("a directory");
-        let (store, mut disk) = open(&scratch.0);
+    fn restored(filler: usize, versions: [u64; 2]) -> Option<(u64, usize)> {
+        let scratch = Scratch::new();
+        let (store, mut disk) = open(scratch.path());
         let mut key = Vec::new();
         record::encode_key(Place(700), 0, b"key", &mut key);
         let mut run = disk.begin_run().expect("it is open");
@@ -165,7 +156,7 @@ mod tests {
         };
         for chunk in [piece(3), piece(4)]
             .iter()
-            .flat_map(|p| chunks::keys(&key, p))
+            .flat_map(|p| chunks::keys(&key, *p))
         {
             put(&chunk, b"a part");
         }
@@ -175,9 +166,9 @@ mod tests {
         let noise: Vec<u8> = (0..filler).map(|i| (i * i / 8) as u8).collect();
         put(&last, &[&[1][..], &noise].concat());
         run.finish().expect("the disk is well");
-        let (mut log, _) = Log::open(&scratch.0).expect("the disk is well");
+        let (mut log, _) = Log::open(scratch.path()).expect("the disk is well");
         let newest = piece(9);
-        for chunk in chunks::keys(&key, &newest) {
+        for chunk in chunks::keys(&key, newest) {
             log.append(&chunk, b"a change").expect("the disk is well");
         }
         let [first, second] = versions;
@@ -185,13 +176,13 @@ mod tests {
         log.append(&key, &record_of(&all))
             .expect("the disk is well");
         log.commit().expect("the disk is well");
-        let (_, logged) = Log::open(&scratch.0).expect("the disk is well");
+        let (_, logged) = Log::open(scratch.path()).expect("the disk is well");
         restore(&mut disk, &logged).expect("the disk is well");
         let found = store
             .find(store.hash_of(&key), &key)
             .expect("the disk is well")?;
         assert_eq!(found.record, record_of(&all));
-        let there = all.iter().flat_map(|p| chunks::keys(&key, p));
+        let there = all.iter().flat_map(|p| chunks::keys(&key, *p));
         let there =
             there.filter(|chunk| found.neighbour(chunk).expect("the disk is well").is_some());
         Some((found.generation(), there.count()))
@@ -199,16 +190,16 @@ mod tests {
 
     #[test]
     fn pieces_follow_what_has_changed_to_another_generation() {
-        let (same, chunks) = restored("restore-same", 100, [3, 4]).expect("it is there");
+        let (same, chunks) = restored(100, [3, 4]).expect("it is there");
         assert_eq!(chunks, 6);
-        let (other, chunks) = restored("restore-other", 30_000, [3, 4]).expect("it is there");
+        let (other, chunks) = restored(30_000, [3, 4]).expect("it is there");
         assert!(other > same);
         assert_eq!(chunks, 6);
     }
 
     #[test]
     fn a_collection_whose_pieces_are_gone_is_gone() {
-        assert_eq!(restored("restore-gone", 100, [3, 5]), None);
-        assert_eq!(restored("restore-first", 30_000, [2, 4]), None);
+        assert_eq!(restored(100, [3, 5]), None);
+        assert_eq!(restored(30_000, [2, 4]), None);
     }
 }

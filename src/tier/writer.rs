@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use super::chunks::{self, ChunkWriter, LONG_BYTES};
 use super::compress::{Compressor, Method, encode_raw};
-use super::copies::{Copies, Since, Value};
+use super::copies::{Copies, Value};
 use super::limit::{Allowance, Leaving};
 use super::log::Log;
 use super::pace::Round;
@@ -303,10 +303,8 @@ impl<'a> Writer<'a> {
         for shard in places.chunk_by(|a, b| a.shard() == b.shard()) {
             let mut left = shard;
             while !left.is_empty() {
-                let taken = {
-                    let (keyspace, versions) = (&self.server.keyspace, &mut self.versions);
-                    self.copies.take(keyspace, left, self.thread, versions)
-                };
+                let (keyspace, versions) = (&self.server.keyspace, &mut self.versions);
+                let taken = self.copies.take(keyspace, left, self.thread, versions);
                 left = &left[taken..];
                 self.write_copies(sink)?;
             }
@@ -332,14 +330,13 @@ impl<'a> Writer<'a> {
 
     /// Writes the chunks of an entry, if its value is long or a large collection.
     fn write_long(&mut self, index: usize, sink: &mut Sink<'_, '_>) -> Result<(), StoreError> {
-        if let Value::Changes(head, since, _) = self.copies.entry(index).value {
-            if let Some(pieces) = self.write_piece(index, since, sink)? {
-                self.copies.set_value(index, Value::Chunks(head, pieces));
+        let (keyspace, thread) = (&self.server.keyspace, self.thread);
+        if matches!(self.copies.entry(index).value, Value::Changes(..)) {
+            if self.write_piece(index, sink)? {
                 return Ok(());
             }
-            let (keyspace, versions) = (&self.server.keyspace, &mut self.versions);
-            let thread = self.thread;
-            self.copies.take_whole(index, keyspace, thread, versions);
+            let versions = Some(&mut self.versions);
+            self.copies.take_again(index, keyspace, thread, versions);
         }
         let (head, version, len) = match &self.copies.entry(index).value {
             Value::Collection(head, version, value) => (*head, *version, value.len()),
@@ -355,25 +352,18 @@ impl<'a> Writer<'a> {
             return Ok(());
         }
         // It changed meanwhile, and may do so as often as one tries: now it is copied in one piece, as short ones are.
-        let (keyspace, thread) = (&self.server.keyspace, self.thread);
-        self.copies.take_again(index, keyspace, thread);
+        self.copies.take_again(index, keyspace, thread, None);
         self.write_long(index, sink)
     }
 
-    /// Writes what has changed of a collection as a piece behind those that the disk has of it, and gives all of them. `None`
-    /// where that cannot be done or does not pay: all of it must be written.
-    fn write_piece(
-        &mut self,
-        index: usize,
-        since: Since,
-        sink: &mut Sink<'_, '_>,
-    ) -> Result<Option<Vec<Chunks>>, StoreError> {
+    /// Writes what has changed of a collection as a piece behind those that the disk has of it. False where that cannot be
+    /// done or does not pay: all of it must be written.
+    fn write_piece(&mut self, index: usize, sink: &mut Sink<'_, '_>) -> Result<bool, StoreError> {
         let entry = self.copies.entry(index);
         let hash = entry.hash.value();
-        let Value::Changes(_, _, changes) = &entry.value else {
-            return Ok(None);
+        let Value::Changes(head, since, mut changes) = entry.value.clone() else {
+            return Ok(false);
         };
-        let mut changes = changes.clone();
         self.key.clear();
         let key = self.copies.key(index);
         record::encode_key(entry.place, entry.name, key, &mut self.key);
@@ -381,14 +371,14 @@ impl<'a> Writer<'a> {
         let store = &self.tier.store;
         let Some(found) = found.filter(|found| Some(found.generation()) == sink.target(store))
         else {
-            return Ok(None);
+            return Ok(false);
         };
         let Some((_, Body::Chunks(pieces))) = record::decode(&found.record) else {
-            return Ok(None);
+            return Ok(false);
         };
         let mut pieces: Vec<_> = pieces.iter().collect();
         if pieces.last().is_none_or(|last| last.version != since.from) {
-            return Ok(None);
+            return Ok(false);
         }
         // Those that are not much larger become one with this, so that there are few, each much larger than the next.
         while let [_, .., last] = pieces.as_slice()
@@ -401,7 +391,7 @@ impl<'a> Writer<'a> {
             let Ok(mut all) = piece.inspect_err(|error| {
                 tracing::error!("Changes of a collection could not be read: {error}");
             }) else {
-                return Ok(None);
+                return Ok(false);
             };
             all.extend_from_slice(self.copies.bytes(changes));
             changes = self.copies.put(&all);
@@ -410,17 +400,14 @@ impl<'a> Writer<'a> {
         let len = changes.len();
         let all_changes = pieces[1..].iter().map(|piece| piece.raw_bytes).sum::<u64>() + len as u64;
         if all_changes > pieces[0].raw_bytes / CHANGES_PART {
-            return Ok(None);
+            return Ok(false);
         }
-        let head = match &self.copies.entry(index).value {
-            Value::Changes(head, ..) => *head,
-            _ => return Ok(None),
-        };
         self.copies
             .set_value(index, Value::Changes(head, since, changes));
         let chunks = self.write_chunks(index, since.to, len, sink)?;
         pieces.extend(chunks);
-        Ok(Some(pieces))
+        self.copies.set_value(index, Value::Chunks(head, pieces));
+        Ok(true)
     }
 
     /// Writes the chunks of a value, which stands in the keyspace or was copied, or of what has changed of one. `None`: it has

@@ -399,12 +399,17 @@ pub fn replace(bytes: &mut Vec<u8>, range: std::ops::Range<usize>, removed: usiz
     bytes.resize(old.max(new), 0);
     bytes.copy_within(range.end..old, end);
     bytes.truncate(new);
-    let (to_head, rest) = bytes[range.start..end].split_at_mut(head.len());
-    to_head.copy_from_slice(&head);
+    write_element(&head, text, &mut bytes[range.start..end]);
+    settle(bytes, 1 - removed as i64);
+}
+
+/// Writes an element into its place, which is as long as it is.
+fn write_element(head: &[u8], text: &[u8], place: &mut [u8]) {
+    let (to_head, rest) = place.split_at_mut(head.len());
+    to_head.copy_from_slice(head);
     let (to_text, to_back) = rest.split_at_mut(text.len());
     to_text.copy_from_slice(text);
-    write_back_len(len, to_back);
-    settle(bytes, 1 - removed as i64);
+    write_back_len(head.len() + text.len(), to_back);
 }
 
 /// Takes out the elements in a range of places, of which there are `count`.
@@ -419,11 +424,7 @@ pub fn prepend(room: &mut [u8], element: Element<'_>) {
     let len = head.len() + text.len();
     let taken = len + back_bytes(len);
     room.copy_within(taken..taken + HEAD, 0);
-    let (to_head, rest) = room[HEAD..HEAD + taken].split_at_mut(head.len());
-    to_head.copy_from_slice(&head);
-    let (to_text, to_back) = rest.split_at_mut(text.len());
-    to_text.copy_from_slice(text);
-    write_back_len(len, to_back);
+    write_element(&head, text, &mut room[HEAD..HEAD + taken]);
     settle(room, 1);
 }
 

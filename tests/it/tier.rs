@@ -70,6 +70,19 @@ impl Drop for Disk {
     }
 }
 
+/// Waits for the run that every change is followed by.
+fn wait_until_written(client: &mut Client) {
+    let mut is_written = || {
+        let info = text(&client.run(&["INFO", "tier"]));
+        info.contains("tier_unwritten_bytes:0\r")
+    };
+    // Between two lists of the writer the bytes are in neither.
+    let written = poll(Duration::from_secs(30), || {
+        (is_written() && is_written()).then_some(())
+    });
+    assert!(written.is_some(), "nothing is written");
+}
+
 /// How often a random test does its work.
 fn count(default: u32) -> u32 {
     let text = env::var("STRATA_TIER_COUNT").ok();

@@ -33,8 +33,14 @@ fn describe(reply: &mut Reply, row: &Row) {
     let (has_arguments, is_container) =
         (!command.arguments.is_empty(), !row.subcommands.is_empty());
     let (is_deprecated, history) = (command.deprecated.is_some(), history::of(&row.full_name));
+    let doc_flags = [
+        (is_deprecated, "deprecated"),
+        (command.is_internal, "syscmd"),
+    ];
+    let doc_flags = doc_flags.iter().filter(|(has_it, _)| *has_it);
+    let doc_flags: Vec<_> = doc_flags.map(|(_, flag)| *flag).collect();
     let optional = [
-        is_deprecated || command.is_internal,
+        !doc_flags.is_empty(),
         is_deprecated,
         is_deprecated,
         !history.is_empty(),
@@ -51,13 +57,11 @@ fn describe(reply: &mut Reply, row: &Row) {
         reply.text(name);
         reply.text(value);
     }
-    if command.is_internal {
+    if !doc_flags.is_empty() {
         reply.text("doc_flags");
-        simple_set(reply, &["syscmd"]);
+        simple_set(reply, &doc_flags);
     }
     if let Some((since, by)) = command.deprecated {
-        reply.text("doc_flags");
-        simple_set(reply, &["deprecated"]);
         reply.text("deprecated_since");
         reply.text(since);
         reply.text("replaced_by");

@@ -109,35 +109,16 @@ impl Keyspace {
         places.len()
     }
 
-    /// Shows the writer an entry that it has picked, and that has changed since: takes it as it is now, and all of it. Nothing
-    /// is shown where the key's database was emptied.
+    /// Shows the writer an entry that it has picked once more: as it is now, and all of it. With `versions` a large collection is
+    /// to be copied in steps. Nothing is shown where the key's database was emptied.
     pub fn pick_again(
-        &self,
-        key: (KeyHash, u32, &[u8]),
-        thread: ThreadSlot,
-        show: impl FnMut(Picked<'_>) -> ControlFlow<()>,
-    ) {
-        self.pick_one(key, thread, Much::All, show);
-    }
-
-    /// The same, but a large collection is to be copied in steps.
-    pub fn pick_whole(
-        &self,
-        key: (KeyHash, u32, &[u8]),
-        thread: ThreadSlot,
-        versions: &mut Versions,
-        show: impl FnMut(Picked<'_>) -> ControlFlow<()>,
-    ) {
-        self.pick_one(key, thread, Much::Nothing(versions), show);
-    }
-
-    fn pick_one(
         &self,
         (hash, name, key): (KeyHash, u32, &[u8]),
         thread: ThreadSlot,
-        much: Much<'_>,
+        versions: Option<&mut Versions>,
         mut show: impl FnMut(Picked<'_>) -> ControlFlow<()>,
     ) {
+        let much = versions.map_or(Much::All, Much::Nothing);
         let mut locked = self.lock_shard(hash.shard(), thread);
         let space = self.space_named(name);
         if let Some(at) = space.and_then(|space| locked.table.find(hash.tag(), space, key)) {

@@ -105,15 +105,9 @@ fn collections_survive_kills(durability: &str) {
             });
             set_all(&mut client, pairs.collect::<Vec<_>>());
         }
-        let is_safe = durability == "always";
         expected = digests(&mut client);
-        if !is_safe {
-            let info = |client: &mut Client| text(&client.run(&["INFO", "tier"]));
-            let is_written =
-                |client: &mut Client| info(client).contains("tier_unwritten_bytes:0\r");
-            let mut written = || is_written(&mut client) && is_written(&mut client);
-            let written = poll(Duration::from_secs(30), || written().then_some(()));
-            assert!(written.is_some(), "nothing is written");
+        if durability != "always" {
+            wait_until_written(&mut client);
         }
         server.signal("KILL");
     }

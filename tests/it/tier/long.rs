@@ -44,19 +44,6 @@ fn connect(server: &Server) -> Client {
     client
 }
 
-/// Waits for the run that every change is followed by.
-fn wait_until_written(client: &mut Client) {
-    let mut is_written = || {
-        let info = text(&client.run(&["INFO", "tier"]));
-        info.contains("tier_unwritten_bytes:0\r")
-    };
-    // Between two lists of the writer the bytes are in neither.
-    let written = poll(Duration::from_secs(30), || {
-        (is_written() && is_written()).then_some(())
-    });
-    assert!(written.is_some(), "nothing is written");
-}
-
 /// The keys, however they are counted and told.
 fn assert_keys(client: &mut Client, expected: &[(String, Vec<u8>)]) {
     assert_db_size_becomes(client, expected.len());
