@@ -12,7 +12,7 @@ use crate::error::{CommandError, c_text};
 use crate::keyspace::entry::ValueType;
 use crate::resp::Args;
 use crate::value::list::{End, List};
-use crate::value::listpack::{self, Element};
+use crate::value::listpack::{Element, Listpack};
 use crate::value::number;
 
 const BY: Argument = optional(after(
@@ -315,7 +315,7 @@ fn sort(cx: &mut Context<'_>, args: &Args<'_>, may_store: bool) -> Result<(), Co
         return Ok(());
     };
     let limits = list::limits(cx.config);
-    let mut stored = List::Packed(listpack::empty());
+    let mut stored = List::Packed(Listpack::empty());
     for text in &shown {
         stored.push(End::Tail, text.as_deref().unwrap_or_default(), limits);
     }

@@ -42,7 +42,7 @@ use crate::value::field_table::FieldTable;
 use crate::value::hash::HashRef;
 use crate::value::large::{Large, LargeRef};
 use crate::value::list::{ListRef, NodeList};
-use crate::value::listpack::Listpack;
+use crate::value::listpack::{Listpack, OneWay};
 use crate::value::member_table::MemberTable;
 use crate::value::set::SetRef;
 use crate::value::sorted_set::SortedSet;
@@ -791,7 +791,7 @@ impl<'a> EntryRef<'a> {
     {
         match (self.value_type(), self.large()) {
             (ValueType::Zset, Some(LargeRef::Zset(members))) => Some(ZsetRef::Large(members)),
-            (ValueType::Zset, None) => Some(ZsetRef::Packed(Listpack::new(self.plain(scratch)))),
+            (ValueType::Zset, None) => Some(ZsetRef::Packed(OneWay::new(self.plain(scratch)))),
             _ => None,
         }
     }

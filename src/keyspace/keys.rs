@@ -24,7 +24,7 @@ use crate::value::collection::{Collection, Content};
 use crate::value::hash::HashRef;
 use crate::value::large::LargeRef;
 use crate::value::list::ListRef;
-use crate::value::listpack::Listpack;
+use crate::value::listpack::{Listpack, OneWay};
 use crate::value::set::SetRef;
 use crate::value::stream::Stream;
 use crate::value::zset::ZsetRef;
@@ -998,6 +998,6 @@ fn as_zset(entry: EntryRef<'_>) -> Result<ZsetRef<'_>, CommandError> {
         _ if entry.value_type() != ValueType::Zset => Err(CommandError::WrongType),
         Some(LargeRef::Zset(members)) => Ok(ZsetRef::Large(members)),
         Some(_) => Err(CommandError::WrongType),
-        None => Ok(ZsetRef::Packed(Listpack::new(entry.value()))),
+        None => Ok(ZsetRef::Packed(OneWay::new(entry.value()))),
     }
 }

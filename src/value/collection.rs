@@ -3,7 +3,7 @@
 use super::hash::{Hash, PackedHash};
 use super::large::Large;
 use super::list::List;
-use super::listpack;
+use super::listpack::{Listpack, OneWay};
 use super::set::Set;
 use super::stream::Stream;
 use super::zset::Zset;
@@ -31,7 +31,7 @@ pub trait Collection: Sized {
 
 impl Collection for Hash {
     fn empty(mut buffer: Vec<u8>) -> Self {
-        listpack::clear(&mut buffer);
+        OneWay::clear(&mut buffer);
         Self::Packed(PackedHash::of_bytes(buffer))
     }
 
@@ -60,7 +60,7 @@ impl Collection for Hash {
 
 impl Collection for List {
     fn empty(mut buffer: Vec<u8>) -> Self {
-        listpack::clear(&mut buffer);
+        Listpack::clear(&mut buffer);
         Self::Packed(buffer)
     }
 
@@ -111,7 +111,7 @@ impl Collection for Set {
 
 impl Collection for Zset {
     fn empty(mut buffer: Vec<u8>) -> Self {
-        listpack::clear(&mut buffer);
+        OneWay::clear(&mut buffer);
         Self::Packed(buffer)
     }
 

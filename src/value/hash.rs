@@ -6,7 +6,7 @@
 
 use super::field_table::FieldTable;
 use super::fields::Deadline;
-use super::listpack::{self, Element, Listpack};
+use super::listpack::{self, Element, OneWay};
 
 /// How far a hash stays packed.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +45,7 @@ pub struct PackedHash {
 #[derive(Clone, Copy, Debug)]
 pub enum HashRef<'a> {
     /// A listpack, and the bytes of the deadlines.
-    Packed(Listpack<'a>, &'a [u8]),
+    Packed(OneWay<'a>, &'a [u8]),
     /// A table.
     Table(&'a FieldTable),
 }
@@ -78,20 +78,20 @@ impl PackedHash {
 
     /// Whether it has no field.
     pub fn is_empty(&self) -> bool {
-        Listpack::new(&self.bytes).is_empty()
+        OneWay::new(&self.bytes).is_empty()
     }
 
     /// How many fields stand before a place.
     fn index_of(&self, at: usize) -> usize {
         let before = |placed: &listpack::Placed<'_>| placed.at < at;
-        Listpack::new(&self.bytes).iter().take_while(before).count() / 2
+        OneWay::new(&self.bytes).iter().take_while(before).count() / 2
     }
 
     fn set(&mut self, field: &[u8], value: &[u8], keep: bool) -> Set {
-        let pack = Listpack::new(&self.bytes);
+        let pack = OneWay::new(&self.bytes);
         let Some(found) = pack.find(field, 2) else {
-            listpack::push(&mut self.bytes, field);
-            listpack::push(&mut self.bytes, value);
+            OneWay::push(&mut self.bytes, field);
+            OneWay::push(&mut self.bytes, value);
             if !self.deadlines.is_empty() {
                 self.deadlines.push(None);
             }
@@ -99,7 +99,7 @@ impl PackedHash {
         };
         let (at, old) = (found.at, pack.at(found.end).map(|old| old.at..old.end));
         if let Some(old) = old {
-            listpack::replace(&mut self.bytes, old, 1, value);
+            OneWay::replace(&mut self.bytes, old, 1, value);
         }
         if !keep && !self.deadlines.is_empty() {
             let index = self.index_of(at);
@@ -109,7 +109,7 @@ impl PackedHash {
     }
 
     fn set_deadline(&mut self, field: &[u8], deadline: Option<Deadline>) -> bool {
-        let Some(found) = Listpack::new(&self.bytes).find(field, 2) else {
+        let Some(found) = OneWay::new(&self.bytes).find(field, 2) else {
             return false;
         };
         let index = self.index_of(found.at);
@@ -119,7 +119,7 @@ impl PackedHash {
 
     fn set_deadline_at(&mut self, index: usize, deadline: Option<Deadline>) {
         if deadline.is_some() {
-            let fields = Listpack::new(&self.bytes).len() / 2;
+            let fields = OneWay::new(&self.bytes).len() / 2;
             self.deadlines.resize(fields, None);
         }
         if let Some(old) = self.deadlines.get_mut(index) {
@@ -136,7 +136,7 @@ impl PackedHash {
     }
 
     fn remove(&mut self, field: &[u8]) -> bool {
-        let pack = Listpack::new(&self.bytes);
+        let pack = OneWay::new(&self.bytes);
         let Some(found) = pack.find(field, 2) else {
             return false;
         };
@@ -147,7 +147,7 @@ impl PackedHash {
             self.deadlines.remove(index);
             self.forget_no_deadlines();
         }
-        listpack::remove(&mut self.bytes, places, 2);
+        OneWay::remove(&mut self.bytes, places, 2);
         true
     }
 
@@ -155,13 +155,13 @@ impl PackedHash {
         let is_due = |deadline: &Option<Deadline>| deadline.is_some_and(|at| at.ms() <= now_ms);
         let mut count = 0;
         while let Some(index) = self.deadlines.iter().position(is_due) {
-            let pack = Listpack::new(&self.bytes);
-            let Some(found) = pack.nth(2 * index as i64) else {
+            let pack = OneWay::new(&self.bytes);
+            let Some(found) = pack.iter().nth(2 * index) else {
                 break;
             };
             let end = pack.at(found.end).map_or(found.end, |value| value.end);
             let places = found.at..end;
-            listpack::remove(&mut self.bytes, places, 2);
+            OneWay::remove(&mut self.bytes, places, 2);
             self.deadlines.remove(index);
             count += 1;
         }
@@ -180,7 +180,7 @@ impl Hash {
     /// It, to be read, without its deadlines: [`Hash::deadline`] has them.
     pub fn view(&self) -> HashRef<'_> {
         match self {
-            Self::Packed(packed) => HashRef::Packed(Listpack::new(&packed.bytes), &[]),
+            Self::Packed(packed) => HashRef::Packed(OneWay::new(&packed.bytes), &[]),
             Self::Table(fields) => HashRef::Table(fields),
         }
     }
@@ -190,7 +190,7 @@ impl Hash {
         match self {
             Self::Table(fields) => fields.deadline(field),
             Self::Packed(packed) => {
-                let found = Listpack::new(&packed.bytes).find(field, 2)?;
+                let found = OneWay::new(&packed.bytes).find(field, 2)?;
                 let index = packed.index_of(found.at);
                 Some(packed.deadlines.get(index).copied().flatten())
             }
@@ -214,7 +214,7 @@ impl Hash {
             Self::Packed(packed) => packed,
         };
         let set = packed.set(field, value, keep);
-        if set == Set::Added && Listpack::new(&packed.bytes).len() / 2 > limits.entries {
+        if set == Set::Added && OneWay::new(&packed.bytes).len() / 2 > limits.entries {
             self.make_table();
         }
         set
@@ -271,7 +271,7 @@ impl<'a> HashRef<'a> {
     /// The small hash that these bytes are.
     pub fn packed(bytes: &'a [u8]) -> Self {
         let (pack, deadlines) = bytes.split_at(listpack::total_bytes(bytes));
-        Self::Packed(Listpack::new(pack), deadlines)
+        Self::Packed(OneWay::new(pack), deadlines)
     }
 
     /// How many fields it has.

@@ -180,6 +180,6 @@ mod tests {
         // SADD k 3 -1 70000 in redis-server 7.0.15, from its DUMP.
         let redis = b"\x04\0\0\0\x03\0\0\0\xff\xff\xff\xff\x03\0\0\0\x70\x11\x01\0";
         assert_eq!(bytes, redis);
-        assert!(Intset::new(&super::super::listpack::empty()).is_none());
+        assert!(Intset::new(&super::super::listpack::OneWay::empty()).is_none());
     }
 }

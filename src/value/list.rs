@@ -136,7 +136,7 @@ impl List {
     /// Replaces the element with this index, from the end if it is negative. False where there is none.
     pub fn set(&mut self, index: i64, text: &[u8], limits: NodeLimits) -> bool {
         self.at(index, limits, |pack, placed| {
-            listpack::replace(pack, placed, 1, text);
+            Listpack::replace(pack, placed, 1, text);
         })
     }
 
@@ -146,7 +146,7 @@ impl List {
             return self.push(End::Tail, text, limits);
         }
         self.at(index as i64, limits, |pack, placed| {
-            listpack::replace(pack, placed.start..placed.start, 0, text);
+            Listpack::replace(pack, placed.start..placed.start, 0, text);
         });
     }
 
@@ -203,8 +203,8 @@ impl List {
 
 fn push_to(bytes: &mut Vec<u8>, end: End, text: &[u8]) {
     match end {
-        End::Tail => listpack::push(bytes, text),
-        End::Head => listpack::replace(bytes, listpack::START..listpack::START, 0, text),
+        End::Tail => Listpack::push(bytes, text),
+        End::Head => Listpack::replace(bytes, listpack::START..listpack::START, 0, text),
     }
 }
 
@@ -216,7 +216,7 @@ fn pop_from(bytes: &mut Vec<u8>, end: End) -> Option<Vec<u8>> {
     }?;
     let text = placed.element.to_vec();
     let range = placed.at..placed.end;
-    listpack::remove(bytes, range, 1);
+    Listpack::remove(bytes, range, 1);
     Some(text)
 }
 
@@ -227,7 +227,7 @@ fn remove_from(bytes: &mut Vec<u8>, from: usize, count: usize) -> usize {
         return 0;
     };
     let (last, more) = elements.fold((first.end, 0), |(_, n), placed| (placed.end, n + 1));
-    listpack::remove(bytes, first.at..last, more + 1);
+    Listpack::remove(bytes, first.at..last, more + 1);
     more + 1
 }
 
@@ -249,7 +249,7 @@ fn remove_equal_from(bytes: &mut Vec<u8>, text: &[u8], most: usize, end: End) ->
     places.sort_unstable_by_key(|place| std::cmp::Reverse(place.start));
     let count = places.len();
     for place in places {
-        listpack::remove(bytes, place, 1);
+        Listpack::remove(bytes, place, 1);
     }
     count
 }
@@ -498,8 +498,8 @@ impl NodeList {
             full.shrink();
             self.node_bytes += full.heap_bytes();
         }
-        let mut pack = listpack::empty();
-        listpack::push(&mut pack, text);
+        let mut pack = Listpack::empty();
+        Listpack::push(&mut pack, text);
         let node = Node::new(pack);
         self.len += 1;
         self.node_bytes += node.heap_bytes();
@@ -655,10 +655,10 @@ impl NodeList {
 fn halves(bytes: &[u8]) -> (Node, Node) {
     let pack = Listpack::new(bytes);
     let half = pack.len() / 2;
-    let (mut head, mut tail) = (listpack::empty(), listpack::empty());
+    let (mut head, mut tail) = (Listpack::empty(), Listpack::empty());
     for (index, placed) in pack.iter().enumerate() {
         let half = if index < half { &mut head } else { &mut tail };
-        listpack::push(half, &placed.element.to_vec());
+        Listpack::push(half, &placed.element.to_vec());
     }
     (Node::new(head), Node::new(tail))
 }
@@ -704,7 +704,7 @@ mod tests {
 
     #[test]
     fn agrees_with_a_vector_over_random_operations() {
-        let mut list = List::Packed(listpack::empty());
+        let mut list = List::Packed(Listpack::empty());
         let mut model: Vec<Vec<u8>> = Vec::new();
         let mut random = 88_172_645_463_325_252_u64;
         let mut next = |below: u64| {

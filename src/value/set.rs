@@ -5,7 +5,7 @@
 
 use super::hash::PackedLimits;
 use super::intset::{self, Intset};
-use super::listpack::{self, Element, Listpack};
+use super::listpack::{Element, OneWay};
 use super::member_table::MemberTable;
 
 /// How far a set stays packed.
@@ -32,7 +32,7 @@ pub enum SetRef<'a> {
     /// Integers.
     Integers(Intset<'a>),
     /// A listpack.
-    Packed(Listpack<'a>),
+    Packed(OneWay<'a>),
     /// A table.
     Table(&'a MemberTable),
 }
@@ -71,7 +71,7 @@ impl Set {
                 true
             }
             Self::Packed(bytes) => {
-                listpack::push(bytes, member);
+                OneWay::push(bytes, member);
                 true
             }
         }
@@ -86,9 +86,9 @@ impl Set {
         match (SetRef::packed(bytes), Element::of(member)) {
             (SetRef::Integers(_), Element::Integer(_)) if len < limits.integers => {}
             (SetRef::Integers(integers), Element::Text(_)) if fits_pack => {
-                let mut pack = listpack::empty();
+                let mut pack = OneWay::empty();
                 for integer in integers.iter() {
-                    listpack::push(&mut pack, &super::number::format_i64(integer));
+                    OneWay::push(&mut pack, &super::number::format_i64(integer));
                 }
                 *bytes = pack;
             }
@@ -115,11 +115,11 @@ impl Set {
                 Element::Text(_) => false,
             },
             Self::Packed(bytes) => {
-                let Some(found) = Listpack::new(bytes).find(member, 1) else {
+                let Some(found) = OneWay::new(bytes).find(member, 1) else {
                     return false;
                 };
                 let range = found.at..found.end;
-                listpack::remove(bytes, range, 1);
+                OneWay::remove(bytes, range, 1);
                 true
             }
         }
@@ -131,7 +131,7 @@ impl<'a> SetRef<'a> {
     pub fn packed(bytes: &'a [u8]) -> Self {
         match Intset::new(bytes) {
             Some(integers) => Self::Integers(integers),
-            None => Self::Packed(Listpack::new(bytes)),
+            None => Self::Packed(OneWay::new(bytes)),
         }
     }
 
@@ -169,7 +169,7 @@ impl<'a> SetRef<'a> {
             Self::Table(members) => (None, None, Some(members)),
         };
         let integers = integers.into_iter().flat_map(Intset::iter);
-        let packed = pack.into_iter().flat_map(Listpack::iter);
+        let packed = pack.into_iter().flat_map(OneWay::iter);
         let tabled = table.into_iter().flat_map(MemberTable::iter);
         integers
             .map(Element::Integer)
@@ -187,7 +187,7 @@ impl<'a> SetRef<'a> {
             }
             Self::Packed(pack) => {
                 let index = random().checked_rem(pack.len() as u64)?;
-                Some(pack.nth(index as i64)?.element)
+                Some(pack.iter().nth(index as usize)?.element)
             }
         }
     }

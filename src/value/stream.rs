@@ -14,18 +14,20 @@
 mod frozen;
 mod group;
 mod node;
+mod nodes;
 
 use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Included, Unbounded};
 
 use super::changes::Changes;
-use super::listpack::{self, Element};
+use super::listpack::{Element, Listpack};
 use super::number;
 use crate::allocator::size_class;
 
 use frozen::FrozenNodes;
 pub use group::{Consumer, Group, Pending};
 pub use node::{Entry, Fields};
+use nodes::Nodes;
 
 /// What a tree takes for an element beside it, about: its nodes are three quarters full.
 const TREE_BYTES: usize = 12;
@@ -122,7 +124,7 @@ pub struct Trim {
 /// A stream.
 #[derive(Clone, Debug, Default)]
 pub struct Stream {
-    nodes: BTreeMap<Id, Vec<u8>>,
+    nodes: Nodes,
     node_bytes: usize,
     /// What is told of it as a whole.
     pub state: State,
@@ -158,16 +160,20 @@ impl Stream {
         self.len() == 0
     }
 
+    /// How many nodes it has.
+    pub fn node_count(&self) -> usize {
+        self.nodes.len()
+    }
+
     /// The nodes with their ids.
-    pub fn nodes(&self) -> impl ExactSizeIterator<Item = (Id, &[u8])> {
-        self.nodes.iter().map(|(id, node)| (*id, node.as_slice()))
+    pub fn nodes(&self) -> impl Iterator<Item = (Id, &[u8])> {
+        self.nodes.iter().map(|(id, node)| (id, node.as_slice()))
     }
 
     /// Begins a copy of all nodes as they are now, and gives how many they are. `rest` is what is told of the stream beside
     /// them.
     pub fn freeze(&mut self, rest: Vec<u8>) -> usize {
-        let last = self.nodes.last_key_value().map(|(id, _)| *id);
-        self.frozen.freeze(last, rest);
+        self.frozen.freeze(self.nodes.last_id(), rest);
         self.nodes.len()
     }
 
@@ -178,10 +184,7 @@ impl Stream {
 
     /// Adds a node that was serialised. False if it is none, or does not come behind the others.
     pub fn append_node(&mut self, id: Id, node: Vec<u8>) -> bool {
-        let is_behind = self
-            .nodes
-            .last_key_value()
-            .is_none_or(|(last, _)| *last < id);
+        let is_behind = self.nodes.last_id().is_none_or(|last| last < id);
         if !is_behind || !node::is_whole(&node, id) {
             return false;
         }
@@ -191,7 +194,7 @@ impl Stream {
     }
 
     pub(super) fn node(&self, id: Id) -> Option<&[u8]> {
-        self.nodes.get(&id).map(Vec::as_slice)
+        self.nodes.get(id).map(Vec::as_slice)
     }
 
     /// Puts a node that was serialised in the place of the one with this id; takes that out if it is empty. False if it is
@@ -201,7 +204,7 @@ impl Stream {
             return false;
         }
         let old = match node.is_empty() {
-            true => self.nodes.remove(&id),
+            true => self.nodes.remove(id),
             false => {
                 self.node_bytes += size_class(node.capacity());
                 self.nodes.insert(id, node)
@@ -230,10 +233,9 @@ impl Stream {
         let groups = self.groups.iter().map(|(name, group)| {
             size_class(name.len()) + size_of::<Group>() + TREE_BYTES + group.heap_bytes()
         });
-        let each = size_of::<Id>() + size_of::<Vec<u8>>() + TREE_BYTES;
         size_class(size_of::<Self>())
             + self.node_bytes
-            + self.nodes.len() * each
+            + self.nodes.heap_bytes()
             + groups.sum::<usize>()
             + self.changes.heap_bytes()
     }
@@ -246,19 +248,15 @@ impl Stream {
             (limits.bytes == 0 || node.len() + bytes < limits.bytes)
                 && (limits.entries == 0 || node::count_all(node) < limits.entries as u64)
         };
-        let last = self.nodes.last_entry().filter(|last| has_room(last.get()));
-        match last {
-            Some(mut last) => {
-                let master = *last.key();
-                let node = last.get_mut();
+        match self.nodes.last() {
+            Some((master, node)) if has_room(node) => {
                 Self::keep(&mut self.frozen, &mut self.changes, master, node);
                 self.node_bytes -= size_class(node.capacity());
                 node::append(node, master, id, fields);
                 self.node_bytes += size_class(node.capacity());
             }
-            None => {
-                if let Some(mut last) = self.nodes.last_entry() {
-                    let node = last.get_mut();
+            last => {
+                if let Some((_, node)) = last {
                     self.node_bytes -= size_class(node.capacity());
                     node.shrink_to_fit();
                     self.node_bytes += size_class(node.capacity());
@@ -280,12 +278,8 @@ impl Stream {
 
     /// The entries from one id to another.
     pub fn range(&self, from: Id, to: Id) -> impl Iterator<Item = Entry<'_>> {
-        // The node that begins before may hold the first ones.
-        let start = self.nodes.range(..=from).next_back();
-        let start = start.map_or(Unbounded, |(id, _)| Included(*id));
-        let nodes = (from <= to).then(|| self.nodes.range((start, Included(to))));
-        let entries = nodes.into_iter().flatten();
-        let entries = entries.flat_map(|(master, node)| node::entries(node, *master));
+        let nodes = self.nodes.over(from, to);
+        let entries = nodes.flat_map(|(master, node)| node::entries(node, master));
         entries
             .skip_while(move |entry| entry.id < from)
             .take_while(move |entry| entry.id <= to)
@@ -294,12 +288,9 @@ impl Stream {
 
     /// The same, the last one first.
     pub fn range_back(&self, from: Id, to: Id) -> impl Iterator<Item = Entry<'_>> {
-        let start = self.nodes.range(..=from).next_back();
-        let start = start.map_or(Unbounded, |(id, _)| Included(*id));
-        let nodes = (from <= to).then(|| self.nodes.range((start, Included(to))));
-        let entries = nodes.into_iter().flatten().rev();
-        entries.flat_map(move |(master, node)| {
-            let inside = node::entries(node, *master)
+        let nodes = self.nodes.over(from, to).rev();
+        nodes.flat_map(move |(master, node)| {
+            let inside = node::entries(node, master)
                 .filter(move |entry| (from..=to).contains(&entry.id) && !entry.is_deleted);
             inside.collect::<Vec<_>>().into_iter().rev()
         })
@@ -323,7 +314,7 @@ impl Stream {
 
     /// Deletes an entry; whether it was there.
     pub fn remove(&mut self, id: Id) -> bool {
-        let Some((&master, node)) = self.nodes.range_mut(..=id).next_back() else {
+        let Some((master, node)) = self.nodes.of_entry(id) else {
             return false;
         };
         let found = node::entries(node, master).find(|entry| entry.id == id);
@@ -333,7 +324,7 @@ impl Stream {
         Self::keep(&mut self.frozen, &mut self.changes, master, node);
         self.node_bytes -= size_class(node.capacity());
         if node::count(node) == 1 {
-            self.nodes.remove(&master);
+            self.nodes.remove(master);
         } else {
             node::delete(node, &[flags_at]);
             self.node_bytes += size_class(node.capacity());
@@ -349,8 +340,7 @@ impl Stream {
     /// Trims it and gives how many entries went.
     pub fn trim(&mut self, trim: Trim) -> u64 {
         let mut gone = 0;
-        while let Some(mut first) = self.nodes.first_entry() {
-            let (master, node) = (*first.key(), first.get_mut());
+        while let Some((master, node)) = self.nodes.first() {
             let count = node::count(node);
             if matches!(trim.keep, Keep::Length(len) if self.state.len <= len)
                 || trim.most > 0 && gone + count > trim.most
@@ -364,7 +354,7 @@ impl Stream {
             Self::keep(&mut self.frozen, &mut self.changes, master, node);
             self.node_bytes -= size_class(node.capacity());
             if goes {
-                first.remove();
+                self.nodes.remove(master);
                 self.state.len -= count;
                 gone += count;
                 continue;
@@ -462,7 +452,7 @@ fn integer(element: Element<'_>) -> Option<i64> {
 }
 
 fn push_integer(node: &mut Vec<u8>, integer: i64) {
-    listpack::push(node, &number::format_i64(integer));
+    Listpack::push(node, &number::format_i64(integer));
 }
 
 #[cfg(test)]

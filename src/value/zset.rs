@@ -6,9 +6,11 @@
 use std::cmp::Ordering;
 use std::ops::Range;
 
+use smallvec::SmallVec;
+
 use super::hash::PackedLimits;
 use super::large::Large;
-use super::listpack::{self, Element, Listpack};
+use super::listpack::{self, Element, OneWay};
 use super::number;
 use super::sorted_set::{Member, SortedSet, compare};
 
@@ -30,7 +32,7 @@ pub enum Zset {
 #[derive(Clone, Copy, Debug)]
 pub enum ZsetRef<'a> {
     /// A listpack.
-    Packed(Listpack<'a>),
+    Packed(OneWay<'a>),
     /// A large one.
     Large(&'a SortedSet),
 }
@@ -59,50 +61,43 @@ struct Pair<'a> {
     score: f64,
 }
 
-/// The members of a listpack, from both ends.
-#[derive(Clone)]
-struct Pairs<'a>(listpack::Iter<'a>);
+/// The members of a listpack.
+struct Pairs<'a>(listpack::Iter<'a, false>);
 
 impl<'a> Iterator for Pairs<'a> {
     type Item = Pair<'a>;
 
     fn next(&mut self) -> Option<Pair<'a>> {
         let (name, score) = (self.0.next()?, self.0.next()?);
-        Some(pair(name, score))
+        Some(Pair {
+            places: name.at..score.end,
+            name: name.element,
+            score: score_of(score.element),
+        })
     }
 }
 
-impl DoubleEndedIterator for Pairs<'_> {
-    fn next_back(&mut self) -> Option<Self::Item> {
-        let (score, name) = (self.0.next_back()?, self.0.next_back()?);
-        Some(pair(name, score))
-    }
-}
-
-fn pair<'a>(name: listpack::Placed<'a>, score: listpack::Placed<'a>) -> Pair<'a> {
-    Pair {
-        places: name.at..score.end,
-        name: name.element,
-        score: score_of(score.element),
-    }
-}
-
-fn pairs(pack: Listpack<'_>) -> Pairs<'_> {
+fn pairs(pack: OneWay<'_>) -> Pairs<'_> {
     Pairs(pack.iter())
+}
+
+/// Members of a listpack, the last one first: a listpack of one way is walked to know where they are. A few take no memory.
+fn backwards<'a>(pairs: impl Iterator<Item = Pair<'a>>) -> impl Iterator<Item = Pair<'a>> {
+    pairs.collect::<SmallVec<[_; 16]>>().into_iter().rev()
 }
 
 impl Zset {
     /// It, to be read.
     pub fn view(&self) -> ZsetRef<'_> {
         match self {
-            Self::Packed(bytes) => ZsetRef::Packed(Listpack::new(bytes)),
+            Self::Packed(bytes) => ZsetRef::Packed(OneWay::new(bytes)),
             Self::Large(members) => ZsetRef::Large(members),
         }
     }
 
     /// One of different members.
     pub fn of_members(members: &[(Vec<u8>, f64)], limits: PackedLimits) -> Self {
-        let mut zset = Self::Packed(listpack::empty());
+        let mut zset = Self::Packed(OneWay::empty());
         let is_long = |(name, _): &(Vec<u8>, f64)| name.len() > limits.bytes;
         if members.len() > limits.entries || members.iter().any(is_long) {
             // At once: a listpack has no negative zero.
@@ -120,7 +115,7 @@ impl Zset {
             Self::Large(members) => return members.set(name, score),
             Self::Packed(bytes) => bytes,
         };
-        let pack = Listpack::new(bytes);
+        let pack = OneWay::new(bytes);
         let Some(found) = pack.find(name, 2) else {
             if pack.len() / 2 >= limits.entries || name.len() > limits.bytes {
                 self.make_large();
@@ -136,7 +131,7 @@ impl Zset {
             return Change::Kept;
         }
         let places = found.at..old.end;
-        listpack::remove(bytes, places, 2);
+        OneWay::remove(bytes, places, 2);
         insert(bytes, name, score);
         Change::Moved
     }
@@ -158,10 +153,10 @@ impl Zset {
         if members.len() > limits.entries || !self.view().iter().all(is_short) {
             return;
         }
-        let mut bytes = listpack::empty();
+        let mut bytes = OneWay::empty();
         for (name, score) in self.view().iter() {
-            listpack::push(&mut bytes, name.text(&mut digits));
-            listpack::push(&mut bytes, &score_text(score));
+            OneWay::push(&mut bytes, name.text(&mut digits));
+            OneWay::push(&mut bytes, &score_text(score));
         }
         *self = Self::Packed(bytes);
     }
@@ -171,13 +166,13 @@ impl Zset {
         match self {
             Self::Large(members) => members.remove(name),
             Self::Packed(bytes) => {
-                let pack = Listpack::new(bytes);
+                let pack = OneWay::new(bytes);
                 let Some(found) = pack.find(name, 2) else {
                     return false;
                 };
                 let end = pack.at(found.end).map_or(found.end, |score| score.end);
                 let places = found.at..end;
-                listpack::remove(bytes, places, 2);
+                OneWay::remove(bytes, places, 2);
                 true
             }
         }
@@ -191,10 +186,10 @@ impl Zset {
                 Some((member.name().to_vec(), member.score()))
             }
             Self::Packed(bytes) => {
-                let mut all = pairs(Listpack::new(bytes));
-                let pair = if last { all.next_back() } else { all.next() }?;
+                let mut all = pairs(OneWay::new(bytes));
+                let pair = if last { all.last() } else { all.next() }?;
                 let (member, places) = ((pair.name.to_vec(), pair.score), pair.places);
-                listpack::remove(bytes, places, 2);
+                OneWay::remove(bytes, places, 2);
                 Some(member)
             }
         }
@@ -208,7 +203,7 @@ impl Zset {
             }
             Self::Large(members) => members.remove_range(ranks),
             Self::Packed(bytes) => {
-                let mut chosen = pairs(Listpack::new(bytes)).skip(ranks.start);
+                let mut chosen = pairs(OneWay::new(bytes)).skip(ranks.start);
                 let mut chosen = chosen.by_ref().take(ranks.len());
                 let Some(first) = chosen.next() else { return };
                 let (mut count, mut end) = (1, first.places.end);
@@ -216,7 +211,7 @@ impl Zset {
                     (count, end) = (count + 1, pair.places.end);
                 }
                 let places = first.places.start..end;
-                listpack::remove(bytes, places, 2 * count);
+                OneWay::remove(bytes, places, 2 * count);
             }
         }
     }
@@ -225,7 +220,7 @@ impl Zset {
 /// Puts a member that is not there into a listpack, at its place in the order.
 fn insert(bytes: &mut Vec<u8>, name: &[u8], score: f64) {
     let mut digits = listpack::Digits::new();
-    let behind = pairs(Listpack::new(bytes)).find(|pair| {
+    let behind = pairs(OneWay::new(bytes)).find(|pair| {
         let other = (pair.score, pair.name.text(&mut digits));
         compare(other, (score, name)) == Ordering::Greater
     });
@@ -233,12 +228,12 @@ fn insert(bytes: &mut Vec<u8>, name: &[u8], score: f64) {
     let score = score_text(score);
     match at {
         None => {
-            listpack::push(bytes, name);
-            listpack::push(bytes, &score);
+            OneWay::push(bytes, name);
+            OneWay::push(bytes, &score);
         }
         Some(at) => {
-            listpack::replace(bytes, at..at, 0, &score);
-            listpack::replace(bytes, at..at, 0, name);
+            OneWay::replace(bytes, at..at, 0, &score);
+            OneWay::replace(bytes, at..at, 0, name);
         }
     }
 }
@@ -294,23 +289,23 @@ impl<'a> ZsetRef<'a> {
         ranks: Range<usize>,
         reverse: bool,
     ) -> impl Iterator<Item = (Element<'a>, f64)> {
-        let (len, wanted) = (self.len(), ranks.len());
         let (pack, large) = match self {
-            Self::Packed(pack) => (Some(pairs(pack)), None),
-            Self::Large(members) => (None, Some(members.range(ranks.clone()))),
+            Self::Packed(pack) => {
+                let chosen = pairs(pack).skip(ranks.start).take(ranks.len());
+                (Some(chosen), None)
+            }
+            Self::Large(members) => (None, Some(members.range(ranks))),
         };
-        let (up, down) = if reverse { (None, pack) } else { (pack, None) };
-        let up = up.into_iter().flatten().skip(ranks.start);
-        let down = down.into_iter().flat_map(Iterator::rev);
-        let packed = up.chain(down.skip(len.saturating_sub(ranks.end)));
-        let packed = packed.take(wanted).map(|pair| (pair.name, pair.score));
-        let (up, down) = if reverse {
-            (None, large)
+        let ((up, down), (large_up, large_down)) = if reverse {
+            ((None, pack), (None, large))
         } else {
-            (large, None)
+            ((pack, None), (large, None))
         };
-        let large = up.into_iter().flatten();
-        let large = large.chain(down.into_iter().flat_map(Iterator::rev));
+        let up = up.into_iter().flatten();
+        let packed = up.chain(down.into_iter().flat_map(backwards));
+        let packed = packed.map(|pair| (pair.name, pair.score));
+        let large_down = large_down.into_iter().flat_map(Iterator::rev);
+        let large = large_up.into_iter().flatten().chain(large_down);
         packed.chain(large.map(shown))
     }
 
@@ -339,7 +334,7 @@ impl<'a> ZsetRef<'a> {
             let name = name.text(&mut digits);
             (!from.is_above(&name), to.reaches(&name))
         };
-        let (Some(first), Some(last)) = (pairs(pack).next(), pairs(pack).next_back()) else {
+        let (Some(first), Some(last)) = (pairs(pack).next(), pairs(pack).last()) else {
             return 0..0;
         };
         if !inside(last.name).0 || !inside(first.name).1 {
@@ -347,10 +342,10 @@ impl<'a> ZsetRef<'a> {
         }
         let len = self.len();
         if reverse {
-            let behind = pairs(pack).rev().take_while(|pair| !inside(pair.name).1);
+            let behind = backwards(pairs(pack)).take_while(|pair| !inside(pair.name).1);
             let end = len - behind.count();
             let mut digits = listpack::Digits::new();
-            let before = pairs(pack).rev().skip(len - end);
+            let before = backwards(pairs(pack).take(end));
             let chosen = before.take_while(|pair| !from.is_above(&pair.name.text(&mut digits)));
             return end - chosen.count()..end;
         }
@@ -399,7 +394,7 @@ mod tests {
         };
         let mut large = 0;
         for names in [5, 10, 30].repeat(30) {
-            let mut zset = Zset::Packed(listpack::empty());
+            let mut zset = Zset::Packed(OneWay::empty());
             let mut model: Vec<(Vec<u8>, f64)> = Vec::new();
             for _ in 0..60 {
                 let name = next(names).to_string().into_bytes();
@@ -464,7 +459,7 @@ mod tests {
             entries: 100,
             bytes: 100,
         };
-        let mut zset = Zset::Packed(listpack::empty());
+        let mut zset = Zset::Packed(OneWay::empty());
         for (n, score) in scores.iter().enumerate().rev() {
             zset.set(format!("m{n}").as_bytes(), *score, limits);
         }
@@ -481,11 +476,11 @@ mod tests {
             entries: 100,
             bytes: 100,
         };
-        let mut packed = Zset::Packed(listpack::empty());
+        let mut packed = Zset::Packed(OneWay::empty());
         for n in 0..40 {
             packed.set(format!("{n:02}").as_bytes(), f64::from(n / 4), limits);
         }
-        let mut large = Zset::Packed(listpack::empty());
+        let mut large = Zset::Packed(OneWay::empty());
         for (name, score) in packed.view().iter() {
             large.set(&name.to_vec(), score, limits);
         }
@@ -504,7 +499,7 @@ mod tests {
                 }
             }
         }
-        let mut names = Zset::Packed(listpack::empty());
+        let mut names = Zset::Packed(OneWay::empty());
         for name in [&b"a"[..], b"b", b"c", b"d"] {
             names.set(name, 0.0, limits);
         }

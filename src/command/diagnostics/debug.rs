@@ -15,8 +15,9 @@ use crate::keyspace::lfu::LfuSettings;
 use crate::keyspace::{Keys, Terms};
 use crate::resp::Args;
 use crate::value::large::LargeRef;
-use crate::value::listpack::Listpack;
+use crate::value::listpack::{Listpack, OneWay, Pack};
 use crate::value::number;
+use crate::value::value_type::ValueType;
 
 /// The row of DEBUG.
 pub(super) const DEBUG: Command = Command {
@@ -296,7 +297,7 @@ fn show(
     Ok(())
 }
 
-fn texts(pack: Listpack<'_>) -> String {
+fn texts<const BACK: bool>(pack: Pack<'_, BACK>) -> String {
     let texts = pack.iter().map(|placed| placed.element.to_vec());
     let texts: Vec<String> = texts.map(|text| text.escape_ascii().to_string()).collect();
     format!(
@@ -311,7 +312,10 @@ fn listpack(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     show(cx, args.at(2), "Listpack", |entry| {
         let mut scratch = Vec::new();
         let is_packed = object::encoding_name(entry).starts_with("listpack");
-        is_packed.then(|| texts(Listpack::new(entry.plain(&mut scratch))))
+        is_packed.then(|| match entry.value_type() {
+            ValueType::List => texts(Listpack::new(entry.plain(&mut scratch))),
+            _ => texts(OneWay::new(entry.plain(&mut scratch))),
+        })
     })
 }
 

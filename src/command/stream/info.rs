@@ -124,9 +124,9 @@ fn stream(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     let state = stream.state;
     for (name, number) in [
         ("length", state.len as usize),
-        ("radix-tree-keys", stream.nodes().len()),
+        ("radix-tree-keys", stream.node_count()),
         // A tree of another kind, which has one more node than keys at the least.
-        ("radix-tree-nodes", stream.nodes().len() + 1),
+        ("radix-tree-nodes", stream.node_count() + 1),
     ] {
         reply.text(name);
         reply.count(number);

@@ -8,7 +8,7 @@ use super::{DELETE, Form, READ, READ_FAST, ROW, change, limits};
 use crate::error::{CommandError, c_text};
 use crate::keyspace::entry::ValueType;
 use crate::resp::Args;
-use crate::value::listpack::{self, Digits};
+use crate::value::listpack::{Digits, OneWay};
 use crate::value::number;
 use crate::value::zset::{Bound, Zset, ZsetRef};
 
@@ -424,7 +424,7 @@ fn zrangestore(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError
     };
     let request = Request::parse(args, 3, free)?;
     let limits = limits(cx.config);
-    let mut stored = Zset::Packed(listpack::empty());
+    let mut stored = Zset::Packed(OneWay::empty());
     if let Some(zset) = cx.keys.zset(args.at(2))? {
         let mut digits = Digits::new();
         for (name, score) in zset.range(request.ranks(zset), request.reverse) {

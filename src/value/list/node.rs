@@ -4,7 +4,7 @@
 //! be moved. So an element that goes there leaves a gap, and one that comes takes room from the gap; then only the head of the
 //! listpack is written anew.
 
-use super::super::listpack::{self, Element, Listpack};
+use super::super::listpack::{Element, Listpack};
 use crate::allocator::size_class;
 
 /// The largest gap that is made for elements to come.
@@ -69,19 +69,19 @@ impl Node {
             self.buffer.splice(..old, std::iter::repeat_n(0, gap));
         }
         self.gap -= needed;
-        listpack::prepend(&mut self.buffer[self.gap..], element);
+        Listpack::prepend(&mut self.buffer[self.gap..], element);
     }
 
     /// Adds an element behind all others.
     pub(super) fn push_back(&mut self, text: &[u8]) {
-        listpack::push_behind(&mut self.buffer, self.gap, text);
+        Listpack::push_behind(&mut self.buffer, self.gap, text);
     }
 
     /// Takes the last element.
     pub(super) fn pop_back(&mut self) -> Option<Vec<u8>> {
         let last = self.pack().iter().next_back()?;
         let (text, at) = (last.element.to_vec(), last.at);
-        listpack::remove_last(&mut self.buffer, self.gap, at);
+        Listpack::remove_last(&mut self.buffer, self.gap, at);
         Some(text)
     }
 
@@ -89,7 +89,7 @@ impl Node {
     pub(super) fn pop_front(&mut self) -> Option<Vec<u8>> {
         let first = self.pack().iter().next()?;
         let (text, taken) = (first.element.to_vec(), first.end - first.at);
-        listpack::remove_first(&mut self.buffer[self.gap..], taken);
+        Listpack::remove_first(&mut self.buffer[self.gap..], taken);
         self.gap += taken;
         Some(text)
     }
@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn a_node_with_a_gap_agrees_with_a_listpack() {
         let mut random = Random(0x9a90);
-        let (mut node, mut model) = (Node::new(listpack::empty()), VecDeque::new());
+        let (mut node, mut model) = (Node::new(Listpack::empty()), VecDeque::new());
         for _ in 0..30_000 {
             let text = match random.below(3) {
                 0 => random.below(100_000).to_string().into_bytes(),
@@ -125,13 +125,13 @@ mod tests {
                 }
                 4 => assert_eq!(node.pop_back(), model.pop_back()),
                 5 => {
-                    listpack::push(node.close(), &text);
+                    Listpack::push(node.close(), &text);
                     model.push_back(text);
                 }
                 6 => node.shrink(),
                 _ => node.shrink_if_sparse(),
             }
-            assert!(listpack::is_whole(node.bytes()));
+            assert!(super::super::listpack::is_whole(node.bytes()));
             assert_eq!(node.pack().len(), model.len());
         }
         let texts: Vec<_> = node
@@ -146,12 +146,12 @@ mod tests {
         }
         assert_eq!((node.pop_front(), node.pack().is_empty()), (None, true));
         node.shrink_if_sparse();
-        assert_eq!(node.bytes(), listpack::empty());
+        assert_eq!(node.bytes(), Listpack::empty());
     }
 
     #[test]
     fn elements_that_come_in_front_move_little() {
-        let mut node = Node::new(listpack::empty());
+        let mut node = Node::new(Listpack::empty());
         let mut moved = 0;
         for i in 0..1000 {
             let before = node.gap;

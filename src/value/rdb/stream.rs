@@ -120,7 +120,7 @@ fn read_group(input: &mut impl Input, kind: u8, stream: &Stream) -> Result<Group
 
 /// Appends a stream of a kind, 19 or 21.
 pub(in crate::value) fn write_stream(writer: &mut Writer<'_>, stream: &Stream, kind: u8) {
-    writer.length(stream.nodes().len());
+    writer.length(stream.node_count());
     for (node_id, node) in stream.nodes() {
         writer.text(&node_id.to_bytes());
         writer.text(node);

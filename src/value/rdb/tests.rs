@@ -3,7 +3,7 @@ use super::super::fields::Deadline;
 use super::super::hash::{Hash, HashRef, PackedLimits};
 use super::super::large::{Large, LargeRef};
 use super::super::list::{List, NodeLimits};
-use super::super::listpack;
+use super::super::listpack::Listpack;
 use super::super::set::{Set, SetLimits};
 use super::super::value_type::ValueType;
 use super::super::zset::Zset;
@@ -132,10 +132,10 @@ fn text(bytes: &[u8]) -> Vec<u8> {
 }
 
 fn pack(texts: &[&[u8]]) -> Vec<u8> {
-    let mut bytes = listpack::empty();
+    let mut bytes = Listpack::empty();
     texts
         .iter()
-        .for_each(|text| listpack::push(&mut bytes, text));
+        .for_each(|text| Listpack::push(&mut bytes, text));
     text(&bytes)
 }
 

@@ -5,7 +5,7 @@ use super::super::fields::Deadline;
 use super::super::hash::HashRef;
 use super::super::intset::Intset;
 use super::super::list::ListRef;
-use super::super::listpack::{self, Digits, Listpack};
+use super::super::listpack::{Digits, Listpack};
 use super::super::set::SetRef;
 use super::super::stream::Stream;
 use super::super::zset::ZsetRef;
@@ -197,7 +197,7 @@ pub fn write_value(out: &mut Vec<u8>, value: ValueRef<'_>) -> u8 {
             SET
         }
         ValueRef::Zset(ZsetRef::Packed(pack)) => {
-            writer.text(pack.bytes());
+            writer.text(&pack.with_both_ways());
             ZSET_LISTPACK
         }
         ValueRef::Zset(ZsetRef::Large(members)) => {
@@ -212,7 +212,7 @@ pub fn write_value(out: &mut Vec<u8>, value: ValueRef<'_>) -> u8 {
         }
         ValueRef::Hash(hash) => match (hash, hash.first_deadline()) {
             (HashRef::Packed(pack, _), None) => {
-                writer.text(pack.bytes());
+                writer.text(&pack.with_both_ways());
                 HASH_LISTPACK
             }
             (HashRef::Table(fields), None) => {
@@ -243,12 +243,12 @@ pub fn write_value(out: &mut Vec<u8>, value: ValueRef<'_>) -> u8 {
 fn pack_with_deadlines(hash: HashRef<'_>) -> Vec<u8> {
     let mut all: Vec<_> = hash.iter_with_deadlines().collect();
     all.sort_by_key(|(_, _, deadline)| deadline.map_or(i64::MAX, Deadline::ms));
-    let (mut bytes, mut digits) = (listpack::empty(), Digits::new());
+    let (mut bytes, mut digits) = (Listpack::empty(), Digits::new());
     for (field, value, deadline) in all {
-        listpack::push(&mut bytes, field.text(&mut digits));
-        listpack::push(&mut bytes, value.text(&mut digits));
+        Listpack::push(&mut bytes, field.text(&mut digits));
+        Listpack::push(&mut bytes, value.text(&mut digits));
         let ms = deadline.map_or(0, Deadline::ms);
-        listpack::push(&mut bytes, digits.format(ms).as_bytes());
+        Listpack::push(&mut bytes, digits.format(ms).as_bytes());
     }
     bytes
 }

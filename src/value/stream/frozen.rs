@@ -2,9 +2,8 @@
 //! [`super::super::frozen`], which does the same for parts that have numbers.
 
 use std::collections::BTreeMap;
-use std::ops::Bound::{Excluded, Included, Unbounded};
 
-use super::Id;
+use super::{Id, Nodes};
 
 /// So many nodes of a copy hold up others for as long as a hundred microseconds.
 const NODES_AT_ONCE: usize = 32;
@@ -61,21 +60,21 @@ impl FrozenNodes {
 
     pub(super) fn step(
         &mut self,
-        nodes: &BTreeMap<Id, Vec<u8>>,
+        nodes: &Nodes,
         mut show: impl FnMut(Id, &[u8]),
     ) -> Option<Option<Vec<u8>>> {
         let frozen = self.0.as_mut()?;
         for _ in 0..NODES_AT_ONCE {
-            let from = frozen.done.map_or(Unbounded, Excluded);
             let stays = match frozen.done {
                 Some(done) if done >= frozen.last => None,
-                _ => nodes.range((from, Included(frozen.last))).next(),
+                Some(done) => nodes.behind(done, frozen.last).next(),
+                None => nodes.over(Id::ZERO, frozen.last).next(),
             };
             let kept = frozen.kept.first_key_value().map(|(id, _)| *id);
             match (stays, kept) {
-                (Some((id, node)), kept) if kept.is_none_or(|kept| *id < kept) => {
-                    show(*id, node);
-                    frozen.done = Some(*id);
+                (Some((id, node)), kept) if kept.is_none_or(|kept| id < kept) => {
+                    show(id, node);
+                    frozen.done = Some(id);
                 }
                 (_, Some(id)) => {
                     let node = frozen.kept.remove(&id).unwrap_or_default();

@@ -212,12 +212,12 @@ pub(super) fn last_id(node: &[u8], master: Id) -> Id {
 
 /// A node with its first entry.
 pub(super) fn begin(id: Id, fields: &[(&[u8], &[u8])]) -> Vec<u8> {
-    let mut node = listpack::empty();
+    let mut node = Listpack::empty();
     push_integer(&mut node, 1);
     push_integer(&mut node, 0);
     push_integer(&mut node, fields.len() as i64);
     for (field, _) in fields {
-        listpack::push(&mut node, field);
+        Listpack::push(&mut node, field);
     }
     push_integer(&mut node, 0);
     push_entry(&mut node, (id, id), fields, true);
@@ -257,9 +257,9 @@ fn push_entry(
     }
     for (field, value) in fields {
         if !is_same {
-            listpack::push(node, field);
+            Listpack::push(node, field);
         }
-        listpack::push(node, value);
+        Listpack::push(node, value);
     }
     let elements = if is_same { len } else { 2 * len + 1 };
     push_integer(node, HEAD_ELEMENTS + elements);
@@ -271,7 +271,7 @@ fn set_integer(node: &mut Vec<u8>, at: usize, integer: i64) -> isize {
         return 0;
     };
     let (range, before) = (old.at..old.end, node.len());
-    listpack::replace(node, range, 1, &number::format_i64(integer));
+    Listpack::replace(node, range, 1, &number::format_i64(integer));
     node.len() as isize - before as isize
 }
 

@@ -33,11 +33,9 @@ fn check(stream: &Stream, model: &Model) {
         stream.last_there(),
         model.keys().next_back().copied().unwrap_or_default()
     );
-    let bytes = |node: &Vec<u8>| size_class(node.capacity());
-    assert_eq!(
-        stream.nodes.values().map(bytes).sum::<usize>(),
-        stream.node_bytes
-    );
+    let bytes = stream.nodes.iter();
+    let bytes = bytes.map(|(_, node)| size_class(node.capacity()));
+    assert_eq!(bytes.sum::<usize>(), stream.node_bytes);
     for (id, node) in stream.nodes() {
         assert!(node::is_whole(node, id));
     }
