@@ -238,9 +238,12 @@ impl Executor {
             if let Some(row) = row
                 .filter(|row| !row.command.keys.is_empty() && row.command.arity.accepts(args.len()))
             {
-                for position in key_positions(row, &args) {
-                    self.hashes
-                        .push(self.server.keyspace.hash(args.at(position)));
+                let hash = |position| self.server.keyspace.hash(args.at(position));
+                match row.single_key {
+                    Some(position) => self.hashes.push(hash(position)),
+                    None => self
+                        .hashes
+                        .extend(key_positions(row, &args).into_iter().map(hash)),
                 }
             }
             self.plan.push(Planned {
@@ -250,12 +253,10 @@ impl Executor {
         }
         if self.hashes.len() > 1 {
             let keyspace = &self.server.keyspace;
-            self.hashes
-                .iter()
-                .for_each(|&hash| keyspace.prefetch_bucket(hash));
-            self.hashes
-                .iter()
-                .for_each(|&hash| keyspace.prefetch_entry(hash));
+            // Most pipelines on one key are of nothing else.
+            let different = || self.hashes.chunk_by(PartialEq::eq).map(|same| same[0]);
+            different().for_each(|hash| keyspace.prefetch_bucket(hash));
+            different().for_each(|hash| keyspace.prefetch_entry(hash));
         }
     }
 
@@ -330,15 +331,18 @@ impl Executor {
     }
 
     fn held_back(&self, row: Option<&Row>, now: UnixMs) -> Option<UnixMs> {
-        if let Some(until) = self.server.pause.asleep(now) {
+        let pause = &self.server.pause;
+        if let Some(until) = pause.asleep(now) {
             return Some(until);
+        }
+        if !pause.is_on(now) {
+            return None;
         }
         let flags = row.map_or(Flags::NONE, |row| row.command.flags);
         let exempt = row.is_some_and(|row| {
             row.command.name == "client" || row.full_name.starts_with("client|")
         });
-        self.server
-            .pause
+        pause
             .holds(flags.has(Flags::WRITE), now)
             .filter(|_| !exempt)
     }
@@ -614,8 +618,18 @@ impl Executor {
             all = declared.iter().copied().chain(further).collect();
             &all
         };
-        let keys = server.keyspace.lock(hashes, session.db, terms);
+        let mut context = Context {
+            // Here and not before, as it would be copied.
+            keys: server.keyspace.lock(hashes, session.db, terms),
+            reply,
+            now,
+            session,
+            config,
+            server,
+            random,
+        };
         if server.keyspace.has_below() && needs_keys(server, row, args) {
+            let (keys, session) = (&context.keys, &mut *context.session);
             let lacks = |key: &[u8]| !keys.is_resident(key);
             let mut positions = key_positions(row, args).into_iter();
             if positions.any(|position| lacks(args.at(position)))
@@ -632,15 +646,6 @@ impl Executor {
                 return Ok(false);
             }
         }
-        let mut context = Context {
-            keys,
-            reply,
-            now,
-            session,
-            config,
-            server,
-            random,
-        };
         (row.command.run)(&mut context, args).map(|()| true)
     }
 

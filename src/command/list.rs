@@ -6,7 +6,7 @@ use super::{Argument, Arity::*, Command, Context, Flags, Group, KeySpec, parse};
 use crate::config::Config;
 use crate::error::CommandError;
 use crate::keyspace::entry::ValueType;
-use crate::resp::Args;
+use crate::resp::{Args, Reply};
 use crate::value::list::{End, List, ListRef, NodeLimits};
 use crate::value::listpack::{Digits, Element};
 
@@ -357,36 +357,42 @@ fn pop(
     if args.len() > 3 {
         return Err(CommandError::WrongArity(command.into()));
     }
+    let key = args.at(1);
     let Some(count) = args.get(2) else {
-        let popped = change(cx, args.at(1), false, |list| Ok((list.pop(end), true)))?;
-        cx.reply.bulk_or_nil(popped.flatten().as_deref());
+        if !take(cx, key, end, 1, |_, _| ())? {
+            cx.reply.nil();
+        }
         return Ok(());
     };
-    let count = parse::count(count)?;
-    match pop_many(cx, args.at(1), end, count)? {
-        Some(popped) => reply_with(cx, &popped),
-        None => cx.reply.nil_array(),
+    if !take(cx, key, end, parse::count(count)?, Reply::array)? {
+        cx.reply.nil_array();
     }
     Ok(())
 }
 
-/// Takes elements from an end; `None` if there is no list.
-fn pop_many(
+/// Takes elements from an end and replies with them; `head` writes what stands before them, of which it is told how many
+/// they are. False where there is no list.
+fn take(
     cx: &mut Context<'_>,
     key: &[u8],
     end: End,
     count: usize,
-) -> Result<Option<Vec<Vec<u8>>>, CommandError> {
-    change(cx, key, false, |list| {
-        let popped: Vec<_> = std::iter::from_fn(|| list.pop(end)).take(count).collect();
-        let is_changed = !popped.is_empty();
-        Ok((popped, is_changed))
-    })
-}
-
-fn reply_with(cx: &mut Context<'_>, elements: &[Vec<u8>]) {
-    cx.reply.array(elements.len());
-    elements.iter().for_each(|element| cx.reply.bulk(element));
+    head: impl FnOnce(&mut Reply, usize),
+) -> Result<bool, CommandError> {
+    let limits = limits(cx.config);
+    let Context { keys, reply, .. } = cx;
+    let taken = keys.change(key, ValueType::List, false, |list: &mut List| {
+        let count = count.min(list.view().len());
+        head(reply, count);
+        for _ in 0..count {
+            list.pop_with(end, |element| reply.bulk(element.text(&mut Digits::new())));
+        }
+        if count > 0 {
+            list.shrink(limits);
+        }
+        Ok(((), count > 0))
+    })?;
+    Ok(taken.is_some())
 }
 
 fn llen(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
@@ -664,13 +670,10 @@ pub(super) fn reply_with_element(
     key: &[u8],
     end: End,
 ) -> Result<bool, CommandError> {
-    let Some(popped) = change(cx, key, false, |list| Ok((list.pop(end), true)))? else {
-        return Ok(false);
-    };
-    cx.reply.array(2);
-    cx.reply.bulk(key);
-    cx.reply.bulk_or_nil(popped.as_deref());
-    Ok(true)
+    take(cx, key, end, 1, |reply, _| {
+        reply.array(2);
+        reply.bulk(key);
+    })
 }
 
 /// Takes elements and replies with them and their key. False where there are none.
@@ -680,13 +683,11 @@ pub(super) fn reply_with_elements(
     end: End,
     count: usize,
 ) -> Result<bool, CommandError> {
-    let Some(popped) = pop_many(cx, key, end, count)? else {
-        return Ok(false);
-    };
-    cx.reply.array(2);
-    cx.reply.bulk(key);
-    reply_with(cx, &popped);
-    Ok(true)
+    take(cx, key, end, count, |reply, count| {
+        reply.array(2);
+        reply.bulk(key);
+        reply.array(count);
+    })
 }
 
 fn blmpop(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {

@@ -28,7 +28,7 @@ pub struct Row {
     /// Whether the first word alone finds this row: no container, no subcommand.
     pub is_plain: bool,
     /// The place of the only key, where there is just one at a fixed place.
-    single_key: Option<usize>,
+    pub single_key: Option<usize>,
 }
 
 impl Row {

@@ -112,6 +112,7 @@ struct Found {
 }
 
 impl<'a> Keys<'a> {
+    #[inline]
     pub(super) fn new(
         keyspace: &'a Keyspace,
         locked: SmallVec<[Locked<'a>; 1]>,

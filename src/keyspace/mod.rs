@@ -275,27 +275,27 @@ impl Keyspace {
 
     /// Locks the shards of some keys, in ascending order and each once: the one place that locks
     /// more than one.
+    #[inline(always)]
     pub fn lock<'a>(&'a self, hashes: &[KeyHash], db: usize, terms: Terms) -> Keys<'a> {
-        let thread = terms.thread;
-        let only = (hashes.len() == 1).then(|| hashes[0]);
-        let mut locked: SmallVec<[Locked<'a>; 1]> = SmallVec::new();
-        match hashes {
-            [] => {}
-            [hash] => locked.push(self.lock_shard(hash.shard(), thread)),
-            hashes => {
-                let mut shards: SmallVec<[usize; 16]> = hashes.iter().map(|h| h.shard()).collect();
-                shards.sort_unstable();
-                shards.dedup();
-                locked.extend(
-                    shards
-                        .into_iter()
-                        .map(|shard| self.lock_shard(shard, thread)),
-                );
+        let (only, locked) = match hashes {
+            [hash] => {
+                let locked = self.lock_shard(hash.shard(), terms.thread);
+                (Some(*hash), SmallVec::from_buf([locked]))
             }
-        }
+            hashes => (None, self.lock_shards(hashes, terms.thread)),
+        };
         Keys::new(self, locked, only, db, terms)
     }
 
+    fn lock_shards(&self, hashes: &[KeyHash], thread: ThreadSlot) -> SmallVec<[Locked<'_>; 1]> {
+        let mut shards: SmallVec<[usize; 16]> = hashes.iter().map(|h| h.shard()).collect();
+        shards.sort_unstable();
+        shards.dedup();
+        let locked = shards.into_iter();
+        locked.map(|shard| self.lock_shard(shard, thread)).collect()
+    }
+
+    #[inline]
     fn lock_shard(&self, index: usize, thread: ThreadSlot) -> Locked<'_> {
         let shard = &self.shards[index];
         let table = shard.table.lock();

@@ -513,22 +513,30 @@ impl Table {
 
     /// Takes a large collection out of its entry, which has no value until [`Self::put_large`] or [`Self::overwrite`].
     pub fn take_large(&mut self, at: Position) -> Large {
-        self.pinned_units -= pinned_units(self.get(at));
-        let large = self.get_mut(at).take_large();
+        let mut entry = self.get_mut(at);
+        let pinned = pinned_units(entry.view());
+        let large = entry.take_large();
+        let rest = pinned_units(entry.view());
+        self.pinned_units -= pinned - rest;
         self.entry_bytes -= large.view().heap_bytes();
-        self.pinned_units += pinned_units(self.get(at));
         large
     }
 
     /// Puts it back, changed or not.
     pub fn put_large(&mut self, at: Position, large: Large) {
-        self.pinned_units -= pinned_units(self.get(at));
-        self.entry_bytes += large.view().heap_bytes();
-        self.get_mut(at).put_large(large);
-        self.pinned_units += pinned_units(self.get(at));
-        let floor = floor_of(self.get(at).due_at());
-        self.floor = self.floor.min(floor);
-        self.buckets[at.bucket as usize].lower_floor(floor);
+        let bytes = large.view().heap_bytes();
+        let mut entry = self.get_mut(at);
+        let rest = pinned_units(entry.view());
+        entry.put_large(large);
+        let (pinned, floor) = (pinned_units(entry.view()), floor_of(entry.view().due_at()));
+        self.pinned_units += pinned - rest;
+        self.entry_bytes += bytes;
+        if floor < self.floor {
+            self.floor = floor;
+        }
+        if floor < FLOOR_NONE {
+            self.buckets[at.bucket as usize].lower_floor(floor);
+        }
     }
 
     /// Puts the compressed form of a plain value in its place: `block` is its lz4 block.

@@ -242,13 +242,17 @@ impl Batch {
                 }));
                 (part.missing, part.at + start)
             }
-            None => match parse_header(buffer, start + 1, Header::Args, limits)? {
-                None => {
-                    return Ok(Step::Unfinished {
-                        needed: buffer.len() - start + 1,
-                    });
-                }
-                Some((count, at)) => (usize::try_from(count).unwrap_or(0), at),
+            None => match buffer[start..] {
+                // Hardly any request has more.
+                [b'*', count @ b'0'..=b'9', b'\r', _, ..] => (usize::from(count - b'0'), start + 4),
+                _ => match parse_header(buffer, start + 1, Header::Args, limits)? {
+                    None => {
+                        return Ok(Step::Unfinished {
+                            needed: buffer.len() - start + 1,
+                        });
+                    }
+                    Some((count, at)) => (usize::try_from(count).unwrap_or(0), at),
+                },
             },
         };
         while missing > 0 {

@@ -60,8 +60,13 @@ impl Pause {
         (until > now.0).then_some(UnixMs(until))
     }
 
-    /// Until when a command has to wait, if it has to.
+    /// Whether some commands are held back.
     #[inline]
+    pub fn is_on(&self, now: UnixMs) -> bool {
+        self.until_ms.load(Ordering::Relaxed) > now.0
+    }
+
+    /// Until when a command has to wait, if it has to.
     pub fn holds(&self, writes: bool, now: UnixMs) -> Option<UnixMs> {
         let until = self.until_ms.load(Ordering::Relaxed);
         if until <= now.0 {

@@ -100,9 +100,16 @@ impl List {
 
     /// Takes the element at an end.
     pub fn pop(&mut self, end: End) -> Option<Vec<u8>> {
+        let mut text = None;
+        self.pop_with(end, |element| text = Some(element.to_vec()));
+        text
+    }
+
+    /// Shows the element at an end and takes it out; false if there is none.
+    pub fn pop_with(&mut self, end: End, show: impl FnOnce(Element<'_>)) -> bool {
         match self {
-            Self::Packed(bytes) => pop_from(bytes, end),
-            Self::Nodes(nodes) => nodes.pop(end),
+            Self::Packed(bytes) => pop_from(bytes, end, show),
+            Self::Nodes(nodes) => nodes.pop(end, show),
         }
     }
 
@@ -208,16 +215,17 @@ fn push_to(bytes: &mut Vec<u8>, end: End, text: &[u8]) {
     }
 }
 
-fn pop_from(bytes: &mut Vec<u8>, end: End) -> Option<Vec<u8>> {
+fn pop_from(bytes: &mut Vec<u8>, end: End, show: impl FnOnce(Element<'_>)) -> bool {
     let mut elements = Listpack::new(bytes).iter();
     let placed = match end {
         End::Head => elements.next(),
         End::Tail => elements.next_back(),
-    }?;
-    let text = placed.element.to_vec();
+    };
+    let Some(placed) = placed else { return false };
+    show(placed.element);
     let range = placed.at..placed.end;
     Listpack::remove(bytes, range, 1);
-    Some(text)
+    true
 }
 
 /// Gives how many there were to take out.
@@ -597,17 +605,19 @@ impl NodeList {
         }
     }
 
-    fn pop(&mut self, end: End) -> Option<Vec<u8>> {
+    fn pop(&mut self, end: End, show: impl FnOnce(Element<'_>)) -> bool {
+        if self.nodes.is_empty() {
+            return false;
+        }
         let at = match end {
             End::Head => 0,
-            End::Tail => self.nodes.len().checked_sub(1)?,
+            End::Tail => self.nodes.len() - 1,
         };
-        self.nodes.get(at)?;
-        let mut popped = None;
+        let mut popped = false;
         self.change_only(at, |node| {
             popped = match end {
-                End::Head => node.pop_front(),
-                End::Tail => node.pop_back(),
+                End::Head => node.pop_front(show),
+                End::Tail => node.pop_back(show),
             }
         });
         popped
@@ -808,7 +818,7 @@ mod tests {
                     let at = below(list.len() as u64 + 1);
                     match below(9) {
                         0..3 => list.push(end, b"pushed", LIMITS),
-                        3..6 => drop(list.pop(end)),
+                        3..6 => drop(list.pop(end, |_| ())),
                         6 => list.remove(at, below(30)),
                         7 => drop(list.remove_equal(format!("{at}").as_bytes(), 1, end)),
                         _ => {

@@ -77,21 +77,27 @@ impl Node {
         Listpack::push_behind(&mut self.buffer, self.gap, text);
     }
 
-    /// Takes the last element.
-    pub(super) fn pop_back(&mut self) -> Option<Vec<u8>> {
-        let last = self.pack().iter().next_back()?;
-        let (text, at) = (last.element.to_vec(), last.at);
+    /// Shows the last element and takes it out; false if there is none.
+    pub(super) fn pop_back(&mut self, show: impl FnOnce(Element<'_>)) -> bool {
+        let Some(last) = self.pack().iter().next_back() else {
+            return false;
+        };
+        let at = last.at;
+        show(last.element);
         Listpack::remove_last(&mut self.buffer, self.gap, at);
-        Some(text)
+        true
     }
 
-    /// Takes the first element.
-    pub(super) fn pop_front(&mut self) -> Option<Vec<u8>> {
-        let first = self.pack().iter().next()?;
-        let (text, taken) = (first.element.to_vec(), first.end - first.at);
+    /// Shows the first element and takes it out; false if there is none.
+    pub(super) fn pop_front(&mut self, show: impl FnOnce(Element<'_>)) -> bool {
+        let Some(first) = self.pack().iter().next() else {
+            return false;
+        };
+        let taken = first.end - first.at;
+        show(first.element);
         Listpack::remove_first(&mut self.buffer[self.gap..], taken);
         self.gap += taken;
-        Some(text)
+        true
     }
 }
 
@@ -100,6 +106,18 @@ mod tests {
     use std::collections::VecDeque;
 
     use super::*;
+
+    fn front(node: &mut Node) -> Option<Vec<u8>> {
+        let mut text = None;
+        node.pop_front(|element| text = Some(element.to_vec()));
+        text
+    }
+
+    fn back(node: &mut Node) -> Option<Vec<u8>> {
+        let mut text = None;
+        node.pop_back(|element| text = Some(element.to_vec()));
+        text
+    }
     use crate::testing::Random;
 
     #[test]
@@ -118,12 +136,12 @@ mod tests {
                     node.push_front(&text);
                     model.push_front(text);
                 }
-                0..4 => assert_eq!(node.pop_front(), model.pop_front()),
+                0..4 => assert_eq!(front(&mut node), model.pop_front()),
                 4 if grows => {
                     node.push_back(&text);
                     model.push_back(text);
                 }
-                4 => assert_eq!(node.pop_back(), model.pop_back()),
+                4 => assert_eq!(back(&mut node), model.pop_back()),
                 5 => {
                     Listpack::push(node.close(), &text);
                     model.push_back(text);
@@ -142,9 +160,9 @@ mod tests {
         assert!(texts.iter().eq(model.iter()));
         let empty = model.len();
         for _ in 0..empty {
-            assert_eq!(node.pop_front(), model.pop_front());
+            assert_eq!(front(&mut node), model.pop_front());
         }
-        assert_eq!((node.pop_front(), node.pack().is_empty()), (None, true));
+        assert_eq!((front(&mut node), node.pack().is_empty()), (None, true));
         node.shrink_if_sparse();
         assert_eq!(node.bytes(), Listpack::empty());
     }
