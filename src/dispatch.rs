@@ -700,19 +700,18 @@ impl Executor {
         let Some(row) = row else { return };
         let config = self.config.current();
         stripe.per_command[row.id].ran(nanos, config.latency_tracking);
-        self.server.latency.note(
-            if row.command.flags.has(Flags::FAST) {
+        let threshold_ms = config.latency_monitor_threshold_ms;
+        let slower_than_us = u64::try_from(config.slowlog_log_slower_than_us).unwrap_or(u64::MAX);
+        if threshold_ms > 0 {
+            let event = if row.command.flags.has(Flags::FAST) {
                 Event::FastCommand
             } else {
                 Event::Command
-            },
-            nanos / 1_000_000,
-            config.latency_monitor_threshold_ms,
-            now,
-        );
-        let slower_than_us = config.slowlog_log_slower_than_us;
-        if slower_than_us >= 0
-            && nanos / 1000 >= slower_than_us.cast_unsigned()
+            };
+            let latency = &self.server.latency;
+            latency.note(event, nanos / 1_000_000, threshold_ms, now);
+        }
+        if nanos >= slower_than_us.saturating_mul(1000)
             && !row.command.flags.has(Flags::SKIP_SLOWLOG)
         {
             self.log_slow(args, session, nanos / 1000, now);

@@ -9,15 +9,13 @@
 use std::cell::Cell;
 use std::sync::atomic::Ordering;
 
-use smallvec::SmallVec;
-
 use super::below::{self, Place, Presence, Written};
 use super::compression;
 use super::counters::Counters;
 use super::entry::{Entry, EntryParts, EntryRef, ValueType};
 use super::eviction::{AccessPolicy, Eviction, LastAccess, Unwritten};
 use super::table::{Position, Table, Tag};
-use super::{KeyHash, Keyspace, Locked, Terms, ThreadSlot, group_of_shard};
+use super::{KeyHash, Keyspace, Locked, LockedShards, Terms, ThreadSlot, group_of_shard};
 use crate::clock::UnixMs;
 use crate::error::CommandError;
 use crate::value::collection::{Collection, Content};
@@ -83,7 +81,7 @@ enum Change {
 /// Locked keys.
 pub struct Keys<'a> {
     keyspace: &'a Keyspace,
-    locked: SmallVec<[Locked<'a>; 1]>,
+    locked: LockedShards<'a>,
     /// The hash of the key, where the command has just one.
     only: Option<KeyHash>,
     counters: &'a Counters,
@@ -115,7 +113,7 @@ impl<'a> Keys<'a> {
     #[inline]
     pub(super) fn new(
         keyspace: &'a Keyspace,
-        locked: SmallVec<[Locked<'a>; 1]>,
+        locked: LockedShards<'a>,
         only: Option<KeyHash>,
         db: usize,
         terms: Terms,
@@ -175,7 +173,7 @@ impl<'a> Keys<'a> {
         }
         let hash = self.keyspace.hash(key);
         let shard = hash.shard();
-        let lock = match self.locked.as_slice() {
+        let lock = match &*self.locked {
             [one] if one.shard == shard => 0,
             many => many
                 .binary_search_by_key(&shard, |locked| locked.shard)

@@ -191,6 +191,34 @@ impl Drop for Locked<'_> {
     }
 }
 
+/// Locked shards in ascending order: mostly one.
+enum LockedShards<'a> {
+    One(Locked<'a>),
+    Some(Vec<Locked<'a>>),
+}
+
+impl<'a> std::ops::Deref for LockedShards<'a> {
+    type Target = [Locked<'a>];
+
+    #[inline]
+    fn deref(&self) -> &[Locked<'a>] {
+        match self {
+            Self::One(locked) => std::slice::from_ref(locked),
+            Self::Some(locked) => locked,
+        }
+    }
+}
+
+impl std::ops::DerefMut for LockedShards<'_> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        match self {
+            Self::One(locked) => std::slice::from_mut(locked),
+            Self::Some(locked) => locked,
+        }
+    }
+}
+
 impl Keyspace {
     /// An empty keyspace for `threads` threads, each with its own [`ThreadSlot`], with nothing below.
     pub fn new(threads: usize) -> Self {
@@ -280,19 +308,20 @@ impl Keyspace {
         let (only, locked) = match hashes {
             [hash] => {
                 let locked = self.lock_shard(hash.shard(), terms.thread);
-                (Some(*hash), SmallVec::from_buf([locked]))
+                (Some(*hash), LockedShards::One(locked))
             }
             hashes => (None, self.lock_shards(hashes, terms.thread)),
         };
         Keys::new(self, locked, only, db, terms)
     }
 
-    fn lock_shards(&self, hashes: &[KeyHash], thread: ThreadSlot) -> SmallVec<[Locked<'_>; 1]> {
+    fn lock_shards(&self, hashes: &[KeyHash], thread: ThreadSlot) -> LockedShards<'_> {
         let mut shards: SmallVec<[usize; 16]> = hashes.iter().map(|h| h.shard()).collect();
         shards.sort_unstable();
         shards.dedup();
         let locked = shards.into_iter();
-        locked.map(|shard| self.lock_shard(shard, thread)).collect()
+        let locked = locked.map(|shard| self.lock_shard(shard, thread));
+        LockedShards::Some(locked.collect())
     }
 
     #[inline]

@@ -116,6 +116,10 @@ pub fn percentile_micros(histogram: &[i64; HISTOGRAM_BUCKETS], percent: f64) -> 
 /// The bucket of a run time: the least i with `nanos` not above 2^i microseconds.
 #[inline]
 fn bucket_of(nanos: u64) -> usize {
+    // Nearly all.
+    if nanos <= 1000 {
+        return 0;
+    }
     let micros = nanos.div_ceil(1000);
     let bits = u64::BITS - micros.saturating_sub(1).leading_zeros();
     (bits as usize).min(HISTOGRAM_BUCKETS - 1)
