@@ -27,8 +27,9 @@ use crate::keyspace::{KeyHash, Terms, ThreadSlot};
 use crate::resp::request::Partial;
 use crate::resp::{Args, Batch, ProtocolError, Reply, RequestLimits};
 use crate::server::Server;
+use crate::server::delivery::Delivery;
 use crate::server::latency::Event;
-use crate::server::session::{ReplyMode, Session, Then};
+use crate::server::session::{Asked, ReplyMode, Session, Then};
 use crate::server::slowlog::{self, SlowCommand};
 use crate::tier::{Need, Wanted};
 
@@ -71,6 +72,8 @@ pub enum Next {
     Blocked(Option<UnixMs>),
     /// Wait for the tier below, then call again.
     Below(Need),
+    /// Have keys sent to another server, then call again.
+    Deliver(Box<Delivery>),
     /// Send what was answered, and close.
     Close,
 }
@@ -293,8 +296,12 @@ impl Executor {
             if let Some(waiter) = &session.waiter {
                 return (done, Next::Blocked(waiter.until));
             }
-            if let Some(ask) = session.asked.take() {
-                return (done, Next::Below(Need::Answer(ask)));
+            if let Some(asked) = session.asked.take() {
+                let next = match asked {
+                    Asked::Below(ask) => Next::Below(Need::Answer(ask)),
+                    Asked::Delivery(delivery) => Next::Deliver(delivery),
+                };
+                return (done, next);
             }
             let end = self.ticker.read();
             let mut nanos = self.ticker.nanos_between(tick, end);

@@ -247,6 +247,12 @@ impl Run {
                 Next::Read(_) => break from == wire.len(),
                 Next::Close => break false,
                 Next::Below(_) => unreachable!("nothing is below"),
+                Next::Blocked(_) => return false,
+                Next::Deliver(mut delivery) => {
+                    let all = delivery.parcels.iter_mut();
+                    all.for_each(|parcel| parcel.is_done = true);
+                    self.session.delivered = Some(delivery);
+                }
                 Next::Pause(until) => {
                     assert!(until > self.now, "it waits for the future");
                     if until.0 > self.now.0 + PAUSE_MAX_MS || self.now.0 > START.0 + (1 << 40) {

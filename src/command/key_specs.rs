@@ -94,6 +94,23 @@ impl KeySpec {
         }
     }
 
+    /// Keys behind a word, which is looked for from a place on: all that follows.
+    pub const fn all_behind(
+        word: &'static str,
+        from: isize,
+        flags: &'static [&'static str],
+    ) -> Self {
+        Self {
+            begin: Begin::Keyword(word, from),
+            find: Find::Range {
+                last: -1,
+                step: 1,
+                limit: 0,
+            },
+            flags,
+        }
+    }
+
     /// Keys behind a word, which is looked for from a place on: the first half of what follows.
     pub const fn half_behind(
         word: &'static str,

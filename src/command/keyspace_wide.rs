@@ -7,6 +7,7 @@ use crate::error::CommandError;
 use crate::keyspace::below::Ask;
 use crate::keyspace::entry::ValueType;
 use crate::resp::{Args, Reply};
+use crate::server::session::Asked;
 use crate::value::{glob, number};
 
 /// Keys that SCAN shows at once, unless told otherwise.
@@ -254,7 +255,7 @@ fn dbsize(cx: &mut Context<'_>, _: &Args<'_>) -> Result<(), CommandError> {
     // Where the tier below could not look for all, the count is the best that is known.
     let has_looked = cx.session.answer.take().is_some();
     if !has_looked && keyspace.has_unsure() {
-        cx.session.asked = Some(Ask::Count);
+        cx.session.asked = Some(Asked::Below(Ask::Count));
         return Ok(());
     }
     cx.reply.count(keyspace.db_size(cx.keys.db()));

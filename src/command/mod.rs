@@ -30,6 +30,7 @@ mod introspection;
 pub mod key_specs;
 mod keyspace_wide;
 mod list;
+mod migrate;
 mod object;
 mod parse;
 mod persistence;
@@ -55,7 +56,7 @@ use crate::keyspace::Keys;
 use crate::keyspace::below::{Ask, Page};
 use crate::resp::{Args, Reply};
 use crate::server::Server;
-use crate::server::session::Session;
+use crate::server::session::{Asked, Session};
 
 pub use self::key_specs::{Begin, Find, KeySpec};
 
@@ -68,6 +69,7 @@ const FAMILIES: &[&[Command]] = &[
     string::lcs::COMMANDS,
     list::COMMANDS,
     dump::COMMANDS,
+    migrate::COMMANDS,
     geo::COMMANDS,
     cache::COMMANDS,
     set::COMMANDS,
@@ -395,10 +397,12 @@ impl Context<'_> {
             return Err(CommandError::Unreadable);
         }
         let lacking = !self.keys.is_resident_in(db, key);
-        self.session.asked = lacking.then(|| Ask::Key {
-            db,
-            key: key.into(),
-            now: self.now,
+        self.session.asked = lacking.then(|| {
+            Asked::Below(Ask::Key {
+                db,
+                key: key.into(),
+                now: self.now,
+            })
         });
         Ok(lacking)
     }
@@ -419,7 +423,7 @@ impl Context<'_> {
             Some(page) if page.failed => Err(CommandError::Unreadable),
             Some(page) => Ok(Some(page)),
             None => {
-                self.session.asked = Some(ask);
+                self.session.asked = Some(Asked::Below(ask));
                 Ok(None)
             }
         }

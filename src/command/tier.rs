@@ -12,6 +12,7 @@ use crate::keyspace::below::{Ask, DiskCopy, Page, Presence};
 use crate::resp::{Args, Reply};
 use crate::server::Server;
 use crate::server::figures::{Figure, compression_ratio};
+use crate::server::session::Asked;
 
 /// The rows of this family.
 pub(super) const COMMANDS: &[Command] = &[
@@ -153,7 +154,7 @@ fn copy_below(cx: &mut Context<'_>, key: &[u8]) -> Result<Option<Page>, CommandE
     // It was written and left memory between the search and now.
     let has_left = |page: &Page| page.held && page.copy.is_none();
     if page.as_ref().is_some_and(has_left) && cx.keys.presence(key) == Presence::Unknown {
-        cx.session.asked = Some(ask);
+        cx.session.asked = Some(Asked::Below(ask));
         return Ok(None);
     }
     Ok(page)
@@ -253,7 +254,7 @@ fn demote(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
         None => {
             let changed = args.from(1).filter(|key| cx.keys.write_below(key)).count();
             if changed > 0 {
-                cx.session.asked = Some(Ask::Sync);
+                cx.session.asked = Some(Asked::Below(Ask::Sync));
                 return Ok(());
             }
         }

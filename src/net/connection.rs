@@ -18,6 +18,7 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::runtime::Handle;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::outbox::Outbox;
@@ -30,6 +31,7 @@ use crate::resp::Protocol;
 use crate::resp::request::Partial;
 use crate::server::Server;
 use crate::server::clients::Origin;
+use crate::server::delivery::Delivery;
 use crate::server::session::Session;
 use crate::server::waiters::End;
 use crate::tier::{Met, Need};
@@ -69,6 +71,8 @@ pub(super) struct Connection<S> {
     patience: Option<Pin<Box<tokio::time::Sleep>>>,
     /// What its next command waits for.
     need: Option<Waiting>,
+    /// Keys that its next command has sent to another server.
+    delivering: Option<JoinSet<Box<Delivery>>>,
     /// What its deferred replies wait for: that the changes which they tell of are durable.
     syncing: Option<Waiting>,
     closing: bool,
@@ -98,6 +102,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             pause: None,
             patience: None,
             need: None,
+            delivering: None,
             syncing: None,
             closing: false,
             counted_bytes: 0,
@@ -146,7 +151,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     Ok(())
                 };
             }
-            if self.is_paused(cx) || self.is_in_need(cx) || self.is_blocked(cx)? {
+            let waits = self.is_paused(cx) || self.is_in_need(cx);
+            if waits || self.is_delivering(cx)? || self.is_blocked(cx)? {
                 return Ok(());
             }
             let progressed = with_local(|local| self.poll_receive(cx, local))?;
@@ -258,6 +264,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.need = None;
         self.needed = 0;
         false
+    }
+
+    /// Whether keys are still on their way to another server. Meanwhile a closed connection is noticed, and they are stopped.
+    fn is_delivering(&mut self, cx: &mut Context<'_>) -> Result<bool, Closed> {
+        let Some(delivering) = &mut self.delivering else {
+            return Ok(false);
+        };
+        if self.server.shutdown.is_asked() {
+            return Err(Closed);
+        }
+        let Poll::Ready(delivered) = delivering.poll_join_next(cx) else {
+            self.read_ahead(cx)?;
+            return Ok(true);
+        };
+        // Only a panic there, which is logged, gives nothing.
+        let delivery = delivered.and_then(Result::ok).ok_or(Closed)?;
+        self.session.delivered = Some(delivery);
+        self.delivering = None;
+        self.session.client.blocked.store(false, Ordering::Relaxed);
+        self.needed = 0;
+        Ok(false)
     }
 
     /// Reads once and runs what is complete. False where there was nothing to read.
@@ -411,6 +438,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Next::Below(need) => {
                     self.needed = usize::MAX;
                     self.need = self.start_need(need, timers);
+                    false
+                }
+                Next::Deliver(delivery) => {
+                    self.session.client.blocked.store(true, Ordering::Relaxed);
+                    self.needed = usize::MAX;
+                    let mut delivering = JoinSet::new();
+                    delivering.spawn_on(delivery.deliver(), timers);
+                    self.delivering = Some(delivering);
                     false
                 }
                 Next::Close => {

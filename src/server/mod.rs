@@ -1,6 +1,7 @@
 //! What all connections share: the keyspace, the options in force, the clients, statistics and logs.
 
 pub mod clients;
+pub mod delivery;
 pub mod figures;
 pub mod latency;
 pub mod maintenance;

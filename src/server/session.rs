@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::clients::Client;
+use super::delivery::Delivery;
 use super::overdraft::Rounds;
 use super::waiters::Waiter;
 use crate::clock::UnixMs;
@@ -46,6 +47,15 @@ pub struct Wait {
     pub counted: bool,
 }
 
+/// What a command asks others for.
+#[derive(Debug)]
+pub enum Asked {
+    /// An answer of the tier below.
+    Below(Ask),
+    /// That keys be sent to another server.
+    Delivery(Box<Delivery>),
+}
+
 /// A connection's own state.
 #[derive(Debug)]
 pub struct Session {
@@ -70,10 +80,12 @@ pub struct Session {
     pub further_keys: HashSet<Box<[u8]>>,
     /// Whether it is to run again with those.
     pub runs_again: bool,
-    /// Its question to the tier below, which answers later: the command runs again then.
-    pub asked: Option<Ask>,
+    /// What its command waits for: it runs again then.
+    pub asked: Option<Asked>,
     /// The answer.
     pub answer: Option<Page>,
+    /// What became of the keys that it had sent away.
+    pub delivered: Option<Box<Delivery>>,
     /// Keys that the tier below could not read, for the command that waits for them.
     pub unreadable: Vec<KeyHash>,
     /// How often it has waited.
@@ -98,6 +110,7 @@ impl Session {
             runs_again: false,
             asked: None,
             answer: None,
+            delivered: None,
             unreadable: Vec::new(),
             rounds: Rounds::default(),
             short_since: None,

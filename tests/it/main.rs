@@ -8,6 +8,7 @@ mod client;
 mod clients;
 mod differential;
 mod generator;
+mod migration;
 mod robustness;
 mod server;
 mod shutdown;

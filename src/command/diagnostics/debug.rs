@@ -14,6 +14,7 @@ use crate::keyspace::eviction::AccessPolicy;
 use crate::keyspace::lfu::LfuSettings;
 use crate::keyspace::{Keys, Terms};
 use crate::resp::Args;
+use crate::server::session::Asked;
 use crate::value::large::LargeRef;
 use crate::value::listpack::{Listpack, OneWay, Pack};
 use crate::value::number;
@@ -198,10 +199,12 @@ fn must_fetch<'k>(
     let (keyspace, db, thread) = (cx.keys.keyspace(), cx.keys.db(), cx.keys.thread());
     let mut lacking = keys.filter(|key| !keyspace.is_resident(keyspace.hash(key), db, key, thread));
     let lacking = lacking.next();
-    cx.session.asked = lacking.map(|key| Ask::Key {
-        db,
-        key: key.into(),
-        now: cx.now,
+    cx.session.asked = lacking.map(|key| {
+        Asked::Below(Ask::Key {
+            db,
+            key: key.into(),
+            now: cx.now,
+        })
     });
     Ok(lacking.is_some())
 }

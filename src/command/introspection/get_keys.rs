@@ -85,6 +85,10 @@ fn locate(row: &Row, request: &Args<'_>) -> Option<Vec<Key>> {
         let flags = if knows_flags { flags } else { &[] };
         keys.extend(found.into_iter().map(|position| Key { position, flags }));
     }
+    // MIGRATE has an empty text in the place of its key where keys follow the word KEYS.
+    if row.command.name == "migrate" && keys.len() > 1 {
+        keys.remove(0);
+    }
     Some(keys)
 }
 

@@ -80,6 +80,15 @@ const HISTORY: &[(&str, &[(&str, &str)])] = &[
     ("lpop", &[("6.2.0", COUNT)]),
     ("lpush", &[("2.4.0", ELEMENTS)]),
     ("lpushx", &[("4.0.0", ELEMENTS)]),
+    (
+        "migrate",
+        &[
+            ("3.0.0", "`COPY` and `REPLACE`."),
+            ("3.0.6", "`KEYS`."),
+            ("4.0.7", "`AUTH`."),
+            ("6.0.0", "`AUTH2`."),
+        ],
+    ),
     ("pexpire", &[("7.0.0", EXPIRY_CONDITIONS)]),
     ("pexpireat", &[("7.0.0", EXPIRY_CONDITIONS)]),
     ("pttl", &[("2.8.0", NO_KEY)]),

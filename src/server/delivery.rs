@@ -1,0 +1,241 @@
+//! The sending of keys to another server, for MIGRATE: RESTORE with their payloads, after AUTH and SELECT.
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncWrite, AsyncWriteExt, BufReader, BufWriter};
+use tokio::net::TcpStream;
+
+use crate::clock::UnixMs;
+use crate::error::CommandError;
+
+/// A longer line is no reply to what is sent here.
+const LINE_BYTES_MAX: usize = 64 * 1024;
+
+const NOT_CONNECTED: CommandError =
+    CommandError::text("IOERR error or timeout connecting to the client");
+const NOT_WRITTEN: CommandError =
+    CommandError::text("IOERR error or timeout writing to target instance");
+const NOT_READ: CommandError =
+    CommandError::text("IOERR error or timeout reading to target instance");
+const SAME_PLACE: CommandError =
+    CommandError::text("ERR source and destination objects are the same");
+
+/// The server that keys are sent to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Its name or address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// The database there.
+    pub db: i64,
+    /// The password, with the name of the user before it, or neither.
+    pub auth: Vec<Vec<u8>>,
+    /// How long each step may take.
+    pub timeout: Duration,
+    /// The port of this server if the database is the one that the keys come from: it is no target then.
+    pub not_own_port: Option<u16>,
+}
+
+/// What is to be done with a key there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Errand {
+    /// It is made of a payload.
+    Restore {
+        /// What DUMP gives.
+        payload: Vec<u8>,
+        /// In how many milliseconds it expires; 0: never.
+        ttl_ms: i64,
+        /// When that is here.
+        expires_at: Option<UnixMs>,
+    },
+    /// It is deleted: it was sent, and was deleted here before it was known to be there.
+    Delete,
+}
+
+impl Errand {
+    fn parts(&self) -> Option<(&[u8], Option<UnixMs>)> {
+        match self {
+            Self::Restore {
+                payload,
+                expires_at,
+                ..
+            } => Some((payload, *expires_at)),
+            Self::Delete => None,
+        }
+    }
+}
+
+/// A key on its way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parcel {
+    /// The key.
+    pub key: Box<[u8]>,
+    /// What is to be done with it.
+    pub errand: Errand,
+    /// Whether the target has said that this is done.
+    pub is_done: bool,
+}
+
+/// Keys on their way, and what became of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// Where to.
+    pub target: Target,
+    /// The keys.
+    pub parcels: Vec<Parcel>,
+    /// Whether a key that is there already is replaced.
+    pub replaces: bool,
+    /// How often parcels were sent before these.
+    pub rounds: usize,
+    /// What went wrong, or the first refusal of the target.
+    pub failure: Option<CommandError>,
+}
+
+impl Delivery {
+    /// Sends the parcels and gives them back with what became of each.
+    pub async fn deliver(mut self: Box<Self>) -> Box<Self> {
+        if let Err(failure) = self.exchange().await {
+            self.failure = Some(failure);
+        }
+        self
+    }
+
+    async fn exchange(&mut self) -> Result<(), CommandError> {
+        let Target { host, port, .. } = &self.target;
+        let connected = TcpStream::connect((host.as_str(), *port));
+        let connected = tokio::time::timeout(self.target.timeout, connected).await;
+        let mut stream = match connected {
+            Ok(Ok(stream)) => stream,
+            // Redis learns that only when it writes, and says so.
+            Ok(Err(error)) if error.kind() == ErrorKind::ConnectionRefused => {
+                return Err(NOT_WRITTEN);
+            }
+            _ => return Err(NOT_CONNECTED),
+        };
+        let ends = (stream.local_addr(), stream.peer_addr());
+        let (Ok(here), Ok(there)) = ends else {
+            return Err(NOT_CONNECTED);
+        };
+        if self.target.is_own(here, there) {
+            return Err(SAME_PLACE);
+        }
+        // A failure means that small parcels wait for each other.
+        let _ = stream.set_nodelay(true);
+        let (reader, writer) = stream.split();
+        self.talk(BufReader::new(reader), BufWriter::new(writer))
+            .await
+    }
+
+    async fn talk(
+        &mut self,
+        mut replies: impl AsyncBufRead + Unpin,
+        mut requests: impl AsyncWrite + Unpin,
+    ) -> Result<(), CommandError> {
+        let timeout = self.target.timeout;
+        // Whether it takes these is known before any key is sent: keys would come into another database.
+        for request in self.target.greeting() {
+            write(&mut requests, &request, timeout).await?;
+            flush(&mut requests, timeout).await?;
+            if let Some(refusal) = read(&mut replies, timeout).await? {
+                return Err(refusal);
+            }
+        }
+        for parcel in &self.parcels {
+            write(&mut requests, &parcel.request(self.replaces), timeout).await?;
+        }
+        flush(&mut requests, timeout).await?;
+        for parcel in &mut self.parcels {
+            match read(&mut replies, timeout).await? {
+                None => parcel.is_done = true,
+                Some(refusal) => self.failure = self.failure.take().or(Some(refusal)),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Target {
+    fn is_own(&self, here: SocketAddr, there: SocketAddr) -> bool {
+        here.ip() == there.ip() && self.not_own_port == Some(there.port())
+    }
+
+    fn greeting(&self) -> Vec<Vec<u8>> {
+        let mut auth: Vec<&[u8]> = vec![b"AUTH"];
+        auth.extend(self.auth.iter().map(Vec::as_slice));
+        let auth = (auth.len() > 1).then(|| request(&auth));
+        let select = request(&[b"SELECT", self.db.to_string().as_bytes()]);
+        auth.into_iter().chain([select]).collect()
+    }
+}
+
+impl Parcel {
+    /// Whether both make the same key, which expires at the same time.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.key == other.key && self.errand.parts() == other.errand.parts()
+    }
+
+    fn request(&self, replaces: bool) -> Vec<u8> {
+        match &self.errand {
+            Errand::Delete => request(&[b"DEL", &self.key]),
+            Errand::Restore {
+                payload, ttl_ms, ..
+            } => {
+                let ttl = ttl_ms.to_string();
+                let mut words: Vec<&[u8]> = vec![b"RESTORE", &self.key, ttl.as_bytes(), payload];
+                words.extend(replaces.then_some(&b"REPLACE"[..]));
+                request(&words)
+            }
+        }
+    }
+}
+
+fn request(words: &[&[u8]]) -> Vec<u8> {
+    let bytes: usize = words.iter().map(|word| word.len() + 16).sum();
+    let mut out = Vec::with_capacity(bytes + 16);
+    out.extend_from_slice(format!("*{}\r\n", words.len()).as_bytes());
+    for word in words {
+        out.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+        out.extend_from_slice(word);
+        out.extend_from_slice(b"\r\n");
+    }
+    out
+}
+
+async fn within<T>(timeout: Duration, step: impl Future<Output = std::io::Result<T>>) -> Option<T> {
+    tokio::time::timeout(timeout, step).await.ok()?.ok()
+}
+
+async fn write(
+    out: &mut (impl AsyncWrite + Unpin),
+    bytes: &[u8],
+    timeout: Duration,
+) -> Result<(), CommandError> {
+    let written = within(timeout, out.write_all(bytes)).await;
+    written.ok_or(NOT_WRITTEN)
+}
+
+async fn flush(out: &mut (impl AsyncWrite + Unpin), timeout: Duration) -> Result<(), CommandError> {
+    within(timeout, out.flush()).await.ok_or(NOT_WRITTEN)
+}
+
+/// Reads a reply of one line: what it refuses, if it is an error.
+async fn read(
+    replies: &mut (impl AsyncBufRead + Unpin),
+    timeout: Duration,
+) -> Result<Option<CommandError>, CommandError> {
+    let mut line = Vec::new();
+    let mut limited = tokio::io::AsyncReadExt::take(replies, LINE_BYTES_MAX as u64);
+    within(timeout, limited.read_until(b'\n', &mut line)).await;
+    let line = line.strip_suffix(b"\r\n").ok_or(NOT_READ)?;
+    match line.split_first() {
+        Some((b'-', refusal)) => Ok(Some(CommandError::bytes(&[
+            b"ERR Target instance replied with error: ",
+            refusal,
+        ]))),
+        Some((b'+' | b':', _)) => Ok(None),
+        _ => Err(NOT_READ),
+    }
+}
