@@ -4,8 +4,8 @@
 //! numbers by name; and the numbers in order, in the pages of a tree that counts them, so that the rank of a member and
 //! the member of a rank are found alike.
 //!
-//! The numbers are dense: the last member takes the number of one that goes. So memory shrinks with the set, and a member
-//! by chance is that of a number by chance.
+//! Never are more than three of four numbers free: so memory shrinks with the set, and a member by chance is that of a number
+//! by chance, mostly of the first that is drawn.
 
 mod members;
 mod order;
@@ -188,8 +188,7 @@ impl SortedSet {
 
     /// Takes out the first or the last member.
     pub fn pop(&mut self, last: bool) -> Option<Member> {
-        let rank = if last { self.len().checked_sub(1)? } else { 0 };
-        let place = self.order.place_of(rank)?;
+        let place = self.order.end(last)?;
         let (_, number) = self.order.remove(place);
         Some(self.forget(number))
     }
@@ -205,24 +204,33 @@ impl SortedSet {
         }
     }
 
-    /// Takes a member which is in the order no more out of the others. The last one takes its number.
+    /// Takes a member which is in the order no more out of the others.
     fn forget(&mut self, number: u32) -> Member {
         let members = &self.members;
         let hash_of = |number: &u32| hash_of_member(members.get(*number).name());
         self.changes.note_name(members.get(number).name());
         let hash = hash_of(&number);
         self.numbers.remove(hash, |other| *other == number, hash_of);
-        let last = members.last();
-        if last != number {
-            let member = members.get(last);
-            let place = self.place(member.score(), member.name());
-            let hash = hash_of(&last);
-            if let Some(moved) = self.numbers.find_mut(hash, |other| *other == last) {
-                *moved = number;
-            }
-            self.order.set_number(place, number);
+        let member = self.members.remove(number);
+        if let Some(numbers) = self.members.close_superfluous() {
+            numbers.for_each(|number| self.move_down(number));
+            self.members.end_piece();
         }
-        self.members.swap_remove(number)
+        member
+    }
+
+    /// Gives the member with a number, if it is not free, a lower one.
+    fn move_down(&mut self, number: u32) {
+        let Some(member) = self.members.find(number) else {
+            return;
+        };
+        let place = self.place(member.score(), member.name());
+        let hash = hash_of_member(member.name());
+        let lower = self.members.move_down(number);
+        if let Some(moved) = self.numbers.find_mut(hash, |other| *other == number) {
+            *moved = lower;
+        }
+        self.order.set_number(place, lower);
     }
 
     pub(in crate::value) fn follow(&mut self, version: u64) {
@@ -274,8 +282,21 @@ impl SortedSet {
 
     /// A member by chance, each as likely as any other.
     pub fn random(&self, random: u64) -> Option<&Member> {
-        let number = random.checked_rem(self.len() as u64)?;
-        Some(self.members.get(number as u32))
+        if self.is_empty() {
+            return None;
+        }
+        let numbers = self.members.numbers() as u64;
+        let mut random = random;
+        loop {
+            let number = (random ^ random >> 32) % numbers;
+            if let Some(member) = self.members.find(number as u32) {
+                return Some(member);
+            }
+            // It comes by every number before it repeats itself.
+            random = random
+                .wrapping_mul(0x5851_f42d_4c95_7f2d)
+                .wrapping_add(0x1405_7b7e_f767_814f);
+        }
     }
 
     /// Shows about `count` members and gives the cursor to go on with, as [`Segments::scan`].
@@ -415,6 +436,43 @@ mod tests {
             *drawn.entry(member.name().to_vec()).or_insert(0) += 1;
         }
         assert!(drawn.len() == 3_000 && drawn.values().all(|times| (5..90).contains(times)));
+        // Free numbers are not drawn.
+        for n in 0_u32..2_000 {
+            assert!(set.remove(n.to_string().as_bytes()));
+        }
+        drawn.clear();
+        for _ in 0..30_000 {
+            let member = set.random(random.below(u64::MAX)).unwrap();
+            *drawn.entry(member.name().to_vec()).or_insert(0) += 1;
+        }
+        assert!(drawn.len() == 1_000 && drawn.values().all(|times| (5..90).contains(times)));
+    }
+
+    #[test]
+    fn numbers_are_used_again_and_go_with_the_members() {
+        let mut set = SortedSet::default();
+        let mut random = Random(11);
+        let mut name = |n: u32| (n + (random.below(1000) as u32) * 1_000_000).to_string();
+        for n in 0..10_000 {
+            set.set(name(n).as_bytes(), f64::from(n));
+        }
+        for n in 10_000..60_000 {
+            set.pop(n % 3 == 0);
+            set.set(name(n).as_bytes(), f64::from(n % 20_000));
+        }
+        assert_eq!((set.len(), set.members.numbers()), (10_000, 10_000));
+        for left in (0..10_000).rev() {
+            set.pop(left % 3 == 0);
+            assert!(set.members.numbers() <= 4 * left + 2 * 512, "{left}");
+            if left % 499 == 0 {
+                let all: Vec<_> = set.range(0..set.len()).collect();
+                assert_eq!(all.len(), left);
+                for (rank, member) in all.iter().enumerate() {
+                    assert_eq!(set.rank(member.name()), Some(rank));
+                }
+            }
+        }
+        assert_eq!(set.members.numbers(), 0);
     }
 
     #[test]

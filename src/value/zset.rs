@@ -178,21 +178,22 @@ impl Zset {
         }
     }
 
-    /// Takes out the first or the last member.
-    pub fn pop(&mut self, last: bool) -> Option<(Vec<u8>, f64)> {
+    /// Shows the first or the last member and takes it out; false if there is none.
+    pub fn pop_with(&mut self, last: bool, show: impl FnOnce(Element<'_>, f64)) -> bool {
         match self {
-            Self::Large(members) => {
-                let member = members.pop(last)?;
-                Some((member.name().to_vec(), member.score()))
-            }
+            Self::Large(members) => match members.pop(last) {
+                Some(member) => show(Element::Text(member.name()), member.score()),
+                None => return false,
+            },
             Self::Packed(bytes) => {
                 let mut all = pairs(OneWay::new(bytes));
-                let pair = if last { all.last() } else { all.next() }?;
-                let (member, places) = ((pair.name.to_vec(), pair.score), pair.places);
-                OneWay::remove(bytes, places, 2);
-                Some(member)
+                let pair = if last { all.last() } else { all.next() };
+                let Some(pair) = pair else { return false };
+                show(pair.name, pair.score);
+                OneWay::remove(bytes, pair.places, 2);
             }
         }
+        true
     }
 
     /// Takes out the members with these ranks. All of a large one are freed in the background.
@@ -416,7 +417,9 @@ mod tests {
                 if next(10) == 0 && !model.is_empty() {
                     let last = next(2) == 1;
                     let expected = if last { model.len() - 1 } else { 0 };
-                    assert_eq!(zset.pop(last), Some(model.remove(expected)));
+                    let mut popped = None;
+                    zset.pop_with(last, |name, score| popped = Some((name.to_vec(), score)));
+                    assert_eq!(popped, Some(model.remove(expected)));
                 }
                 if next(20) == 0 && !model.is_empty() {
                     let start = next(model.len() as u64) as usize;

@@ -6,7 +6,8 @@ use super::super::draw::{self, Random};
 use super::super::{Argument, Arity::*, Command, Context, Flags, KeySpec, parse, scan};
 use super::{ADD, DELETE, Form, MEMBER, READ, READ_FAST, ROW, WRITE_FAST, change, limits};
 use crate::error::CommandError;
-use crate::resp::Args;
+use crate::keyspace::entry::ValueType;
+use crate::resp::{Args, Reply};
 use crate::value::listpack::{Digits, Element};
 use crate::value::number;
 use crate::value::zset::{Change, MEMBERS_MAX, Zset, ZsetRef};
@@ -518,38 +519,39 @@ fn pop(cx: &mut Context<'_>, args: &Args<'_>, last: bool) -> Result<(), CommandE
         return Err(CommandError::Syntax);
     }
     let count = args.get(2).map(parse::count).transpose()?;
-    let popped = take(cx, args.at(1), last, count.unwrap_or(1))?.unwrap_or_default();
     // Without a count the only pair is the reply.
     let form = match count {
         Some(_) => Form::of(true, cx.reply),
         None => Form::Flat,
     };
-    reply_with(cx, form, &popped);
+    let count = count.unwrap_or(1);
+    let begin = |reply: &mut Reply, count| form.begin(reply, count);
+    if !take(cx, args.at(1), last, count, form, begin)? {
+        form.begin(cx.reply, 0);
+    }
     Ok(())
 }
 
-/// Members that were taken out.
-type Taken = Vec<(Vec<u8>, f64)>;
-
-/// Takes the first or the last members out; `None` if there is no such key.
+/// Takes the first or the last members out and replies with them; `head` writes what stands before them, of which it is told
+/// how many they are. False where there is no such key.
 fn take(
     cx: &mut Context<'_>,
     key: &[u8],
     last: bool,
     count: usize,
-) -> Result<Option<Taken>, CommandError> {
-    change(cx, key, false, |zset| {
-        let taken: Taken = std::iter::from_fn(|| zset.pop(last)).take(count).collect();
-        let changed = !taken.is_empty();
-        Ok((taken, changed))
-    })
-}
-
-fn reply_with(cx: &mut Context<'_>, form: Form, members: &[(Vec<u8>, f64)]) {
-    form.begin(cx.reply, members.len());
-    for (name, score) in members {
-        form.member(cx.reply, Element::Text(name), *score);
-    }
+    form: Form,
+    head: impl FnOnce(&mut Reply, usize),
+) -> Result<bool, CommandError> {
+    let Context { keys, reply, .. } = cx;
+    let taken = keys.change(key, ValueType::Zset, false, |zset: &mut Zset| {
+        let count = count.min(zset.view().len());
+        head(reply, count);
+        for _ in 0..count {
+            zset.pop_with(last, |name, score| form.member(reply, name, score));
+        }
+        Ok(((), count > 0))
+    })?;
+    Ok(taken.is_some())
 }
 
 fn zmpop(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
@@ -572,13 +574,11 @@ pub(in crate::command) fn reply_with_members(
     last: bool,
     count: usize,
 ) -> Result<bool, CommandError> {
-    let Some(taken) = take(cx, key, last, count)? else {
-        return Ok(false);
-    };
-    cx.reply.array(2);
-    cx.reply.bulk(key);
-    reply_with(cx, Form::Pairs, &taken);
-    Ok(true)
+    take(cx, key, last, count, Form::Pairs, |reply, count| {
+        reply.array(2);
+        reply.bulk(key);
+        Form::Pairs.begin(reply, count);
+    })
 }
 
 /// Takes a member out and replies with its key, it and its score. False where there is none.
@@ -587,14 +587,10 @@ pub(in crate::command) fn reply_with_member(
     key: &[u8],
     last: bool,
 ) -> Result<bool, CommandError> {
-    let Some((name, score)) = take(cx, key, last, 1)?.and_then(|mut taken| taken.pop()) else {
-        return Ok(false);
-    };
-    cx.reply.array(3);
-    cx.reply.bulk(key);
-    cx.reply.bulk(&name);
-    cx.reply.double(score);
-    Ok(true)
+    take(cx, key, last, 1, Form::Flat, |reply, _| {
+        reply.array(3);
+        reply.bulk(key);
+    })
 }
 
 fn pop_or_wait(cx: &mut Context<'_>, args: &Args<'_>, last: bool) -> Result<(), CommandError> {

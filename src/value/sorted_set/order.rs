@@ -161,6 +161,17 @@ impl Order {
         None
     }
 
+    /// The place of the first or the last number.
+    pub(super) fn end(&self, last: bool) -> Option<Place> {
+        if !last {
+            return (self.len > 0).then(Place::default);
+        }
+        let group = self.groups.len().checked_sub(1)?;
+        let page = self.groups[group].pages.len().checked_sub(1)?;
+        let index = self.groups[group].pages[page].len().checked_sub(1)?;
+        Some(Place { group, page, index })
+    }
+
     fn page(&self, place: Place) -> Option<&Page> {
         self.groups.get(place.group)?.pages.get(place.page)
     }
