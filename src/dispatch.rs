@@ -20,6 +20,7 @@ use crate::command::{Context, Flags};
 use crate::config::{
     CallableFrom, Config, MemoryCompression, Reader, TierDurability, TierOverload,
 };
+use crate::equality::equal;
 use crate::error::{CommandError, c_text};
 use crate::keyspace::eviction::{AccessPolicy, EvictionPool, Limits, Room, Unwritten};
 use crate::keyspace::lfu::LfuSettings;
@@ -230,7 +231,7 @@ impl Executor {
         for index in 0..batch.len() {
             let args = batch.args(buffer, index);
             let first = self.hashes.len();
-            let row = if args.at(0) == last.0 {
+            let row = if equal(args.at(0), last.0) {
                 last.1
             } else {
                 find_row(&args)

@@ -31,6 +31,7 @@ pub mod clock;
 pub mod command;
 pub mod config;
 pub mod dispatch;
+mod equality;
 pub mod error;
 pub mod keyspace;
 pub mod logging;

@@ -43,6 +43,7 @@ use smallvec::SmallVec;
 use super::entry::{ENTRY_ALIGN, Entry, EntryMut, EntryParts, EntryRef, Standing};
 use crate::clock::UnixMs;
 use crate::config::TierPolicy;
+use crate::equality::equal;
 use crate::value::large::Large;
 
 const SLOTS: usize = 7;
@@ -311,7 +312,9 @@ impl Table {
     /// Finds the entry of a key.
     #[inline]
     pub fn find(&self, tag: Tag, space: u8, key: &[u8]) -> Option<Position> {
-        self.find_by(tag, |entry| entry.space() == space && entry.key() == key)
+        self.find_by(tag, |entry| {
+            entry.space() == space && equal(entry.key(), key)
+        })
     }
 
     /// Finds an entry with this tag that is accepted.
