@@ -494,10 +494,19 @@ impl NodeList {
         let element = Element::of(text);
         let has_room = |node: &Node| limits.has_room(node.bytes(), element);
         if self.nodes.get(at).is_some_and(has_room) {
-            self.change_only(at, |node| match end {
+            self.keep(at);
+            let node = &mut self.nodes[at];
+            let before = node.capacity();
+            match end {
                 End::Head => node.push_front(text),
                 End::Tail => node.push_back(text),
-            });
+            }
+            self.len += 1;
+            let after = node.capacity();
+            if after != before {
+                self.node_bytes += size_class(after);
+                self.node_bytes -= size_class(before);
+            }
             return;
         }
         // The last one is full and will hardly change any more.

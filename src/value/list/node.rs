@@ -36,8 +36,14 @@ impl Node {
         Listpack::new(self.bytes())
     }
 
+    /// Bytes of the buffer.
+    #[inline]
+    pub(super) fn capacity(&self) -> usize {
+        self.buffer.capacity()
+    }
+
     pub(super) fn heap_bytes(&self) -> usize {
-        size_class(self.buffer.capacity())
+        size_class(self.capacity())
     }
 
     /// The listpack alone, to be changed.
