@@ -1,6 +1,6 @@
 //! The members of a sorted set with their scores, each under a number.
 //!
-//! The number of one that goes is free for one that comes. Only where three of four are free do members move to lower ones, so
+//! The number of one that goes is free for one that comes. Only where seven of eight are free do members move to lower ones, so
 //! that memory shrinks with the set: a queue, which is as long tomorrow as today, never moves any.
 
 use std::ops::Range;
@@ -38,7 +38,7 @@ impl Member {
 }
 
 /// So many numbers for each member are too many.
-const SPARSE: usize = 4;
+const SPARSE: usize = 8;
 
 /// No place in a piece.
 const NONE: u16 = u16::MAX;
