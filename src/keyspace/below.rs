@@ -44,10 +44,11 @@ use parking_lot::Mutex;
 use super::admission::Admission;
 use super::cold::{ColdCounts, Tally};
 use super::counters::SPACES;
-use super::entry::{Entry, EntryMut, EntryParts, EntryRef, ValueType, is_large_form};
+use super::entry::{Entry, EntryMut, EntryParts, EntryRef, ValueType, is_large_form, is_old_form};
 use super::table::{Position, Tag};
 use super::{KeyHash, Keyspace, SHARDS, ThreadSlot};
 use crate::clock::UnixMs;
+use crate::value::collection::of_both_ways;
 use crate::value::large::{FrozenLength, Large};
 
 pub(super) const QUEUED: u8 = 0x10;
@@ -346,6 +347,11 @@ impl Stored<'_> {
     /// Whether the bytes are the serialised form of a collection, which memory keeps in another one.
     pub fn is_serialised(&self) -> bool {
         is_large_form(self.form)
+    }
+
+    /// Whether the bytes are those of a packed collection as memory had it once: it takes others.
+    pub fn is_old(&self) -> bool {
+        is_old_form(self.form)
     }
 }
 
@@ -809,10 +815,12 @@ impl Entry {
             let large = Large::decode(value_type, stored.bytes).map_err(|_| BrokenValue)?;
             Self::large(space, key, large, stored.expires_at)
         } else {
+            let old = stored.is_old().then(|| of_both_ways(stored.bytes));
+            let now = old.map(|now| now.ok_or(BrokenValue)).transpose()?;
             let mut entry = Self::new(&EntryParts {
                 space,
                 key,
-                value: stored.bytes,
+                value: now.as_deref().unwrap_or(stored.bytes),
                 value_type: ValueType::String,
                 expires_at: stored.expires_at,
                 raw: false,
@@ -861,5 +869,61 @@ impl Entry {
         let mut entry = Self::zeroed(key, value_len, head.form, head.expires_at);
         entry.view_mut().set_pin(head.pinned);
         entry
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::value::listpack::{Listpack, OneWay};
+
+    fn stored(form: u8, bytes: &[u8]) -> Stored<'_> {
+        Stored {
+            form,
+            bytes,
+            expires_at: None,
+            pinned: false,
+        }
+    }
+
+    #[test]
+    fn small_collections_of_old_copies_are_read_and_those_of_today_as_they_are() {
+        let (mut both, mut one) = (Listpack::empty(), OneWay::empty());
+        for text in [&b"field"[..], b"17", b"other", &[b'x'; 200]] {
+            Listpack::push(&mut both, text);
+            OneWay::push(&mut one, text);
+        }
+        let deadlines = [7; 16];
+        let intset = b"\x02\0\0\0\x02\0\0\0\x01\0\x05\0";
+        for (value_type, old, now) in [
+            (ValueType::Zset, both.clone(), one.clone()),
+            (ValueType::Set, both.clone(), one.clone()),
+            (ValueType::Set, intset.to_vec(), intset.to_vec()),
+            (ValueType::Hash, both.clone(), one.clone()),
+            (
+                ValueType::Hash,
+                [&both[..], &deadlines].concat(),
+                [&one[..], &deadlines].concat(),
+            ),
+            (ValueType::List, both.clone(), both.clone()),
+            (ValueType::String, both.clone(), both.clone()),
+        ] {
+            let form = value_type as u8;
+            let read = Entry::stored(0, b"key", stored(form, &old)).unwrap();
+            assert_eq!(
+                (read.view().value(), read.view().value_type()),
+                (&now[..], value_type)
+            );
+            let again = Entry::stored(0, b"key", stored(read.view().form(), &now)).unwrap();
+            assert_eq!(
+                (again.view().value(), again.view().value_type()),
+                (&now[..], value_type)
+            );
+            assert!(!again.view().is_raw());
+        }
+        for broken in [&both[..both.len() - 1], &one] {
+            let read = Entry::stored(0, b"key", stored(ValueType::Hash as u8, broken));
+            assert_eq!(read.err(), Some(BrokenValue));
+        }
     }
 }

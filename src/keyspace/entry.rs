@@ -65,6 +65,8 @@ const TEXT: u8 = 0x08;
 const LARGE: u8 = 0x08;
 const ADDRESS_BYTES: usize = size_of::<usize>();
 const RAW: u8 = 0x10;
+/// Of a packed hash, set or sorted set, in the same place, and only in a copy: its listpack has one way. Old copies have both.
+const ONE_WAY: u8 = 0x10;
 const WIDE: u8 = 0x20;
 const SPACE_MASK: u8 = 0x1f;
 /// Of byte 1: the [`Standing`].
@@ -82,6 +84,19 @@ const NO_EXPIRY: i64 = i64::MAX;
 /// Whether this is the form of a large collection, which lies apart in memory and is serialised below.
 pub(super) fn is_large_form(form: u8) -> bool {
     form & LARGE != 0 && !matches!(form & TYPE_MASK, 0 | ABSENT)
+}
+
+/// Whether this is the form of a collection that memory keeps as a listpack of one way, or would if it were of today.
+fn is_one_way_form(form: u8) -> bool {
+    let types = [ValueType::Hash, ValueType::Set, ValueType::Zset];
+    types
+        .iter()
+        .any(|value_type| *value_type as u8 == form & (TYPE_MASK | LARGE))
+}
+
+/// Whether a copy of this form has a listpack of both ways, which memory does not keep any more.
+pub(super) fn is_old_form(form: u8) -> bool {
+    is_one_way_form(form) && form & ONE_WAY == 0
 }
 
 /// What holds for an entry in memory, besides its contents.
@@ -838,7 +853,12 @@ impl<'a> EntryRef<'a> {
     /// The type of the value and what else must be kept with it: below and in copies.
     #[inline]
     pub fn form(self) -> u8 {
-        self.kind() & FORM_MASK
+        let form = self.kind() & FORM_MASK;
+        if is_one_way_form(form) {
+            form | ONE_WAY
+        } else {
+            form
+        }
     }
 
     /// Whether the string is text even if it reads as an integer: what INCRBYFLOAT leaves.
@@ -989,7 +1009,11 @@ impl<'a> EntryMut<'a> {
     pub(super) fn set_form(&mut self, form: u8) {
         debug_assert!(!self.view().is_large(), "its collection would be lost");
         let is_string = form & TYPE_MASK == ValueType::String as u8;
-        let form = if is_string { form } else { form & !LARGE };
+        let form = if is_string {
+            form
+        } else {
+            form & !(LARGE | ONE_WAY)
+        };
         let kind = self.view().kind() & !FORM_MASK | form & FORM_MASK;
         self.write(0, [kind]);
     }

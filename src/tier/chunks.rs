@@ -144,6 +144,11 @@ impl Tier {
                     }
                     return entry.followed(version).map_err(broken);
                 }
+                if head.stored(b"").is_old() {
+                    let value = self.read_piece(on_disk, &first, &neighbour, part)?;
+                    let entry = Entry::stored(0, key, head.stored(&value));
+                    return entry.map_err(|BrokenValue| TierError::Record);
+                }
                 let mut entry = Entry::unfilled(key, piece_len(&first)?, head.stored(b""));
                 let value = entry.view_mut().into_value();
                 self.fill(value, on_disk, &first, &neighbour, part)?;

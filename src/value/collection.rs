@@ -1,9 +1,10 @@
 //! What all collections have in common for the keyspace, which keeps them: two forms, packed and large.
 
 use super::hash::{Hash, PackedHash};
+use super::intset::Intset;
 use super::large::Large;
 use super::list::List;
-use super::listpack::{Listpack, OneWay};
+use super::listpack::{self, Listpack, OneWay};
 use super::set::Set;
 use super::stream::Stream;
 use super::zset::Zset;
@@ -15,6 +16,18 @@ pub enum Content {
     Packed(Vec<u8>),
     /// A structure that lies apart.
     Large(Large),
+}
+
+/// The bytes of a small hash, set or sorted set whose listpack has the lengths behind its elements, as memory had them once
+/// and old copies on disk have them still, as they are in memory now. `None` if they are none.
+pub fn of_both_ways(bytes: &[u8]) -> Option<Vec<u8>> {
+    if Intset::new(bytes).is_some() {
+        return Some(bytes.to_vec());
+    }
+    // What follows the listpack are the deadlines of a hash.
+    let (pack, rest) = bytes.split_at(listpack::total_bytes(bytes));
+    let one_way = || Listpack::new(pack).with_one_way();
+    listpack::is_whole(pack).then(|| [&one_way()[..], rest].concat())
 }
 
 /// A collection that is being changed.

@@ -4,8 +4,8 @@
 //! width of an integer: 2, 4 or 8 (4) | integers (4) | integers in ascending order        all little-endian
 //! ```
 //!
-//! All have the width that the largest one needs. No listpack begins with one of these widths: the shortest with an element
-//! has nine bytes, an empty one seven.
+//! All have the width that the largest one needs. No listpack is one: only the shortest of all with an element begins with one
+//! of these widths, has eight bytes, and would be an empty intset, which none with an element is.
 
 const HEAD: usize = 8;
 
@@ -180,6 +180,9 @@ mod tests {
         // SADD k 3 -1 70000 in redis-server 7.0.15, from its DUMP.
         let redis = b"\x04\0\0\0\x03\0\0\0\xff\xff\xff\xff\x03\0\0\0\x70\x11\x01\0";
         assert_eq!(bytes, redis);
-        assert!(Intset::new(&super::super::listpack::OneWay::empty()).is_none());
+        let mut pack = super::super::listpack::OneWay::empty();
+        assert!(Intset::new(&pack).is_none());
+        super::super::listpack::OneWay::push(&mut pack, b"5");
+        assert!(pack.len() == 8 && Intset::new(&pack).is_none());
     }
 }

@@ -473,19 +473,33 @@ impl<const BACK: bool> Pack<'_, BACK> {
     }
 }
 
-impl OneWay<'_> {
-    /// The same elements with the lengths behind them.
-    pub fn with_both_ways(self) -> Vec<u8> {
+impl<const BACK: bool> Pack<'_, BACK> {
+    /// The same elements in a listpack of this or the other kind.
+    fn rewritten<const WITH_BACK: bool>(self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(self.0.len() + self.len());
-        Listpack::clear(&mut bytes);
+        Pack::<WITH_BACK>::clear(&mut bytes);
         bytes.pop();
         for placed in self.iter() {
-            Listpack::append(&mut bytes, placed.element);
+            Pack::<WITH_BACK>::append(&mut bytes, placed.element);
         }
         bytes.push(END);
         bytes[4..HEAD].copy_from_slice(&self.0[4..HEAD]);
-        Listpack::settle(&mut bytes, 0);
+        Pack::<WITH_BACK>::settle(&mut bytes, 0);
         bytes
+    }
+}
+
+impl OneWay<'_> {
+    /// The same elements with the lengths behind them.
+    pub fn with_both_ways(self) -> Vec<u8> {
+        self.rewritten::<true>()
+    }
+}
+
+impl Listpack<'_> {
+    /// The same elements without the lengths behind them.
+    pub fn with_one_way(self) -> Vec<u8> {
+        self.rewritten::<false>()
     }
 }
 
@@ -586,6 +600,7 @@ mod tests {
         assert_eq!(both.len() - bytes.len(), back_bytes_of(&model));
         assert!(is_whole(&both) && !is_whole(&bytes));
         assert_eq!(texts(&both), model);
+        assert_eq!(Listpack::new(&both).with_one_way(), bytes);
     }
 
     fn back_bytes_of(texts: &[Vec<u8>]) -> usize {
