@@ -343,16 +343,12 @@ impl Executor {
         if let Some(until) = pause.asleep(now) {
             return Some(until);
         }
-        if !pause.is_on(now) {
-            return None;
-        }
         let flags = row.map_or(Flags::NONE, |row| row.command.flags);
-        let exempt = row.is_some_and(|row| {
-            row.command.name == "client" || row.full_name.starts_with("client|")
-        });
+        let is_exempt =
+            |row: &Row| row.command.name == "client" || row.full_name.starts_with("client|");
         pause
             .holds(flags.has(Flags::WRITE), now)
-            .filter(|_| !exempt)
+            .filter(|_| !row.is_some_and(is_exempt))
     }
 
     fn is_tier_failing(&self) -> bool {
@@ -478,6 +474,8 @@ impl Executor {
                 self.server
                     .stats
                     .count_error(self.thread, &error.to_string());
+                // Of keys that were sent before it was refused to go on.
+                session.delivered = None;
             }
         }
         if !session.further_keys.is_empty() {

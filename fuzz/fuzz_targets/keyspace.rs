@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use libfuzzer_sys::fuzz_target;
 use strata::clock::UnixMs;
-use strata::keyspace::entry::{Entry, EntryParts, EntryRef};
+use strata::keyspace::entry::{Entry, EntryParts, EntryRef, ValueType};
 use strata::keyspace::table::{Position, Table, TableHint, Tag};
 use strata::lz4::Compressor;
 
@@ -230,6 +230,7 @@ impl Run {
             space: space_of(number),
             key: &key,
             value: &value,
+            value_type: ValueType::String,
             expires_at: expires_at.map(UnixMs),
             raw,
         };
@@ -341,6 +342,7 @@ impl Run {
             space: space_of(number),
             key: &key,
             value: &value,
+            value_type: ValueType::String,
             expires_at: expires_at.map(UnixMs),
             raw: true,
         };
@@ -381,9 +383,12 @@ impl Run {
         };
         let limit = usize::from(program.byte() % 32);
         let mut taken = Vec::new();
-        let all = self
-            .table
-            .take_expired(UnixMs(self.now), limit, |entry| taken.push(entry));
+        let all = self.table.take_expired(
+            UnixMs(self.now),
+            limit,
+            |entry| taken.push(entry),
+            |_| unreachable!("there is no hash"),
+        );
         assert!(taken.len() < limit + 7, "a bucket more at most");
         for entry in taken {
             let number = number_of(entry.view());

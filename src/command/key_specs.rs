@@ -85,12 +85,7 @@ impl KeySpec {
     pub const fn behind(word: &'static str, from: isize, flags: &'static [&'static str]) -> Self {
         Self {
             begin: Begin::Keyword(word, from),
-            find: Find::Range {
-                last: 0,
-                step: 1,
-                limit: 0,
-            },
-            flags,
+            ..Self::range(0, 0, 1, flags)
         }
     }
 
@@ -102,12 +97,7 @@ impl KeySpec {
     ) -> Self {
         Self {
             begin: Begin::Keyword(word, from),
-            find: Find::Range {
-                last: -1,
-                step: 1,
-                limit: 0,
-            },
-            flags,
+            ..Self::range(0, -1, 1, flags)
         }
     }
 
@@ -118,13 +108,12 @@ impl KeySpec {
         flags: &'static [&'static str],
     ) -> Self {
         Self {
-            begin: Begin::Keyword(word, from),
             find: Find::Range {
                 last: -1,
                 step: 1,
                 limit: 2,
             },
-            flags,
+            ..Self::all_behind(word, from, flags)
         }
     }
 

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use super::argument::{after, block, flagged, key, oneof, optional, since, word};
 use super::{Argument, Arity::*, Command, Context, Flags, KeySpec, dump, parse};
-use crate::clock::UnixMs;
 use crate::error::CommandError;
 use crate::keyspace::Keys;
 use crate::resp::Args;
@@ -136,14 +135,8 @@ impl<'a> Order<'a> {
 
 fn migrate(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     let order = Order::parse(cx, args)?;
-    let delivered = cx.session.delivered.take();
-    // One that a refusal came between is of another request.
-    let is_own = |delivery: &Delivery| {
-        let mut parcels = delivery.parcels.iter();
-        delivery.target == order.target && parcels.all(|parcel| order.keys.contains(&&*parcel.key))
-    };
-    let Some(mut delivery) = delivered.filter(|delivery| is_own(delivery)) else {
-        let pack = |key: &&[u8]| parcel(&mut cx.keys, key, cx.now);
+    let Some(mut delivery) = cx.session.delivered.take() else {
+        let pack = |key: &&[u8]| parcel(&mut cx.keys, key);
         let parcels: Vec<_> = order.keys.iter().filter_map(pack).collect();
         if parcels.is_empty() {
             cx.reply.simple("NOKEY");
@@ -161,8 +154,8 @@ fn migrate(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     let mut sent = std::mem::take(&mut delivery.parcels);
     sent.retain(|parcel| parcel.is_done && !order.copies);
     let again = sent
-        .iter()
-        .filter_map(|sent| settle(&mut cx.keys, sent, cx.now));
+        .into_iter()
+        .filter_map(|sent| settle(&mut cx.keys, sent));
     delivery.parcels = again.collect();
     if delivery.parcels.is_empty() {
         return match delivery.failure {
@@ -184,10 +177,9 @@ fn migrate(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
 }
 
 /// Deletes a key that the target has now, if it still is what was sent. Otherwise what is to be sent then.
-fn settle(keys: &mut Keys<'_>, sent: &Parcel, now: UnixMs) -> Option<Parcel> {
-    let newer = parcel(keys, &sent.key, now);
-    match newer {
-        Some(newer) if newer.is_same(sent) => {
+fn settle(keys: &mut Keys<'_>, sent: Parcel) -> Option<Parcel> {
+    match parcel(keys, &sent.key) {
+        Some(newer) if newer.errand == sent.errand => {
             keys.remove(&sent.key);
             None
         }
@@ -196,24 +188,22 @@ fn settle(keys: &mut Keys<'_>, sent: &Parcel, now: UnixMs) -> Option<Parcel> {
         None => Some(Parcel {
             errand: Errand::Delete,
             is_done: false,
-            ..sent.clone()
+            ..sent
         }),
     }
 }
 
 /// A key as it is now; `None` where there is none.
-fn parcel(keys: &mut Keys<'_>, key: &[u8], now: UnixMs) -> Option<Parcel> {
+fn parcel(keys: &mut Keys<'_>, key: &[u8]) -> Option<Parcel> {
     let entry = keys.peek(key)?;
     let mut payload = vec![0];
     payload[0] = dump::write_value(entry, &mut payload);
     rdb::seal(&mut payload);
-    let expires_at = entry.expires_at();
     Some(Parcel {
         key: key.into(),
         errand: Errand::Restore {
             payload,
-            ttl_ms: expires_at.map_or(0, |at| (at.0 - now.0).max(1)),
-            expires_at,
+            expires_at: entry.expires_at(),
         },
         is_done: false,
     })

@@ -194,7 +194,7 @@ impl Drop for Locked<'_> {
 /// Locked shards in ascending order: mostly one.
 enum LockedShards<'a> {
     One(Locked<'a>),
-    Some(Vec<Locked<'a>>),
+    Several(Vec<Locked<'a>>),
 }
 
 impl<'a> std::ops::Deref for LockedShards<'a> {
@@ -204,7 +204,7 @@ impl<'a> std::ops::Deref for LockedShards<'a> {
     fn deref(&self) -> &[Locked<'a>] {
         match self {
             Self::One(locked) => std::slice::from_ref(locked),
-            Self::Some(locked) => locked,
+            Self::Several(locked) => locked,
         }
     }
 }
@@ -214,7 +214,7 @@ impl std::ops::DerefMut for LockedShards<'_> {
     fn deref_mut(&mut self) -> &mut Self::Target {
         match self {
             Self::One(locked) => std::slice::from_mut(locked),
-            Self::Some(locked) => locked,
+            Self::Several(locked) => locked,
         }
     }
 }
@@ -302,7 +302,7 @@ impl Keyspace {
     }
 
     /// Locks the shards of some keys, in ascending order and each once: the one place that locks
-    /// more than one.
+    /// more than one. Inlined, as what it gives would be copied to its place.
     #[inline(always)]
     pub fn lock<'a>(&'a self, hashes: &[KeyHash], db: usize, terms: Terms) -> Keys<'a> {
         let (only, locked) = match hashes {
@@ -321,7 +321,7 @@ impl Keyspace {
         shards.dedup();
         let locked = shards.into_iter();
         let locked = locked.map(|shard| self.lock_shard(shard, thread));
-        LockedShards::Some(locked.collect())
+        LockedShards::Several(locked.collect())
     }
 
     #[inline]

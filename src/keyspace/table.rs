@@ -534,12 +534,8 @@ impl Table {
         let (pinned, floor) = (pinned_units(entry.view()), floor_of(entry.view().due_at()));
         self.pinned_units += pinned - rest;
         self.entry_bytes += bytes;
-        if floor < self.floor {
-            self.floor = floor;
-        }
-        if floor < FLOOR_NONE {
-            self.buckets[at.bucket as usize].lower_floor(floor);
-        }
+        self.floor = self.floor.min(floor);
+        self.buckets[at.bucket as usize].lower_floor(floor);
     }
 
     /// Puts the compressed form of a plain value in its place: `block` is its lz4 block.

@@ -7,8 +7,9 @@ use std::time::Duration;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncWrite, AsyncWriteExt, BufReader, BufWriter};
 use tokio::net::TcpStream;
 
-use crate::clock::UnixMs;
+use crate::clock::{self, UnixMs};
 use crate::error::CommandError;
+use crate::resp::{Protocol, Reply};
 
 /// A longer line is no reply to what is sent here.
 const LINE_BYTES_MAX: usize = 64 * 1024;
@@ -46,26 +47,11 @@ pub enum Errand {
     Restore {
         /// What DUMP gives.
         payload: Vec<u8>,
-        /// In how many milliseconds it expires; 0: never.
-        ttl_ms: i64,
-        /// When that is here.
+        /// When it expires.
         expires_at: Option<UnixMs>,
     },
     /// It is deleted: it was sent, and was deleted here before it was known to be there.
     Delete,
-}
-
-impl Errand {
-    fn parts(&self) -> Option<(&[u8], Option<UnixMs>)> {
-        match self {
-            Self::Restore {
-                payload,
-                expires_at,
-                ..
-            } => Some((payload, *expires_at)),
-            Self::Delete => None,
-        }
-    }
 }
 
 /// A key on its way.
@@ -172,17 +158,15 @@ impl Target {
 }
 
 impl Parcel {
-    /// Whether both make the same key, which expires at the same time.
-    pub fn is_same(&self, other: &Self) -> bool {
-        self.key == other.key && self.errand.parts() == other.errand.parts()
-    }
-
     fn request(&self, replaces: bool) -> Vec<u8> {
         match &self.errand {
             Errand::Delete => request(&[b"DEL", &self.key]),
             Errand::Restore {
-                payload, ttl_ms, ..
+                payload,
+                expires_at,
             } => {
+                // 0 is never.
+                let ttl_ms = expires_at.map_or(0, |at| (at.0 - clock::now().0).max(1));
                 let ttl = ttl_ms.to_string();
                 let mut words: Vec<&[u8]> = vec![b"RESTORE", &self.key, ttl.as_bytes(), payload];
                 words.extend(replaces.then_some(&b"REPLACE"[..]));
@@ -192,16 +176,12 @@ impl Parcel {
     }
 }
 
+/// A request is the array that a reply could be as well.
 fn request(words: &[&[u8]]) -> Vec<u8> {
-    let bytes: usize = words.iter().map(|word| word.len() + 16).sum();
-    let mut out = Vec::with_capacity(bytes + 16);
-    out.extend_from_slice(format!("*{}\r\n", words.len()).as_bytes());
-    for word in words {
-        out.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
-        out.extend_from_slice(word);
-        out.extend_from_slice(b"\r\n");
-    }
-    out
+    let mut array = Reply::new(Protocol::Resp2);
+    array.array(words.len());
+    words.iter().for_each(|word| array.bulk(word));
+    std::mem::take(array.buffer_mut())
 }
 
 async fn within<T>(timeout: Duration, step: impl Future<Output = std::io::Result<T>>) -> Option<T> {

@@ -60,13 +60,8 @@ impl Pause {
         (until > now.0).then_some(UnixMs(until))
     }
 
-    /// Whether some commands are held back.
-    #[inline]
-    pub fn is_on(&self, now: UnixMs) -> bool {
-        self.until_ms.load(Ordering::Relaxed) > now.0
-    }
-
     /// Until when a command has to wait, if it has to.
+    #[inline]
     pub fn holds(&self, writes: bool, now: UnixMs) -> Option<UnixMs> {
         let until = self.until_ms.load(Ordering::Relaxed);
         if until <= now.0 {

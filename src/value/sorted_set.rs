@@ -4,7 +4,7 @@
 //! numbers by name; and the numbers in order, in the pages of a tree that counts them, so that the rank of a member and
 //! the member of a rank are found alike.
 //!
-//! Never are more than seven of eight numbers free: so memory shrinks with the set, and a member by chance is that of a number
+//! Never are many more than seven of eight numbers free: so memory shrinks with the set, and a member by chance is that of a number
 //! by chance, mostly of the first that is drawn.
 
 mod members;

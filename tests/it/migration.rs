@@ -1,10 +1,9 @@
 //! MIGRATE between real servers: Redis and Strata as the one that sends, and as the one that takes.
 
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::client::{Client, Reply};
-use crate::server::{Redis, Server, Strata};
+use crate::server::{Redis, Server, Strata, poll};
 
 /// Lines for the sender, and after `@` for the target; `PORT` is that of the target.
 const CONVERSATIONS: &[&str] = &[
@@ -73,22 +72,29 @@ fn keys_go_to_redis_and_to_strata_as_they_do_from_redis() {
     }
 }
 
-/// Waits until the target has one client whose RESTORE is held back.
-fn wait_for_delivery(target: &mut Client) {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    loop {
-        let info = target.run(&["INFO", "clients"]);
-        let info = String::from_utf8_lossy(info.bytes().expect("text")).into_owned();
-        if info.contains("blocked_clients:1") {
-            return;
-        }
-        assert!(Instant::now() < deadline, "nothing was sent: {info}");
-        thread::sleep(Duration::from_millis(2));
-    }
+/// A RESTORE waits at the target.
+const HELD_BACK: &str = "blocked_clients:1";
+
+/// Waits until INFO says something of the clients.
+fn wait_for_clients(of: &mut Client, line: &str) {
+    let said = poll(Duration::from_secs(10), || {
+        let info = of.run(&["INFO", "clients"]);
+        let text = String::from_utf8_lossy(info.bytes().unwrap_or_default()).into_owned();
+        text.lines().any(|other| other == line).then_some(())
+    });
+    assert!(said.is_some(), "not within 10 s: {line}");
+}
+
+/// What was seen of a migration, and the servers, which end when this goes.
+struct Migrated {
+    reply: Reply,
+    here: Client,
+    there: Client,
+    _servers: [Server; 2],
 }
 
 /// The target holds the keys back until `meanwhile` was done at the sender.
-fn migrate_slowly(meanwhile: &[&[&str]], setup: &[&[&str]]) -> (Reply, Client, Client) {
+fn migrate_slowly(meanwhile: &[&[&str]], setup: &[&[&str]]) -> Migrated {
     let (sender, target) = (Strata::start(&[]), Redis::start(&[]));
     let (mut here, mut other, mut there) = (sender.connect(), sender.connect(), target.connect());
     setup.iter().for_each(|request| drop(here.run(request)));
@@ -105,7 +111,7 @@ fn migrate_slowly(meanwhile: &[&[&str]], setup: &[&[&str]]) -> (Reply, Client, C
         "a",
         "b",
     ]);
-    wait_for_delivery(&mut there);
+    wait_for_clients(&mut there, HELD_BACK);
     for request in meanwhile {
         let reply = other.run(request);
         assert!(!reply.is_error(), "{request:?}: {reply}");
@@ -113,9 +119,12 @@ fn migrate_slowly(meanwhile: &[&[&str]], setup: &[&[&str]]) -> (Reply, Client, C
     there.run(&["CLIENT", "UNPAUSE"]);
     here.set_timeout(Duration::from_secs(20));
     let reply = here.read();
-    // The servers end with the test, not before.
-    std::mem::forget((sender, target));
-    (reply, other, there)
+    Migrated {
+        reply,
+        here: other,
+        there,
+        _servers: [sender, target],
+    }
 }
 
 #[test]
@@ -127,7 +136,8 @@ fn what_changes_on_the_way_is_not_lost_and_nobody_waits() {
         &["PEXPIRE", "a", "500000"],
         &["PING"],
     ];
-    let (reply, mut here, mut there) = migrate_slowly(meanwhile, setup);
+    let mut migrated = migrate_slowly(meanwhile, setup);
+    let (reply, here, there) = (&migrated.reply, &mut migrated.here, &mut migrated.there);
     assert!(reply.is_simple("OK"), "{reply}");
     assert_eq!(here.run(&["EXISTS", "a", "b"]), Reply::Int(0));
     assert!(there.run(&["GET", "a"]).is_bulk(b"12"));
@@ -138,7 +148,8 @@ fn what_changes_on_the_way_is_not_lost_and_nobody_waits() {
 #[test]
 fn what_is_deleted_on_the_way_is_deleted_there_too() {
     let setup: &[&[&str]] = &[&["SET", "a", "1"], &["SET", "b", "2"]];
-    let (reply, mut here, mut there) = migrate_slowly(&[&["DEL", "a"]], setup);
+    let mut migrated = migrate_slowly(&[&["DEL", "a"]], setup);
+    let (reply, here, there) = (&migrated.reply, &mut migrated.here, &mut migrated.there);
     assert!(reply.is_simple("OK"), "{reply}");
     assert_eq!(here.run(&["EXISTS", "a", "b"]), Reply::Int(0));
     assert_eq!(there.run(&["EXISTS", "a"]), Reply::Int(0));
@@ -164,19 +175,10 @@ fn keys_do_not_go_to_where_they_are_and_a_closed_client_stops_its_own() {
     there.run(&["CLIENT", "PAUSE", "20000", "WRITE"]);
     let port = redis.port().to_string();
     here.send(&["MIGRATE", "127.0.0.1", &port, "k", "0", "60000"]);
-    wait_for_delivery(&mut there);
+    wait_for_clients(&mut there, HELD_BACK);
     drop(here);
-    let deadline = Instant::now() + Duration::from_secs(10);
     let mut observer = strata.connect();
-    loop {
-        let info = observer.run(&["INFO", "clients"]);
-        let info = String::from_utf8_lossy(info.bytes().expect("text")).into_owned();
-        if info.contains("connected_clients:1\r") {
-            break;
-        }
-        assert!(Instant::now() < deadline, "it still waits: {info}");
-        thread::sleep(Duration::from_millis(5));
-    }
+    wait_for_clients(&mut observer, "connected_clients:1");
     observer.run(&["SELECT", "1"]);
     assert!(observer.run(&["GET", "k"]).is_bulk(b"v"));
 }

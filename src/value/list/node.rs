@@ -112,6 +112,7 @@ mod tests {
     use std::collections::VecDeque;
 
     use super::*;
+    use crate::testing::Random;
 
     fn front(node: &mut Node) -> Option<Vec<u8>> {
         let mut text = None;
@@ -124,7 +125,6 @@ mod tests {
         node.pop_back(|element| text = Some(element.to_vec()));
         text
     }
-    use crate::testing::Random;
 
     #[test]
     fn a_node_with_a_gap_agrees_with_a_listpack() {

@@ -159,16 +159,12 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::testing::Random;
 
     #[test]
     fn agrees_with_a_tree_over_random_operations() {
-        let mut random = 7_u64;
-        let mut next = move |below: u64| {
-            random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
-            random % below
-        };
+        let mut random = Random(7);
+        let mut next = move |below| random.below(below);
         let id = |ms: u64| Id { ms, seq: 0 };
         for ids in [10, 200, 1000] {
             let (mut nodes, mut model) = (Nodes::default(), BTreeMap::new());
