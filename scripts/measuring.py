@@ -9,6 +9,7 @@ Invariant: nothing is ended or written that this process did not start or create
 import argparse
 import contextlib
 import ctypes
+import functools
 import json
 import os
 import pathlib
@@ -27,10 +28,16 @@ START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 20
 REPLY_TIMEOUT_S = 600
 PR_SET_PDEATHSIG = 1
-VALKEY_HINT = ("valkey-server is not installed and is left out. On Debian bookworm:\n"
-               "  echo 'deb http://deb.debian.org/debian bookworm-backports main' "
-               "> /etc/apt/sources.list.d/backports.list\n"
-               "  apt-get update && apt-get install -t bookworm-backports valkey-server")
+REFERENCES = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target")) / "references"
+# What can be named by --only, and where it is: fetched by scripts/references, or installed. The first that is there serves.
+INSTALLED = {
+    "redis": [REFERENCES / "redis-8.10/redis-server", "redis-server"],
+    "valkey": [REFERENCES / "valkey-9.1/valkey-server", "valkey-server"],
+    "redis-8.2": [REFERENCES / "redis-8.2/redis-server"],
+    "redis-installed": ["redis-server"],
+    "valkey-installed": ["valkey-server"],
+}
+DEFAULT = ["redis", "valkey", "strata"]
 
 
 class Failure(Exception):
@@ -52,7 +59,9 @@ def parser(description, not_measured):
                          help="replace the server of that name (redis, valkey, strata) or add one; ARGS are all its "
                               "flags but --port and --bind. `strata=/usr/bin/redis-server:--save ''` compares redis "
                               "with itself")
-    options.add_argument("--only", default="", metavar="NAMES", help="use only these of the servers, comma separated")
+    options.add_argument("--only", default="", metavar="NAMES",
+                         help="use only these of the servers, comma separated; there are also redis-8.2, redis-installed and "
+                              "valkey-installed")
     options.add_argument("--json", metavar="FILE", help="write the result there as well")
     return options
 
@@ -62,15 +71,12 @@ def servers(options):
     only = [name for name in options.only.split(",") if name]
     overrides = dict(parse_server(text) for text in options.server)
     chosen = {}
-    for name in ["redis", "valkey", "strata"] + list(overrides):
+    for name in [*DEFAULT, *only, *overrides]:
         if (only and name not in only) or name in chosen:
             continue
         program = overrides.get(name) or default_program(name, options)
         if program:
             chosen[name] = program
-    for name in only:
-        if name not in chosen and name != "valkey":
-            raise Failure(f"--only: there is no server named {name!r}")
     if not chosen:
         raise Failure("no server is left to measure")
     return list(chosen.values())
@@ -93,13 +99,22 @@ MEMORY_ONLY = ["--tier-max-bytes", "0"]
 def default_program(name, options):
     if name == "strata":
         return Program(name, strata_binary(options.strata), [*MEMORY_ONLY, *shlex.split(options.strata_args)])
-    path = shutil.which(f"{name}-server")
-    if path is None and name == "redis":
-        raise Failure("redis-server is not installed (Debian: apt-get install redis-server)")
-    if path is None:
-        print(VALKEY_HINT, file=sys.stderr)
+    path = installed(name)
+    if path is None and name.startswith("valkey"):
+        print(f"{name} is neither in {REFERENCES} nor installed, and is left out", file=sys.stderr)
         return None
+    if path is None:
+        raise Failure(f"{name} is neither in {REFERENCES} nor installed (Debian: apt-get install redis-server)")
     return Program(name, path, ["--save", "", "--appendonly", "no"])
+
+
+@functools.cache
+def installed(name):
+    """The path of a server of that name, which is fetched first if it can be; None where there is none."""
+    if name not in INSTALLED:
+        raise Failure(f"--only: there is no server named {name!r}")
+    subprocess.run([str(REPOSITORY / "scripts" / "references")], stdout=sys.stderr, check=False)
+    return next(filter(None, (shutil.which(path) for path in INSTALLED[name])), None)
 
 
 def strata_binary(path):

@@ -86,6 +86,12 @@ impl Redis {
     pub(crate) fn start(args: &[&str]) -> Server {
         Server::start(Path::new("redis-server"), Self::ARGS, args)
     }
+
+    /// The same of Redis 8.10, where scripts/references could fetch it.
+    pub(crate) fn newest(args: &[&str]) -> Option<Server> {
+        let program = reference("redis-8.10/redis-server")?;
+        Some(Server::start(&program, Self::ARGS, args))
+    }
 }
 
 /// Starts valkey-server 8, for what Redis 7.0 has not.
@@ -95,6 +101,36 @@ impl Valkey {
     /// A running valkey-server that has answered PING.
     pub(crate) fn start(args: &[&str]) -> Server {
         Server::start(Path::new("valkey-server"), Redis::ARGS, args)
+    }
+
+    /// The same of Valkey 9.1, where scripts/references could fetch it.
+    pub(crate) fn newest(args: &[&str]) -> Option<Server> {
+        let program = reference("valkey-9.1/valkey-server")?;
+        Some(Server::start(&program, Redis::ARGS, args))
+    }
+}
+
+/// A server that scripts/references has fetched.
+fn reference(name: &str) -> Option<PathBuf> {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent()?;
+    let program = target.join("references").join(name);
+    if !program.exists() {
+        println!("{} is not there: run scripts/references", program.display());
+        return None;
+    }
+    Some(program)
+}
+
+#[test]
+fn newest_references_are_what_the_scripts_fetch() {
+    let servers = [
+        ("redis_version:8.10.2", Redis::newest(&[])),
+        ("valkey_version:9.1.2", Valkey::newest(&[])),
+    ];
+    for (version, server) in servers {
+        let Some(server) = server else { continue };
+        let info = server.connect().run(&["INFO", "server"]).to_string();
+        assert!(info.contains(version), "{info}");
     }
 }
 
