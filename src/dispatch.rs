@@ -17,9 +17,8 @@ use crate::clock::{Clock, Ticker, UnixMs};
 use crate::command::key_specs::Positions;
 use crate::command::table::{Row, table};
 use crate::command::{Context, Flags};
-use crate::config::{
-    CallableFrom, Config, MemoryCompression, Reader, TierDurability, TierOverload,
-};
+use crate::config::{CallableFrom, Config, Reader, TierDurability, TierOverload};
+use crate::engine::Engine;
 use crate::equality::equal;
 use crate::error::{CommandError, c_text};
 use crate::keyspace::eviction::{AccessPolicy, EvictionPool, Limits, Room, Unwritten};
@@ -83,6 +82,7 @@ pub enum Next {
 #[derive(Debug)]
 pub struct Executor {
     server: Arc<Server>,
+    engine: Arc<Engine>,
     thread: ThreadSlot,
     config: Reader,
     clock: Clock,
@@ -111,7 +111,7 @@ struct Planned {
 impl Executor {
     /// An executor for a thread.
     pub fn new(server: Arc<Server>, thread: ThreadSlot, clock: Clock) -> Self {
-        let config = Reader::new(Arc::clone(&server.config));
+        let config = Reader::new(Arc::clone(&server.engine.config));
         Self {
             thread,
             config,
@@ -125,6 +125,7 @@ impl Executor {
             batch: Batch::default(),
             plan: Vec::new(),
             hashes: Vec::new(),
+            engine: Arc::clone(&server.engine),
             server,
         }
     }
@@ -191,13 +192,13 @@ impl Executor {
 
     /// Changes that this thread has made and the tier below is to learn of.
     fn changes(&self) -> i64 {
-        let counters = self.server.keyspace.counters(self.thread);
+        let counters = self.engine.keyspace.counters(self.thread);
         counters.changes.read() - counters.memory_only_changes.read()
     }
 
     /// Compressed values that this thread has restored.
     fn restored(&self) -> i64 {
-        self.server.keyspace.counters(self.thread).restored.read()
+        self.engine.keyspace.counters(self.thread).restored.read()
     }
 
     /// Values that were compressed take more memory now, and reads do not ask for room.
@@ -242,7 +243,7 @@ impl Executor {
             if let Some(row) = row
                 .filter(|row| !row.command.keys.is_empty() && row.command.arity.accepts(args.len()))
             {
-                let hash = |position| self.server.keyspace.hash(args.at(position));
+                let hash = |position| self.engine.keyspace.hash(args.at(position));
                 match row.single_key {
                     Some(position) => self.hashes.push(hash(position)),
                     None => self
@@ -256,7 +257,7 @@ impl Executor {
             });
         }
         if self.hashes.len() > 1 {
-            let keyspace = &self.server.keyspace;
+            let keyspace = &self.engine.keyspace;
             // Most pipelines on one key are of nothing else.
             let different = || self.hashes.chunk_by(PartialEq::eq).map(|same| same[0]);
             different().for_each(|hash| keyspace.prefetch_bucket(hash));
@@ -285,11 +286,11 @@ impl Executor {
                 return (done, Next::Below(need));
             }
             let outcome = self.run_request(index, &args, session, reply, now);
-            if self.server.keyspace.queues().any() {
+            if self.engine.keyspace.queues().any() {
                 self.serve_waiters(now);
             }
             if outcome == Outcome::Lacking {
-                session.rounds.begin(&self.server.overdraft);
+                session.rounds.begin(&self.engine.overdraft);
                 let wanted = self.lacking(batch, buffer, index, session);
                 return (done, Next::Below(Need::Keys(wanted, now)));
             }
@@ -352,7 +353,7 @@ impl Executor {
     }
 
     fn is_tier_failing(&self) -> bool {
-        let tier = self.server.tier.as_ref();
+        let tier = self.engine.tier.as_ref();
         tier.is_some_and(|tier| tier.is_failing())
     }
 
@@ -363,7 +364,7 @@ impl Executor {
         session: &mut Session,
         now: UnixMs,
     ) -> Option<Need> {
-        let lacks = self.server.keyspace.has_below()
+        let lacks = self.engine.keyspace.has_below()
             && !self.is_tier_failing()
             && row.is_some_and(|row| row.command.flags.has(Flags::DENYOOM))
             && self.has_room(now) == Room::Soon;
@@ -375,8 +376,8 @@ impl Executor {
             return Some(Need::Written);
         }
         let since = *session.short_since.get_or_insert(now);
-        let settled = self.server.keyspace.settled();
-        if let Some(patience) = self.server.overload.patience(now.0 - since.0, settled) {
+        let settled = self.engine.keyspace.settled();
+        if let Some(patience) = self.engine.overload.patience(now.0 - since.0, settled) {
             return Some(Need::Room(patience));
         }
         if self.make_room(now, Unwritten::Goes) == Room::Soon {
@@ -389,7 +390,7 @@ impl Executor {
 
     /// The keys of a request, and of those behind it, that memory cannot answer for.
     fn lacking(&self, batch: &Batch, buffer: &[u8], from: usize, session: &Session) -> Vec<Wanted> {
-        let keyspace = &self.server.keyspace;
+        let keyspace = &self.engine.keyspace;
         let name = keyspace.space_name(session.db);
         let mut wanted = Vec::new();
         let end = match session.rounds.own_keys_only() {
@@ -552,7 +553,7 @@ impl Executor {
         }
         if row.command.flags.has(Flags::WRITE)
             && self.is_tier_failing()
-            && self.server.is_durable_always()
+            && self.engine.is_durable_always()
         {
             return Some(CommandError::Unwritable);
         }
@@ -568,7 +569,12 @@ impl Executor {
             .wrapping_add(0x1405_7b7e_f767_814f);
         let random = self.random ^ self.random >> 32;
         let config = self.config.current();
-        let access = AccessPolicy::new(config.maxmemory_policy, lfu_settings(config), now, random);
+        let access = AccessPolicy::new(
+            config.maxmemory_policy,
+            LfuSettings::of(config),
+            now,
+            random,
+        );
         let terms = Terms {
             now,
             access: access.frozen(no_touch),
@@ -620,13 +626,13 @@ impl Executor {
             declared
         } else {
             let further = session.further_keys.iter();
-            let further = further.map(|key| server.keyspace.hash(key));
+            let further = further.map(|key| server.engine.keyspace.hash(key));
             all = declared.iter().copied().chain(further).collect();
             &all
         };
         let mut context = Context {
             // Here and not before, as it would be copied.
-            keys: server.keyspace.lock(hashes, session.db, terms),
+            keys: server.engine.keyspace.lock(hashes, session.db, terms),
             reply,
             now,
             session,
@@ -634,7 +640,7 @@ impl Executor {
             server,
             random,
         };
-        if server.keyspace.has_below() && needs_keys(server, row, args) {
+        if server.engine.keyspace.has_below() && needs_keys(server, row, args) {
             let (keys, session) = (&context.keys, &mut *context.session);
             let lacks = |key: &[u8]| !keys.is_resident(key);
             let mut positions = key_positions(row, args).into_iter();
@@ -659,8 +665,8 @@ impl Executor {
     /// it. While this thread has added less than its share of what was left, the answer is known.
     #[inline]
     fn has_room(&mut self, now: UnixMs) -> Room {
-        let added = self.server.keyspace.counters(self.thread).used_bytes.read();
-        if added < self.room_until && self.room_generation == self.server.config.generation() {
+        let added = self.engine.keyspace.counters(self.thread).used_bytes.read();
+        if added < self.room_until && self.room_generation == self.engine.config.generation() {
             return Room::Enough;
         }
         let policy = self.config.current().maxmemory_policy;
@@ -669,20 +675,20 @@ impl Executor {
 
     fn make_room(&mut self, now: UnixMs, unwritten: Unwritten) -> Room {
         let began = self.ticker.read();
-        let server = &self.server;
-        self.room_generation = server.config.generation();
+        let (server, engine) = (&self.server, &self.engine);
+        self.room_generation = engine.config.generation();
         let limits = Limits {
             unwritten,
-            ..memory_limits(server, self.config.current(), now)
+            ..engine.limits(self.config.current(), now)
         };
-        let has_room = server
+        let has_room = engine
             .keyspace
             .make_room(&limits, self.thread, &mut self.pool);
-        let added = server.keyspace.counters(self.thread).used_bytes.read();
-        self.room_until = match server.overdraft.is_taken() {
+        let added = engine.keyspace.counters(self.thread).used_bytes.read();
+        self.room_until = match server.engine.overdraft.is_taken() {
             // What is allowed now is not for long.
             true => i64::MIN,
-            false => added.saturating_add(server.keyspace.headroom(&limits)),
+            false => added.saturating_add(server.engine.keyspace.headroom(&limits)),
         };
         let nanos = self.ticker.nanos_between(began, self.ticker.read());
         let threshold_ms = self.config.current().latency_monitor_threshold_ms;
@@ -775,33 +781,6 @@ fn may_call(from: CallableFrom, session: &Session) -> bool {
     }
 }
 
-/// How LFU counters move, by the options in force.
-pub fn lfu_settings(config: &Config) -> LfuSettings {
-    LfuSettings {
-        log_factor: config.lfu_log_factor,
-        decay_time_min: config.lfu_decay_time_min,
-    }
-}
-
-/// The limits of memory, by the options in force.
-pub fn memory_limits(server: &Server, config: &Config, now: UnixMs) -> Limits {
-    let overdrawn = server.overdraft.is_taken();
-    Limits {
-        maxmemory_bytes: server.overdraft.extend(config.maxmemory),
-        max_entries: if overdrawn { 0 } else { config.max_entries },
-        policy: config.maxmemory_policy,
-        samples: config.maxmemory_samples as usize,
-        other_bytes: server.other_bytes_to_evict(config.maxmemory) as u64,
-        lfu: lfu_settings(config),
-        now,
-        unwritten: Unwritten::Judged {
-            policy: config.maxmemory_policy,
-            now,
-        },
-        compresses: config.memory_compression == MemoryCompression::Lz4,
-    }
-}
-
 /// Whether keys may be evicted that the disk has not taken yet: under `tier-durability always` they are a promise.
 fn may_shed(config: &Config) -> bool {
     config.tier_overload == TierOverload::Shed && config.tier_durability != TierDurability::Always
@@ -823,7 +802,7 @@ fn needs_keys(server: &Server, row: &Row, args: &Args<'_>) -> bool {
 }
 
 fn may_lose_pins(server: &Server, row: &Row) -> bool {
-    let tier = server.tier.as_ref();
+    let tier = server.engine.tier.as_ref();
     row.command.flags.has(Flags::WRITE) && tier.is_some_and(|tier| tier.has_cold_pins())
 }
 

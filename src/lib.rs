@@ -14,7 +14,8 @@
 //! * [`keyspace`] holds the keys: shards, table, entries, expiry, eviction; and the one place where changes are noted.
 //! * [`value`] has the data types as plain structures, and the arithmetic of commands over them.
 //! * [`tier`] is the seam below the keyspace: what must be fetched before a batch can run.
-//! * [`server`] is what all connections share: clients, statistics, logs.
+//! * [`engine`] is keyspace, tiers and options as one, with the room that there is: what every thread that touches keys works with.
+//! * [`server`] is what all connections share besides: clients, statistics, logs.
 //! * [`config`] holds the options: one row each, read from flags, environment and file into one typed snapshot, changed by
 //!   CONFIG SET and written back by CONFIG REWRITE.
 //! * [`allocator`] knows what memory costs. [`logging`] is the log. [`clock`] is the only reader of the system clock; [`error`] has what a client is told when a command fails;
@@ -31,6 +32,7 @@ pub mod clock;
 pub mod command;
 pub mod config;
 pub mod dispatch;
+pub mod engine;
 mod equality;
 pub mod error;
 pub mod keyspace;

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::clock::{Clock, UnixMs};
 use crate::config::Config;
-use crate::dispatch::{Executor, Next, memory_limits};
+use crate::dispatch::{Executor, Next};
+use crate::engine::Engine;
 use crate::keyspace::ThreadSlot;
 use crate::keyspace::eviction::Limits;
 use crate::resp::{Protocol, Reply};
@@ -135,7 +136,7 @@ impl Db {
             unix: false,
         };
         let client = server.clients.add(origin, START);
-        let authenticated = server.config.load().requirepass.is_empty();
+        let authenticated = server.engine.config.load().requirepass.is_empty();
         let executor = Executor::new(server, ThreadSlot(0), Clock::Manual(START));
         let session = Session::new(client, authenticated);
         Self {
@@ -153,9 +154,9 @@ impl Db {
 
     /// Writes what has changed into the disk tier, if there is one.
     pub(crate) fn write(&self) {
-        let server = self.server();
-        if let Some(tier) = &server.tier {
-            tier.write_now(server);
+        let engine = self.engine();
+        if let Some(tier) = &engine.tier {
+            tier.write_now(engine);
         }
     }
 
@@ -169,30 +170,30 @@ impl Db {
 
     /// Compresses every value in memory.
     pub(crate) fn compress(&self) {
-        self.server().keyspace.compress_all(ThreadSlot(0));
+        self.engine().keyspace.compress_all(ThreadSlot(0));
     }
 
     /// Takes all that the disk tier has out of memory.
     pub(crate) fn demote_all(&self) {
-        let keyspace = &self.server().keyspace;
+        let keyspace = &self.engine().keyspace;
         keyspace.demote_all(&self.limits(), ThreadSlot(0));
     }
 
     fn limits(&self) -> Limits {
-        let server = self.server();
-        memory_limits(server, &server.config.load(), self.now)
+        let engine = self.engine();
+        engine.limits(&engine.config.load(), self.now)
     }
 
     /// Has what was not accessed for so many seconds leave memory. Gives how many entries did.
     pub(crate) fn demote_idle(&self, secs: u32) -> usize {
-        let (keyspace, limits) = (&self.server().keyspace, self.limits());
+        let (keyspace, limits) = (&self.engine().keyspace, self.limits());
         let demote = |shard| keyspace.demote_idle(shard, secs, &limits, ThreadSlot(0));
         (0..keyspace.shard_count()).map(demote).sum()
     }
 
     /// Drops the keys and the fields whose time has come, as maintenance does.
     pub(crate) fn expire(&self) {
-        let keyspace = &self.server().keyspace;
+        let keyspace = &self.engine().keyspace;
         for shard in 0..keyspace.shard_count() {
             keyspace.expire_shard(shard, self.now, ThreadSlot(0));
         }
@@ -201,13 +202,18 @@ impl Db {
 
     /// Brings all entries into line with `tier-policy`.
     pub(crate) fn apply_policies(&self) {
-        let keyspace = &self.server().keyspace;
+        let keyspace = &self.engine().keyspace;
         keyspace.apply_policies(ThreadSlot(0), || {});
     }
 
     /// What all clients share.
     pub(crate) fn server(&self) -> &Server {
         self.executor.server()
+    }
+
+    /// Keys, tiers and options.
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.server().engine
     }
 
     /// Whether the last command would have closed the connection.
@@ -280,8 +286,13 @@ impl Db {
                 }
                 Next::Below(need) => {
                     let server = Arc::clone(self.executor.server());
-                    let tier = server.tier.as_ref().expect("it is the tier that is asked");
-                    tier.meet_now(&server, need).tell(&mut self.session);
+                    let tier = server
+                        .engine
+                        .tier
+                        .as_ref()
+                        .expect("it is the tier that is asked");
+                    let met = tier.meet_now(&server.engine, need);
+                    self.session.meet(met);
                 }
                 _ => break,
             }
@@ -289,7 +300,7 @@ impl Db {
         self.spill();
         if self.compresses {
             self.compress();
-            self.server().keyspace.validate();
+            self.engine().keyspace.validate();
         }
         self.closed = self.session.then == Then::Close;
         self.session.then = Then::GoOn;

@@ -133,9 +133,10 @@ fn set(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
         .step_by(2)
         .map(|at| (args.at(at), args.at(at + 1)))
         .collect();
-    let keyspace = &cx.server.keyspace;
+    let keyspace = &cx.server.engine.keyspace;
     let changed = cx
         .server
+        .engine
         .config
         .set(&pairs, |changed| {
             keyspace.set_policies(&changed.tier_policy)
@@ -161,7 +162,7 @@ fn rewrite(cx: &mut Context<'_>, _: &Args<'_>) -> Result<(), CommandError> {
         ));
     };
     // Not `cx.config`: another client may have changed an option since this command began.
-    let config = cx.server.config.load();
+    let config = cx.server.engine.config.load();
     config::rewrite(&config, path)
         .map_err(|error| CommandError::message(format!("ERR Rewriting config file: {error}")))?;
     cx.reply.ok();
@@ -237,7 +238,7 @@ mod tests {
     script!(config_resetstat_counts_from_zero, |db| {
         db.run("GET missing").nil();
         db.run("CONFIG RESETSTAT").ok();
-        let counters = db.server().keyspace.all_counters();
+        let counters = db.engine().keyspace.all_counters();
         assert_eq!(counters.iter().map(|c| c.misses.read()).sum::<i64>(), 0);
     });
 

@@ -324,7 +324,7 @@ mod tests {
     }
 
     fn set_password(db: &Db, password: &str) {
-        db.server()
+        db.engine()
             .config
             .set(&[(b"requirepass", password.as_bytes())], |_| {})
             .unwrap();

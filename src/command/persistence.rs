@@ -91,7 +91,7 @@ fn bgrewriteaof(cx: &mut Context<'_>, _: &Args<'_>) -> Result<(), CommandError> 
 }
 
 fn hurry(cx: &Context<'_>) -> Result<(), CommandError> {
-    cx.server.tier.as_ref().ok_or(NO_TIER)?.hurry();
+    cx.server.engine.tier.as_ref().ok_or(NO_TIER)?.hurry();
     Ok(())
 }
 

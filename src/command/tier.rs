@@ -318,7 +318,7 @@ fn stats(cx: &mut Context<'_>, _: &Args<'_>) -> Result<(), CommandError> {
 
 /// What was compressed, by kinds of keys.
 fn classes(reply: &mut Reply, server: &Server) {
-    let tier = server.tier.as_ref();
+    let tier = server.engine.tier.as_ref();
     let classes = tier.map_or_else(Vec::new, |tier| tier.classes());
     reply.array(classes.len());
     for class in classes {
@@ -341,7 +341,7 @@ fn classes(reply: &mut Reply, server: &Server) {
 }
 
 fn generations(reply: &mut Reply, server: &Server) {
-    let tier = server.tier.as_ref();
+    let tier = server.engine.tier.as_ref();
     let generations = tier.map_or_else(Vec::new, |tier| tier.generations());
     reply.array(generations.len());
     for generation in generations {
@@ -422,7 +422,7 @@ mod tests {
         let mut db = Db::spilled();
         for durability in ["everysec", "none"] {
             let follow = durability != "none";
-            db.server().keyspace.follow_writes(follow);
+            db.engine().keyspace.follow_writes(follow);
             let reply = db.send(
                 b"MSET a 1 b 2 c 3\r\nDEL c\r\nSET long x PX 1000\r\nTIER.DEMOTE a b b c x long\r\n\
                   TIER.INFO a\r\nGET b\r\nTIER.DEMOTE b\r\n",
@@ -466,7 +466,7 @@ mod tests {
 
     /// `tier_pinned_keys` and `tier_pinned_bytes`.
     fn pinned(db: &mut Db) -> (usize, usize) {
-        let (keys, bytes) = db.server().keyspace.pinned();
+        let (keys, bytes) = db.engine().keyspace.pinned();
         let info = db.run("INFO tier");
         let info = String::from_utf8_lossy(info.bytes()).into_owned();
         let lines = format!("tier_pinned_keys:{keys}\r\ntier_pinned_bytes:{bytes}\r\n");
@@ -533,7 +533,7 @@ mod tests {
         db.run("SET l v PX 10").ok();
         db.run("TIER.PIN l").int(1);
         db.advance(10);
-        let keyspace = &db.server().keyspace;
+        let keyspace = &db.engine().keyspace;
         for shard in 0..keyspace.shard_count() {
             keyspace.expire_shard(
                 shard,
@@ -583,7 +583,7 @@ mod tests {
             batch += "CONFIG SET max-entries 9010\r\nSET new v PX 100000\r\n";
             let reply = db.send(batch.as_bytes());
             assert!(reply.ends_with(b"+OK\r\n+OK\r\n"), "{policy}");
-            assert!(db.server().keyspace.entries() <= 9011);
+            assert!(db.engine().keyspace.entries() <= 9011);
             assert_eq!(pinned(&mut db).0, 9000);
             db.run("CONFIG SET max-entries 0").ok();
         }

@@ -25,13 +25,13 @@ impl Executor {
     fn serve_queue(&mut self, ready: &Ready, now: UnixMs) {
         let (db, key) = (ready.db, &*ready.key);
         let mut ticket = 0;
-        while let Some(next) = self.server.keyspace.queues().next(db, key, ticket) {
+        while let Some(next) = self.engine.keyspace.queues().next(db, key, ticket) {
             ticket = next;
             let Some(waiter) = self.server.waiters.get(ticket) else {
                 continue;
             };
             if waiter.serve(|| self.fulfil(&waiter, key, now)) {
-                let queues = self.server.keyspace.queues();
+                let queues = self.engine.keyspace.queues();
                 self.server.waiters.remove(queues, &waiter);
             } else if !ready.is_gone && !self.exists(db, key, now) {
                 return;
@@ -40,14 +40,14 @@ impl Executor {
     }
 
     fn exists(&mut self, db: usize, key: &[u8], now: UnixMs) -> bool {
-        let hashes = [self.server.keyspace.hash(key)];
+        let hashes = [self.engine.keyspace.hash(key)];
         let terms = self.terms(now, false).0;
-        self.server.keyspace.lock(&hashes, db, terms).exists(key)
+        self.engine.keyspace.lock(&hashes, db, terms).exists(key)
     }
 
     /// Tries what a client waits for on a key. `None`: it waits on.
     fn fulfil(&mut self, waiter: &Waiter, key: &[u8], now: UnixMs) -> Option<End> {
-        if self.is_tier_failing() && self.server.is_durable_always() {
+        if self.is_tier_failing() && self.engine.is_durable_always() {
             return Some(End::Again);
         }
         let (terms, random) = self.terms(now, false);
@@ -56,9 +56,9 @@ impl Executor {
         let needed = needed.into_iter().flatten();
         let hashes: SmallVec<[KeyHash; 2]> = needed
             .clone()
-            .map(|key| server.keyspace.hash(key))
+            .map(|key| server.engine.keyspace.hash(key))
             .collect();
-        let mut keys = server.keyspace.lock(&hashes, waiter.db, terms);
+        let mut keys = server.engine.keyspace.lock(&hashes, waiter.db, terms);
         if !needed.clone().all(|key| keys.is_resident(key)) {
             return Some(End::Again);
         }
@@ -96,7 +96,7 @@ impl Executor {
     ) -> Option<Result<(), CommandError>> {
         self.server
             .waiters
-            .remove(self.server.keyspace.queues(), waiter);
+            .remove(self.engine.keyspace.queues(), waiter);
         match waiter.conclude()? {
             End::Served(bytes) => {
                 self.told_of_change = true;

@@ -195,12 +195,12 @@ mod tests {
             config.tier_durability = TierDurability::None;
             config.tier_admission = TierAdmission::Ghost;
         });
-        db.server().steer_admission(&db.server().config.load());
+        db.engine().steer_admission(&db.engine().config.load());
         db
     }
 
     fn sum(db: &Db, counter: fn(&Counters) -> &Counter) -> i64 {
-        let counters = db.server().keyspace.all_counters().iter();
+        let counters = db.engine().keyspace.all_counters().iter();
         counters.map(|of_thread| counter(of_thread).read()).sum()
     }
 
@@ -240,7 +240,7 @@ mod tests {
         db.run("GET k").nil();
         db.write();
         db.demote_all();
-        assert_eq!(db.server().keyspace.entries(), 0);
+        assert_eq!(db.engine().keyspace.entries(), 0);
         db.run("GET k").nil();
         db.run("DBSIZE").int(0);
     }
@@ -256,7 +256,7 @@ mod tests {
         };
         set(&mut db, 0..KEYS);
         let records = |db: &Db| {
-            let tier = db.server().tier.as_ref().expect("there is one");
+            let tier = db.engine().tier.as_ref().expect("there is one");
             tier.stats().store.records as i64
         };
         // What filled memory at first had nothing to show that it could do without.

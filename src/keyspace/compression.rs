@@ -366,17 +366,17 @@ mod tests {
     /// Sets `maxmemory` to what is in use and some bytes more.
     fn limit(db: &mut Db, more: usize) {
         let server = db.server();
-        let used = server.keyspace.used_bytes() + server.other_bytes();
+        let used = server.engine.keyspace.used_bytes() + server.engine.other_bytes();
         db.run(&format!("CONFIG SET maxmemory {}", used + more))
             .ok();
     }
 
     fn used(db: &Db) -> usize {
-        db.server().keyspace.used_bytes()
+        db.engine().keyspace.used_bytes()
     }
 
     fn compressed_keys(db: &Db) -> usize {
-        let keyspace = &db.server().keyspace;
+        let keyspace = &db.engine().keyspace;
         keyspace.validate();
         keyspace.compressed().0
     }
@@ -469,7 +469,7 @@ mod tests {
             let keys = compressed_keys(&db);
             assert!(keys > 1_000, "{policy}: {keys}");
             // Between two rounds of the hand a key may go.
-            let entries = db.server().keyspace.entries();
+            let entries = db.engine().keyspace.entries();
             let enough = if *policy == "noeviction" {
                 2_600
             } else {
@@ -533,7 +533,7 @@ mod tests {
         limit(&mut db, 10 << 20);
         db.advance(100_000);
         fill(&mut db, 1_000);
-        assert!(db.server().keyspace.entries() <= 501);
+        assert!(db.engine().keyspace.entries() <= 501);
         assert_eq!(compressed_keys(&db), 0);
     }
 
@@ -587,7 +587,7 @@ mod tests {
         assert_eq!(compressed_keys(&db), 2);
         // It is marked, until it changes.
         let standing = |db: &Db, key: &[u8]| {
-            let keyspace = &db.server().keyspace;
+            let keyspace = &db.engine().keyspace;
             let hash = keyspace.hash(key);
             let locked = keyspace.lock_shard(hash.shard(), crate::keyspace::ThreadSlot(0));
             let at = locked.table.find(hash.tag(), 0, key).unwrap();
@@ -653,7 +653,7 @@ mod tests {
         fill(&mut db, 100);
         let raw: usize = (0..100).map(|i| value(i).len()).sum();
         db.compress();
-        let (keys, raw_bytes, compressed_bytes) = db.server().keyspace.compressed();
+        let (keys, raw_bytes, compressed_bytes) = db.engine().keyspace.compressed();
         assert_eq!((keys, raw_bytes), (100, raw));
         assert!((1_000..raw * 3 / 4).contains(&compressed_bytes));
         let info = db.run("INFO tier");
@@ -680,8 +680,8 @@ mod tests {
             assert!(used(&db) <= most);
         }
         // Some went for it.
-        assert!(db.server().keyspace.entries() < 3_000);
-        db.server().keyspace.validate();
+        assert!(db.engine().keyspace.entries() < 3_000);
+        db.engine().keyspace.validate();
     }
 
     #[test]
@@ -693,7 +693,7 @@ mod tests {
         assert_eq!(compressed_keys(&db), 200);
         db.demote_all();
         assert_eq!(
-            (db.server().keyspace.entries(), compressed_keys(&db)),
+            (db.engine().keyspace.entries(), compressed_keys(&db)),
             (0, 0)
         );
         for i in 0..200 {

@@ -3,6 +3,8 @@
 //! The counter goes up with a probability that falls as it rises, and down by one for each
 //! `decay_time_min` without an access, which is what Redis's `allkeys-lfu` means.
 
+use crate::config::Config;
+
 /// A new key starts here, so that it is not the first to go.
 pub(super) const INITIAL: u8 = 5;
 
@@ -13,6 +15,16 @@ pub struct LfuSettings {
     pub log_factor: u32,
     /// Minutes for one step down; 0 never goes down.
     pub decay_time_min: u32,
+}
+
+impl LfuSettings {
+    /// By the options in force.
+    pub fn of(config: &Config) -> Self {
+        Self {
+            log_factor: config.lfu_log_factor,
+            decay_time_min: config.lfu_decay_time_min,
+        }
+    }
 }
 
 fn pack(minutes: u16, counter: u8) -> u32 {

@@ -141,7 +141,7 @@ mod tests {
         db.run_args(&[b"CONFIG", b"SET", b"tier-policy", rules.as_bytes()])
             .ok();
         db.apply_policies();
-        assert!(!db.server().keyspace.has_new_policies());
+        assert!(!db.engine().keyspace.has_new_policies());
     }
 
     /// Has what is not written yet written, and all that may leave memory do so.
@@ -153,12 +153,12 @@ mod tests {
     }
 
     fn sum(db: &Db, counter: fn(&Counters) -> &Counter) -> i64 {
-        let counters = db.server().keyspace.all_counters().iter();
+        let counters = db.engine().keyspace.all_counters().iter();
         counters.map(|of_thread| counter(of_thread).read()).sum()
     }
 
     fn records(db: &Db) -> u64 {
-        let tier = db.server().tier.as_ref().expect("there is one");
+        let tier = db.engine().tier.as_ref().expect("there is one");
         tier.stats().store.records
     }
 
@@ -180,7 +180,7 @@ mod tests {
             db.run("TIER.DEMOTE m:1").int(0);
             cool(&db);
             assert_eq!((sum(&db, |c| &c.evicted), records(&db)), (2, 1));
-            assert_eq!(db.server().keyspace.entries(), 0);
+            assert_eq!(db.engine().keyspace.entries(), 0);
             db.run("DBSIZE").int(1);
             assert!(is_nil(&db.run("GET m:1")));
             db.run("GET d:1").bulk("c");
@@ -240,7 +240,7 @@ mod tests {
         db.write();
         assert_eq!(records(&db), before, "the marker is written once");
         db.run("DEL k").int(1);
-        assert_eq!(db.server().keyspace.entries(), 0);
+        assert_eq!(db.engine().keyspace.entries(), 0);
         db.write();
         assert_eq!(records(&db), before);
     }
@@ -296,23 +296,23 @@ mod tests {
         db.run("MSET p:1 v p:not:1 v q:1 v").ok();
         db.run("GET p:old").bulk("v");
         db.apply_policies();
-        assert_eq!(db.server().keyspace.pinned().0, 2);
+        assert_eq!(db.engine().keyspace.pinned().0, 2);
         db.demote_all();
         db.run("SET p:not:1 v").ok();
         db.run("SET q:1 v").ok();
         db.run("TIER.UNPIN p:1").int(0);
         db.run("TIER.PIN p:1").int(1);
         db.run("TIER.PIN p:not:1").int(1);
-        assert_eq!(db.server().keyspace.pinned().0, 3);
+        assert_eq!(db.engine().keyspace.pinned().0, 3);
         db.run("COPY p:1 q:2").int(1);
         db.run("RENAME p:old q:3").ok();
         db.run("RENAME q:1 p:2").ok();
-        assert_eq!(db.server().keyspace.pinned().0, 3);
+        assert_eq!(db.engine().keyspace.pinned().0, 3);
         // The pins of clients stay.
         rule(&mut db, "");
-        assert_eq!(db.server().keyspace.pinned().0, 2);
+        assert_eq!(db.engine().keyspace.pinned().0, 2);
         db.run("DEL p:1 p:not:1").int(2);
-        assert_eq!(db.server().keyspace.pinned(), (0, 0));
+        assert_eq!(db.engine().keyspace.pinned(), (0, 0));
     });
 
     #[test]

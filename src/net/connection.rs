@@ -87,7 +87,7 @@ struct Closed;
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     pub(super) fn new(server: Arc<Server>, stream: S, origin: Origin) -> Self {
         let client = server.clients.add(origin, clock::now());
-        let authenticated = server.config.load().requirepass.is_empty();
+        let authenticated = server.engine.config.load().requirepass.is_empty();
         Self {
             session: Session::new(client, authenticated),
             server,
@@ -239,7 +239,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Poll::Pending => return true,
                 Poll::Ready(Met::Written(false)) if !self.server.shutdown.is_asked() => {
                     // Nothing is told before it is true: the writer tries again.
-                    let tier = self.server.tier.as_ref();
+                    let tier = self.server.engine.tier.as_ref();
                     let Some(again) = tier.map(|tier| tier.meet(Need::Durable)) else {
                         break;
                     };
@@ -260,7 +260,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let Poll::Ready(met) = need.as_mut().poll(cx) else {
             return true;
         };
-        met.tell(&mut self.session);
+        self.session.meet(met);
         self.need = None;
         self.needed = 0;
         false
@@ -415,7 +415,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         loop {
             let ran = executor.run(&mut self.session, input, consumed, &mut self.partial, reply);
             consumed = ran.consumed;
-            let must_sync = ran.changed && self.server.is_durable_always();
+            let must_sync = ran.changed && self.server.engine.is_durable_always();
             let more = match ran.next {
                 Next::More if must_sync => {
                     // What is left runs when the replies are out.
@@ -456,6 +456,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             if must_sync {
                 self.syncing = self
                     .server
+                    .engine
                     .tier
                     .as_ref()
                     .map(|tier| tier.meet(Need::Durable));
@@ -482,7 +483,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     fn start_need(&self, need: Need, timers: &Handle) -> Option<Waiting> {
-        let tier = self.server.tier.as_ref()?;
+        let tier = self.server.engine.tier.as_ref()?;
         let Need::Room(patience) = need else {
             return Some(tier.meet(need));
         };
@@ -587,7 +588,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             self.over_soft_limit_since = None;
             return Ok(());
         }
-        let limit = self.server.config.load().client_output_buffer_limit.normal;
+        let limit = self
+            .server
+            .engine
+            .config
+            .load()
+            .client_output_buffer_limit
+            .normal;
         if !self.passes(limit) {
             return Ok(());
         }
@@ -656,7 +663,7 @@ impl<S> Drop for Connection<S> {
         if let Some(waiter) = self.session.waiter.take() {
             // So that nothing is taken for it any more.
             waiter.conclude();
-            let queues = self.server.keyspace.queues();
+            let queues = self.server.engine.keyspace.queues();
             self.server.waiters.remove(queues, &waiter);
         }
         self.server.clients.remove(self.session.client.id);

@@ -65,18 +65,18 @@ pub fn serve(server: &Arc<Server>) -> Result<(), StartError> {
         .map_err(|error| StartError::new("cannot start the accepting thread's runtime", error))?;
     allow_clients(server);
     runtime.block_on(async {
-        let listeners = Listeners::open(&server.config.load())?;
+        let listeners = Listeners::open(&server.engine.config.load())?;
         let workers = Workers::start(server, &Handle::current())
             .map_err(|error| StartError::new("cannot start a worker thread", error))?;
         let maintenance = maintenance::start(Arc::clone(server))
             .map_err(|error| StartError::new("cannot start the maintenance thread", error))?;
         tracing::info!(
             "Ready to accept connections on {listeners} ({} worker threads)",
-            server.workers
+            server.engine.workers
         );
-        let tier = Tier::start(server)
+        let tier = Tier::start(&server.engine)
             .map_err(|error| StartError::new("cannot start the disk tier's threads", error))?;
-        if let Some(path) = &server.config.load().warm {
+        if let Some(path) = &server.engine.config.load().warm {
             warming::start(server, path)
                 .map_err(|refusal| StartError::new("cannot warm", refusal.into()))?;
         }
@@ -84,7 +84,7 @@ pub fn serve(server: &Arc<Server>) -> Result<(), StartError> {
         // Before the tier counts its keys for the last time. A panic has told of itself.
         let _ = maintenance.join();
         if let Some(tier) = tier {
-            tier.stop(server);
+            tier.stop(&server.engine);
         }
         tracing::info!("Bye");
         Ok(())
@@ -97,7 +97,7 @@ const OTHER_DESCRIPTORS: u64 = 32;
 /// Raises the limit of open files to what `maxclients` needs; where that is not allowed, lowers `maxclients`.
 fn allow_clients(server: &Server) {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let needed = u64::from(server.config.load().maxclients) + OTHER_DESCRIPTORS;
+    let needed = u64::from(server.engine.config.load().maxclients) + OTHER_DESCRIPTORS;
     let limit = getrlimit(Resource::Nofile);
     if limit.current.is_none_or(|current| current >= needed) {
         return;
@@ -130,7 +130,7 @@ fn allow_clients(server: &Server) {
     tracing::warn!(
         "The limit of open files is {allowed} (raised: {raised}), so maxclients is lowered to {clients}"
     );
-    let lowered = server.config.update(|config| {
+    let lowered = server.engine.config.update(|config| {
         let mut config = config.clone();
         config.maxclients = clients;
         Ok::<_, std::convert::Infallible>(config)
@@ -236,7 +236,7 @@ async fn first_of<T, U>(
 /// Waits until all connections are closed, at most for `shutdown-timeout`.
 async fn drain(server: &Server) {
     let deadline =
-        Instant::now() + Duration::from_secs(server.config.load().shutdown_timeout_s.into());
+        Instant::now() + Duration::from_secs(server.engine.config.load().shutdown_timeout_s.into());
     while !server.clients.is_empty() && Instant::now() < deadline {
         server.clients.all().iter().for_each(|client| client.wake());
         tokio::time::sleep(DRAIN_POLL).await;
@@ -275,7 +275,7 @@ async fn accept_failed(error: &io::Error) {
 /// Refuses a connection, with a reason, or gives it to a worker.
 fn admit(server: &Server, workers: &Workers, accepted: Accepted) {
     server.stats.connections.fetch_add(1, Ordering::Relaxed);
-    let config = server.config.load();
+    let config = server.engine.config.load();
     if server.clients.len() + workers.waiting() >= config.maxclients as usize {
         server
             .stats

@@ -66,7 +66,7 @@ impl Workers {
     /// Starts the threads.
     pub(super) fn start(server: &Arc<Server>, timers: &Handle) -> io::Result<Self> {
         let waiting = Arc::new(AtomicUsize::new(0));
-        let queues = (0..server.workers)
+        let queues = (0..server.engine.workers)
             .map(|index| {
                 let (sender, receiver) = unbounded_channel();
                 // Its timers are the accepting thread's: a runtime that has none of its own reads the

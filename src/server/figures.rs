@@ -43,7 +43,7 @@ impl Server {
     /// What the tier does and takes. What it did is counted since the start or CONFIG RESETSTAT, but for
     /// what the store itself counts: runs, bytes, generations.
     pub fn tier_figures(&self, config: &Config) -> Vec<Named> {
-        let keyspace = &self.keyspace;
+        let keyspace = &self.engine.keyspace;
         let (pinned_keys, pinned_bytes) = keyspace.pinned();
         let sum = |counter: fn(&Counters) -> &Counter| -> i64 {
             let counters = keyspace.all_counters().iter();
@@ -58,7 +58,7 @@ impl Server {
             number("tier_compressed_bytes", compressed_bytes),
             number("tier_restored_keys", sum(|c| &c.restored)),
         ];
-        let Some(tier) = &self.tier else {
+        let Some(tier) = &self.engine.tier else {
             return [number("tier_enabled", 0)]
                 .into_iter()
                 .chain(of_memory)

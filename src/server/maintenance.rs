@@ -11,10 +11,9 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::Server;
+use super::{Server, process};
 use crate::clock::{self, UnixMs};
 use crate::config::Config;
-use crate::dispatch::memory_limits;
 use crate::keyspace::eviction::{EvictionPool, Limits, Unwritten};
 
 /// The rhythm of the thread.
@@ -52,12 +51,12 @@ pub fn start(server: Arc<Server>) -> io::Result<JoinHandle<()>> {
 
 /// Carries out what a change of options asks for and nobody else does.
 fn follow_options(server: &Server, seen: &mut Option<u64>) {
-    let generation = server.config.generation();
+    let generation = server.engine.config.generation();
     if seen.replace(generation) == Some(generation) {
         return;
     }
-    let config = server.config.load();
-    server.steer_admission(&config);
+    let config = server.engine.config.load();
+    server.engine.steer_admission(&config);
     if let Some(log) = server.log.get() {
         log.set_level(config.loglevel);
     }
@@ -65,29 +64,36 @@ fn follow_options(server: &Server, seen: &mut Option<u64>) {
 
 fn run_tick(server: &Server, tick: u64, pool: &mut EvictionPool, walk: &mut IdleWalk) {
     server.sample(clock::now());
-    let config = server.config.load();
+    let config = server.engine.config.load();
     let mut pacer = Pacer::new(config.active_expire_effort);
     if tick.is_multiple_of(EXPIRE_TICKS) && server.active_expire.load(Ordering::Relaxed) {
         expire(server, clock::now(), &mut pacer);
         server
+            .engine
             .keyspace
-            .expire_cold(clock::now(), server.maintenance_slot());
+            .expire_cold(clock::now(), server.engine.maintenance_slot());
     }
-    if server.keyspace.has_emptied() {
+    if server.engine.keyspace.has_emptied() {
         server
+            .engine
             .keyspace
-            .sweep_emptied(server.maintenance_slot(), || pacer.pause());
+            .sweep_emptied(server.engine.maintenance_slot(), || pacer.pause());
     }
-    if server.keyspace.has_new_policies() {
+    if server.engine.keyspace.has_new_policies() {
         server
+            .engine
             .keyspace
-            .apply_policies(server.maintenance_slot(), || pacer.pause());
+            .apply_policies(server.engine.maintenance_slot(), || pacer.pause());
     }
     demote_idle(server, &config, walk, &mut pacer);
-    server.make_room(clock::now(), server.maintenance_slot(), pool);
+    server
+        .engine
+        .make_room(clock::now(), server.engine.maintenance_slot(), pool);
     if tick.is_multiple_of(CLIENT_TICKS) {
-        server.steer_memory(config.maxmemory);
-        server.steer_admission(&config);
+        server
+            .engine
+            .steer_memory(config.maxmemory, process::resident_bytes());
+        server.engine.steer_admission(&config);
         close_idle_clients(server, &config, clock::now());
     }
     close_large_clients(server, &config);
@@ -95,26 +101,27 @@ fn run_tick(server: &Server, tick: u64, pool: &mut EvictionPool, walk: &mut Idle
 
 /// Looks at every shard once.
 fn expire(server: &Server, now: UnixMs, pacer: &mut Pacer) {
-    for shard in 0..server.keyspace.shard_count() {
+    for shard in 0..server.engine.keyspace.shard_count() {
         server
+            .engine
             .keyspace
-            .expire_shard(shard, now, server.maintenance_slot());
+            .expire_shard(shard, now, server.engine.maintenance_slot());
         pacer.pause();
     }
 }
 
 /// Keeps `memory-ttl`, for as many shards as it is time for.
 fn demote_idle(server: &Server, config: &Config, walk: &mut IdleWalk, pacer: &mut Pacer) {
-    let keyspace = &server.keyspace;
+    let keyspace = &server.engine.keyspace;
     let now = clock::now();
     let due = walk.due(config.memory_ttl_s, now, keyspace.shard_count());
     let limits = Limits {
         unwritten: Unwritten::Stays,
-        ..memory_limits(server, config, now)
+        ..server.engine.limits(config, now)
     };
     for _ in 0..due {
         let shard = walk.next_shard(keyspace.shard_count());
-        let thread = server.maintenance_slot();
+        let thread = server.engine.maintenance_slot();
         keyspace.demote_idle(shard, config.memory_ttl_s, &limits, thread);
         pacer.pause();
     }
@@ -265,10 +272,10 @@ mod tests {
         assert_eq!(db.demote_idle(9), 0);
         db.write();
         assert_eq!(db.demote_idle(9), 1);
-        assert_eq!(db.server().keyspace.entries(), 1);
+        assert_eq!(db.engine().keyspace.entries(), 1);
         db.run("DBSIZE").int(2);
         db.run("GET a").bulk("v");
-        assert_eq!(db.server().keyspace.entries(), 2);
+        assert_eq!(db.engine().keyspace.entries(), 2);
     }
 
     #[test]

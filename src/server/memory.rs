@@ -3,23 +3,15 @@
 use std::sync::atomic::Ordering;
 
 use super::Server;
-use super::clients::Client;
+use super::clients::{Client, Clients};
 use super::process;
 use super::session::Session;
-use crate::config::{Config, TierAdmission, TierDurability};
+use super::stats::Stats;
 
 /// The allocator of the program: what tikv-jemalloc-sys has. A test compares it with Cargo.lock.
 pub const ALLOCATOR: &str = "jemalloc-5.3.1";
 /// A connection's own structures, besides its buffers.
 const CLIENT_BYTES: usize = size_of::<Client>() + size_of::<Session>();
-
-/// Resident memory that a process with a tier may have beyond its keys, besides an eighth of `maxmemory`:
-/// the program, the threads' stacks, the store's own structures.
-const RESIDENT_ALLOWANCE: u64 = 48 * 1024 * 1024;
-
-/// The share of the disk from which on `tier-admission auto` chooses, in percent. Once the oldest goes for the first time
-/// it never falls below.
-const CHOOSE_PERCENT: u64 = 80;
 
 /// The use of memory at a moment, in bytes.
 #[derive(Clone, Copy, Debug)]
@@ -76,62 +68,17 @@ fn percent(part: usize, whole: usize) -> f64 {
     }
 }
 
+/// Bytes in use by clients: their structures and buffers.
+pub(super) fn client_bytes(clients: &Clients, stats: &Stats) -> usize {
+    let buffers = stats.sum(|stripe| &stripe.buffer_bytes);
+    usize::try_from(buffers).unwrap_or(0) + clients.len() * CLIENT_BYTES
+}
+
 impl Server {
-    /// Bytes in use by clients: their structures and buffers.
-    pub fn client_bytes(&self) -> usize {
-        let buffers = self.stats.sum(|stripe| &stripe.buffer_bytes);
-        usize::try_from(buffers).unwrap_or(0) + self.clients.len() * CLIENT_BYTES
-    }
-
-    /// Bytes in use that are not the keyspace's: clients, and the counters of statistics. Together
-    /// with the keyspace's they are `used_memory`, which `maxmemory` limits.
-    pub fn other_bytes(&self) -> usize {
-        let tier = self.tier.as_ref().map_or(0, |tier| tier.memory_bytes());
-        let victims = self.keyspace.victim_bytes();
-        self.client_bytes() + self.stats.fixed_bytes() + size_of::<Self>() + tier + victims
-    }
-
-    /// Keeps resident memory near `maxmemory` while keys come and go through a tier, which leaves holes
-    /// in the allocator's pages that no account shows: what exceeds the allowance counts as used.
-    pub(super) fn steer_memory(&self, maxmemory: u64) {
-        if self.tier.is_none() || maxmemory == 0 {
-            return;
-        }
-        let used = (self.keyspace.used_bytes() + self.other_bytes()) as u64;
-        let allowed = used + maxmemory / 8 + RESIDENT_ALLOWANCE;
-        let excess = process::resident_bytes().saturating_sub(allowed);
-        let excess = usize::try_from(excess).unwrap_or(usize::MAX);
-        self.excess_bytes.store(excess, Ordering::Relaxed);
-    }
-
-    /// Decides whether victims must be worth a write to the disk: never where every change is written anyway.
-    pub(crate) fn steer_admission(&self, config: &Config) {
-        let Some(tier) = &self.tier else { return };
-        if config.tier_durability != TierDurability::None {
-            return;
-        }
-        let store = tier.stats().store;
-        let choose = match config.tier_admission {
-            TierAdmission::All => false,
-            TierAdmission::Ghost => true,
-            TierAdmission::Auto => store.disk_bytes >= config.tier_max_bytes / 100 * CHOOSE_PERCENT,
-        };
-        self.keyspace.choose_victims(choose, store.records);
-    }
-
-    /// What eviction counts besides keys and values. The excess takes at most half of what they may have: when none is
-    /// left the allocator may still hold pages, and no write is refused for those.
-    pub fn other_bytes_to_evict(&self, maxmemory: u64) -> usize {
-        let other = self.other_bytes();
-        let left = usize::try_from(maxmemory).unwrap_or(usize::MAX);
-        let excess = self.excess_bytes.load(Ordering::Relaxed);
-        other + excess.min(left.saturating_sub(other) / 2)
-    }
-
     /// Looks how much memory is in use.
     pub fn memory_use(&self) -> MemoryUse {
-        let clients = self.client_bytes();
-        let used = self.keyspace.used_bytes() + self.other_bytes();
+        let clients = client_bytes(&self.clients, &self.stats);
+        let used = self.engine.used_bytes();
         MemoryUse {
             used,
             peak: self.note_peak(used),
@@ -152,7 +99,7 @@ impl Server {
 
     /// Looks whether more memory is in use than ever before. For maintenance.
     pub(super) fn watch_peak(&self) {
-        self.note_peak(self.keyspace.used_bytes() + self.other_bytes());
+        self.note_peak(self.engine.used_bytes());
     }
 }
 

@@ -6,8 +6,6 @@ pub mod figures;
 pub mod latency;
 pub mod maintenance;
 pub mod memory;
-pub mod overdraft;
-pub mod overload;
 pub mod pause;
 pub mod process;
 pub mod sampling;
@@ -19,7 +17,7 @@ pub mod waiters;
 pub mod warming;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -27,8 +25,6 @@ use parking_lot::Mutex;
 
 use self::clients::Clients;
 use self::latency::LatencyMonitor;
-use self::overdraft::Overdraft;
-use self::overload::Overload;
 use self::pause::Pause;
 use self::sampling::{Rates, Sampling, Totals};
 use self::shutdown::Shutdown;
@@ -37,33 +33,25 @@ use self::stats::Stats;
 use self::waiters::Waiters;
 use self::warming::Warming;
 use crate::clock::{self, UnixMs};
-use crate::config::{Config, Live, TierDurability};
-use crate::dispatch::memory_limits;
-use crate::keyspace::eviction::{EvictionPool, Room};
-use crate::keyspace::{Keyspace, ThreadSlot};
+use crate::config::Config;
+use crate::engine::Engine;
 use crate::logging::LogControl;
-use crate::tier::Tier;
 use crate::tier::store::StoreError;
 
 /// The version of Redis that clients are told, by which they choose what to ask for.
 pub const REDIS_VERSION: &str = "7.2.4";
 
-/// Threads that touch keys besides the workers and those of the tier: maintenance and warming.
-const OWN_THREADS: usize = 2;
-
 /// The server's state, shared by all threads.
 #[derive(Debug)]
 pub struct Server {
-    /// The options in force.
-    pub config: Arc<Live>,
+    /// Keys, tiers, the options in force.
+    pub engine: Arc<Engine>,
     /// The file that the options came from, for CONFIG REWRITE.
     pub config_file: Option<PathBuf>,
-    /// All keys.
-    pub keyspace: Keyspace,
     /// All connections.
-    pub clients: Clients,
+    pub clients: Arc<Clients>,
     /// What was done, counted for each thread.
-    pub stats: Stats,
+    pub stats: Arc<Stats>,
     /// The slowest commands.
     pub slowlog: SlowLog,
     /// When what took too long.
@@ -84,37 +72,31 @@ pub struct Server {
     pub started: Instant,
     /// 40 hexadecimal digits that name this run.
     pub run_id: String,
-    /// The number of worker threads.
-    pub workers: usize,
     /// Changes the level of the log; not there in tests.
     pub log: OnceLock<LogControl>,
     /// Bytes that were in use before the first key and client.
     pub startup_bytes: usize,
-    /// What lies below memory, if anything.
-    pub tier: Option<Tier>,
-    /// Resident memory beyond what a tier may cost; see [`Server::steer_memory`].
-    excess_bytes: AtomicUsize,
-    /// Whether a command may exceed the limits of memory.
-    pub overdraft: Overdraft,
-    /// Whether the disk takes less than clients write.
-    pub overload: Overload,
     sampling: Mutex<Sampling>,
 }
 
 impl Server {
-    /// A server with no connection, and the keys that its tier has. Thread slots 0 to `workers - 1` are the workers',
-    /// then come [`Server::maintenance_slot`] and [`Server::warming_slot`].
+    /// A server with no connection, and the keys that its tier has.
+    ///
+    /// # Errors
+    /// The tier cannot be opened.
     pub fn open(config: Config, config_file: Option<PathBuf>) -> Result<Self, StoreError> {
-        let workers = config.worker_thread_count();
-        let (keyspace, tier) = Tier::open(&config, workers + OWN_THREADS)?;
-        keyspace.set_policies(&config.tier_policy);
+        let clients = Arc::new(Clients::default());
+        let stats = Arc::new(Stats::new(Engine::own_threads(&config)));
+        let outside = {
+            let (clients, stats) = (Arc::clone(&clients), Arc::clone(&stats));
+            move || memory::client_bytes(&clients, &stats) + stats.fixed_bytes() + size_of::<Self>()
+        };
+        let engine = Arc::new(Engine::open(config, Box::new(outside))?);
         let mut server = Self {
-            config: Arc::new(Live::new(config)),
             config_file,
-            keyspace,
-            tier,
-            clients: Clients::default(),
-            stats: Stats::new(workers + OWN_THREADS),
+            engine,
+            clients,
+            stats,
             slowlog: SlowLog::default(),
             latency: LatencyMonitor::default(),
             warming: Warming::default(),
@@ -125,33 +107,22 @@ impl Server {
             started_at: clock::now(),
             started: Instant::now(),
             run_id: run_id(),
-            workers,
             log: OnceLock::new(),
             startup_bytes: 0,
-            excess_bytes: AtomicUsize::new(0),
-            overdraft: Overdraft::default(),
-            overload: Overload::default(),
             sampling: Mutex::default(),
         };
-        server.startup_bytes = server.keyspace.used_bytes() + server.other_bytes();
+        server.startup_bytes = server.engine.used_bytes();
         Ok(server)
     }
 
     /// When changes were last written into the tier; before the first time, when the server started.
     pub fn last_save(&self) -> UnixMs {
-        let written = self.tier.as_ref().and_then(|tier| tier.stats().last_write);
+        let written = self
+            .engine
+            .tier
+            .as_ref()
+            .and_then(|tier| tier.stats().last_write);
         written.unwrap_or(self.started_at)
-    }
-
-    /// Whether a reply must wait until what it tells of is durable.
-    pub fn is_durable_always(&self) -> bool {
-        self.tier.is_some() && self.config.load().tier_durability == TierDurability::Always
-    }
-
-    /// Evicts until the limits of memory are kept, as far as it can.
-    pub fn make_room(&self, now: UnixMs, thread: ThreadSlot, pool: &mut EvictionPool) -> Room {
-        let limits = memory_limits(self, &self.config.load(), now);
-        self.keyspace.make_room(&limits, thread, pool)
     }
 
     /// Takes the samples that INFO's rates and peaks are made of. The maintenance thread calls this
@@ -174,23 +145,8 @@ impl Server {
     /// CONFIG RESETSTAT: all that was counted starts again from zero.
     pub fn reset_stats(&self) {
         self.stats.reset();
-        self.keyspace.reset_stats();
+        self.engine.keyspace.reset_stats();
         self.sampling.lock().reset();
-    }
-
-    /// The slot of the maintenance thread.
-    pub fn maintenance_slot(&self) -> ThreadSlot {
-        ThreadSlot(self.workers)
-    }
-
-    /// The slot of the thread that warms the cache.
-    pub fn warming_slot(&self) -> ThreadSlot {
-        ThreadSlot(self.workers + 1)
-    }
-
-    /// The slot of a thread of the tier.
-    pub fn tier_slot(&self, index: usize) -> ThreadSlot {
-        ThreadSlot(self.workers + OWN_THREADS + index)
     }
 }
 

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use super::clients::Client;
 use super::delivery::Delivery;
-use super::overdraft::Rounds;
 use super::waiters::Waiter;
 use crate::clock::UnixMs;
 use crate::config::Config;
+use crate::engine::overdraft::Rounds;
 use crate::keyspace::KeyHash;
 use crate::keyspace::below::{Ask, Page};
+use crate::tier::Met;
 
 /// Which replies a client wants: CLIENT REPLY.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -121,6 +122,16 @@ impl Session {
     #[inline]
     pub fn may_run(&self, config: &Config) -> bool {
         self.authenticated || config.requirepass.is_empty()
+    }
+
+    /// Takes what was waited for. Its command looks again.
+    pub fn meet(&mut self, met: Met) {
+        match met {
+            Met::Keys(unreadable) => self.unreadable = unreadable,
+            // The command looks for itself.
+            Met::Written(_) => {}
+            Met::Answer(page) => self.answer = Some(page),
+        }
     }
 
     /// For a command that answers later: whether its time has come. The first call starts the wait.

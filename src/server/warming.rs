@@ -15,9 +15,9 @@ use parking_lot::Mutex;
 use super::Server;
 use crate::clock::{self, UnixMs};
 use crate::command::dump;
-use crate::dispatch::lfu_settings;
 use crate::error::CommandError;
 use crate::keyspace::eviction::{AccessPolicy, EvictionPool, Room};
+use crate::keyspace::lfu::LfuSettings;
 use crate::keyspace::{Expiry, KeyHash, LastAccess, Terms};
 use crate::tier::{Met, Need, Wanted};
 use crate::value::rdb::{Fault, FileReader, Key, Value};
@@ -83,7 +83,7 @@ pub fn start(server: &Arc<Server>, path: &Path) -> Result<(), Refusal> {
     }
     let mut file = File::open(path).map_err(|error| fault(&error))?;
     let bytes = file.metadata().map_err(|error| fault(&error))?.len();
-    let limits = dump::limits(&server.config.load());
+    let limits = dump::limits(&server.engine.config.load());
     FileReader::new(&file, limits).map_err(|error| fault(&error))?;
     file.rewind().map_err(|error| fault(&error))?;
     let warming = &server.warming;
@@ -166,7 +166,7 @@ impl<'a> Loader<'a> {
         before: u64,
         mut with: impl FnMut(&mut Self, Key) -> Result<(), String>,
     ) -> Result<usize, String> {
-        let limits = dump::limits(&self.server.config.load());
+        let limits = dump::limits(&self.server.engine.config.load());
         let mut reader = FileReader::new(file, limits).map_err(|error| error.to_string())?;
         loop {
             let at = reader.offset();
@@ -197,7 +197,7 @@ impl<'a> Loader<'a> {
     /// Puts a key into the cache, if it does not exist.
     fn load_key(&mut self, key: Key) -> Result<(), String> {
         let (server, now) = (self.server, clock::now());
-        let config = server.config.load();
+        let config = server.engine.config.load();
         let count = |counter: &AtomicU64| {
             counter.fetch_add(1, Ordering::Relaxed);
         };
@@ -211,10 +211,10 @@ impl<'a> Loader<'a> {
             .filter(|db| *db < config.databases);
         let db = db.ok_or_else(|| format!("database {} is above `databases`", key.db))?;
         self.wait_for_room()?;
-        let hash = server.keyspace.hash(&key.name);
+        let hash = server.engine.keyspace.hash(&key.name);
         let access = AccessPolicy::new(
             config.maxmemory_policy,
-            lfu_settings(&config),
+            LfuSettings::of(&config),
             now,
             hash.value(),
         );
@@ -222,11 +222,11 @@ impl<'a> Loader<'a> {
             now,
             access,
             default_ttl_ms: i64::from(config.default_ttl_s) * 1000,
-            thread: server.warming_slot(),
+            thread: server.engine.warming_slot(),
         };
         let mut keys = loop {
             self.wait_for_key(hash, db, &key.name, now)?;
-            let keys = server.keyspace.lock(&[hash], db, terms);
+            let keys = server.engine.keyspace.lock(&[hash], db, terms);
             // What was fetched may have left memory again.
             if keys.is_resident(&key.name) {
                 break keys;
@@ -252,9 +252,9 @@ impl<'a> Loader<'a> {
     }
 
     fn wait_for_room(&mut self) -> Result<(), String> {
-        let (server, slot) = (self.server, self.server.warming_slot());
+        let (server, slot) = (self.server, self.server.engine.warming_slot());
         loop {
-            match server.make_room(clock::now(), slot, &mut self.pool) {
+            match server.engine.make_room(clock::now(), slot, &mut self.pool) {
                 Room::None => return Err("maxmemory is reached".to_owned()),
                 Room::Soon if server.shutdown.is_asked() => {
                     return Err("the server stops".to_owned());
@@ -273,16 +273,16 @@ impl<'a> Loader<'a> {
         key: &[u8],
         now: UnixMs,
     ) -> Result<(), String> {
-        let (server, slot) = (self.server, self.server.warming_slot());
-        let Some(tier) = &server.tier else {
+        let (server, slot) = (self.server, self.server.engine.warming_slot());
+        let Some(tier) = &server.engine.tier else {
             return Ok(());
         };
-        if server.keyspace.is_resident(hash, db, key, slot) {
+        if server.engine.keyspace.is_resident(hash, db, key, slot) {
             return Ok(());
         }
         let wanted = Wanted {
             hash,
-            name: server.keyspace.space_name(db),
+            name: server.engine.keyspace.space_name(db),
             key: key.into(),
         };
         let met = tier.meet(Need::Keys(vec![wanted], now));

@@ -278,12 +278,12 @@ mod tests {
         db.write();
         db.demote_all();
         assert!(
-            db.server().keyspace.used_bytes() < LONG_BYTES,
+            db.engine().keyspace.used_bytes() < LONG_BYTES,
             "only tables"
         );
         assert_eq!(digest(&mut db), in_memory);
         db.run("DBSIZE").int(3);
-        let tier = db.server().tier.as_ref().expect("there is one");
+        let tier = db.engine().tier.as_ref().expect("there is one");
         let classes = tier.classes();
         let class = classes.iter().find(|class| *class.name == *b"a");
         let class = class.expect("it has values");
@@ -310,7 +310,7 @@ mod tests {
     }
 
     fn ingested(db: &Db) -> u64 {
-        let tier = db.server().tier.as_ref().expect("there is one");
+        let tier = db.engine().tier.as_ref().expect("there is one");
         tier.store.stats().bytes_ingested
     }
 
@@ -395,9 +395,9 @@ mod tests {
 
     /// How many pieces the disk has of a key.
     fn pieces(db: &Db, key: &[u8]) -> usize {
-        let server = db.server();
-        let tier = server.tier.as_ref().expect("there is one");
-        let (hash, mut on_disk) = (server.keyspace.hash(key), Vec::new());
+        let engine = db.engine();
+        let tier = engine.tier.as_ref().expect("there is one");
+        let (hash, mut on_disk) = (engine.keyspace.hash(key), Vec::new());
         record::encode_key(Place::of(hash), 0, key, &mut on_disk);
         let found = tier
             .store

@@ -252,7 +252,7 @@ mod tests {
 
     /// The places of what has changed.
     fn changed(db: &Db) -> Vec<Place> {
-        db.server().keyspace.take_changed()
+        db.engine().keyspace.take_changed()
     }
 
     /// The elements of a collection that was picked to be copied in steps.
@@ -264,14 +264,14 @@ mod tests {
     }
 
     fn thread(db: &Db) -> ThreadSlot {
-        db.server().tier_slot(0)
+        db.engine().tier_slot(0)
     }
 
     #[test]
     fn a_shard_is_copied_in_slices() {
         let mut db = Db::tiered(|_| {});
         let shard_of = |db: &Db, key: &str| {
-            let hash = db.server().keyspace.hash(key.as_bytes());
+            let hash = db.engine().keyspace.hash(key.as_bytes());
             Place::of(hash).shard()
         };
         let shard = shard_of(&db, "key");
@@ -290,7 +290,7 @@ mod tests {
         let mut left = places.as_slice();
         let (mut slices, mut versions) = (Vec::new(), Versions::behind(0));
         while !left.is_empty() {
-            let taken = copies.take(&db.server().keyspace, left, thread(&db), &mut versions);
+            let taken = copies.take(&db.engine().keyspace, left, thread(&db), &mut versions);
             assert_eq!(taken, copies.len());
             assert!((0..taken).all(|i| copies.place_from(i) == (i..i + 1)));
             slices.push(taken);
@@ -307,7 +307,7 @@ mod tests {
         let places = changed(&db);
         let mut copies = Copies::default();
         copies.take(
-            &db.server().keyspace,
+            &db.engine().keyspace,
             &places,
             thread(&db),
             &mut Versions::behind(0),
@@ -316,14 +316,14 @@ mod tests {
         let copy = |db: &Db| {
             let (entry, mut part) = (copies.entry(0), Vec::new());
             let key = (entry.hash, entry.name, copies.key(0));
-            let keyspace = &db.server().keyspace;
+            let keyspace = &db.engine().keyspace;
             keyspace.copy_part(key, LONG_BYTES - 9..LONG_BYTES + 1, thread(db), &mut part)
                 && part == b"vvvvvvvvvv"
         };
         assert!(copy(&db), "it is what was picked");
         let _ = db.run(command);
         let is_same = copy(&db);
-        copies.take_again(0, &db.server().keyspace, thread(&db), None);
+        copies.take_again(0, &db.engine().keyspace, thread(&db), None);
         (copies, is_same)
     }
 
@@ -363,19 +363,19 @@ mod tests {
         let places = changed(&db);
         let mut copies = Copies::default();
         copies.take(
-            &db.server().keyspace,
+            &db.engine().keyspace,
             &places,
             thread(&db),
             &mut Versions::behind(0),
         );
         db.run("APPEND k w").int(LONG_BYTES as i64 + 2);
-        copies.take_again(0, &db.server().keyspace, thread(&db), None);
+        copies.take_again(0, &db.engine().keyspace, thread(&db), None);
         let is = |db: &mut Db, state: &str| {
             let told = db.run("TIER.INFO k");
             String::from_utf8_lossy(told.bytes()).contains(state)
         };
         assert!(is(&mut db, "\nwriting\r"));
-        db.server().keyspace.settle(&places, thread(&db));
+        db.engine().keyspace.settle(&places, thread(&db));
         assert!(is(&mut db, "\nclean\r"));
     }
 
@@ -406,7 +406,7 @@ mod tests {
         let places = changed(&db);
         let (mut picked, mut versions) = (Vec::new(), Versions::behind(0));
         for place in places.chunks(1) {
-            let keyspace = &db.server().keyspace;
+            let keyspace = &db.engine().keyspace;
             keyspace.pick(place, thread(&db), &mut versions, |entry| {
                 let elements = in_steps(&entry);
                 picked.push((entry.hash, entry.name, entry.key.to_vec(), elements));
@@ -418,7 +418,7 @@ mod tests {
             let mut copied = FrozenBytes::behind(Vec::new(), elements);
             let mut step = 0;
             loop {
-                let keyspace = &db.server().keyspace;
+                let keyspace = &db.engine().keyspace;
                 let more = keyspace.copy_frozen((hash, name, &key), thread(&db), &mut copied);
                 if !more.expect("it is still there") {
                     break;
@@ -470,7 +470,7 @@ mod tests {
         );
         let now = digests(&mut db, "s h z l x");
         assert_ne!(now, before);
-        db.server().keyspace.settle(&places, thread(&db));
+        db.engine().keyspace.settle(&places, thread(&db));
         assert_eq!(
             changed(&db).len(),
             10,
@@ -488,7 +488,7 @@ mod tests {
             }
             let places = changed(&db);
             let mut picked = None;
-            let (keyspace, versions) = (&db.server().keyspace, &mut Versions::behind(0));
+            let (keyspace, versions) = (&db.engine().keyspace, &mut Versions::behind(0));
             keyspace.pick(&places, thread(&db), versions, |entry| {
                 picked = Some((entry.hash, entry.name, in_steps(&entry)));
                 ControlFlow::Continue(())
@@ -496,7 +496,7 @@ mod tests {
             let (hash, name, elements) = picked.expect("it is there");
             let mut copied = FrozenBytes::behind(Vec::new(), elements);
             let _ = db.run(command);
-            let keyspace = &db.server().keyspace;
+            let keyspace = &db.engine().keyspace;
             let mut copy = || keyspace.copy_frozen((hash, name, b"s"), thread(&db), &mut copied);
             if command.starts_with("SPOP") {
                 // It is still the same.

@@ -174,7 +174,7 @@ impl Writer<'_> {
 
     /// Takes out what does not go any more. True where a key must be written again before the others go.
     fn retain_going(&self, leaving: &mut Leaving) -> bool {
-        let (keyspace, generation) = (&self.server.keyspace, leaving.end.generation());
+        let (keyspace, generation) = (&self.engine.keyspace, leaving.end.generation());
         let Going { keys, bytes } = &mut leaving.going;
         let mut are_copied = false;
         keys.retain(|key| {
@@ -239,7 +239,7 @@ impl Writer<'_> {
 
     /// Sees to it that a key gets a newer copy where memory has the version of this one.
     fn keep_copy(&self, hash: KeyHash, on_disk: &[u8]) -> Held {
-        let keyspace = &self.server.keyspace;
+        let keyspace = &self.engine.keyspace;
         // A chunk goes with its key.
         record::decode_key(on_disk).map_or(Held::Apart, |(name, key)| {
             keyspace.keep_copy(hash, name, key, self.thread)
@@ -248,9 +248,9 @@ impl Writer<'_> {
 
     /// Whether there are few keys on disk among many old versions.
     fn keeps_cold_keys(&self) -> bool {
-        let (tier, keyspace) = (self.tier, &self.server.keyspace);
+        let (tier, keyspace) = (self.tier, &self.engine.keyspace);
         // An old record may not stay by being written again.
-        let may_stay = self.server.config.load().tier_ttl_s == 0;
+        let may_stay = self.engine.config.load().tier_ttl_s == 0;
         let keys: usize = (0..DATABASES).map(|db| keyspace.db_size(db)).sum();
         let records = tier.store.stats().records as f64;
         let is_counted = tier.is_counted.load(Ordering::Acquire);
@@ -292,7 +292,7 @@ impl Writer<'_> {
     fn finish_unread(&mut self, end: PartEnd) -> Result<(), TierError> {
         let tier = self.tier;
         let _loads_wait = tier.loads.pause();
-        self.server.keyspace.doubt_copies(self.thread);
+        self.engine.keyspace.doubt_copies(self.thread);
         self.write_changes()?;
         self.let_go(end)
     }
@@ -308,7 +308,7 @@ impl Writer<'_> {
 
     /// Takes the keys that went out of the counts.
     fn count_out(&self, going: &Going, end: PartEnd) -> Result<(), TierError> {
-        let (store, keyspace) = (&self.tier.store, &self.server.keyspace);
+        let (store, keyspace) = (&self.tier.store, &self.engine.keyspace);
         let mut evicted = 0;
         for key in &going.keys {
             let on_disk = &going.bytes[key.on_disk.clone()];
@@ -332,7 +332,7 @@ mod tests {
     use crate::testing::Db;
 
     fn tier(db: &Db) -> &Tier {
-        db.server().tier.as_ref().expect("there is a tier")
+        db.engine().tier.as_ref().expect("there is a tier")
     }
 
     #[test]
@@ -349,20 +349,20 @@ mod tests {
         let part = part.expect("the tier is open").expect("the disk is well");
         let part = part.expect("it has keys");
         let end = part.end();
-        let mut writer = Writer::new(db.server(), tier(&db));
+        let mut writer = Writer::new(db.engine(), tier(&db));
         let mut going = Going::default();
         let sorted = writer.sort_out(part, &mut going);
         sorted.expect("the disk is well");
         assert_eq!(going.keys.len(), 10);
         // Set before its copy is out of sight, and after.
         db.run("SET key0 new").ok();
-        let writer = Writer::new(db.server(), tier(&db));
+        let writer = Writer::new(db.engine(), tier(&db));
         writer.let_go(end).expect("the disk is well");
         db.run("SET key1 new").ok();
         db.run("SET key2 new").ok();
         // Until what went is counted out.
         db.run("DBSIZE").int(13);
-        let writer = Writer::new(db.server(), tier(&db));
+        let writer = Writer::new(db.engine(), tier(&db));
         writer.count_out(&going, end).expect("the disk is well");
         db.run("DBSIZE").int(3);
         for i in 0..3 {

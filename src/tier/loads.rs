@@ -15,11 +15,11 @@ use super::record;
 use super::store::Located;
 use super::{Tier, TierError};
 use crate::clock::UnixMs;
-use crate::dispatch::lfu_settings;
+use crate::engine::Engine;
 use crate::keyspace::below::{Loaded, Place};
 use crate::keyspace::eviction::{AccessPolicy, EvictionPool};
+use crate::keyspace::lfu::LfuSettings;
 use crate::keyspace::{KeyHash, ThreadSlot};
-use crate::server::Server;
 
 /// A key that memory cannot answer for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -32,7 +32,7 @@ pub struct Wanted {
     pub key: Box<[u8]>,
 }
 
-type Query = Box<dyn FnOnce(&Server, ThreadSlot) + Send>;
+type Query = Box<dyn FnOnce(&Engine, ThreadSlot) + Send>;
 
 /// Work for the readers.
 enum Job {
@@ -148,23 +148,23 @@ impl Tier {
     }
 
     /// Has a reader do something that reads the disk.
-    pub fn query(&self, query: impl FnOnce(&Server, ThreadSlot) + Send + 'static) {
+    pub fn query(&self, query: impl FnOnce(&Engine, ThreadSlot) + Send + 'static) {
         self.loads.push(Job::Query(Box::new(query)));
     }
 
     /// Fetches one key, here and now.
     pub(crate) fn load_now(
         &self,
-        server: &Server,
+        engine: &Engine,
         wanted: &Wanted,
         now: UnixMs,
         thread: ThreadSlot,
     ) -> Result<(), TierError> {
         let Wanted { hash, name, key } = wanted;
-        let keyspace = &server.keyspace;
-        let config = server.config.load();
+        let keyspace = &engine.keyspace;
+        let config = engine.config.load();
         let policy = config.maxmemory_policy;
-        let access = AccessPolicy::new(policy, lfu_settings(&config), now, hash.value());
+        let access = AccessPolicy::new(policy, LfuSettings::of(&config), now, hash.value());
         let mut on_disk = Vec::with_capacity(key.len() + 8);
         record::encode_key(Place::of(*hash), *name, key, &mut on_disk);
         let mut part = Vec::new();
@@ -203,14 +203,14 @@ impl Tier {
 }
 
 /// A reader's life.
-pub(super) fn read(server: &Server, thread: ThreadSlot) {
-    let Some(tier) = &server.tier else { return };
+pub(super) fn read(engine: &Engine, thread: ThreadSlot) {
+    let Some(tier) = &engine.tier else { return };
     let mut pool = EvictionPool::default();
     while let Some(job) = tier.loads.next() {
         match job {
-            Job::Query(query) => query(server, thread),
+            Job::Query(query) => query(engine, thread),
             Job::Load(wanted, now) => {
-                let loaded = tier.load_now(server, &wanted, now, thread);
+                let loaded = tier.load_now(engine, &wanted, now, thread);
                 if let Err(error) = &loaded {
                     tracing::error!("The disk tier could not read a key: {error}");
                 }
@@ -220,7 +220,7 @@ pub(super) fn read(server: &Server, thread: ThreadSlot) {
                     let _ = waiter.send(loaded.is_ok());
                 }
                 // What came into memory may push out something else; not before it was looked at.
-                server.make_room(now, thread, &mut pool);
+                engine.make_room(now, thread, &mut pool);
             }
         }
     }

@@ -50,11 +50,10 @@ use self::pace::{Pace, Round};
 use self::store::{GenerationStats, Recovery, Store, StoreError, StoreOptions};
 use crate::clock::UnixMs;
 use crate::config::{Config, TierDurability};
+use crate::engine::Engine;
 use crate::keyspace::below::{Ask, Filter, Page};
 use crate::keyspace::cold::ColdCounts;
 use crate::keyspace::{DATABASES, KeyHash, Keyspace};
-use crate::server::Server;
-use crate::server::session::Session;
 
 pub use self::loads::Wanted;
 
@@ -229,37 +228,37 @@ impl Tier {
     }
 
     /// Starts the threads.
-    pub fn start(server: &Arc<Server>) -> io::Result<Option<Threads>> {
-        if server.tier.is_none() {
+    pub fn start(engine: &Arc<Engine>) -> io::Result<Option<Threads>> {
+        if engine.tier.is_none() {
             return Ok(None);
         }
         let readers = (0..READERS)
             .map(|index| {
-                let server = Arc::clone(server);
+                let engine = Arc::clone(engine);
                 std::thread::Builder::new()
                     .name(format!("tier-reader-{index}"))
-                    .spawn(move || loads::read(&server, server.tier_slot(index + 1)))
+                    .spawn(move || loads::read(&engine, engine.tier_slot(index + 1)))
             })
             .collect::<io::Result<_>>()?;
         let uncounted = |tier: &Self| tier.uncounted.lock().take();
-        let counter = match server.tier.as_ref().and_then(uncounted) {
+        let counter = match engine.tier.as_ref().and_then(uncounted) {
             None => None,
             Some(scan) => {
-                let server = Arc::clone(server);
+                let engine = Arc::clone(engine);
                 let thread = std::thread::Builder::new().name("tier-counter".into());
                 Some(thread.spawn(move || {
-                    writer::count_keys(&server, scan, server.tier_slot(READERS + 2));
+                    writer::count_keys(&engine, scan, engine.tier_slot(READERS + 2));
                 })?)
             }
         };
-        let warmed = Arc::clone(server);
+        let warmed = Arc::clone(engine);
         let warmer = std::thread::Builder::new()
             .name("tier-warmer".into())
             .spawn(move || warm::load(&warmed, warmed.tier_slot(READERS + 1)))?;
-        let server = Arc::clone(server);
+        let engine = Arc::clone(engine);
         let writer = std::thread::Builder::new()
             .name("tier-writer".into())
-            .spawn(move || writer::run(&server))?;
+            .spawn(move || writer::run(&engine))?;
         Ok(Some(Threads {
             readers,
             counter,
@@ -271,8 +270,8 @@ impl Tier {
 
 impl Threads {
     /// Has all that changed written, and ends the threads.
-    pub fn stop(self, server: &Server) {
-        let Some(tier) = &server.tier else { return };
+    pub fn stop(self, engine: &Engine) {
+        let Some(tier) = &engine.tier else { return };
         // A thread that panicked has said so already.
         let end = |thread: JoinHandle<()>| {
             let _ = thread.join();
@@ -374,18 +373,6 @@ pub enum Met {
     Answer(Page),
 }
 
-impl Met {
-    /// Tells the session, whose command looks again.
-    pub fn tell(self, session: &mut Session) {
-        match self {
-            Self::Keys(unreadable) => session.unreadable = unreadable,
-            // The command looks for itself.
-            Self::Written(_) => {}
-            Self::Answer(page) => session.answer = Some(page),
-        }
-    }
-}
-
 impl Tier {
     /// Waits until all changes so far are safe. False where they could not be written.
     fn written(&self, round: Round) -> impl Future<Output = bool> + Send + use<> {
@@ -466,10 +453,10 @@ impl Tier {
             }
             Need::Answer(ask) => {
                 let (done, answered) = oneshot::channel();
-                self.query(move |server, thread| {
-                    if let Some(tier) = &server.tier {
+                self.query(move |engine, thread| {
+                    if let Some(tier) = &engine.tier {
                         // A connection that has gone does not wait any more.
-                        let _ = done.send(tier.answer(server, ask, thread));
+                        let _ = done.send(tier.answer(engine, ask, thread));
                     }
                 });
                 Box::pin(async move {
@@ -487,30 +474,30 @@ impl Tier {
 #[cfg(test)]
 impl Tier {
     /// Meets a need on this thread.
-    pub(crate) fn meet_now(&self, server: &Server, need: Need) -> Met {
-        let thread = server.tier_slot(1);
+    pub(crate) fn meet_now(&self, engine: &Engine, need: Need) -> Met {
+        let thread = engine.tier_slot(1);
         match need {
             Need::Keys(wanted, now) => {
                 let unreadable =
-                    |wanted: &Wanted| self.load_now(server, wanted, now, thread).is_err();
+                    |wanted: &Wanted| self.load_now(engine, wanted, now, thread).is_err();
                 let failed = wanted.into_iter().filter(unreadable);
                 Met::Keys(failed.map(|wanted| wanted.hash).collect())
             }
             Need::Durable | Need::Written | Need::Room(_) => {
-                self.write_now(server);
+                self.write_now(engine);
                 Met::Written(true)
             }
             Need::Answer(Ask::Sync) => {
-                self.write_now(server);
+                self.write_now(engine);
                 Met::Answer(Page::default())
             }
-            Need::Answer(ask) => Met::Answer(self.answer(server, ask, thread)),
+            Need::Answer(ask) => Met::Answer(self.answer(engine, ask, thread)),
         }
     }
 
     /// Writes what has changed on this thread.
-    pub(crate) fn write_now(&self, server: &Server) {
-        let written = writer::Writer::new(server, self).write_changes();
+    pub(crate) fn write_now(&self, engine: &Engine) {
+        let written = writer::Writer::new(engine, self).write_changes();
         written.expect("a temporary directory can be written");
     }
 }

@@ -16,10 +16,10 @@ use super::store::{self, Located, StoreError};
 use super::writer::expiry;
 use super::{Tier, TierError, Wanted, record};
 use crate::clock::UnixMs;
+use crate::engine::Engine;
 use crate::keyspace::below::{Ask, DiskCopy, Listed, Page, Place, Presence, Shadowed};
 use crate::keyspace::entry::EntryRef;
 use crate::keyspace::{Keyspace, ThreadSlot};
-use crate::server::Server;
 
 /// DBSIZE waits so long at most for keys to be looked for.
 const COUNT_TIME_MAX: Duration = Duration::from_secs(5);
@@ -28,11 +28,11 @@ const END: u64 = 1 << 32;
 
 impl Tier {
     /// Answers a question over all keys. For a reader.
-    pub(crate) fn answer(&self, server: &Server, ask: Ask, thread: ThreadSlot) -> Page {
+    pub(crate) fn answer(&self, engine: &Engine, ask: Ask, thread: ThreadSlot) -> Page {
         let walk = Walk {
             tier: self,
-            server,
-            keyspace: &server.keyspace,
+            engine,
+            keyspace: &engine.keyspace,
             thread,
         };
         let answered = match ask {
@@ -83,7 +83,7 @@ impl Tier {
 
 struct Walk<'a> {
     tier: &'a Tier,
-    server: &'a Server,
+    engine: &'a Engine,
     keyspace: &'a Keyspace,
     thread: ThreadSlot,
 }
@@ -95,7 +95,7 @@ impl Walk<'_> {
             name: self.keyspace.space_name(db),
             key,
         };
-        self.tier.load_now(self.server, &wanted, now, self.thread)?;
+        self.tier.load_now(self.engine, &wanted, now, self.thread)?;
         Ok(Page::default())
     }
 

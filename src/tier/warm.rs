@@ -26,9 +26,9 @@ use super::store::{StoreError, read_sealed, sync_dir, write_sealed};
 use super::{Tier, Wanted, record};
 use crate::clock;
 use crate::config::TierPolicy;
+use crate::engine::Engine;
 use crate::keyspace::eviction::{EvictionPool, Heat};
 use crate::keyspace::{KeyHash, Keyspace, ThreadSlot};
-use crate::server::Server;
 
 const HOT_MAGIC: [u8; 8] = *b"STRHOT_1";
 const PINNED_MAGIC: [u8; 8] = *b"STRPIN_1";
@@ -113,34 +113,34 @@ fn pinned_path(dir: &Path) -> PathBuf {
 }
 
 /// The life of the thread that loads them.
-pub(super) fn load(server: &Server, thread: ThreadSlot) {
-    let Some(tier) = &server.tier else { return };
-    load_pinned(server, tier, thread);
+pub(super) fn load(engine: &Engine, thread: ThreadSlot) {
+    let Some(tier) = &engine.tier else { return };
+    load_pinned(engine, tier, thread);
     let list = read_list(&tier.dir.join("hot"), HOT_MAGIC).unwrap_or_default();
     for key in keys(&list) {
-        if !tier.may_warm(server) {
+        if !tier.may_warm(engine) {
             break;
         }
-        tier.warm(server, key, thread);
+        tier.warm(engine, key, thread);
     }
     // This thread's own.
-    let loaded = server.keyspace.counters(thread).promoted.read();
+    let loaded = engine.keyspace.counters(thread).promoted.read();
     if loaded > 0 {
         tracing::info!("{loaded} keys that were in use before are in memory again");
     }
 }
 
 /// Whether so many bytes leave room for what clients do.
-fn fits(server: &Server, bytes: usize) -> bool {
-    let maxmemory = server.config.load().maxmemory;
+fn fits(engine: &Engine, bytes: usize) -> bool {
+    let maxmemory = engine.config.load().maxmemory;
     maxmemory == 0 || (bytes as u64) < maxmemory / 100 * FILL_PERCENT
 }
 
-fn load_pinned(server: &Server, tier: &Tier, thread: ThreadSlot) {
+fn load_pinned(engine: &Engine, tier: &Tier, thread: ThreadSlot) {
     if !tier.has_cold_pins() {
         return;
     }
-    let mut pins = ColdPins::new(server, tier, thread);
+    let mut pins = ColdPins::new(engine, tier, thread);
     let Some(list) = read_list(&pinned_path(&tier.dir), PINNED_MAGIC) else {
         tracing::warn!(
             "The list of pinned keys is damaged: they come into memory when they are used"
@@ -171,7 +171,7 @@ fn read_list(path: &Path, magic: [u8; 8]) -> Option<Vec<u8>> {
 
 /// A search for the pinned keys that are on disk alone, which fetches them.
 pub(super) struct ColdPins<'a> {
-    server: &'a Server,
+    engine: &'a Engine,
     tier: &'a Tier,
     thread: ThreadSlot,
     pool: EvictionPool,
@@ -180,9 +180,9 @@ pub(super) struct ColdPins<'a> {
 }
 
 impl<'a> ColdPins<'a> {
-    pub(super) fn new(server: &'a Server, tier: &'a Tier, thread: ThreadSlot) -> Self {
+    pub(super) fn new(engine: &'a Engine, tier: &'a Tier, thread: ThreadSlot) -> Self {
         Self {
-            server,
+            engine,
             tier,
             thread,
             pool: EvictionPool::default(),
@@ -193,21 +193,21 @@ impl<'a> ColdPins<'a> {
     /// A record was found: fetches its key if it is pinned.
     pub(super) fn meet(&mut self, on_disk: &[u8], record: &[u8]) {
         let has_pin = record::decode(record).is_some_and(|(head, _)| head.pinned);
-        let policy = |(_, key)| self.server.keyspace.policy_of(key);
+        let policy = |(_, key)| self.engine.keyspace.policy_of(key);
         if has_pin || record::decode_key(on_disk).map(policy) == Some(TierPolicy::Pinned) {
             self.warm(on_disk);
         }
     }
 
     fn warm(&mut self, on_disk: &[u8]) {
-        let (_, pinned) = self.server.keyspace.pinned();
-        if !fits(self.server, pinned + self.server.other_bytes()) {
+        let (_, pinned) = self.engine.keyspace.pinned();
+        if !fits(self.engine, pinned + self.engine.other_bytes()) {
             self.all_warm = false;
             return;
         }
-        self.all_warm &= self.tier.warm(self.server, on_disk, self.thread);
+        self.all_warm &= self.tier.warm(self.engine, on_disk, self.thread);
         let now = clock::now();
-        self.server.make_room(now, self.thread, &mut self.pool);
+        self.engine.make_room(now, self.thread, &mut self.pool);
     }
 
     /// All were met.
@@ -235,13 +235,13 @@ impl Tier {
         self.cold_pins.load(Ordering::Relaxed)
     }
 
-    fn may_warm(&self, server: &Server) -> bool {
-        let used = server.keyspace.used_bytes() + server.other_bytes();
-        fits(server, used) && !self.is_stopping.load(Ordering::Relaxed)
+    fn may_warm(&self, engine: &Engine) -> bool {
+        let used = engine.keyspace.used_bytes() + engine.other_bytes();
+        fits(engine, used) && !self.is_stopping.load(Ordering::Relaxed)
     }
 
     /// Fetches a key if it is there. False where it could not be read.
-    fn warm(&self, server: &Server, on_disk: &[u8], thread: ThreadSlot) -> bool {
+    fn warm(&self, engine: &Engine, on_disk: &[u8], thread: ThreadSlot) -> bool {
         let Some((name, key)) = record::decode_key(on_disk) else {
             return true;
         };
@@ -252,6 +252,6 @@ impl Tier {
         };
         // A command that needs the key tells what is wrong with it.
         !self.store.may_hold(wanted.hash.value())
-            || self.load_now(server, &wanted, clock::now(), thread).is_ok()
+            || self.load_now(engine, &wanted, clock::now(), thread).is_ok()
     }
 }

@@ -29,10 +29,10 @@ use super::warm::{self, ColdPins, Pins};
 use super::{Spaces, Tier};
 use crate::clock::{self, UnixMs};
 use crate::config::TierCompression;
+use crate::engine::Engine;
 use crate::keyspace::below::{Place, Versions};
 use crate::keyspace::cold::ColdCounts;
 use crate::keyspace::{DATABASES, ThreadSlot};
-use crate::server::Server;
 
 /// Changes begin to be written after this time at the latest, so that they are safe within a second.
 const PERIOD: Duration = Duration::from_millis(700);
@@ -46,18 +46,18 @@ const CHANGES_PART: u64 = 2;
 const RETRY: Duration = Duration::from_secs(1);
 
 /// The writer's life.
-pub(super) fn run(server: &Server) {
-    let Some(tier) = &server.tier else { return };
-    let mut writer = Writer::new(server, tier);
+pub(super) fn run(engine: &Engine) {
+    let Some(tier) = &engine.tier else { return };
+    let mut writer = Writer::new(engine, tier);
     let mut last = Instant::now();
     let mut kept = last;
     loop {
-        let is_due = || last.elapsed() >= PERIOD || server.keyspace.unwritten_bytes() >= RUN_BYTES;
+        let is_due = || last.elapsed() >= PERIOD || engine.keyspace.unwritten_bytes() >= RUN_BYTES;
         let Some((round, stopped)) = tier.pace.begin(is_due) else {
             continue;
         };
         if stopped {
-            server.keyspace.prepare_end(writer.thread);
+            engine.keyspace.prepare_end(writer.thread);
         }
         let is_run = round == Round::Run || tier.log.lock().is_broken();
         let written = if is_run {
@@ -94,7 +94,7 @@ pub(super) fn run(server: &Server) {
 
 /// Writes runs. One at a time exists.
 pub(super) struct Writer<'a> {
-    pub(super) server: &'a Server,
+    pub(super) engine: &'a Engine,
     pub(super) tier: &'a Tier,
     pub(super) thread: ThreadSlot,
     copies: Copies,
@@ -142,11 +142,11 @@ impl Sink<'_, '_> {
 }
 
 impl<'a> Writer<'a> {
-    pub(super) fn new(server: &'a Server, tier: &'a Tier) -> Self {
+    pub(super) fn new(engine: &'a Engine, tier: &'a Tier) -> Self {
         Self {
-            server,
+            engine,
             tier,
-            thread: server.tier_slot(0),
+            thread: engine.tier_slot(0),
             copies: Copies::default(),
             chunks: ChunkWriter::default(),
             versions: chunks::versions(),
@@ -163,14 +163,14 @@ impl<'a> Writer<'a> {
 
     /// Makes safe what has changed so far.
     pub(super) fn write_changes(&mut self) -> Result<(), StoreError> {
-        let method = match self.server.config.load().tier_compression {
+        let method = match self.engine.config.load().tier_compression {
             TierCompression::Zstd => Method::Zstd,
             TierCompression::Lz4 => Method::Lz4,
             TierCompression::None => Method::None,
         };
         self.compressor.set_method(method);
         self.keep_what_was_loaded();
-        let keyspace = &self.server.keyspace;
+        let keyspace = &self.engine.keyspace;
         let mut places = keyspace.take_changed();
         if !self.logged.is_empty() {
             places.append(&mut self.logged);
@@ -196,7 +196,7 @@ impl<'a> Writer<'a> {
 
     /// Makes durable what has changed so far, for replies that wait for it. Memory keeps it until the next run.
     fn log_changes(&mut self) -> Result<(), StoreError> {
-        let keyspace = &self.server.keyspace;
+        let keyspace = &self.engine.keyspace;
         let places = keyspace.take_changed();
         let logged = self.save_spaces(None).and_then(|()| {
             let mut log = self.tier.log.lock();
@@ -236,7 +236,7 @@ impl<'a> Writer<'a> {
                 tracing::warn!("There is room on the disk again, the disk tier goes on");
                 let all_gone = matches!(recovery, Recovery::PutAside(_));
                 if all_gone || tier.store.stats().quarantined > quarantined {
-                    self.server.keyspace.doubt_copies(self.thread);
+                    self.engine.keyspace.doubt_copies(self.thread);
                 }
             }
             Some(Err(error)) => tracing::error!("The disk tier could not be opened anew: {error}"),
@@ -246,7 +246,7 @@ impl<'a> Writer<'a> {
 
     /// Before records under a new name are written the name must be known.
     fn save_spaces(&mut self, keys: Option<Vec<ColdCounts>>) -> Result<(), StoreError> {
-        let (names, next_name) = self.server.keyspace.space_names();
+        let (names, next_name) = self.engine.keyspace.space_names();
         let spaces = Spaces {
             next_name,
             names,
@@ -270,7 +270,7 @@ impl<'a> Writer<'a> {
 
     /// Writes the lists for a warm start. Whether all pinned keys are in them.
     fn keep_lists(&mut self) -> bool {
-        match warm::keep(self.tier, &self.server.keyspace, self.thread) {
+        match warm::keep(self.tier, &self.engine.keyspace, self.thread) {
             Ok(pins) => {
                 self.has_pins = pins != Pins::None;
                 pins != Pins::Some
@@ -303,7 +303,7 @@ impl<'a> Writer<'a> {
         for shard in places.chunk_by(|a, b| a.shard() == b.shard()) {
             let mut left = shard;
             while !left.is_empty() {
-                let (keyspace, versions) = (&self.server.keyspace, &mut self.versions);
+                let (keyspace, versions) = (&self.engine.keyspace, &mut self.versions);
                 let taken = self.copies.take(keyspace, left, self.thread, versions);
                 left = &left[taken..];
                 self.write_copies(sink)?;
@@ -330,7 +330,7 @@ impl<'a> Writer<'a> {
 
     /// Writes the chunks of an entry, if its value is long or a large collection.
     fn write_long(&mut self, index: usize, sink: &mut Sink<'_, '_>) -> Result<(), StoreError> {
-        let (keyspace, thread) = (&self.server.keyspace, self.thread);
+        let (keyspace, thread) = (&self.engine.keyspace, self.thread);
         if matches!(self.copies.entry(index).value, Value::Changes(..)) {
             if self.write_piece(index, sink)? {
                 return Ok(());
@@ -431,7 +431,7 @@ impl<'a> Writer<'a> {
             }
             _ => {
                 let key = (entry.hash, entry.name, key);
-                let keyspace = &self.server.keyspace;
+                let keyspace = &self.engine.keyspace;
                 keyspace.copy_part(key, part, self.thread, out)
             }
         };
@@ -463,7 +463,7 @@ impl<'a> Writer<'a> {
         if entry.unsure && sink.is_run() {
             let older = self.tier.shadowed(hash, &self.key)?;
             let key = (entry.hash, entry.name, key);
-            let keyspace = &self.server.keyspace;
+            let keyspace = &self.engine.keyspace;
             keyspace.writer_looked_for(key, older, self.thread);
         }
         self.record.clear();
@@ -492,7 +492,7 @@ impl<'a> Writer<'a> {
 
     /// The end: the counts that the next start need not make again.
     fn close(&mut self, all_written: bool, are_listed: bool) {
-        let keyspace = &self.server.keyspace;
+        let keyspace = &self.engine.keyspace;
         // If they are not known the next start counts, and finds the pinned keys too.
         let known = all_written && are_listed && self.tier.is_counted.load(Ordering::Acquire);
         let keys = known.then(|| (0..DATABASES).map(|db| keyspace.cold_counts(db)).collect());
@@ -525,10 +525,10 @@ pub(super) fn scan_to_count(scan: Result<store::Scan, StoreError>) -> Option<sto
 
 /// Counts the keys of each database on disk, after a crash, and fetches those that are pinned. Keys that come and go
 /// meanwhile are counted where that happens.
-pub(super) fn count_keys(server: &Server, scan: store::Scan, thread: ThreadSlot) {
-    let Some(tier) = &server.tier else { return };
-    let mut pins = ColdPins::new(server, tier, thread);
-    let (names, _) = server.keyspace.space_names();
+pub(super) fn count_keys(engine: &Engine, scan: store::Scan, thread: ThreadSlot) {
+    let Some(tier) = &engine.tier else { return };
+    let mut pins = ColdPins::new(engine, tier, thread);
+    let (names, _) = engine.keyspace.space_names();
     for found in scan {
         if tier.is_stopping.load(Ordering::Relaxed) {
             return;
@@ -538,7 +538,7 @@ pub(super) fn count_keys(server: &Server, scan: store::Scan, thread: ThreadSlot)
             if let Some(name) = name.filter(|name| names.contains(name)) {
                 // A record that cannot be read is a key all the same.
                 let record = found.record().unwrap_or_default().unwrap_or_default();
-                server.keyspace.found_below(name, expiry(&record));
+                engine.keyspace.found_below(name, expiry(&record));
                 pins.meet(&found.key, &record);
             }
         });
@@ -566,14 +566,14 @@ mod tests {
         db
     }
 
-    fn tier(server: &Server) -> &Tier {
-        server.tier.as_ref().expect("there is a tier")
+    fn tier(engine: &Engine) -> &Tier {
+        engine.tier.as_ref().expect("there is a tier")
     }
 
     #[test]
     fn dbsize_answers_while_the_disk_cannot_be_read() {
         let mut db = cold_keys();
-        let disk = tier(db.server()).disk.lock().take();
+        let disk = tier(db.engine()).disk.lock().take();
         disk.expect("the tier is open")
             .close()
             .expect("the disk is well");

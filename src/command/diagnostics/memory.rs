@@ -146,7 +146,7 @@ fn usage(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
 fn stats(cx: &mut Context<'_>, _: &Args<'_>) -> Result<(), CommandError> {
     let memory = cx.server.memory_use();
     let keys: usize = (0..cx.config.databases)
-        .map(|db| cx.server.keyspace.db_size(db))
+        .map(|db| cx.server.engine.keyspace.db_size(db))
         .sum();
     let bytes_per_key = memory.used.saturating_sub(memory.startup) / keys.max(1);
     let counts = [

@@ -14,7 +14,7 @@ pub(super) fn stats(look: &Look<'_>, lines: &mut Lines) {
     let server = look.server;
     let stats = &server.stats;
     let rates = server.rates();
-    let counters = server.keyspace.all_counters();
+    let counters = server.engine.keyspace.all_counters();
     let keys = |counter: fn(&Counters) -> &Counter| -> i64 {
         counters.iter().map(|c| counter(c).read()).sum()
     };

@@ -43,7 +43,7 @@ pub(super) fn server(look: &Look<'_>, lines: &mut Lines) {
         config_file.map_or_else(String::new, |path| path.display().to_string()),
     );
     lines.field("io_threads_active", 0);
-    lines.field("worker_threads", server.workers);
+    lines.field("worker_threads", server.engine.workers);
 }
 
 pub(super) fn clients(look: &Look<'_>, lines: &mut Lines) {
@@ -126,7 +126,7 @@ pub(super) fn memory(look: &Look<'_>, lines: &mut Lines) {
     let (pending, freed) = large::lazy_frees();
     lines.field(
         "lazyfree_pending_objects",
-        look.server.keyspace.pending_frees() + pending,
+        look.server.engine.keyspace.pending_frees() + pending,
     );
     lines.field("lazyfreed_objects", freed);
 }
@@ -138,7 +138,7 @@ pub(super) fn tier(look: &Look<'_>, lines: &mut Lines) {
 
 /// As of a server that neither saves nor logs: nothing is under way, nothing has failed.
 pub(super) fn persistence(look: &Look<'_>, lines: &mut Lines) {
-    let counters = look.server.keyspace.all_counters();
+    let counters = look.server.engine.keyspace.all_counters();
     let changes: i64 = counters.iter().map(|c| c.changes.read()).sum();
     lines.fields(&[
         ("loading", 0),
@@ -206,7 +206,7 @@ pub(super) fn replication(look: &Look<'_>, lines: &mut Lines) {
 }
 
 pub(super) fn keyspace(look: &Look<'_>, lines: &mut Lines) {
-    let keyspace = &look.server.keyspace;
+    let keyspace = &look.server.engine.keyspace;
     for db in 0..look.config.databases {
         if keyspace.db_size(db) == 0 {
             continue;

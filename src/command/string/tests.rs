@@ -1,8 +1,8 @@
 //! Scripts of the string commands; what they reply was compared with redis-server 7.0.15.
 
 use crate::config::Config;
-use crate::dispatch::lfu_settings;
 use crate::keyspace::eviction::AccessPolicy;
+use crate::keyspace::lfu::LfuSettings;
 use crate::keyspace::{Terms, ThreadSlot};
 use crate::testing::{Db, START, script};
 
@@ -30,11 +30,11 @@ fn is_raw(db: &Db, key: &[u8]) -> bool {
     let config = Config::default();
     let terms = Terms {
         now: START,
-        access: AccessPolicy::new(config.maxmemory_policy, lfu_settings(&config), START, 0),
+        access: AccessPolicy::new(config.maxmemory_policy, LfuSettings::of(&config), START, 0),
         default_ttl_ms: 0,
         thread: ThreadSlot(0),
     };
-    let keyspace = &db.server().keyspace;
+    let keyspace = &db.engine().keyspace;
     let mut keys = keyspace.lock(&[keyspace.hash(key)], 0, terms);
     keys.peek(key).unwrap().is_raw()
 }
@@ -213,7 +213,7 @@ mod whole {
     });
 
     script!(the_count_of_keys_that_expire_is_right, |db| {
-        let expiring = |db: &Db| db.server().keyspace.space_stats(0, START, 0).expiring;
+        let expiring = |db: &Db| db.engine().keyspace.space_stats(0, START, 0).expiring;
         for (line, count) in [
             ("SET k v PXAT 9223372036854775807", 1),
             ("GETEX k EX 10", 1),

@@ -55,7 +55,7 @@ mod tests {
     }
 
     fn sum(db: &Db, counter: fn(&Counters) -> &Counter) -> i64 {
-        let counters = db.server().keyspace.all_counters().iter();
+        let counters = db.engine().keyspace.all_counters().iter();
         counters.map(|of_thread| counter(of_thread).read()).sum()
     }
 
@@ -96,7 +96,7 @@ mod tests {
             assert_eq!(sum(&db, |c| &c.evicted), shed);
             let there = KEYS - usize::try_from(shed).expect("a count");
             db.run("DBSIZE").int(there as i64);
-            let used = db.server().keyspace.used_bytes() + db.server().other_bytes();
+            let used = db.engine().keyspace.used_bytes() + db.engine().other_bytes();
             assert!(used <= (8 << 20) + 4096, "{used}");
             assert_eq!(count(&mut db), there);
             // The disk is there again.
