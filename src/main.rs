@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use strata::config::load::{Invocation, from_process};
 use strata::server::Server;
+use strata::server::signals::Signals;
 use strata::{logging, net};
 
 #[global_allocator]
@@ -19,6 +20,10 @@ fn main() -> ExitCode {
         }
         Err(error) => return refuse(&error),
     };
+    let signals = match Signals::start() {
+        Ok(signals) => signals,
+        Err(error) => return refuse(&format!("cannot listen for signals: {error}")),
+    };
     let log = match logging::start(&loaded.config) {
         Ok(log) => log,
         Err(error) => return refuse(&format!("cannot write logfile: {error}")),
@@ -28,6 +33,7 @@ fn main() -> ExitCode {
         Err(error) => return refuse(&format!("cannot open the disk tier in tier-dir: {error}")),
     };
     server.log.get_or_init(|| log);
+    signals.serve(&server);
     loaded
         .warnings
         .iter()

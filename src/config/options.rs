@@ -601,7 +601,9 @@ pub static OPTIONS: &[Opt] = &[
         "shutdown-timeout",
         "10",
         integer(0, INT_MAX, number!(shutdown_timeout_s)),
-        "Seconds that a stop waits for running requests to end.",
+        "Seconds that a stop may take: running requests get at most half of them, writing to the disk tier the rest. When they \
+         are over the server exits with an error and says what is lost. 0: requests are not waited for, and writing may take \
+         as long as it takes.",
     ),
     live(
         Observation,

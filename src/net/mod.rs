@@ -16,7 +16,6 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
 use self::listen::{Accepted, Listeners};
@@ -57,7 +56,7 @@ impl std::error::Error for StartError {
     }
 }
 
-/// Serves until a signal or SHUTDOWN, then lets connections finish and returns.
+/// Serves until the server is asked to stop, then lets connections finish and returns.
 pub fn serve(server: &Arc<Server>) -> Result<(), StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -147,9 +146,6 @@ async fn run(
     listeners: Listeners,
     workers: Workers,
 ) -> Result<(), StartError> {
-    let no_signals = |error| StartError::new("cannot listen for signals", error);
-    let mut terminate = signal(SignalKind::terminate()).map_err(no_signals)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(no_signals)?;
     let workers = Arc::new(workers);
     let Listeners { tcp, unix } = listeners;
     let unix_path = unix.as_ref().map(|(_, path)| path.clone());
@@ -171,72 +167,21 @@ async fn run(
             Arc::clone(&workers),
         )));
     }
-    let asked = first_of(server.shutdown.asked(), terminate.recv(), interrupt.recv()).await;
-    tracing::info!("{asked}, finishing what was begun");
+    server.shutdown.asked().await;
+    tracing::info!("Stopping: finishing what was begun");
     accepting.iter().for_each(|task| task.abort());
-    server.shutdown.ask();
-    let second = first_of(drain(server), terminate.recv(), interrupt.recv()).await;
+    drain(server).await;
     if let Some(path) = unix_path {
         // Left behind it would only be in the way; that it is gone already is fine.
         let _ = std::fs::remove_file(path);
     }
-    if second.is_signal() {
-        tracing::warn!("{second} again, exiting at once");
-        std::process::exit(1);
-    }
     Ok(())
 }
 
-/// Which of three things came first.
-#[derive(Clone, Copy)]
-enum First {
-    Asked,
-    Terminate,
-    Interrupt,
-}
-
-impl First {
-    const fn is_signal(self) -> bool {
-        !matches!(self, Self::Asked)
-    }
-}
-
-impl fmt::Display for First {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Asked => "Shutdown requested",
-            Self::Terminate => "SIGTERM received",
-            Self::Interrupt => "SIGINT received",
-        })
-    }
-}
-
-async fn first_of<T, U>(
-    asked: impl Future<Output = ()>,
-    terminate: impl Future<Output = T>,
-    interrupt: impl Future<Output = U>,
-) -> First {
-    let (mut asked, mut terminate, mut interrupt) = (
-        std::pin::pin!(asked),
-        std::pin::pin!(terminate),
-        std::pin::pin!(interrupt),
-    );
-    std::future::poll_fn(|cx| {
-        if terminate.as_mut().poll(cx).is_ready() {
-            return std::task::Poll::Ready(First::Terminate);
-        }
-        if interrupt.as_mut().poll(cx).is_ready() {
-            return std::task::Poll::Ready(First::Interrupt);
-        }
-        asked.as_mut().poll(cx).map(|()| First::Asked)
-    })
-    .await
-}
-
-/// Waits until all connections are closed, at most for `shutdown-timeout`.
+/// Waits until all connections are closed, at most for half of `shutdown-timeout`: the other half is for the disk tier.
 async fn drain(server: &Server) {
-    let deadline =
-        Instant::now() + Duration::from_secs(server.engine.config.load().shutdown_timeout_s.into());
+    let timeout = Duration::from_secs(server.engine.config.load().shutdown_timeout_s.into());
+    let deadline = Instant::now() + timeout / 2;
     while !server.clients.is_empty() && Instant::now() < deadline {
         server.clients.all().iter().for_each(|client| client.wake());
         tokio::time::sleep(DRAIN_POLL).await;

@@ -11,6 +11,7 @@ pub mod process;
 pub mod sampling;
 pub mod session;
 pub mod shutdown;
+pub mod signals;
 pub mod slowlog;
 pub mod stats;
 pub mod waiters;

@@ -35,6 +35,11 @@ impl Strata {
         Server::start(&Self::program(), &Self::own_args(), args)
     }
 
+    /// The same, and something is done to it as soon as it runs.
+    pub(crate) fn start_with(args: &[&str], then: impl Fn(&Server)) -> Server {
+        Server::start_with(&Self::program(), &Self::own_args(), args, then)
+    }
+
     /// Runs Strata on `port` to its end, without waiting for PING: for starts that must fail.
     pub(crate) fn run_to_exit(port: u16, args: &[&str]) -> Finished {
         let mut server = Server::spawn(&Self::program(), &Self::own_args(), port, args);
@@ -150,8 +155,13 @@ pub(crate) struct Server {
 
 impl Server {
     fn start(program: &Path, own_args: &[&str], args: &[&str]) -> Self {
+        Self::start_with(program, own_args, args, |_| {})
+    }
+
+    fn start_with(program: &Path, own_args: &[&str], args: &[&str], then: impl Fn(&Self)) -> Self {
         for _ in 0..5 {
             let mut server = Self::spawn(program, own_args, free_port(), args);
+            then(&server);
             if server.answers_ping() {
                 return server;
             }
@@ -334,6 +344,30 @@ pub(crate) fn free_port() -> u16 {
         }
     }
     panic!("no free loopback port");
+}
+
+/// A directory that outlives a server, removed at its end.
+pub(crate) struct Scratch(PathBuf);
+
+impl Scratch {
+    pub(crate) fn new() -> Self {
+        Self(fresh_dir())
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        self.0.to_str().expect("the build's directory is text")
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What is left is in the build's directory.
+        let _ = fs::remove_dir_all(&self.0);
+    }
 }
 
 fn fresh_dir() -> PathBuf {

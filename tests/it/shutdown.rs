@@ -1,10 +1,11 @@
 //! Starting that fails and stopping: what an operator or a container runtime sees.
 
+use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::time::Duration;
 
 use crate::client::{encode, is_closed};
-use crate::server::{Finished, Server, Strata, free_port};
+use crate::server::{Finished, Server, Strata, free_port, poll};
 
 const STOPS_WITHIN: Duration = Duration::from_secs(10);
 
@@ -112,6 +113,178 @@ fn shutdown_with_wrong_arguments_is_an_error() {
     let reply = client.run(&["SHUTDOWN", "ABORT"]);
     assert_eq!(reply.to_string(), "-\"ERR No shutdown in progress.\"");
     assert!(client.run(&["PING"]).is_simple("PONG"));
+}
+
+/// Sets so many keys.
+fn fill(server: &Server, count: usize) {
+    let mut client = server.connect();
+    let sets: Vec<u8> = (0..count)
+        .flat_map(|i| encode(&["SET", &format!("k{i}"), "v"]))
+        .collect();
+    client.send_raw(&sets);
+    (0..count).for_each(|_| assert!(client.read().is_simple("OK")));
+}
+
+#[test]
+fn sighup_does_not_end_the_server_and_loses_nothing() {
+    let tier = crate::server::Scratch::new();
+    let args = ["--tier-dir", tier.as_str()];
+    let mut strata = Strata::start(&args);
+    fill(&strata, 20_000);
+    strata.signal("HUP");
+    told(&strata, "SIGHUP received");
+    assert_eq!(strata.connect().run(&["DBSIZE"]).int(), Some(20_000));
+    strata.signal("TERM");
+    assert_exits_with_0(&mut strata);
+    let strata = Strata::start(&args);
+    assert_eq!(strata.connect().run(&["DBSIZE"]).int(), Some(20_000));
+}
+
+#[test]
+fn sighup_during_the_start_does_not_end_the_server() {
+    let strata = Strata::start_with(&[], |server| {
+        // As soon as the process listens for signals at all.
+        let path = format!("/proc/{}/status", server.pid());
+        let caught = poll(STOPS_WITHIN, || {
+            let status = fs::read_to_string(&path).ok()?;
+            let mask = status.lines().find_map(|l| l.strip_prefix("SigCgt:"))?;
+            let mask = u64::from_str_radix(mask.trim(), 16).ok()?;
+            (mask & 1 == 1).then_some(())
+        });
+        assert!(caught.is_some(), "SIGHUP is caught");
+        server.signal("HUP");
+    });
+    assert!(strata.connect().run(&["PING"]).is_simple("PONG"));
+}
+
+#[test]
+fn every_deadly_signal_stops_in_order() {
+    let tier = crate::server::Scratch::new();
+    let args = ["--tier-dir", tier.as_str(), "--tier-durability", "none"];
+    let signals = [
+        "QUIT", "USR1", "USR2", "ALRM", "VTALRM", "PROF", "XCPU", "IO", "PWR", "STKFLT", "34", "64",
+    ];
+    for (round, signal) in signals.iter().enumerate() {
+        let mut strata = Strata::start(&args);
+        let mut client = strata.connect();
+        let kept = i64::try_from(round).ok();
+        assert_eq!(client.run(&["DBSIZE"]).int(), kept, "before SIG{signal}");
+        client.run(&["SET", signal, "v"]);
+        strata.signal(signal);
+        assert_exits_with_0(&mut strata);
+    }
+}
+
+#[test]
+fn a_file_larger_than_the_limit_does_not_end_the_server() {
+    let mut strata = Strata::start(&[]);
+    strata.signal("XFSZ");
+    assert!(strata.connect().run(&["PING"]).is_simple("PONG"));
+    assert_eq!(strata.terminate().code(), Some(0));
+}
+
+#[test]
+fn sighup_opens_the_log_anew() {
+    let scratch = crate::server::Scratch::new();
+    let log = scratch.path().join("strata.log");
+    let moved = scratch.path().join("strata.log.1");
+    let strata = Strata::start(&["--logfile", log.to_str().unwrap()]);
+    fs::rename(&log, &moved).expect("the log is there");
+    strata.signal("HUP");
+    let anew = poll(STOPS_WITHIN, || {
+        fs::read_to_string(&log)
+            .ok()
+            .filter(|text| text.ends_with('\n'))
+    });
+    assert!(anew.is_some_and(|text| text.contains("SIGHUP received")));
+    let old = fs::read_to_string(&moved).expect("it was moved");
+    assert!(
+        old.contains("Ready to accept") && !old.contains("SIGHUP"),
+        "{old}"
+    );
+    // Where it cannot be, the old one is kept.
+    fs::remove_file(&log)
+        .and_then(|()| fs::create_dir(&log))
+        .expect("a directory in its place");
+    strata.signal("HUP");
+    assert!(strata.connect().run(&["PING"]).is_simple("PONG"));
+}
+
+#[test]
+fn a_log_that_cannot_be_written_does_not_end_the_server() {
+    let mut strata = Strata::start(&["--logfile", "/dev/full"]);
+    strata.signal("HUP");
+    assert!(strata.connect().run(&["PING"]).is_simple("PONG"));
+    assert_eq!(strata.terminate().code(), Some(0));
+}
+
+/// A server whose stop has much to write.
+fn with_much_to_write(args: &[&str]) -> Server {
+    let mut all = vec![
+        "--tier-durability",
+        "none",
+        "--tier-compression",
+        "none",
+        "--maxmemory",
+        "1gb",
+    ];
+    all.extend(args);
+    let strata = Strata::start(&all);
+    let mut client = strata.connect();
+    let value = vec![b'x'; 1 << 20];
+    let sets: Vec<u8> = (0..200)
+        .flat_map(|i: u32| encode(&[&b"SET"[..], i.to_string().as_bytes(), &value]))
+        .collect();
+    client.send_raw(&sets);
+    (0..200).for_each(|_| assert!(client.read().is_simple("OK")));
+    strata
+}
+
+#[test]
+fn second_signal_ends_the_server_at_once_while_the_tier_is_written() {
+    let mut strata = with_much_to_write(&["--shutdown-timeout", "1000"]);
+    strata.signal("TERM");
+    told(&strata, "finishing what was begun");
+    strata.signal("TERM");
+    let status = strata.wait(Duration::from_secs(5));
+    let status = status.expect("still running 5 s after the second SIGTERM");
+    assert_eq!(status.code(), Some(1), "{}", strata.stdout());
+    let log = strata.stdout();
+    assert!(
+        log.contains("SIGTERM received while stopping: exiting at once. All keys are lost"),
+        "{log}"
+    );
+}
+
+#[test]
+fn the_timeout_bounds_the_whole_stop_and_progress_is_told() {
+    let mut strata = with_much_to_write(&["--shutdown-timeout", "2"]);
+    // It takes up half of the time.
+    let mut client = strata.connect();
+    client.send_raw(&encode(&["GET", "1"]).repeat(32));
+    strata.connect().run(&["PING"]);
+    strata.signal("TERM");
+    let status = strata.wait(STOPS_WITHIN).expect("the timeout is 2 s");
+    let log = strata.stdout();
+    assert!(
+        log.contains("Stopping: a client is still connected"),
+        "{log}"
+    );
+    // A fast disk takes it all within the second that is left.
+    let in_time = status.code() == Some(0) && log.contains("Bye");
+    let over = log.contains("shutdown-timeout of 2 s is over: exiting at once. All keys are lost");
+    assert!(
+        in_time || (over && status.code() == Some(1)),
+        "{status} {log}"
+    );
+}
+
+/// Waits for words in the log.
+fn told(server: &Server, words: &str) {
+    let told = poll(STOPS_WITHIN, || {
+        server.stdout().contains(words).then_some(())
+    });
+    assert!(told.is_some(), "no '{words}' in {}", server.stdout());
 }
 
 #[test]
