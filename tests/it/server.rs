@@ -7,6 +7,7 @@
 //! the built one. It serves to check the tests themselves: against the oracle all must pass.
 
 use std::env;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -26,6 +27,9 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(20);
 /// The pause between two looks at a condition.
 const POLL_PAUSE: Duration = Duration::from_millis(2);
 
+/// Variables of the environment, beside our own.
+pub(crate) type Env<'a> = &'a [(&'a str, &'a OsStr)];
+
 /// Starts the server under test.
 pub(crate) struct Strata;
 
@@ -37,7 +41,17 @@ impl Strata {
 
     /// The same, and something is done to it as soon as it runs.
     pub(crate) fn start_with(args: &[&str], then: impl Fn(&Server)) -> Server {
-        Server::start_with(&Self::program(), &Self::own_args(), args, then)
+        Server::start_in(&Self::program(), &Self::own_args(), &[], args, then)
+    }
+
+    /// The same as `start`, with further variables of the environment.
+    pub(crate) fn start_in(env: Env<'_>, args: &[&str]) -> Server {
+        Server::start_in(&Self::program(), &Self::own_args(), env, args, |_| {})
+    }
+
+    /// A Strata that may end by itself, and need not answer yet: its starts may fail, or be killed at once.
+    pub(crate) fn spawn(env: Env<'_>, args: &[&str]) -> Server {
+        Server::spawn_in(&Self::program(), &Self::own_args(), free_port(), env, args)
     }
 
     /// Runs Strata on `port` to its end, without waiting for PING: for starts that must fail.
@@ -155,12 +169,18 @@ pub(crate) struct Server {
 
 impl Server {
     fn start(program: &Path, own_args: &[&str], args: &[&str]) -> Self {
-        Self::start_with(program, own_args, args, |_| {})
+        Self::start_in(program, own_args, &[], args, |_| {})
     }
 
-    fn start_with(program: &Path, own_args: &[&str], args: &[&str], then: impl Fn(&Self)) -> Self {
+    fn start_in(
+        program: &Path,
+        own_args: &[&str],
+        env: Env<'_>,
+        args: &[&str],
+        then: impl Fn(&Self),
+    ) -> Self {
         for _ in 0..5 {
-            let mut server = Self::spawn(program, own_args, free_port(), args);
+            let mut server = Self::spawn_in(program, own_args, free_port(), env, args);
             then(&server);
             if server.answers_ping() {
                 return server;
@@ -178,6 +198,10 @@ impl Server {
     }
 
     fn spawn(program: &Path, own_args: &[&str], port: u16, args: &[&str]) -> Self {
+        Self::spawn_in(program, own_args, port, &[], args)
+    }
+
+    fn spawn_in(program: &Path, own_args: &[&str], port: u16, env: Env<'_>, args: &[&str]) -> Self {
         let dir = fresh_dir();
         let output = |name| File::create(dir.join(name)).expect("create a file for the output");
         let mut command = Command::new(program);
@@ -187,6 +211,7 @@ impl Server {
             command.env_remove(format!("STRATA_TIER_{name}"));
         }
         command
+            .envs(env.iter().copied())
             .args(own_args)
             .args(args)
             .current_dir(&dir)
@@ -201,7 +226,8 @@ impl Server {
         Self { child, port, dir }
     }
 
-    fn answers_ping(&mut self) -> bool {
+    /// Waits for the first PONG; false if the server has ended, or takes too long.
+    pub(crate) fn answers_ping(&mut self) -> bool {
         let deadline = Instant::now() + START_TIMEOUT;
         while Instant::now() < deadline {
             if self.exit_status().is_some() {

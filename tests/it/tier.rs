@@ -18,6 +18,7 @@ mod collections;
 mod compression;
 mod crash;
 mod damage;
+mod failing;
 mod keys;
 mod long;
 mod model;
@@ -49,6 +50,10 @@ impl Disk {
 
     /// A server over this tier. Later arguments win.
     fn start(&self, args: &[&str]) -> Server {
+        self.with_args(args, Strata::start)
+    }
+
+    fn with_args<T>(&self, args: &[&str], start: impl FnOnce(&[&str]) -> T) -> T {
         let dir = self.tier();
         let dir = dir.to_str().expect("the path is text");
         let mut all = vec!["--tier-dir", dir, "--tier-max-bytes", "1gb"];
@@ -56,7 +61,7 @@ impl Disk {
             all.extend(["--maxmemory", "8mb"]);
         }
         all.extend(args);
-        Strata::start(&all)
+        start(&all)
     }
 }
 
