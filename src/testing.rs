@@ -152,6 +152,18 @@ impl Db {
         }
     }
 
+    /// The server ends as by kill -9, and another one starts over the same disk tier: it finds what finished runs wrote.
+    pub(crate) fn killed(mut self) -> Self {
+        let dir = self.tier_dir.take();
+        let config = Config::clone(&self.engine().config.load());
+        drop(self);
+        let mut db = Self::open(config);
+        db.tier_dir = dir;
+        let tier = db.engine().tier.as_ref();
+        tier.expect("it had one").count_now(db.engine());
+        db
+    }
+
     /// Writes what has changed into the disk tier, if there is one.
     pub(crate) fn write(&self) {
         let engine = self.engine();
@@ -204,6 +216,11 @@ impl Db {
     pub(crate) fn apply_policies(&self) {
         let keyspace = &self.engine().keyspace;
         keyspace.apply_policies(ThreadSlot(0), || {});
+    }
+
+    /// The same, to be kept while commands run.
+    pub(crate) fn engine_arc(&self) -> &Arc<Engine> {
+        &self.server().engine
     }
 
     /// What all clients share.

@@ -495,6 +495,13 @@ impl Tier {
         }
     }
 
+    /// Counts the keys on disk, after a crash, on this thread.
+    pub(crate) fn count_now(&self, engine: &Engine) {
+        if let Some(scan) = self.uncounted.lock().take() {
+            writer::count_keys(engine, scan, engine.tier_slot(2));
+        }
+    }
+
     /// Writes what has changed on this thread.
     pub(crate) fn write_now(&self, engine: &Engine) {
         let written = writer::Writer::new(engine, self).write_changes();

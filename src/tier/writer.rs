@@ -42,6 +42,8 @@ const RUN_BYTES: usize = 32 * 1024 * 1024;
 const FREE_BYTES_MIN: u64 = 64 * 1024 * 1024;
 /// What has changed of a collection may take this part of it on disk: then all of it is written again.
 const CHANGES_PART: u64 = 2;
+/// So many names of spaces are reserved ahead: as many databases can be emptied before the next round saves the names.
+const NAMES_AHEAD: u32 = 1024;
 /// After a failure the next try waits so long.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -244,9 +246,16 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Before records under a new name are written the name must be known.
+    /// Before records under a new name are written the name must be known, and those that may be given out meanwhile must be
+    /// reserved.
     fn save_spaces(&mut self, keys: Option<Vec<ColdCounts>>) -> Result<(), StoreError> {
-        let (names, next_name) = self.engine.keyspace.space_names();
+        let keyspace = &self.engine.keyspace;
+        let (names, next_name) = keyspace.space_names();
+        let is_short = self.spaces.next_name < next_name.saturating_add(NAMES_AHEAD / 2);
+        let next_name = match is_short {
+            true => next_name.saturating_add(NAMES_AHEAD),
+            false => self.spaces.next_name,
+        };
         let spaces = Spaces {
             next_name,
             names,
@@ -256,6 +265,7 @@ impl<'a> Writer<'a> {
             self.tier.store.set_blob(spaces.encode())?;
             self.spaces = spaces;
         }
+        keyspace.reserve_names(self.spaces.next_name);
         Ok(())
     }
 
@@ -568,6 +578,59 @@ mod tests {
 
     fn tier(engine: &Engine) -> &Tier {
         engine.tier.as_ref().expect("there is a tier")
+    }
+
+    #[test]
+    fn the_name_of_an_emptied_database_is_not_given_out_again_after_a_kill() {
+        let mut db = Db::tiered(|_| {});
+        db.run("SET a 1").ok();
+        db.write();
+        // A run has saved the names when a database is emptied, and takes what is written into it then.
+        let mut writer = Writer::new(db.engine(), tier(db.engine()));
+        writer.save_spaces(None).expect("the disk is well");
+        let engine = std::sync::Arc::clone(db.engine_arc());
+        db.run("FLUSHDB").ok();
+        db.run("SET b 2").ok();
+        let mut writer = Writer::new(&engine, tier(&engine));
+        let places = engine.keyspace.take_changed();
+        writer.write_run(&places).expect("the disk is well");
+        drop(engine);
+        let mut db = db.killed();
+        // Another database is emptied, and gets the next name.
+        db.run("SELECT 1").ok();
+        db.run("SET c 3").ok();
+        db.run("FLUSHDB").ok();
+        db.run("EXISTS b").int(0);
+        db.run("SET c 4").ok();
+        db.run("DBSIZE").int(1);
+        db.run("KEYS *").bulks(&["c"]);
+    }
+
+    /// More names than are reserved: what has one of them waits for the next round.
+    #[test]
+    fn what_has_no_reserved_name_is_written_by_the_next_round() {
+        let mut db = Db::tiered(|_| {});
+        db.write();
+        let engine = std::sync::Arc::clone(db.engine_arc());
+        let mut writer = Writer::new(&engine, tier(&engine));
+        for i in 0..=NAMES_AHEAD {
+            db.run(&format!("SET k {i}")).ok();
+            db.run("FLUSHDB").ok();
+        }
+        db.run("SET k last").ok();
+        let places = engine.keyspace.take_changed();
+        writer.write_run(&places).expect("the disk is well");
+        engine.keyspace.settle(&places, writer.thread);
+        let told = db.run("TIER.INFO k");
+        assert!(String::from_utf8_lossy(told.bytes()).contains("dirty"));
+        drop(writer);
+        db.write();
+        let told = db.run("TIER.INFO k");
+        assert!(String::from_utf8_lossy(told.bytes()).contains("clean"));
+        drop(engine);
+        let mut db = db.killed();
+        db.run("GET k").bulk("last");
+        db.run("DBSIZE").int(1);
     }
 
     #[test]
