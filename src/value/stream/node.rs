@@ -180,10 +180,10 @@ pub(super) fn is_whole(node: &[u8], master: Id) -> bool {
             &mut there
         }) += 1;
     }
-    // It has entries that are there, and nothing is left.
+    // Nothing is left. All entries may be deleted ones: XTRIM MINID takes out a node only if its last entry, deleted or not,
+    // lies before the id.
     there == head.count
         && deleted == head.deleted
-        && there > 0
         && cursor.pack.at(cursor.at).is_none()
         && cursor.at == listpack::end_of(node)
 }
