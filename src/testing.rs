@@ -21,18 +21,6 @@ use crate::tier::Need;
 /// Where the clock stands when a script starts: 2023-11-14T22:13:20Z.
 pub(crate) const START: UnixMs = UnixMs(1_700_000_000_000);
 
-/// Numbers for model tests, the same for the same seed, which is not 0: xorshift.
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    pub(crate) fn below(&mut self, n: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % n
-    }
-}
-
 /// A server in process, with one client, whose time moves only when told so.
 pub(crate) struct Db {
     executor: Executor,

@@ -3,11 +3,12 @@
 pub(super) mod expiry;
 
 use super::argument::{self, KEY, after, block, multiple, optional, since, word};
-use super::draw::{self, Random};
+use super::random_elements;
 use super::{Argument, Arity::*, Command, Context, Flags, Group, KeySpec, parse, scan};
 use crate::config::Config;
 use crate::error::CommandError;
 use crate::keyspace::entry::ValueType;
+use crate::random::Random;
 use crate::resp::{Args, Protocol};
 use crate::value::hash::{Hash, HashRef, PackedLimits, Set};
 use crate::value::listpack::{Digits, Element};
@@ -419,20 +420,21 @@ fn hrandfield(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError>
     let mut random = Random(cx.random);
     if args.len() == 2 {
         let hash = cx.keys.hash(args.at(1))?;
-        match hash.and_then(|hash| hash.random(|| random.next())) {
+        match hash.and_then(|hash| hash.random(|| random.next_u64())) {
             Some((field, _)) => cx.reply.bulk(field.text(&mut Digits::new())),
             None => cx.reply.nil(),
         }
         return Ok(());
     }
-    let (count, with_values) = draw::count_with(args, b"WITHVALUES")?;
+    let (count, with_values) = random_elements::count_with(args, b"WITHVALUES")?;
     let Some(hash) = cx.keys.hash(args.at(1))? else {
         cx.reply.array(0);
         return Ok(());
     };
-    let draw = |random: &mut Random| hash.random(|| random.next());
+    let draw = |random: &mut Random| hash.random(|| random.next_u64());
     let name = |(field, _): &(Element<'_>, Element<'_>)| field.to_vec();
-    let chosen = draw::chosen((count, hash.len()), hash.iter(), &mut random, draw, name)?;
+    let chosen =
+        random_elements::chosen((count, hash.len()), hash.iter(), &mut random, draw, name)?;
     let in_pairs = with_values && cx.reply.protocol() == Protocol::Resp3;
     let flat = chosen.len() * if with_values && !in_pairs { 2 } else { 1 };
     cx.reply.array(flat);

@@ -4,25 +4,13 @@ use std::collections::HashSet;
 
 use super::parse;
 use crate::error::CommandError;
+use crate::random::Random;
 use crate::resp::Args;
 
 /// A reply with repetitions may become so long, in bytes, and no longer: nothing else limits it.
 const REPLY_BYTES_MAX: usize = 512 * 1024 * 1024;
 /// What an element takes in a reply at the least, about.
 const ELEMENT_BYTES: usize = 16;
-
-/// xorshift64*, from the random number of a command.
-pub(super) struct Random(pub(super) u64);
-
-impl Random {
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 |= u64::from(self.0 == 0);
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
-    }
-}
 
 /// The count of HRANDFIELD and ZRANDMEMBER, and whether the word behind it asks for values or scores too.
 ///
@@ -96,7 +84,7 @@ fn distinct<T>(
     for (passed, element) in all.enumerate() {
         let still = wanted.saturating_sub(chosen.len());
         let left = len.saturating_sub(passed).max(1);
-        if random.next() % (left as u64) < still as u64 {
+        if random.next_u64() % (left as u64) < still as u64 {
             chosen.push(element);
         }
     }

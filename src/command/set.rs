@@ -3,11 +3,12 @@
 use std::collections::HashSet;
 
 use super::argument::{KEY, after, key, multiple, optional, since};
-use super::draw::{self, Random};
+use super::random_elements;
 use super::{Argument, Arity::*, Command, Context, Flags, Group, KeySpec, parse, scan};
 use crate::config::Config;
 use crate::error::CommandError;
 use crate::keyspace::entry::ValueType;
+use crate::random::Random;
 use crate::resp::Args;
 use crate::value::hash::PackedLimits;
 use crate::value::listpack::{Digits, Element};
@@ -326,7 +327,7 @@ fn spop(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     }
     let mut random = Random(cx.random);
     let pop = |set: &mut Set, random: &mut Random| {
-        let drawn = set.view().random(|| random.next())?.to_vec();
+        let drawn = set.view().random(|| random.next_u64())?.to_vec();
         set.remove(&drawn);
         Some(drawn)
     };
@@ -355,7 +356,7 @@ fn srandmember(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError
     }
     let Some(count) = args.get(2) else {
         let set = cx.keys.set_members(args.at(1))?;
-        match set.and_then(|set| set.random(|| random.next())) {
+        match set.and_then(|set| set.random(|| random.next_u64())) {
             Some(member) => cx.reply.bulk(member.text(&mut Digits::new())),
             None => cx.reply.nil(),
         }
@@ -366,9 +367,9 @@ fn srandmember(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError
         cx.reply.array(0);
         return Ok(());
     };
-    let draw = |random: &mut Random| set.random(|| random.next());
+    let draw = |random: &mut Random| set.random(|| random.next_u64());
     let name = |member: &Element<'_>| member.to_vec();
-    let chosen = draw::chosen((count, set.len()), set.iter(), &mut random, draw, name)?;
+    let chosen = random_elements::chosen((count, set.len()), set.iter(), &mut random, draw, name)?;
     cx.reply.array(chosen.len());
     for member in chosen {
         cx.reply.bulk(member.text(&mut Digits::new()));

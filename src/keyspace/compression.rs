@@ -344,6 +344,7 @@ impl<'a> EntryRef<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::Random;
     use crate::testing::Db;
 
     /// A thousand bytes and a few, of which lz4 saves about half.
@@ -542,16 +543,8 @@ mod tests {
         let mut db = Db::new();
         db.run("CONFIG SET maxmemory-policy noeviction memory-compression lz4")
             .ok();
-        let mut random = 1u64;
-        let mut noise = |len: usize| -> Vec<u8> {
-            let bytes = (0..len).map(|_| {
-                random = random
-                    .wrapping_mul(0x5851_f42d_4c95_7f2d)
-                    .wrapping_add(0x1405_7b7e_f767_814f);
-                (random >> 56) as u8
-            });
-            bytes.collect()
-        };
+        let mut random = Random(1);
+        let mut noise = |len| -> Vec<u8> { (0..len).map(|_| random.next_u64() as u8).collect() };
         for i in 0..300 {
             let key = format!("noise:{i}");
             db.run_args(&[b"SET", key.as_bytes(), &noise(1_000)]).ok();

@@ -124,6 +124,7 @@ impl Keyspace {
 mod tests {
     use crate::config::TierDurability;
     use crate::keyspace::counters::{Counter, Counters};
+    use crate::random::Random;
     use crate::testing::{Answer, Db, script};
 
     const DURABILITIES: [TierDurability; 3] = [
@@ -346,13 +347,8 @@ mod tests {
     fn whatever_the_rules_were_no_key_is_stale() {
         const KEYS: usize = 6;
         for seed in 1..=15u64 {
-            let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            let mut below = |n: u64| {
-                random ^= random << 13;
-                random ^= random >> 7;
-                random ^= random << 17;
-                (random >> 20) % n
-            };
+            let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            let mut below = |n: u64| random.below(n);
             let mut db = tiered(DURABILITIES[(seed % 3) as usize]);
             // The newest value of each key, and whether it may be gone.
             let mut model = vec![(None::<String>, false); KEYS];

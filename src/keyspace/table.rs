@@ -785,7 +785,7 @@ mod tests {
     use std::hash::BuildHasher;
 
     use super::*;
-    use crate::testing::Random;
+    use crate::random::Random;
 
     const HASHER: foldhash::quality::FixedState = foldhash::quality::FixedState::with_seed(7);
 

@@ -8,6 +8,7 @@ use super::entry::EntryRef;
 use super::table::Tag;
 use super::{Keyspace, SHARDS, ThreadSlot};
 use crate::clock::UnixMs;
+use crate::random::Random;
 
 /// A random key is looked for so many times before the search walks from shard to shard.
 const RANDOM_TRIES: usize = 100;
@@ -175,13 +176,9 @@ impl Keyspace {
     }
 
     /// A random living key of a database.
-    pub fn random_key(&self, db: usize, now: UnixMs, mut random: u64) -> Option<Vec<u8>> {
-        let mut next = move || {
-            random = random
-                .wrapping_mul(0x5851_f42d_4c95_7f2d)
-                .wrapping_add(0x1405_7b7e_f767_814f);
-            (random >> 33) as usize
-        };
+    pub fn random_key(&self, db: usize, now: UnixMs, random: u64) -> Option<Vec<u8>> {
+        let mut random = Random(random);
+        let mut next = move || random.next_u64() as usize;
         if self.db_size(db) == 0 {
             return None;
         }

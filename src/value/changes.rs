@@ -288,7 +288,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::testing::Random;
+    use crate::random::Random;
     use crate::value::list::{End, List, NodeLimits};
     use crate::value::stream::{Group, Keep, Trim};
     use crate::value::{stream, value_type::ValueType};

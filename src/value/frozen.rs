@@ -1,95 +1,123 @@
 //! A copy of a collection as it is at one moment, taken out in steps while the collection goes on changing.
 //!
-//! The collection has its elements in parts of a few hundred. A part that is about to change and is not copied yet is kept as
-//! it was; what has not changed is copied from where it stands. So a copy of a million elements holds up nobody for longer
-//! than a few parts take.
+//! The collection has its elements in parts of a few hundred, each with a name that ascends: a number, or the first id of a
+//! node. A part that is about to change, or to go, and is not copied yet is kept as it was; what has not changed is copied from
+//! where it stands. So a copy of a million elements holds up nobody for longer than a few parts take.
 
-use std::collections::HashMap;
-use std::ops::Range;
+use std::collections::BTreeMap;
+use std::ops::{Bound, RangeInclusive};
 
-/// The copy of a collection with elements `T`.
+/// The copy of a collection whose parts have names `K` and are kept as `P`, with `A` beside the parts.
 #[derive(Debug)]
-pub(super) struct Frozen<T> {
-    /// The next part to be copied.
-    next: usize,
-    /// How many parts there were.
-    end: usize,
-    /// Parts that have changed since, as they were.
-    kept: HashMap<usize, Vec<T>>,
+struct Frozen<K, P, A> {
+    /// Where the next part to be copied lies.
+    next: Bound<K>,
+    /// The last part that there was.
+    last: K,
+    /// Parts that have changed or gone since, as they were.
+    kept: BTreeMap<K, P>,
+    /// What is told of the collection beside its parts.
+    beside: A,
 }
 
 /// Where a collection has its copy; a clone of the collection has none.
 #[derive(Debug)]
-pub(super) struct Freezer<T>(Option<Box<Frozen<T>>>);
+pub(super) struct Freezer<K, P, A = ()>(Option<Box<Frozen<K, P, A>>>);
 
-impl<T> Default for Freezer<T> {
+/// The names of the parts that are still to be copied: where they begin, and the last one.
+pub(super) type Rest<K> = (Bound<K>, K);
+
+impl<K, P, A> Default for Freezer<K, P, A> {
     fn default() -> Self {
         Self(None)
     }
 }
 
-impl<T> Clone for Freezer<T> {
+impl<K, P, A> Clone for Freezer<K, P, A> {
     fn clone(&self) -> Self {
         Self(None)
     }
 }
 
-impl<T: Clone> Freezer<T> {
-    /// Begins a copy of the parts with these numbers, in place of one that was given up.
-    pub(super) fn freeze(&mut self, parts: Range<usize>) {
+impl<K: Ord + Copy, P, A> Frozen<K, P, A> {
+    fn rest(&self) -> Rest<K> {
+        (self.next, self.last)
+    }
+
+    fn is_to_come(&self, part: K) -> bool {
+        let is_behind = match self.next {
+            Bound::Included(next) => part >= next,
+            Bound::Excluded(done) => part > done,
+            Bound::Unbounded => true,
+        };
+        is_behind && part <= self.last
+    }
+}
+
+impl<K: Ord + Copy, P, A> Freezer<K, P, A> {
+    /// Begins a copy of the parts with these names, in place of one that was given up.
+    pub(super) fn freeze(&mut self, parts: RangeInclusive<K>, beside: A) {
         self.0 = Some(Box::new(Frozen {
-            next: parts.start,
-            end: parts.end,
-            kept: HashMap::new(),
+            next: Bound::Included(*parts.start()),
+            last: *parts.end(),
+            kept: BTreeMap::new(),
+            beside,
         }));
     }
 
-    /// Whether there is a copy to be taken out. While there is, parts keep their numbers.
+    /// Whether there is a copy to be taken out. While there is, parts keep their names.
     #[inline]
     pub(super) fn is_frozen(&self) -> bool {
         self.0.is_some()
     }
 
-    /// A part is about to change.
+    /// A part is about to change, or to go.
     #[inline]
-    pub(super) fn keep<'a, I>(&mut self, part: usize, elements: impl FnOnce() -> I)
-    where
-        I: Iterator<Item = &'a T>,
-        T: 'a,
-    {
+    pub(super) fn keep(&mut self, part: K, copy: impl FnOnce() -> P) {
         if let Some(frozen) = &mut self.0
-            && (frozen.next..frozen.end).contains(&part)
+            && frozen.is_to_come(part)
         {
-            let kept = frozen.kept.entry(part);
-            kept.or_insert_with(|| elements().cloned().collect());
+            frozen.kept.entry(part).or_insert_with(copy);
         }
     }
 
-    /// Shows the elements of some parts more, and whether there are others; `None` if there is no copy. `part` has those of a
-    /// part that has not changed.
-    pub(super) fn step<'a, I>(
+    /// Shows up to so many parts more, and gives what is beside them when there are no others; `None` if there is no copy. `first` finds the first
+    /// part among the rest that stands in the collection. A part is shown as it was kept, or, where it is as it was, without:
+    /// it is to be copied from where it stands.
+    pub(super) fn step(
         &mut self,
         parts: usize,
-        part: impl Fn(usize) -> I,
-        mut show: impl FnMut(&T),
-    ) -> Option<bool>
-    where
-        I: Iterator<Item = &'a T>,
-        T: 'a,
-    {
+        first: impl Fn(Rest<K>) -> Option<K>,
+        mut show: impl FnMut(K, Option<P>),
+    ) -> Option<Option<A>> {
         let frozen = self.0.as_mut()?;
-        let end = frozen.end.min(frozen.next + parts);
-        for number in frozen.next..end {
-            match frozen.kept.remove(&number) {
-                Some(kept) => kept.iter().for_each(&mut show),
-                None => part(number).for_each(&mut show),
-            }
+        for _ in 0..parts {
+            let stands = first(frozen.rest());
+            let kept = frozen.kept.first_key_value().map(|(part, _)| *part);
+            let Some(part) = stands.into_iter().chain(kept).min() else {
+                return self.0.take().map(|frozen| Some(frozen.beside));
+            };
+            frozen.next = Bound::Excluded(part);
+            show(part, frozen.kept.remove(&part));
         }
-        frozen.next = end;
-        let more = end < frozen.end;
-        if !more {
-            self.0 = None;
-        }
-        Some(more)
+        Some(None)
     }
+}
+
+/// The numbers of so many parts, from the first one's on.
+pub(super) fn numbers(first: usize, parts: usize) -> RangeInclusive<usize> {
+    match parts {
+        0 => RangeInclusive::new(1, 0),
+        _ => first..=first + parts - 1,
+    }
+}
+
+/// The first of the rest where parts have the numbers below `end`.
+pub(super) fn first_number((next, last): Rest<usize>, end: usize) -> Option<usize> {
+    let first = match next {
+        Bound::Included(next) => next,
+        Bound::Excluded(done) => done.checked_add(1)?,
+        Bound::Unbounded => 0,
+    };
+    (first <= last && first < end).then_some(first)
 }

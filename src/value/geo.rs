@@ -339,6 +339,7 @@ impl Search {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::Random;
 
     const PALERMO: Position = Position {
         longitude: 13.361_389,
@@ -372,13 +373,8 @@ mod tests {
     /// No place inside is missed by the ranges, but near the poles, where Redis misses some too.
     #[test]
     fn the_ranges_hold_all_places_inside() {
-        let mut random = 42_u64;
-        let mut next = |below: f64| {
-            random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
-            (random % 1_000_000) as f64 / 1e6 * below
-        };
+        let mut random = Random(42);
+        let mut next = |below: f64| random.below(1_000_000) as f64 / 1e6 * below;
         for round in 0..3_000 {
             let center = Position {
                 longitude: next(340.0) - 170.0,

@@ -371,7 +371,7 @@ mod tests {
 
     use super::super::collection::{Collection, Content};
     use super::*;
-    use crate::testing::Random;
+    use crate::random::Random;
 
     /// Random changes against a map, with everything compared after each.
     #[test]

@@ -143,16 +143,12 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::random::Random;
 
     #[test]
     fn agrees_with_a_set_of_integers_of_any_width() {
-        let mut random = 88_172_645_463_325_252_u64;
-        let mut next = move || {
-            random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
-            random
-        };
+        let mut random = Random(88_172_645_463_325_252);
+        let mut next = move || random.next_u64();
         for shift in [57, 40, 20, 0] {
             let (mut bytes, mut model) = (Vec::new(), BTreeSet::new());
             clear(&mut bytes);

@@ -8,7 +8,7 @@ mod node;
 use std::collections::{HashMap, VecDeque};
 
 use super::changes::Changes;
-use super::frozen::Freezer;
+use super::frozen::{self, Freezer};
 use super::listpack::{self, Element, Listpack};
 use crate::allocator::size_class;
 
@@ -360,7 +360,7 @@ pub struct NodeList {
     node_bytes: usize,
     /// The number of the first node, for a copy of them: that of any other stays when the ends of the list change.
     first: usize,
-    freezer: Freezer<Node>,
+    freezer: Freezer<usize, Node>,
     changes: Changes<usize>,
     /// The number of the first node when they began to be followed.
     followed_from: usize,
@@ -580,27 +580,29 @@ impl NodeList {
 
     /// Begins a copy of all nodes as they are now, and gives how many they are.
     pub fn freeze(&mut self) -> usize {
-        let parts = self.first..self.first + self.nodes.len();
-        self.freezer.freeze(parts);
+        let parts = frozen::numbers(self.first, self.nodes.len());
+        self.freezer.freeze(parts, ());
         self.nodes.len()
     }
 
     /// Shows a few nodes more of that copy, and whether there are others; `None` if there is no copy.
     pub fn show_frozen(&mut self, mut show: impl FnMut(Listpack<'_>)) -> Option<bool> {
         let (freezer, nodes, first) = (&mut self.freezer, &self.nodes, self.first);
-        let node = |number: usize| number.checked_sub(first).and_then(|at| nodes.get(at));
-        freezer.step(
-            NODES_AT_ONCE,
-            |number| node(number).into_iter(),
-            |node| show(node.pack()),
-        )
+        let first_of = |rest| frozen::first_number(rest, first + nodes.len());
+        let show = |number: usize, kept: Option<Node>| match kept {
+            Some(kept) => show(kept.pack()),
+            None => show(nodes[number - first].pack()),
+        };
+        let shown = freezer.step(NODES_AT_ONCE, first_of, show);
+        shown.map(|end| end.is_none())
     }
 
     /// A node is about to change.
     #[inline]
     fn keep(&mut self, at: usize) {
-        let node = self.nodes.get(at);
-        self.freezer.keep(self.first + at, || node.into_iter());
+        if let Some(node) = self.nodes.get(at) {
+            self.freezer.keep(self.first + at, || node.clone());
+        }
         self.changes.note(self.first + at);
     }
 
@@ -685,7 +687,7 @@ fn halves(bytes: &[u8]) -> (Node, Node) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Random;
+    use crate::random::Random;
 
     const LIMITS: NodeLimits = NodeLimits {
         entries: 6,
@@ -725,13 +727,8 @@ mod tests {
     fn agrees_with_a_vector_over_random_operations() {
         let mut list = List::Packed(Listpack::empty());
         let mut model: Vec<Vec<u8>> = Vec::new();
-        let mut random = 88_172_645_463_325_252_u64;
-        let mut next = |below: u64| {
-            random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
-            random % below
-        };
+        let mut random = Random(88_172_645_463_325_252);
+        let mut next = |below: u64| random.below(below);
         let mut forms = [false; 2];
         for _ in 0..6_000 {
             let text = match next(12) {

@@ -506,6 +506,7 @@ impl Listpack<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::Random;
 
     fn texts(bytes: &[u8]) -> Vec<Vec<u8>> {
         let forward: Vec<_> = Listpack::new(bytes)
@@ -612,11 +613,9 @@ mod tests {
     fn changed_at_random<const BACK: bool>() -> (Vec<u8>, Vec<Vec<u8>>) {
         let mut bytes = Pack::<BACK>::empty();
         let mut model: Vec<Vec<u8>> = Vec::new();
-        let mut random = 88_172_645_463_325_252_u64;
+        let mut numbers = Random(88_172_645_463_325_252);
         for round in 0..3_000_u64 {
-            random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
+            let random = numbers.next_u64();
             let text = match random >> 8 & 3 {
                 0 => (random >> 16).to_string().into_bytes(),
                 1 => vec![b'a'; (random >> 16 & 0x1ff) as usize],

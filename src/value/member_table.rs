@@ -158,7 +158,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::testing::Random;
+    use crate::random::Random;
 
     #[test]
     fn short_and_long_members_agree_with_a_set() {

@@ -9,7 +9,7 @@
 
 use hashbrown::HashTable;
 
-use super::frozen::Freezer;
+use super::frozen::{self, Freezer};
 use crate::allocator::size_class;
 
 /// The hash as a segment's own table takes it, which compares the top seven bits before it looks at an element: those of the
@@ -74,7 +74,7 @@ pub struct Segments<T> {
     segments: Vec<Segment<T>>,
     len: usize,
     table_bytes: usize,
-    freezer: Freezer<T>,
+    freezer: Freezer<usize, Vec<T>>,
 }
 
 impl<T> Default for Segments<T> {
@@ -251,20 +251,26 @@ impl<T: Clone> Segments<T> {
 
     /// Begins a copy of all elements as they are now.
     pub fn freeze(&mut self) {
-        self.freezer.freeze(0..self.segments.len());
+        self.freezer
+            .freeze(frozen::numbers(0, self.segments.len()), ());
     }
 
     /// Shows the elements of some segments more of that copy, and whether there are others; `None` if there is no copy.
-    pub fn show_frozen(&mut self, segments: usize, show: impl FnMut(&T)) -> Option<bool> {
+    pub fn show_frozen(&mut self, segments: usize, mut show: impl FnMut(&T)) -> Option<bool> {
         let (freezer, all) = (&mut self.freezer, &self.segments);
-        freezer.step(segments, |part| all[part].table.iter(), show)
+        let first = |rest| frozen::first_number(rest, all.len());
+        let show = |segment: usize, kept: Option<Vec<T>>| match kept {
+            Some(kept) => kept.iter().for_each(&mut show),
+            None => all[segment].table.iter().for_each(&mut show),
+        };
+        freezer.step(segments, first, show).map(|end| end.is_none())
     }
 
     /// A segment is about to change.
     #[inline]
     fn keep(&mut self, at: usize) {
         let table = &self.segments[at].table;
-        self.freezer.keep(at, || table.iter());
+        self.freezer.keep(at, || table.iter().cloned().collect());
     }
 
     /// All elements, in no order.
@@ -348,7 +354,7 @@ mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
-    use crate::testing::Random;
+    use crate::random::Random;
 
     fn hash(n: &u64) -> u64 {
         let mixed = n.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);

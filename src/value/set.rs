@@ -198,6 +198,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::random::Random;
 
     #[test]
     fn agrees_with_a_set_in_every_form() {
@@ -208,13 +209,8 @@ mod tests {
                 bytes: 10,
             },
         };
-        let mut random = 88_172_645_463_325_252_u64;
-        let mut next = move |below: u64| {
-            random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
-            random % below
-        };
+        let mut random = Random(88_172_645_463_325_252);
+        let mut next = move |below: u64| random.below(below);
         let mut forms = BTreeSet::new();
         for kind in 0..60 {
             let mut set = Set::empty(Vec::new());

@@ -14,6 +14,7 @@ use std::cmp::Ordering;
 use std::ops::Range;
 
 use crate::allocator::size_class;
+use crate::random::Random;
 use crate::value::changes::Changes;
 use crate::value::fields::hash_of_member;
 use crate::value::segments::Segments;
@@ -286,16 +287,13 @@ impl SortedSet {
             return None;
         }
         let numbers = self.members.numbers() as u64;
-        let mut random = random;
+        let mut random = Random(random);
+        // One of eight numbers at the least has a member.
         loop {
-            let number = (random ^ random >> 32) % numbers;
+            let number = random.below(numbers);
             if let Some(member) = self.members.find(number as u32) {
                 return Some(member);
             }
-            // It comes by every number before it repeats itself.
-            random = random
-                .wrapping_mul(0x5851_f42d_4c95_7f2d)
-                .wrapping_add(0x1405_7b7e_f767_814f);
         }
     }
 
@@ -312,7 +310,6 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::testing::Random;
 
     /// The model: scores by name, sorted anew where the order is asked for.
     type Model = BTreeMap<Vec<u8>, f64>;

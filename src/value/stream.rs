@@ -11,7 +11,6 @@
 //!
 //! It knows nothing of keys, replies and the clock.
 
-mod frozen;
 mod group;
 mod node;
 mod nodes;
@@ -20,17 +19,19 @@ use std::collections::BTreeMap;
 use std::ops::Bound::{Excluded, Included, Unbounded};
 
 use super::changes::Changes;
+use super::frozen::Freezer;
 use super::listpack::{Element, Listpack};
 use super::number;
 use crate::allocator::size_class;
 
-use frozen::FrozenNodes;
 pub use group::{Consumer, Group, Pending};
 pub use node::{Entry, Fields};
 use nodes::Nodes;
 
 /// What a tree takes for an element beside it, about: its nodes are three quarters full.
 const TREE_BYTES: usize = 12;
+/// So many nodes of a copy hold up others for as long as a hundred microseconds.
+const NODES_AT_ONCE: usize = 32;
 
 /// The id of an entry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -130,7 +131,8 @@ pub struct Stream {
     pub state: State,
     /// Its groups, by name.
     pub groups: BTreeMap<Box<[u8]>, Group>,
-    frozen: FrozenNodes,
+    /// Nodes by their ids; what is told of the stream beside them.
+    freezer: Freezer<Id, Vec<u8>, Vec<u8>>,
     changes: Changes<Id>,
 }
 
@@ -173,13 +175,26 @@ impl Stream {
     /// Begins a copy of all nodes as they are now, and gives how many they are. `rest` is what is told of the stream beside
     /// them.
     pub fn freeze(&mut self, rest: Vec<u8>) -> usize {
-        self.frozen.freeze(self.nodes.last_id(), rest);
+        let last = self.nodes.last_id();
+        let nodes = last.map_or(Id::MAX..=Id::ZERO, |last| Id::ZERO..=last);
+        self.freezer.freeze(nodes, rest);
         self.nodes.len()
     }
 
     /// Shows a few nodes more of that copy, and gives the rest after the last of them. `None` if there is no copy.
-    pub fn show_frozen(&mut self, show: impl FnMut(Id, &[u8])) -> Option<Option<Vec<u8>>> {
-        self.frozen.step(&self.nodes, show)
+    pub fn show_frozen(&mut self, mut show: impl FnMut(Id, &[u8])) -> Option<Option<Vec<u8>>> {
+        let nodes = &self.nodes;
+        let first = |(next, last)| {
+            let node = match next {
+                Excluded(done) => nodes.behind(done, last).next(),
+                _ => nodes.over(Id::ZERO, last).next(),
+            };
+            node.map(|(id, _)| id)
+        };
+        self.freezer.step(NODES_AT_ONCE, first, |id, kept| {
+            let node = kept.as_ref().or_else(|| nodes.get(id));
+            show(id, node.map_or(&[], Vec::as_slice));
+        })
     }
 
     /// Adds a node that was serialised. False if it is none, or does not come behind the others.
@@ -223,8 +238,13 @@ impl Stream {
     }
 
     /// A node is about to change, or to go.
-    fn keep(frozen: &mut FrozenNodes, changes: &mut Changes<Id>, id: Id, node: &[u8]) {
-        frozen.keep(id, node);
+    fn keep(
+        freezer: &mut Freezer<Id, Vec<u8>, Vec<u8>>,
+        changes: &mut Changes<Id>,
+        id: Id,
+        node: &[u8],
+    ) {
+        freezer.keep(id, || node.to_vec());
         changes.note(id);
     }
 
@@ -250,7 +270,7 @@ impl Stream {
         };
         match self.nodes.last() {
             Some((master, node)) if has_room(node) => {
-                Self::keep(&mut self.frozen, &mut self.changes, master, node);
+                Self::keep(&mut self.freezer, &mut self.changes, master, node);
                 self.node_bytes -= size_class(node.capacity());
                 node::append(node, master, id, fields);
                 self.node_bytes += size_class(node.capacity());
@@ -321,7 +341,7 @@ impl Stream {
         let Some(flags_at) = found.filter(|entry| !entry.is_deleted).map(|e| e.flags_at) else {
             return false;
         };
-        Self::keep(&mut self.frozen, &mut self.changes, master, node);
+        Self::keep(&mut self.freezer, &mut self.changes, master, node);
         self.node_bytes -= size_class(node.capacity());
         if node::count(node) == 1 {
             self.nodes.remove(master);
@@ -351,7 +371,7 @@ impl Stream {
                 Keep::Length(len) => self.state.len - count >= len,
                 Keep::From(id) => node::last_id(node, master) < id,
             };
-            Self::keep(&mut self.frozen, &mut self.changes, master, node);
+            Self::keep(&mut self.freezer, &mut self.changes, master, node);
             self.node_bytes -= size_class(node.capacity());
             if goes {
                 self.nodes.remove(master);

@@ -372,6 +372,7 @@ impl<'a> ZsetRef<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::random::Random;
 
     const LIMITS: PackedLimits = PackedLimits {
         entries: 12,
@@ -386,13 +387,8 @@ mod tests {
 
     #[test]
     fn agrees_with_a_sorted_list_in_both_forms() {
-        let mut random = 88_172_645_463_325_252_u64;
-        let mut next = move |below: u64| {
-            random ^= random << 13;
-            random ^= random >> 7;
-            random ^= random << 17;
-            random % below
-        };
+        let mut random = Random(88_172_645_463_325_252);
+        let mut next = move |below: u64| random.below(below);
         let mut large = 0;
         for names in [5, 10, 30].repeat(30) {
             let mut zset = Zset::Packed(OneWay::empty());

@@ -2,11 +2,12 @@
 
 use super::super::argument::{self, KEY, after, block, multiple, oneof, optional, since, word};
 use super::super::blocking::{self, Wish};
-use super::super::draw::{self, Random};
+use super::super::random_elements;
 use super::super::{Argument, Arity::*, Command, Context, Flags, KeySpec, parse, scan};
 use super::{ADD, DELETE, Form, MEMBER, READ, READ_FAST, ROW, WRITE_FAST, change, limits};
 use crate::error::CommandError;
 use crate::keyspace::entry::ValueType;
+use crate::random::Random;
 use crate::resp::{Args, Reply};
 use crate::value::listpack::{Digits, Element};
 use crate::value::number;
@@ -622,20 +623,21 @@ fn zrandmember(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError
     let mut random = Random(cx.random);
     if args.len() == 2 {
         let zset = cx.keys.zset(args.at(1))?;
-        match zset.and_then(|zset| zset.random(random.next())) {
+        match zset.and_then(|zset| zset.random(random.next_u64())) {
             Some((name, _)) => cx.reply.bulk(name.text(&mut Digits::new())),
             None => cx.reply.nil(),
         }
         return Ok(());
     }
-    let (count, with_scores) = draw::count_with(args, b"WITHSCORES")?;
+    let (count, with_scores) = random_elements::count_with(args, b"WITHSCORES")?;
     let Some(zset) = cx.keys.zset(args.at(1))? else {
         cx.reply.array(0);
         return Ok(());
     };
-    let draw = |random: &mut Random| zset.random(random.next());
+    let draw = |random: &mut Random| zset.random(random.next_u64());
     let name = |(name, _): &(Element<'_>, f64)| name.to_vec();
-    let chosen = draw::chosen((count, zset.len()), zset.iter(), &mut random, draw, name)?;
+    let chosen =
+        random_elements::chosen((count, zset.len()), zset.iter(), &mut random, draw, name)?;
     let form = Form::of(with_scores, cx.reply);
     form.begin(cx.reply, chosen.len());
     for (name, score) in chosen {

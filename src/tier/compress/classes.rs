@@ -7,6 +7,7 @@
 //! Invariant: there are at most [`MAX_CLASSES`], whatever the keys are.
 //! Invariant: all samples together take at most [`Tuning::all_samples_bytes`].
 
+use crate::random::Random;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -90,7 +91,7 @@ pub(super) struct Classes {
     classes: Vec<Class>,
     values: u64,
     swept_at: u64,
-    random: u32,
+    random: Random,
     pub(super) tuning: Tuning,
 }
 
@@ -139,7 +140,7 @@ impl Classes {
             classes: vec![Class::new(&[], default_dictionary)],
             values: 0,
             swept_at: 0,
-            random: 0x9e37_79b9,
+            random: Random::default(),
             tuning,
         }
     }
@@ -198,7 +199,7 @@ impl Classes {
             Learning::Sampling => {}
             Learning::Settled | Learning::Resting { .. } => return false,
         }
-        if !self.one_in(tuning.sample_one_in) {
+        if !self.random.one_in(tuning.sample_one_in.into()) {
             return false;
         }
         let sample = &value[..value.len().min(tuning.sample_max_bytes)];
@@ -285,13 +286,6 @@ impl Classes {
         for slot in parents {
             self.classes[slot].children += 1;
         }
-    }
-
-    fn one_in(&mut self, many: u32) -> bool {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 17;
-        self.random ^= self.random << 5;
-        self.random.is_multiple_of(many)
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use super::classes::{MAX_CLASSES, Tuning};
-use super::datasets::{Random, html, product_json, session, user_json};
+use super::datasets::{Random, html, noise, product_json, session, user_json};
 use super::{Compressor, DecodeError, Dictionaries, Encoded, Form, Method};
 
 const LIMIT: usize = 64 << 20;
@@ -142,7 +142,7 @@ fn every_form_round_trips() {
     let mut random = Random(3);
     let mut taught = compressor(&dictionaries);
     teach(&mut taught, "user", &mut random, user_json);
-    let mut values: Vec<Vec<u8>> = (0..40).map(|len| random.bytes(len)).collect();
+    let mut values: Vec<Vec<u8>> = (0..40).map(|len| noise(&mut random, len)).collect();
     values.extend(
         [
             31, 32, 33, 255, 256, 257, 65_535, 65_536, 65_791, 65_792, 70_000,
@@ -150,7 +150,7 @@ fn every_form_round_trips() {
         .map(|len| vec![b'x'; len]),
     );
     values.push(vec![0; 3 << 20]);
-    values.push(random.bytes(1 << 20));
+    values.push(noise(&mut random, 1 << 20));
     for _ in 0..50 {
         values.extend([
             user_json(&mut random),
@@ -202,7 +202,7 @@ fn damaged_bytes_are_errors() {
             let mut damaged = bytes.clone();
             for _ in 0..=random.below(3) {
                 let at = random.below(damaged.len() as u64) as usize;
-                damaged[at] = random.next() as u8;
+                damaged[at] = random.next_u64() as u8;
             }
             // Without checksum not all damage is seen; but nothing panics, and memory stays within the limit.
             let mut out = Vec::new();
@@ -212,7 +212,7 @@ fn damaged_bytes_are_errors() {
     }
     for _ in 0..20_000 {
         let len = random.below(40) as usize;
-        let mut noise = random.bytes(len);
+        let mut noise = noise(&mut random, len);
         if let Some(form) = noise.first_mut() {
             *form %= 6;
         }
@@ -250,7 +250,7 @@ fn noise_stays_raw() {
     let mut random = Random(11);
     for index in 0..2000 {
         let len = random.below(400) as usize;
-        let value = random.bytes(len);
+        let value = noise(&mut random, len);
         let (header, bytes) = encode(&mut compressor, &format!("noise:{index}"), &value);
         assert_eq!((header.form, bytes.len()), (Form::Raw, value.len() + 1));
         compressor.finish_training();
@@ -270,7 +270,7 @@ fn values_that_shrink_after_noise_are_found() {
     let mut compressor = compressor(&dictionaries);
     let mut random = Random(13);
     for _ in 0..1500 {
-        encode(&mut compressor, "k:1", &random.bytes(200));
+        encode(&mut compressor, "k:1", &noise(&mut random, 200));
     }
     let is_raw = |(header, _): (Encoded, Vec<u8>)| header.form == Form::Raw;
     let raw = (0..200)
@@ -418,7 +418,7 @@ fn hostile_keys_cannot_make_classes_without_end() {
     let mut random = Random(31);
     for index in 0..140_000u64 {
         let key = match index % 4 {
-            0 => format!("{}:{}", random.next(), index),
+            0 => format!("{}:{}", random.next_u64(), index),
             1 => format!(
                 "app:{}:x",
                 ["user", "cart", "page"][(index / 4 % 3) as usize]
@@ -426,11 +426,11 @@ fn hostile_keys_cannot_make_classes_without_end() {
             2 => format!(
                 "people:{}:x",
                 random
-                    .next()
+                    .next_u64()
                     .to_string()
                     .replace(|c: char| c.is_ascii_digit(), "z")
             ),
-            _ => String::from_utf8_lossy(&random.bytes(200)).into_owned(),
+            _ => String::from_utf8_lossy(&noise(&mut random, 200)).into_owned(),
         };
         encode(&mut compressor, &key, b"short");
     }
@@ -522,9 +522,9 @@ fn many_threads_decode_at_once() {
 #[test]
 #[ignore = "prints times, which mean something in a release build only"]
 fn figures() {
-    let noise_139: Generator = |random| random.bytes(139);
-    let noise_1k: Generator = |random| random.bytes(1024);
-    let noise_16k: Generator = |random| random.bytes(16 << 10);
+    let noise_139: Generator = |random| noise(random, 139);
+    let noise_1k: Generator = |random| noise(random, 1024);
+    let noise_16k: Generator = |random| noise(random, 16 << 10);
     let sets: [(&str, Generator); 7] = [
         ("user", user_json),
         ("product", product_json),

@@ -112,7 +112,7 @@ mod tests {
     use std::collections::VecDeque;
 
     use super::*;
-    use crate::testing::Random;
+    use crate::random::Random;
 
     fn front(node: &mut Node) -> Option<Vec<u8>> {
         let mut text = None;

@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use crate::allocator::size_class;
-use crate::value::frozen::Freezer;
+use crate::value::frozen::{self, Freezer};
 
 /// The most members of a set: their numbers have 32 bits.
 pub const MEMBERS_MAX: usize = u32::MAX as usize;
@@ -92,7 +92,7 @@ pub(super) struct Members {
     /// Pieces that have, or had, free numbers; those that have some are among them.
     open: Vec<u32>,
     name_bytes: usize,
-    freezer: Freezer<Member>,
+    freezer: Freezer<usize, Vec<Member>>,
 }
 
 impl Members {
@@ -232,21 +232,29 @@ impl Members {
     /// A piece is about to change.
     #[inline]
     fn keep(&mut self, piece: usize) {
-        let members = self.pieces.get(piece);
-        self.freezer
-            .keep(piece, || members.into_iter().flat_map(Piece::members));
+        let members = self.pieces.get(piece).into_iter().flat_map(Piece::members);
+        self.freezer.keep(piece, || members.cloned().collect());
     }
 
     /// Begins a copy of all members as they are now.
     pub(super) fn freeze(&mut self) {
-        self.freezer.freeze(0..self.pieces.len());
+        self.freezer
+            .freeze(frozen::numbers(0, self.pieces.len()), ());
     }
 
     /// Shows the members of some pieces more of that copy, and whether there are others; `None` if there is no copy.
-    pub(super) fn show_frozen(&mut self, pieces: usize, show: impl FnMut(&Member)) -> Option<bool> {
+    pub(super) fn show_frozen(
+        &mut self,
+        pieces: usize,
+        mut show: impl FnMut(&Member),
+    ) -> Option<bool> {
         let (freezer, all) = (&mut self.freezer, &self.pieces);
-        let members = |piece| all.get(piece).into_iter().flat_map(Piece::members);
-        freezer.step(pieces, members, show)
+        let first = |rest| frozen::first_number(rest, all.len());
+        let show = |piece: usize, kept: Option<Vec<Member>>| match kept {
+            Some(kept) => kept.iter().for_each(&mut show),
+            None => all[piece].members().for_each(&mut show),
+        };
+        freezer.step(pieces, first, show).map(|end| end.is_none())
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Member> {

@@ -159,7 +159,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::testing::Random;
+    use crate::random::Random;
 
     #[test]
     fn agrees_with_a_tree_over_random_operations() {

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 
 use super::super::listpack::Element;
 use super::*;
+use crate::random::Random;
 
 const LIMITS: NodeLimits = NodeLimits {
     bytes: 400,
@@ -43,13 +44,8 @@ fn check(stream: &Stream, model: &Model) {
 
 #[test]
 fn agrees_with_a_map_over_random_operations() {
-    let mut random = 7_u64;
-    let mut next = move |below: u64| {
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
-        random % below
-    };
+    let mut random = Random(7);
+    let mut next = move |below: u64| random.below(below);
     for _ in 0..60 {
         let (mut stream, mut model) = (Stream::default(), Model::new());
         for _ in 0..120 {
@@ -112,6 +108,25 @@ fn agrees_with_a_map_over_random_operations() {
             assert!(found.eq(model.keys().rev().filter(inside).copied()));
         }
     }
+}
+
+/// Redis 7.0.15 keeps such a node too, and its payload has it.
+#[test]
+fn a_node_whose_entries_are_all_deleted_is_whole() {
+    let mut stream = Stream::default();
+    let id = |ms| Id { ms, seq: 0 };
+    (1..=3).for_each(|ms| stream.add(id(ms), &[(b"f", b"v")], LIMITS));
+    assert!(stream.remove(id(3)));
+    let trim = Trim {
+        keep: Keep::From(id(3)),
+        is_approximate: false,
+        most: 0,
+    };
+    assert_eq!(stream.trim(trim), 2);
+    let (first, node) = stream.nodes().next().expect("it is kept");
+    assert!(Stream::default().append_node(first, node.to_vec()));
+    stream.add(id(4), &[(b"f", b"v")], LIMITS);
+    assert_eq!(stream.range(Id::ZERO, Id::MAX).count(), 1);
 }
 
 #[test]
