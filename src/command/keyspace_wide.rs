@@ -4,14 +4,17 @@
 
 use super::{Argument, Arity::*, Command, Context, Flags, Group, argument, parse};
 use crate::error::CommandError;
-use crate::keyspace::below::Ask;
-use crate::keyspace::entry::ValueType;
+use crate::keyspace::below::{Ask, KeyFilter, Page};
 use crate::resp::{Args, Reply};
 use crate::server::session::Asked;
-use crate::value::{glob, number};
+use crate::value::number;
 
 /// Keys that SCAN shows at once, unless told otherwise.
 const SCAN_COUNT: usize = 10;
+/// What a reply has for each key at the most, beside the key and the four bytes that a page has with it.
+const BULK_BYTES: usize = 8;
+/// The answer to KEYS where its own would take too much memory.
+const TOO_LONG: &str = "ERR the keys that match take more memory than a reply may: use SCAN";
 
 /// The rows of this family.
 pub(super) const COMMANDS: &[Command] = &[
@@ -130,7 +133,7 @@ fn randomkey(cx: &mut Context<'_>, _: &Args<'_>) -> Result<(), CommandError> {
             now: cx.now,
         };
         if let Some(page) = cx.ask_below(ask)? {
-            cx.reply.bulk_or_nil(page.keys.first().map(|key| &*key.key));
+            cx.reply.bulk_or_nil(page.names.iter().next());
         }
         return Ok(());
     }
@@ -147,22 +150,32 @@ fn keys(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
         pattern: Some(args.at(1)),
         type_name: None,
     };
-    let array = cx.reply.array_deferred();
-    if let Some((_, count)) = filter.show(cx, 0, usize::MAX)? {
-        cx.reply.finish_array(array, count);
+    if cx.keys.keyspace().has_below() {
+        if let Some(page) = page_below(cx, filter, 0, usize::MAX)? {
+            show_page(cx.reply, page);
+        }
+        return Ok(());
     }
+    let array = cx.reply.array_deferred();
+    let (_, count) = show(cx, filter, 0, usize::MAX);
+    cx.reply.finish_array(array, count);
     Ok(())
 }
 
 fn scan(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     let cursor = number::parse_cursor(args.at(1)).ok_or(CommandError::InvalidCursor)?;
-    let (filter, count) = Filter::parse(args)?;
-    let home = std::mem::take(cx.reply.buffer_mut());
-    let answer = filter.show(cx, cursor, count);
-    let shown_keys = std::mem::replace(cx.reply.buffer_mut(), home);
-    let Some((next, shown)) = answer? else {
+    let (filter, count) = scan_options(args)?;
+    if cx.keys.keyspace().has_below() {
+        if let Some(page) = page_below(cx, filter, cursor, count)? {
+            cx.reply.array(2);
+            cx.reply.bulk(&number::format_u64(page.next));
+            show_page(cx.reply, page);
+        }
         return Ok(());
-    };
+    }
+    let home = std::mem::take(cx.reply.buffer_mut());
+    let (next, shown) = show(cx, filter, cursor, count);
+    let shown_keys = std::mem::replace(cx.reply.buffer_mut(), home);
     cx.reply.array(2);
     cx.reply.bulk(&number::format_u64(next));
     cx.reply.array(shown);
@@ -171,83 +184,65 @@ fn scan(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
 }
 
 /// Which keys KEYS and SCAN show.
-#[derive(Clone, Copy, Default)]
-struct Filter<'a> {
-    pattern: Option<&'a [u8]>,
-    type_name: Option<&'a [u8]>,
+type Filter<'a> = KeyFilter<&'a [u8]>;
+
+/// The options of SCAN: the filter, and COUNT.
+fn scan_options<'a>(args: &Args<'a>) -> Result<(Filter<'a>, usize), CommandError> {
+    let (mut filter, mut count) = (Filter::default(), SCAN_COUNT);
+    let mut words = args.from(2);
+    while let Some(word) = words.next() {
+        let value = words.next().ok_or(CommandError::Syntax)?;
+        match word.to_ascii_uppercase().as_slice() {
+            b"COUNT" => count = parse::positive(value)?,
+            b"MATCH" => filter.pattern = Some(value),
+            b"TYPE" => filter.type_name = Some(value),
+            _ => return Err(CommandError::Syntax),
+        }
+    }
+    Ok((filter, count))
 }
 
-impl<'a> Filter<'a> {
-    /// The options of SCAN: the filter, and COUNT.
-    fn parse(args: &Args<'a>) -> Result<(Self, usize), CommandError> {
-        let (mut filter, mut count) = (Self::default(), SCAN_COUNT);
-        let mut words = args.from(2);
-        while let Some(word) = words.next() {
-            let value = words.next().ok_or(CommandError::Syntax)?;
-            match word.to_ascii_uppercase().as_slice() {
-                b"COUNT" => count = parse::positive(value)?,
-                b"MATCH" => filter.pattern = Some(value),
-                b"TYPE" => filter.type_name = Some(value),
-                _ => return Err(CommandError::Syntax),
-            }
+/// Writes the keys of memory that fit, among about `look_at`. Gives the next cursor and their number.
+fn show(cx: &mut Context<'_>, filter: Filter<'_>, cursor: u64, look_at: usize) -> (u64, usize) {
+    let (keyspace, db) = (cx.keys.keyspace(), cx.keys.db());
+    let reply: &mut Reply = cx.reply;
+    let mut shown = 0;
+    let next = keyspace.scan(db, cursor, look_at, cx.now, cx.keys.thread(), |entry| {
+        if filter.fits_type(entry.value_type()) && filter.fits_key(entry.key()) {
+            reply.bulk(entry.key());
+            shown += 1;
         }
-        Ok((filter, count))
-    }
+    });
+    (next, shown)
+}
 
-    fn fits(&self, key: &[u8], value_type: ValueType) -> bool {
-        let has_type = |name: &[u8]| name.eq_ignore_ascii_case(value_type.name().as_bytes());
-        // The star alone is what most calls of KEYS ask for.
-        let matches = |pattern: &[u8]| pattern == b"*" || glob::matches(pattern, key, false);
-        self.type_name.is_none_or(has_type) && self.pattern.is_none_or(matches)
+/// The same keys of memory and the tier below, which is asked first: then there is nothing yet.
+fn page_below(
+    cx: &mut Context<'_>,
+    filter: Filter<'_>,
+    cursor: u64,
+    look_at: usize,
+) -> Result<Option<Page>, CommandError> {
+    let ask = Ask::Keys {
+        db: cx.keys.db(),
+        cursor,
+        count: look_at,
+        filter: filter.to_owned(),
+        now: cx.now,
+    };
+    match cx.ask_below(ask)? {
+        Some(page) if page.too_long => Err(CommandError::text(TOO_LONG)),
+        page => Ok(page),
     }
+}
 
-    /// Writes the keys that fit, among about `look_at`. Gives the next cursor and their number, or
-    /// nothing where the tier below is asked first.
-    fn show(
-        &self,
-        cx: &mut Context<'_>,
-        cursor: u64,
-        look_at: usize,
-    ) -> Result<Option<(u64, usize)>, CommandError> {
-        let (keyspace, db) = (cx.keys.keyspace(), cx.keys.db());
-        if keyspace.has_below() {
-            return self.show_below(cx, cursor, look_at);
-        }
-        let reply: &mut Reply = cx.reply;
-        let mut shown = 0;
-        let next = keyspace.scan(db, cursor, look_at, cx.now, cx.keys.thread(), |entry| {
-            if self.fits(entry.key(), entry.value_type()) {
-                reply.bulk(entry.key());
-                shown += 1;
-            }
-        });
-        Ok(Some((next, shown)))
-    }
-
-    fn show_below(
-        &self,
-        cx: &mut Context<'_>,
-        cursor: u64,
-        look_at: usize,
-    ) -> Result<Option<(u64, usize)>, CommandError> {
-        let ask = Ask::Keys {
-            db: cx.keys.db(),
-            cursor,
-            count: look_at,
-            now: cx.now,
-        };
-        let Some(page) = cx.ask_below(ask)? else {
-            return Ok(None);
-        };
-        let mut shown = 0;
-        for key in &page.keys {
-            if self.fits(&key.key, ValueType::of_form(key.form)) {
-                cx.reply.bulk(&key.key);
-                shown += 1;
-            }
-        }
-        Ok(Some((page.next, shown)))
-    }
+/// Writes the keys of a page as an array. The room is made at once: a long reply is not copied as it grows.
+fn show_page(reply: &mut Reply, page: Page) {
+    let shown = page.names.len();
+    let bytes = page.names.bytes() + shown * BULK_BYTES;
+    reply.buffer_mut().reserve(bytes + BULK_BYTES);
+    reply.array(shown);
+    page.names.drain(|key| reply.bulk(key));
 }
 
 fn dbsize(cx: &mut Context<'_>, _: &Args<'_>) -> Result<(), CommandError> {
@@ -373,6 +368,71 @@ mod tests {
             .collect();
         words.sort();
         words
+    }
+
+    fn cold_keys(count: usize) -> Db {
+        let mut db = Db::tiered(|_| {});
+        for i in 0..count {
+            db.run(&format!("SET key:{i:04} {i}")).ok();
+        }
+        db.write();
+        db.demote_all();
+        db
+    }
+
+    #[test]
+    fn keys_of_cold_keys_keep_nothing_of_those_that_do_not_match() {
+        let mut db = cold_keys(1_000);
+        db.run("SET key:0005 hot").ok();
+        db.run("HSET key:2000 f v").int(1);
+        db.run("DEL key:0006").int(1);
+        let before = db.engine().tier.as_ref().map(|tier| tier.memory_bytes());
+        db.run("KEYS nomatch*").bulks(&[]);
+        assert_eq!(
+            sorted(&mut db, "KEYS key:000?"),
+            [0, 1, 2, 3, 4, 5, 7, 8, 9].map(|i| format!("key:000{i}"))
+        );
+        assert_eq!(sorted(&mut db, "KEYS *").len(), 1_000);
+        // Pages are counted while they live, and no longer.
+        let after = db.engine().tier.as_ref().map(|tier| tier.memory_bytes());
+        assert_eq!(before, after);
+    }
+
+    #[test]
+    fn keys_that_take_more_memory_than_a_reply_may_are_refused() {
+        let mut db = cold_keys(1_000);
+        db.run("CONFIG SET maxmemory 1000").ok();
+        db.run("KEYS *").error(super::TOO_LONG);
+        assert_eq!(sorted(&mut db, "KEYS key:000*").len(), 10);
+        db.run("CONFIG SET maxmemory 0").ok();
+        assert_eq!(sorted(&mut db, "KEYS *").len(), 1_000);
+    }
+
+    #[test]
+    fn scan_of_cold_keys_goes_on_where_the_keys_of_another_database_lie_between() {
+        let mut db = cold_keys(1_000);
+        db.run("SELECT 1").ok();
+        for i in 0..20 {
+            db.run(&format!("SET own:{i:02} 1")).ok();
+        }
+        db.write();
+        db.demote_all();
+        let (mut cursor, mut found, mut pages) = ("0".to_owned(), Vec::new(), 0);
+        loop {
+            let reply = db.run(&format!("SCAN {cursor} COUNT 20"));
+            let text = String::from_utf8_lossy(reply.bytes()).into_owned();
+            let mut words = text.lines().filter(|l| !l.starts_with(['*', '$']));
+            cursor = words.next().expect("a reply has a cursor").to_owned();
+            found.extend(words.map(str::to_owned));
+            pages += 1;
+            if cursor == "0" {
+                break;
+            }
+        }
+        found.sort();
+        let expected: Vec<_> = (0..20).map(|i| format!("own:{i:02}")).collect();
+        assert_eq!(found, expected);
+        assert!(pages > 2, "no page goes over everything: {pages}");
     }
 
     script!(keys_shows_what_matches_and_lives, |db| {

@@ -34,6 +34,7 @@
 //! given out again, and what was in the one space would be in the other.
 
 mod doubt;
+mod listing;
 mod loading;
 mod writing;
 
@@ -43,6 +44,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering}
 
 use parking_lot::Mutex;
 
+pub use self::listing::{KeyFilter, KeyList};
 use super::admission::Admission;
 use super::cold::{ColdCounts, Tally};
 use super::counters::SPACES;
@@ -418,10 +420,12 @@ pub enum Ask {
         /// The key.
         key: Box<[u8]>,
     },
-    /// All keys of so many databases with their values.
+    /// All keys of so many databases with their values, which are shown one by one.
     Everything {
         /// The number of databases.
         databases: usize,
+        /// Whom.
+        fold: Fold,
         /// The time, by which keys have expired.
         now: UnixMs,
     },
@@ -431,8 +435,10 @@ pub enum Ask {
         db: usize,
         /// Where to begin: a place.
         cursor: u64,
-        /// How many.
+        /// How many are looked at.
         count: usize,
+        /// Which of them are listed.
+        filter: KeyFilter<Box<[u8]>>,
         /// The time, by which keys have expired.
         now: UnixMs,
     },
@@ -447,82 +453,51 @@ pub enum Ask {
     },
 }
 
+/// What makes one sum of all keys.
+#[derive(Clone, Copy)]
+pub struct Fold(pub fn(&mut [u8; 20], Step<'_>));
+
+/// What a [`Fold`] is shown.
+#[derive(Clone, Copy, Debug)]
+pub enum Step<'a> {
+    /// The keys of a database follow.
+    Database(usize),
+    /// A key with its value.
+    Key(EntryRef<'a>),
+}
+
+impl Debug for Fold {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Fold")
+    }
+}
+
+impl PartialEq for Fold {
+    /// There is one.
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for Fold {}
+
 /// The answer to [`Ask`].
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Page {
     /// Where the next page begins; 0 after the last.
     pub next: u64,
-    /// The keys.
-    pub keys: Vec<Listed>,
+    /// The keys without their values.
+    pub names: KeyList,
+    /// For [`Ask::Everything`]: what was made of them.
+    pub sum: [u8; 20],
     /// For [`Ask::Copy`]: the newest copy.
     pub copy: Option<DiskCopy>,
     /// For [`Ask::Copy`]: whether memory held the key when the search below began.
     pub held: bool,
+    /// Whether the keys would take more than a page may.
+    pub too_long: bool,
     /// Whether some could not be read.
     pub failed: bool,
-}
-
-/// A key of a page.
-#[derive(Clone, Debug)]
-pub struct Listed {
-    /// The database.
-    pub db: usize,
-    /// The key.
-    pub key: Box<[u8]>,
-    /// The type and flags of its value: [`EntryRef::form`].
-    pub form: u8,
-    /// The value, where it was asked for.
-    pub value: Box<[u8]>,
-    /// When the key expires.
-    pub expires_at: Option<UnixMs>,
-}
-
-impl Listed {
-    /// A key with what is stored at it.
-    pub fn new(db: usize, key: &[u8], stored: Stored<'_>, with_value: bool) -> Self {
-        Self {
-            db,
-            key: key.into(),
-            form: stored.form,
-            value: if with_value {
-                stored.bytes.into()
-            } else {
-                Box::default()
-            },
-            expires_at: stored.expires_at,
-        }
-    }
-
-    /// A living key of memory.
-    pub fn of_entry(db: usize, entry: EntryRef<'_>, with_value: bool) -> Self {
-        let mut scratch = Vec::new();
-        let bytes: &[u8] = if with_value {
-            entry.plain(&mut scratch)
-        } else {
-            b""
-        };
-        let stored = Stored {
-            form: entry.form(),
-            bytes,
-            expires_at: entry.expires_at(),
-            pinned: entry.has_pin(),
-        };
-        Self::new(db, entry.key(), stored, with_value)
-    }
-
-    /// The key as an entry, which commands know how to look at.
-    ///
-    /// # Errors
-    /// [`BrokenValue`].
-    pub fn to_entry(&self) -> Result<Entry, BrokenValue> {
-        let stored = Stored {
-            form: self.form,
-            bytes: &self.value,
-            expires_at: self.expires_at,
-            pinned: false,
-        };
-        Entry::stored(0, &self.key, stored)
-    }
 }
 
 /// What the lower tier has of a key.

@@ -124,15 +124,15 @@ impl Keyspace {
         thread: ThreadSlot,
         mut show: impl FnMut(EntryRef<'_>),
     ) -> u64 {
-        self.scan_entries(db, cursor, count, now, thread, |entry, lives| {
+        self.scan_counted(db, cursor, count, now, thread, |entry, lives| {
             if lives {
                 show(entry);
             }
+            lives
         })
     }
 
-    /// The same, and shows too what stands for no key: absent marks, and keys whose time has come. Only
-    /// living keys count.
+    /// The same, and shows too what stands for no key: absent marks, and keys whose time has come. They count as well.
     pub fn scan_entries(
         &self,
         db: usize,
@@ -141,6 +141,22 @@ impl Keyspace {
         now: UnixMs,
         thread: ThreadSlot,
         mut show: impl FnMut(EntryRef<'_>, bool),
+    ) -> u64 {
+        self.scan_counted(db, cursor, count, now, thread, |entry, lives| {
+            show(entry, lives);
+            true
+        })
+    }
+
+    /// `show` tells whether an entry counts.
+    fn scan_counted(
+        &self,
+        db: usize,
+        cursor: u64,
+        count: usize,
+        now: UnixMs,
+        thread: ThreadSlot,
+        mut show: impl FnMut(EntryRef<'_>, bool) -> bool,
     ) -> u64 {
         let mut shard = usize::try_from(cursor >> TAG_BITS).unwrap_or(SHARDS);
         let mut tag = (cursor & u64::from(Tag::END - 1)) as u32;
@@ -153,9 +169,8 @@ impl Keyspace {
                 tag = table.scan(tag, |entry| {
                     if entry.space() == space {
                         let lives = lives(entry, now);
-                        shown += usize::from(lives);
                         met_expired |= !lives && !entry.is_absent();
-                        show(entry, lives);
+                        shown += usize::from(show(entry, lives));
                     }
                 });
             }

@@ -16,7 +16,7 @@ use super::store::Located;
 use super::{Tier, TierError};
 use crate::clock::UnixMs;
 use crate::engine::Engine;
-use crate::keyspace::below::{Loaded, Place};
+use crate::keyspace::below::{Ask, Loaded, Page, Place};
 use crate::keyspace::eviction::{AccessPolicy, EvictionPool};
 use crate::keyspace::lfu::LfuSettings;
 use crate::keyspace::{KeyHash, ThreadSlot};
@@ -32,13 +32,11 @@ pub struct Wanted {
     pub key: Box<[u8]>,
 }
 
-type Query = Box<dyn FnOnce(&Engine, ThreadSlot) + Send>;
-
 /// Work for the readers.
 enum Job {
     Load(Wanted, UnixMs),
-    /// Whatever else reads the disk: SCAN, RANDOMKEY.
-    Query(Query),
+    /// A question about one key.
+    Ask(Ask, oneshot::Sender<Page>),
 }
 
 /// Whom to tell whether the key is in memory now.
@@ -147,9 +145,11 @@ impl Tier {
         receiver
     }
 
-    /// Has a reader do something that reads the disk.
-    pub fn query(&self, query: impl FnOnce(&Engine, ThreadSlot) + Send + 'static) {
-        self.loads.push(Job::Query(Box::new(query)));
+    /// Has a reader answer a question about one key.
+    pub(super) fn ask_reader(&self, ask: Ask) -> oneshot::Receiver<Page> {
+        let (done, answered) = oneshot::channel();
+        self.loads.push(Job::Ask(ask, done));
+        answered
     }
 
     /// Fetches one key, here and now.
@@ -208,7 +208,10 @@ pub(super) fn read(engine: &Engine, thread: ThreadSlot) {
     let mut pool = EvictionPool::default();
     while let Some(job) = tier.loads.next() {
         match job {
-            Job::Query(query) => query(engine, thread),
+            Job::Ask(ask, done) => {
+                // A connection that has gone does not wait any more.
+                let _ = done.send(tier.answer(engine, ask, thread, &|| true));
+            }
             Job::Load(wanted, now) => {
                 let loaded = tier.load_now(engine, &wanted, now, thread);
                 if let Err(error) = &loaded {

@@ -12,7 +12,7 @@
 //!   taken and not written yet.
 //! * `limit` lets go of the oldest when the disk is full.
 //! * `chunks` writes and reads long values in parts.
-//! * `walk` goes over all keys of both tiers.
+//! * `walk` goes over all keys of both tiers, on the threads of `walks`.
 //! * `warm` brings the keys that are pinned or were in use into memory again after a start.
 //!
 //! What memory and tier know of each other is in [`crate::keyspace::below`].
@@ -28,6 +28,7 @@ pub mod record;
 mod restore;
 pub mod store;
 mod walk;
+mod walks;
 mod warm;
 mod writer;
 
@@ -48,6 +49,7 @@ use self::loads::Loads;
 use self::log::Log;
 use self::pace::{Pace, Round};
 use self::store::{GenerationStats, Recovery, Store, StoreError, StoreOptions};
+use self::walks::{Lane, WALKERS, Walks};
 use crate::clock::UnixMs;
 use crate::config::{Config, TierDurability};
 use crate::engine::Engine;
@@ -59,8 +61,9 @@ pub use self::loads::Wanted;
 
 /// Threads that read. A cold read is one read of the disk, of which it does several at once well.
 const READERS: usize = 4;
-/// Threads of the tier that touch the keyspace: those, the writer, the one that warms up, and the one that counts.
-const THREADS: usize = READERS + 3;
+/// Threads of the tier that touch the keyspace: those, the writer, the one that warms up, the one that counts, and those that
+/// walk.
+const THREADS: usize = READERS + 3 + WALKERS;
 
 /// Memory for blocks that were read from disk: a part of `maxmemory`, within bounds.
 const CACHE_SHARE: u64 = 16;
@@ -96,6 +99,7 @@ pub struct Tier {
     cold_pins: AtomicBool,
     is_stopping: AtomicBool,
     loads: Loads,
+    walks: Walks,
     pace: Pace,
 }
 
@@ -103,6 +107,7 @@ pub struct Tier {
 #[derive(Debug)]
 pub struct Threads {
     readers: Vec<JoinHandle<()>>,
+    walkers: Vec<JoinHandle<()>>,
     counter: Option<JoinHandle<()>>,
     warmer: JoinHandle<()>,
     writer: JoinHandle<()>,
@@ -221,6 +226,7 @@ impl Tier {
             log_bytes: AtomicU64::new(0),
             logged_bytes: AtomicU64::new(0),
             loads: Loads::default(),
+            walks: Walks::default(),
             pace: Pace::default(),
         };
         tier.measure_memory(0);
@@ -240,6 +246,14 @@ impl Tier {
                     .spawn(move || loads::read(&engine, engine.tier_slot(index + 1)))
             })
             .collect::<io::Result<_>>()?;
+        let walkers = Lane::ALL.into_iter().enumerate().map(|(index, lane)| {
+            let engine = Arc::clone(engine);
+            let slot = engine.tier_slot(READERS + 3 + index);
+            std::thread::Builder::new()
+                .name(format!("tier-walker-{index}"))
+                .spawn(move || walks::run(&engine, slot, lane))
+        });
+        let walkers = walkers.collect::<io::Result<_>>()?;
         let uncounted = |tier: &Self| tier.uncounted.lock().take();
         let counter = match engine.tier.as_ref().and_then(uncounted) {
             None => None,
@@ -261,6 +275,7 @@ impl Tier {
             .spawn(move || writer::run(&engine))?;
         Ok(Some(Threads {
             readers,
+            walkers,
             counter,
             warmer,
             writer,
@@ -279,7 +294,9 @@ impl Threads {
         // First those who read: the writer closes the store.
         tier.is_stopping.store(true, Ordering::Relaxed);
         tier.loads.stop();
-        let readers = self.readers.into_iter().chain(self.counter);
+        tier.walks.stop();
+        let readers = self.readers.into_iter().chain(self.walkers);
+        let readers = readers.chain(self.counter);
         readers.chain([self.warmer]).for_each(end);
         tier.pace.stop();
         end(self.writer);
@@ -390,7 +407,7 @@ impl Tier {
             raw_bytes: classes.iter().map(|class| class.raw_bytes).sum(),
             stored_bytes: classes.iter().map(|class| class.stored_bytes).sum(),
             dictionaries: self.dictionaries.ids().len(),
-            queue: self.loads.waiting(),
+            queue: self.loads.waiting() + self.walks.waiting(),
             last_write: *self.last_write.lock(),
             log_bytes: self.log_bytes.load(Ordering::Relaxed),
             logged_bytes: self.logged_bytes.load(Ordering::Relaxed),
@@ -415,7 +432,8 @@ impl Tier {
 
     /// Memory that the tier takes, in bytes.
     pub fn memory_bytes(&self) -> usize {
-        self.memory_bytes.load(Ordering::Relaxed)
+        let pages = self.walks.bytes().load(Ordering::Relaxed);
+        self.memory_bytes.load(Ordering::Relaxed) + pages
     }
 
     /// Looks how much that is, with what the writer takes. Asked too often for each time: the writer does it.
@@ -452,13 +470,11 @@ impl Tier {
                 })
             }
             Need::Answer(ask) => {
-                let (done, answered) = oneshot::channel();
-                self.query(move |engine, thread| {
-                    if let Some(tier) = &engine.tier {
-                        // A connection that has gone does not wait any more.
-                        let _ = done.send(tier.answer(engine, ask, thread));
-                    }
-                });
+                let answered = match ask {
+                    // A single key, which walks do not hold up.
+                    Ask::Key { .. } | Ask::Copy { .. } => self.ask_reader(ask),
+                    _ => self.walks.ask(ask),
+                };
                 Box::pin(async move {
                     let failed = Page {
                         failed: true,
@@ -491,7 +507,7 @@ impl Tier {
                 self.write_now(engine);
                 Met::Answer(Page::default())
             }
-            Need::Answer(ask) => Met::Answer(self.answer(engine, ask, thread)),
+            Need::Answer(ask) => Met::Answer(self.answer(engine, ask, thread, &|| true)),
         }
     }
 

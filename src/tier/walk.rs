@@ -6,34 +6,55 @@
 //! it moves meanwhile: what memory did not hold when it was asked is on disk, since its copy there
 //! outlives every stay in memory. A key that was deleted before is never told: memory has its absent mark
 //! when it is asked, or else the disk has its marker, which was there before the mark went.
+//!
+//! What memory holds in a page is copied before the disk is asked, as bytes one behind the other; the disk shows its keys in
+//! the same order, so that the two are compared in step, and no shard is locked for a key that lies on the disk. Patterns are
+//! looked at here, so that of a key that does not fit no record is read and nothing is kept.
 
-use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use super::compress::{Encoded, Form};
-use super::record::Body;
-use super::store::{self, Located, StoreError};
+use super::record::{self, Body};
+use super::store::{Located, StoreError};
 use super::writer::expiry;
-use super::{Tier, TierError, Wanted, record};
+use super::{Tier, TierError, Wanted};
 use crate::clock::UnixMs;
 use crate::engine::Engine;
-use crate::keyspace::below::{Ask, DiskCopy, Listed, Page, Place, Presence, Shadowed};
-use crate::keyspace::entry::EntryRef;
+use crate::keyspace::below::{
+    Ask, DiskCopy, Fold, KeyFilter, KeyList, Page, Place, Presence, Shadowed, Step,
+};
+use crate::keyspace::entry::{EntryRef, ValueType};
 use crate::keyspace::{Keyspace, ThreadSlot};
 
 /// DBSIZE waits so long at most for keys to be looked for.
 const COUNT_TIME_MAX: Duration = Duration::from_secs(5);
 /// One more than the largest place.
 const END: u64 = 1 << 32;
+/// So many keys are looked at before others have their turn: a few milliseconds.
+const SLICE_KEYS: usize = if cfg!(test) { 64 } else { 8192 };
+/// SCAN lists so many bytes at most and then gives a cursor, whatever COUNT says.
+const SCAN_BYTES_MAX: usize = 1 << 20;
+/// And goes over so many keys at most, or COUNT: those of other databases lie between those of its own.
+const SCAN_SEEN_MAX: usize = 4 * SLICE_KEYS;
+/// KEYS lists so many bytes at most, or half of `maxmemory` if that is less, but never less than the second.
+const KEYS_BYTES_MAX: u64 = 512 << 20;
+const KEYS_BYTES_LEAST: u64 = if cfg!(test) { 4 << 10 } else { 32 << 20 };
 
 impl Tier {
-    /// Answers a question over all keys. For a reader.
-    pub(crate) fn answer(&self, engine: &Engine, ask: Ask, thread: ThreadSlot) -> Page {
+    /// Answers a question. `between` is called now and then in a long walk; where it gives false the walk ends.
+    pub(crate) fn answer(
+        &self,
+        engine: &Engine,
+        ask: Ask,
+        thread: ThreadSlot,
+        between: &dyn Fn() -> bool,
+    ) -> Page {
         let walk = Walk {
             tier: self,
             engine,
             keyspace: &engine.keyspace,
             thread,
+            between,
         };
         let answered = match ask {
             // Nothing to read for it.
@@ -41,13 +62,18 @@ impl Tier {
             Ask::Count => walk.look_for_unsure(),
             Ask::Key { db, key, now } => walk.fetch(db, key, now),
             Ask::Copy { db, key } => walk.copy(db, &key),
-            Ask::Everything { databases, now } => walk.everything(databases, now),
+            Ask::Everything {
+                databases,
+                fold,
+                now,
+            } => walk.everything(databases, fold, now),
             Ask::Keys {
                 db,
                 cursor,
                 count,
+                filter,
                 now,
-            } => walk.pages(db, cursor, count, false, now),
+            } => walk.keys(&Listing { db, filter, now }, cursor, count),
             Ask::AnyKey { db, random, now } => walk.any_key(db, random, now),
         };
         answered.unwrap_or_else(|error| {
@@ -86,6 +112,30 @@ struct Walk<'a> {
     engine: &'a Engine,
     keyspace: &'a Keyspace,
     thread: ThreadSlot,
+    between: &'a dyn Fn() -> bool,
+}
+
+/// Which keys are listed.
+struct Listing {
+    db: usize,
+    filter: KeyFilter<Box<[u8]>>,
+    now: UnixMs,
+}
+
+impl Listing {
+    fn fits(&self, key: &[u8], value_type: ValueType) -> bool {
+        self.filter.fits_type(value_type) && self.filter.fits_key(key)
+    }
+}
+
+/// What was gone over in a range.
+struct Ranged {
+    /// Where it ended.
+    end: u64,
+    /// Keys of the database.
+    looked_at: usize,
+    /// With those of others, and what stands for no key.
+    seen: usize,
 }
 
 impl Walk<'_> {
@@ -144,72 +194,148 @@ impl Walk<'_> {
         })
     }
 
-    fn everything(&self, databases: usize, now: UnixMs) -> Result<Page, TierError> {
-        let mut all = Page::default();
-        for db in 0..databases {
-            all.keys
-                .extend(self.pages(db, 0, usize::MAX, true, now)?.keys);
-        }
-        Ok(all)
-    }
-
-    /// At least `count` keys from a cursor on, if there are so many.
-    fn pages(
-        &self,
-        db: usize,
-        mut cursor: u64,
-        count: usize,
-        values: bool,
-        now: UnixMs,
-    ) -> Result<Page, TierError> {
+    /// Shows all keys with their values to `fold`.
+    fn everything(&self, databases: usize, fold: Fold, now: UnixMs) -> Result<Page, TierError> {
         let mut page = Page::default();
-        if cursor >= END {
-            return Ok(page);
-        }
-        loop {
-            let left = count - page.keys.len().min(count);
-            cursor = self.range(db, cursor, left.max(1), values, now, &mut page.keys)?;
-            if cursor == 0 || page.keys.len() >= count {
-                page.next = cursor;
-                return Ok(page);
+        for db in 0..databases {
+            let mut is_first = true;
+            let mut show = |step: Step<'_>| {
+                if std::mem::take(&mut is_first) {
+                    (fold.0)(&mut page.sum, Step::Database(db));
+                }
+                (fold.0)(&mut page.sum, step);
+            };
+            let mut cursor = 0;
+            while cursor < END {
+                cursor = self.values(db, cursor, now, &mut show)?;
+                if !(self.between)() {
+                    page.failed = true;
+                    return Ok(page);
+                }
             }
         }
+        Ok(page)
     }
 
-    /// The keys of a range of places that begins at `cursor`. Gives its end, 0 for that of all.
-    fn range(
+    /// Shows the keys and values of a range of places that begins at `cursor`. Gives its end.
+    fn values(
         &self,
         db: usize,
         cursor: u64,
-        count: usize,
-        values: bool,
         now: UnixMs,
-        listed: &mut Vec<Listed>,
+        show: &mut dyn FnMut(Step<'_>),
     ) -> Result<u64, TierError> {
-        let mut in_memory = Vec::new();
-        let mut held: HashSet<Box<[u8]>> = HashSet::new();
-        let mut show = |entry: EntryRef<'_>, lives| {
-            held.insert(entry.key().into());
+        let mut resident = Resident::default();
+        let of_memory = |entry: EntryRef<'_>, lives| {
+            resident.push(self.place(entry.key()), entry, lives);
             if lives {
-                in_memory.push(Listed::of_entry(db, entry, values));
+                show(Step::Key(entry));
             }
         };
         let next = self
             .keyspace
-            .scan_entries(db, cursor, count, now, self.thread, &mut show);
-        let mut end = if next == 0 { END } else { next };
-        let mut on_disk = Vec::new();
+            .scan_entries(db, cursor, SLICE_KEYS, now, self.thread, of_memory);
+        let end = if next == 0 { END } else { next };
+        resident.sort();
         let name = self.keyspace.space_name(db);
-        let (mut last, mut seen) = (cursor, 0);
         let mut part = Vec::new();
         for found in self.tier.store.scan(cursor as u32)? {
             let found = found?;
-            let place = u64::from(place_of(&found.key));
-            if place >= end {
+            let place = place_of(&found.key);
+            if u64::from(place) >= end {
                 break;
             }
-            if seen >= count && place > last {
-                end = place;
+            // A part of a value is no key.
+            let key = record::decode_key(&found.key).filter(|(of, _)| *of == name);
+            if key.is_none_or(|(_, key)| resident.holds(place, key)) {
+                continue;
+            }
+            let Some(record) = found.record()? else {
+                continue;
+            };
+            let (head, body) = record::decode(&record).ok_or(TierError::Record)?;
+            if head.expires_at.is_some_and(|at| at <= now) {
+                continue;
+            }
+            let neighbour = |key: &[u8]| found.neighbour(key);
+            let entry = self
+                .tier
+                .entry(&found.key, (head, body), neighbour, &mut part)?;
+            show(Step::Key(entry.view()));
+        }
+        Ok(end)
+    }
+
+    /// Lists keys from a cursor on, of at least `count` that are looked at, if there are so many.
+    fn keys(&self, listing: &Listing, mut cursor: u64, count: usize) -> Result<Page, TierError> {
+        let mut names = KeyList::counted(self.tier.walks.bytes());
+        let (mut left, mut seen) = (count, 0);
+        let is_scan = count < usize::MAX;
+        while cursor < END && left > 0 {
+            let ranged = self.range(listing, cursor, left.min(SLICE_KEYS), &mut names)?;
+            cursor = ranged.end;
+            left = left.saturating_sub(ranged.looked_at);
+            seen += ranged.seen;
+            let is_enough = names.bytes() >= SCAN_BYTES_MAX || seen >= count.max(SCAN_SEEN_MAX);
+            if is_scan && is_enough {
+                break;
+            }
+            let too_long = !is_scan && names.bytes() as u64 > self.keys_bytes_max();
+            let goes_on = (self.between)();
+            if too_long || !goes_on {
+                return Ok(Page {
+                    too_long,
+                    failed: !goes_on,
+                    ..Page::default()
+                });
+            }
+        }
+        Ok(Page {
+            next: if cursor < END { cursor } else { 0 },
+            names,
+            ..Page::default()
+        })
+    }
+
+    fn keys_bytes_max(&self) -> u64 {
+        match self.engine.config.load().maxmemory {
+            0 => KEYS_BYTES_MAX,
+            memory => (memory / 2).clamp(KEYS_BYTES_LEAST, KEYS_BYTES_MAX),
+        }
+    }
+
+    /// Lists the keys of a range of places that begins at `cursor`; of those on disk about `count` are looked at.
+    fn range(
+        &self,
+        listing: &Listing,
+        cursor: u64,
+        count: usize,
+        names: &mut KeyList,
+    ) -> Result<Ranged, TierError> {
+        let Listing { db, now, .. } = *listing;
+        let mut resident = Resident::default();
+        let of_memory = |entry: EntryRef<'_>, lives| {
+            resident.push(self.place(entry.key()), entry, lives);
+        };
+        let next = self
+            .keyspace
+            .scan_entries(db, cursor, count, now, self.thread, of_memory);
+        resident.sort();
+        let mut end = if next == 0 { END } else { next };
+        let name = self.keyspace.space_name(db);
+        let wanted = |on_disk: &[u8]| {
+            record::decode_key(on_disk)
+                .is_some_and(|(of, key)| of == name && listing.filter.fits_key(key))
+        };
+        let (mut last, mut seen, mut looked_at) = (cursor, 0, 0);
+        for found in self.tier.store.scan_keys(cursor as u32, &wanted)? {
+            let found = found?;
+            let place = place_of(&found.key);
+            if u64::from(place) >= end {
+                break;
+            }
+            if seen >= count && u64::from(place) > last {
+                end = place.into();
                 break;
             }
             // A part of a value is no key.
@@ -217,67 +343,118 @@ impl Walk<'_> {
                 continue;
             };
             seen += 1;
-            last = place;
-            if of != name {
+            last = place.into();
+            if of != name || resident.holds(place, key) {
                 continue;
             }
-            let shown = self.listed(db, key, &found, values, now, &mut part)?;
-            on_disk.extend(shown);
+            looked_at += 1;
+            let Some(record) = found.record else {
+                continue;
+            };
+            let (head, _) = record::decode(&record).ok_or(TierError::Record)?;
+            let lives = head.expires_at.is_none_or(|at| at > now);
+            if lives && listing.filter.fits_type(ValueType::of_form(head.form)) {
+                names.push(key);
+            }
         }
-        in_memory.retain(|key| u64::from(Place::of(self.keyspace.hash(&key.key)).0) < end);
-        on_disk.retain(|key| !held.contains(&*key.key) && !self.is_deleted(db, &key.key));
-        listed.append(&mut in_memory);
-        listed.append(&mut on_disk);
-        Ok(if end == END { 0 } else { end })
+        let in_range = resident.living().filter(|key| u64::from(key.place) < end);
+        for held in in_range {
+            looked_at += 1;
+            if listing.fits(resident.key(held), ValueType::of_form(held.form)) {
+                names.push(resident.key(held));
+            }
+        }
+        Ok(Ranged {
+            end,
+            looked_at,
+            seen: seen + resident.held.len(),
+        })
     }
 
-    /// A key that was found on disk, unless its time has come.
-    fn listed(
-        &self,
-        db: usize,
-        key: &[u8],
-        found: &store::Entry,
-        values: bool,
-        now: UnixMs,
-        part: &mut Vec<u8>,
-    ) -> Result<Option<Listed>, TierError> {
-        let Some(record) = found.record()? else {
-            return Ok(None);
-        };
-        let (head, body) = record::decode(&record).ok_or(TierError::Record)?;
-        if head.expires_at.is_some_and(|at| at <= now) {
-            return Ok(None);
-        }
-        if values {
-            let neighbour = |key: &[u8]| found.neighbour(key);
-            let entry = self.tier.entry(&found.key, (head, body), neighbour, part)?;
-            return Ok(Some(Listed::of_entry(db, entry.view(), true)));
-        }
-        Ok(Some(Listed::new(db, key, head.stored(b""), false)))
-    }
-
-    fn is_deleted(&self, db: usize, key: &[u8]) -> bool {
-        let hash = self.keyspace.hash(key);
-        self.keyspace.presence(hash, db, key, self.thread) == Presence::Absent
+    fn place(&self, key: &[u8]) -> u32 {
+        Place::of(self.keyspace.hash(key)).0
     }
 
     fn any_key(&self, db: usize, random: u64, now: UnixMs) -> Result<Page, TierError> {
-        let mut page = Page::default();
+        let filter = KeyFilter::default();
+        let listing = Listing { db, filter, now };
         // Places are random, so the next key from a random one on is a fair choice.
         for from in [u64::from(random as u32), 0] {
             let mut cursor = from;
-            loop {
-                cursor = self.range(db, cursor, 1, false, now, &mut page.keys)?;
-                if !page.keys.is_empty() {
-                    page.keys.truncate(1);
-                    return Ok(page);
+            let mut count = 1;
+            while cursor < END {
+                let mut names = KeyList::default();
+                cursor = self.range(&listing, cursor, count, &mut names)?.end;
+                if !names.is_empty() {
+                    return Ok(Page {
+                        names,
+                        ..Page::default()
+                    });
                 }
-                if cursor == 0 {
-                    break;
-                }
+                // Far and wide there are only keys of other databases, or marks.
+                count = (count * 2).min(SLICE_KEYS);
             }
         }
-        Ok(page)
+        Ok(Page::default())
+    }
+}
+
+/// What memory holds in a range of places: keys, absent marks, and keys whose time has come.
+#[derive(Default)]
+struct Resident {
+    held: Vec<HeldKey>,
+    keys: Vec<u8>,
+    /// How many of them lie before the last place that was asked for.
+    passed: usize,
+}
+
+#[derive(Clone, Copy)]
+struct HeldKey {
+    place: u32,
+    start: u32,
+    len: u32,
+    form: u8,
+    lives: bool,
+}
+
+impl Resident {
+    fn push(&mut self, place: u32, entry: EntryRef<'_>, lives: bool) {
+        let key = entry.key();
+        // A range has a few thousand keys. What would lie beyond 4 GiB is left out, and so is told twice at worst.
+        let (Ok(start), Ok(len)) = (u32::try_from(self.keys.len()), u32::try_from(key.len()))
+        else {
+            return;
+        };
+        self.keys.extend_from_slice(key);
+        self.held.push(HeldKey {
+            place,
+            start,
+            len,
+            form: entry.form(),
+            lives,
+        });
+    }
+
+    fn sort(&mut self) {
+        self.held.sort_unstable_by_key(|held| held.place);
+    }
+
+    fn key(&self, held: &HeldKey) -> &[u8] {
+        &self.keys[held.start as usize..][..held.len as usize]
+    }
+
+    fn living(&self) -> impl Iterator<Item = &HeldKey> {
+        self.held.iter().filter(|held| held.lives)
+    }
+
+    /// Whether a key is here. Places are asked for in ascending order.
+    fn holds(&mut self, place: u32, key: &[u8]) -> bool {
+        let before = |held: &&HeldKey| held.place < place;
+        self.passed += self.held[self.passed..].iter().take_while(before).count();
+        let mut same = self.held[self.passed..]
+            .iter()
+            .take_while(|held| held.place == place);
+        same.any(|held| self.key(held) == key)
     }
 }
 

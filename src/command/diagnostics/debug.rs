@@ -8,7 +8,7 @@ use super::unknown_form;
 use crate::clock::UnixMs;
 use crate::command::{Arity, Arity::*, Command, Context, Flags, Group, Run, dump, help, object};
 use crate::error::CommandError;
-use crate::keyspace::below::Ask;
+use crate::keyspace::below::{Ask, Fold};
 use crate::keyspace::entry::EntryRef;
 use crate::keyspace::eviction::AccessPolicy;
 use crate::keyspace::lfu::LfuSettings;
@@ -177,7 +177,13 @@ fn sleep(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
 fn digest(cx: &mut Context<'_>, _: &Args<'_>) -> Result<(), CommandError> {
     let (databases, now) = (cx.config.databases, cx.now);
     let digest = if cx.keys.keyspace().has_below() {
-        let Some(page) = cx.ask_below(Ask::Everything { databases, now })? else {
+        let fold = Fold(Digest::fold);
+        let ask = Ask::Everything {
+            databases,
+            fold,
+            now,
+        };
+        let Some(page) = cx.ask_below(ask)? else {
             return Ok(());
         };
         Digest::of_page(&page)

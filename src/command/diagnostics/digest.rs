@@ -17,7 +17,7 @@ use crate::value::stream::Id;
 use sha1::{Digest as _, Sha1};
 
 use crate::clock::UnixMs;
-use crate::keyspace::below::{BrokenValue, Page};
+use crate::keyspace::below::{Page, Step};
 use crate::keyspace::entry::{EntryRef, ValueType};
 use crate::keyspace::{Keyspace, ThreadSlot};
 use crate::value::hash::HashRef;
@@ -51,20 +51,19 @@ impl Digest {
         all
     }
 
-    /// Of all keys, as the tier below lists them.
+    /// Of all keys, as the tier below shows them.
     pub(super) fn of_page(page: &Page) -> Self {
-        let mut all = Self::default();
-        for db in page.keys.chunk_by(|a, b| a.db == b.db) {
-            all.mix(&(db[0].db as u32).to_be_bytes());
-            for key in db {
-                match key.to_entry() {
-                    Ok(entry) => all.add_key(entry.view()),
-                    // Another digest than that of any value.
-                    Err(BrokenValue) => all.mix(&key.key),
-                }
-            }
+        Self(page.sum)
+    }
+
+    /// Makes it.
+    pub(super) fn fold(sum: &mut [u8; 20], step: Step<'_>) {
+        let mut all = Self(*sum);
+        match step {
+            Step::Database(db) => all.mix(&(db as u32).to_be_bytes()),
+            Step::Key(entry) => all.add_key(entry),
         }
-        all
+        *sum = all.0;
     }
 
     fn add_key(&mut self, entry: EntryRef<'_>) {

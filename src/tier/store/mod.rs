@@ -59,7 +59,8 @@ pub use self::error::StoreError;
 pub(super) use self::files::{checksum, read_sealed, sync_dir, write_sealed};
 pub(super) use self::opening::random;
 pub use self::retire::{Part, PartEnd};
-pub use self::scan::{Entry, Scan};
+pub use self::scan::{Entry, KeyScan, Scan};
+use self::scan::{KeyWalk, View, Walk};
 pub use self::writer::{Run, RunDone, Writer};
 pub use fjall::Slice;
 
@@ -333,10 +334,52 @@ impl Store {
     /// # Errors
     /// The first blocks cannot be read.
     pub fn scan(&self, from_prefix: u32) -> Result<Scan, StoreError> {
-        let list = self.open_list()?;
-        let snapshot = self.snapshot()?;
         let hash_key = self.options.hash_key;
-        Scan::new(list, &snapshot, from_prefix, self.hash_seed, hash_key)
+        Scan::new(
+            &self.view()?,
+            from_prefix,
+            self.hash_seed,
+            hash_key,
+            Walk::new,
+        )
+    }
+
+    /// The same for who lists keys: with the record of those that are `wanted`. Of the others a key may be told that is gone.
+    ///
+    /// # Errors
+    /// As [`Self::scan`].
+    pub fn scan_keys<'w>(
+        &self,
+        from_prefix: u32,
+        wanted: &'w dyn Fn(&[u8]) -> bool,
+    ) -> Result<KeyScan<'w>, StoreError> {
+        let hash_key = self.options.hash_key;
+        let view = self.view()?;
+        KeyScan::new(
+            &view,
+            from_prefix,
+            self.hash_seed,
+            hash_key,
+            |generation, snapshot, from| KeyWalk::new(generation, snapshot, from, wanted),
+        )
+    }
+
+    /// What a walk goes over. A key that is written again before its generation goes is in it once at least: what is out of
+    /// sight is asked for first, and what was written again before is in the snapshot and the list, which must not have
+    /// changed meanwhile.
+    fn view(&self) -> Result<View, StoreError> {
+        loop {
+            let list = self.open_list()?;
+            let gone = list.generations.iter().map(|g| g.gone.before()).collect();
+            let snapshot = self.snapshot()?;
+            if Arc::ptr_eq(&list, &self.open_list()?) {
+                return Ok(View {
+                    list,
+                    gone,
+                    snapshot,
+                });
+            }
+        }
     }
 
     /// The number of the newest generation.

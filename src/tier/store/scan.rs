@@ -4,9 +4,13 @@
 //! for. fjall's iterator gives either the size or the key with its value, but only the size tells a marker and whether a
 //! value would have to be fetched. So each generation is walked by two iterators over one snapshot, in step: the first
 //! gives the size, the second the rest. Both read the same blocks, the second from the cache.
+//! Who lists keys needs no sizes, and of most keys no record: [`KeyScan`] has one iterator for each generation.
 //!
 //! Invariant: a walk holds its generations' files, so none may be alive while a store is reopened.
 
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+use std::collections::binary_heap::PeekMut;
 use std::sync::Arc;
 
 use fjall::{Iter, Readable, Slice, Snapshot};
@@ -28,7 +32,7 @@ pub struct Entry {
 impl Entry {
     /// Whether it says that the key is gone.
     pub fn is_marker(&self) -> bool {
-        self.size == 0
+        Keyed::is_marker(self)
     }
 
     /// The top of the key's hash, which the key begins with.
@@ -69,8 +73,53 @@ impl Entry {
     }
 }
 
+/// A key of one generation, with its record where that was wanted.
+pub struct FoundKey {
+    /// The key as it was written.
+    pub key: Slice,
+    /// The record; None where it was not wanted.
+    pub record: Option<Slice>,
+    generation: u64,
+}
+
+/// What merging needs of an entry.
+pub trait Keyed {
+    fn key(&self) -> &Slice;
+    fn generation(&self) -> u64;
+    fn is_marker(&self) -> bool;
+}
+
+impl Keyed for Entry {
+    fn key(&self) -> &Slice {
+        &self.key
+    }
+
+    fn generation(&self) -> u64 {
+        self.generation.number
+    }
+
+    fn is_marker(&self) -> bool {
+        self.size == 0
+    }
+}
+
+impl Keyed for FoundKey {
+    fn key(&self) -> &Slice {
+        &self.key
+    }
+
+    fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// One that was not wanted tells nothing of itself, and is told whatever it is.
+    fn is_marker(&self) -> bool {
+        self.record.as_ref().is_some_and(|record| record.is_empty())
+    }
+}
+
 /// The keys of one generation in order, markers among them; a key that was written several times comes once.
-pub(super) struct Walk {
+pub struct Walk {
     generation: Arc<Generation>,
     snapshot: Arc<Snapshot>,
     sizes: Iter,
@@ -125,69 +174,124 @@ impl Iterator for Walk {
     }
 }
 
+/// The same without sizes: of each key that is `wanted` the record, of the others the key alone.
+pub struct KeyWalk<'w> {
+    generation: Arc<Generation>,
+    entries: Iter,
+    wanted: &'w dyn Fn(&[u8]) -> bool,
+}
+
+impl<'w> KeyWalk<'w> {
+    /// As [`Walk::new`].
+    pub(super) fn new(
+        generation: Arc<Generation>,
+        snapshot: &Arc<Snapshot>,
+        from: u64,
+        wanted: &'w dyn Fn(&[u8]) -> bool,
+    ) -> Option<Self> {
+        let keyspace = generation.keyspace.as_ref()?;
+        let from = u32::try_from(from).ok()?.to_be_bytes();
+        Some(Self {
+            entries: snapshot.range(keyspace, from..),
+            generation,
+            wanted,
+        })
+    }
+}
+
+impl Iterator for KeyWalk<'_> {
+    type Item = Result<FoundKey, StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let wanted = self.wanted;
+        let found = self.entries.next()?.into_inner_if(|key| wanted(key));
+        Some(match found {
+            Ok((key, record)) => Ok(FoundKey {
+                key,
+                record,
+                generation: self.generation.number,
+            }),
+            Err(source) => Err(self.generation.read_error(source)),
+        })
+    }
+}
+
 /// The newest version of every key in order, over all generations; keys that are gone are left out. It ends after an error.
-pub struct Scan {
+pub type Scan = Merged<Walk, Entry>;
+/// The same of keys without sizes; where nobody asked for the record a key that is gone is told too.
+pub type KeyScan<'w> = Merged<KeyWalk<'w>, FoundKey>;
+
+/// Walks over all generations, merged.
+pub struct Merged<W, E> {
     list: Arc<List>,
-    /// Newest first, as the list.
-    heads: Vec<Head>,
+    /// On top the smallest key, and of equals the newest.
+    heads: BinaryHeap<Head<W, E>>,
+    /// The key that was told last.
+    last: Option<Slice>,
     hash_seed: u64,
     hash_key: fn(u64, &[u8]) -> u64,
     failed: bool,
 }
 
-struct Head {
-    walk: Walk,
-    next: Option<Entry>,
+/// A walk, and the entry that it stands at.
+struct Head<W, E> {
+    next: E,
+    walk: W,
 }
 
-impl Scan {
+/// The generations at one moment, and how much of each is out of sight.
+pub(super) struct View {
+    pub(super) list: Arc<List>,
+    pub(super) gone: Vec<u64>,
+    pub(super) snapshot: Arc<Snapshot>,
+}
+
+impl<W, E> Merged<W, E>
+where
+    W: Iterator<Item = Result<E, StoreError>>,
+    E: Keyed,
+{
     pub(super) fn new(
-        list: Arc<List>,
-        snapshot: &Arc<Snapshot>,
+        view: &View,
         from_prefix: u32,
         hash_seed: u64,
         hash_key: fn(u64, &[u8]) -> u64,
+        walk: impl Fn(Arc<Generation>, &Arc<Snapshot>, u64) -> Option<W>,
     ) -> Result<Self, StoreError> {
-        let mut heads = Vec::new();
-        for generation in &list.generations {
+        let mut heads = BinaryHeap::with_capacity(view.list.generations.len());
+        for (generation, gone) in view.list.generations.iter().zip(&view.gone) {
             // Without what is out of sight. What goes from now on is told all the same.
-            let from = generation.gone.before().max(from_prefix.into());
-            if let Some(walk) = Walk::new(Arc::clone(generation), snapshot, from) {
-                let mut head = Head { walk, next: None };
-                head.step()?;
-                heads.push(head);
+            let from = u64::from(from_prefix).max(*gone);
+            let walk = walk(Arc::clone(generation), &view.snapshot, from);
+            if let Some(mut walk) = walk
+                && let Some(next) = walk.next().transpose()?
+            {
+                heads.push(Head { next, walk });
             }
         }
         Ok(Self {
-            list,
+            list: Arc::clone(&view.list),
             heads,
+            last: None,
             hash_seed,
             hash_key,
             failed: false,
         })
     }
 
-    /// The newest entry of the smallest key; every head moves past that key.
-    fn step(&mut self) -> Result<Option<Entry>, StoreError> {
-        let nexts = self.heads.iter().enumerate();
-        let keyed = nexts.filter_map(|(i, head)| Some((i, &head.next.as_ref()?.key)));
-        // Of equals the first is told, which is the newest.
-        let Some((newest, _)) = keyed.min_by_key(|(_, key)| *key) else {
+    /// The entry on top, whose walk goes on.
+    fn step(&mut self) -> Result<Option<E>, StoreError> {
+        let Some(mut top) = self.heads.peek_mut() else {
             return Ok(None);
         };
-        let Some(entry) = self.heads[newest].step()? else {
-            return Ok(None);
-        };
-        for head in &mut self.heads[newest + 1..] {
-            if head.next.as_ref().is_some_and(|next| next.key == entry.key) {
-                head.step()?;
-            }
-        }
-        Ok(Some(entry))
+        Ok(Some(match top.walk.next().transpose()? {
+            Some(next) => std::mem::replace(&mut top.next, next),
+            None => PeekMut::pop(top).next,
+        }))
     }
 
     /// Whether a quarantined generation may have held a newer version.
-    fn is_stale(&self, entry: &Entry) -> bool {
+    fn is_stale(&self, entry: &E) -> bool {
         let generations = self.list.generations.iter();
         let mut lost = generations
             .take_while(|generation| generation.number > entry.generation())
@@ -196,33 +300,57 @@ impl Scan {
         if lost.peek().is_none() {
             return false;
         }
-        let hash = (self.hash_key)(self.hash_seed, &entry.key);
+        let hash = (self.hash_key)(self.hash_seed, entry.key());
         lost.any(|generation| generation.filter.may_hold(hash))
     }
 }
 
-impl Head {
-    /// Tells the entry it stands at and goes to the next.
-    fn step(&mut self) -> Result<Option<Entry>, StoreError> {
-        let next = self.walk.next().transpose()?;
-        Ok(std::mem::replace(&mut self.next, next))
-    }
-}
-
-impl Iterator for Scan {
-    type Item = Result<Entry, StoreError>;
+impl<W, E> Iterator for Merged<W, E>
+where
+    W: Iterator<Item = Result<E, StoreError>>,
+    E: Keyed,
+{
+    type Item = Result<E, StoreError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         while !self.failed {
-            match self.step() {
-                Ok(Some(entry)) if entry.is_marker() || self.is_stale(&entry) => {}
-                Ok(entry) => return entry.map(Ok),
+            let entry = match self.step() {
+                Ok(entry) => entry?,
                 Err(error) => {
                     self.failed = true;
                     return Some(Err(error));
                 }
+            };
+            // Of equals the first counts, which is the newest.
+            if self.last.as_ref() == Some(entry.key()) {
+                continue;
+            }
+            self.last = Some(entry.key().clone());
+            if !entry.is_marker() && !self.is_stale(&entry) {
+                return Some(Ok(entry));
             }
         }
         None
     }
 }
+
+impl<W, E: Keyed> Ord for Head<W, E> {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let keys = other.next.key().cmp(self.next.key());
+        keys.then(self.next.generation().cmp(&other.next.generation()))
+    }
+}
+
+impl<W, E: Keyed> PartialOrd for Head<W, E> {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl<W, E: Keyed> PartialEq for Head<W, E> {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl<W, E: Keyed> Eq for Head<W, E> {}

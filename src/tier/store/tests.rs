@@ -562,6 +562,70 @@ fn readers_and_the_writer_do_not_disturb_each_other() {
     });
 }
 
+#[test]
+fn a_key_that_is_written_again_is_in_every_walk_while_its_generation_goes() {
+    let scratch = Scratch::new();
+    let (store, mut writer) = scratch.open();
+    write(&mut writer, &records(&store, 0..300, 200));
+    let done = AtomicBool::new(false);
+    std::thread::scope(|threads| {
+        for _ in 0..2 {
+            threads.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    assert_eq!(all(&store, 0).len(), 300);
+                    let keys = store.scan_keys(0, &|_| true).unwrap();
+                    assert_eq!(keys.map(Result::unwrap).count(), 300);
+                }
+            });
+        }
+        for _ in 0..20 {
+            // Something newer, so that the oldest is not the newest.
+            write(&mut writer, &records(&store, 0..1, 40_000));
+            let part = writer.next_part(None).unwrap().unwrap();
+            let (generation, end) = (part.generation(), part.end());
+            let mut again = Batch::new();
+            for entry in part.map(Result::unwrap) {
+                let hash = store.hash_of(&entry.key);
+                if !store.has_newer(generation, hash, &entry.key).unwrap() {
+                    let record = entry.record().unwrap().map(|record| record.to_vec());
+                    again.insert(entry.key.to_vec(), record);
+                }
+            }
+            write(&mut writer, &again);
+            writer.let_go(end).unwrap();
+        }
+        done.store(true, Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn of_keys_that_are_not_wanted_no_record_is_read() {
+    let scratch = Scratch::new();
+    three_generations(&scratch, true);
+    let (store, _writer) = scratch.open();
+    let wanted_key = key(store.hash_seed(), 3);
+    let asked = std::cell::Cell::new(0);
+    let wanted = |key: &[u8]| {
+        asked.set(asked.get() + 1);
+        key == wanted_key
+    };
+    let keys: Vec<_> = store
+        .scan_keys(0, &wanted)
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    // The deleted one too, since nobody looked at its marker.
+    assert_eq!(keys.len(), 1_000);
+    assert!(keys.is_sorted_by(|a, b| a.key < b.key));
+    assert_eq!(asked.get(), 1_511);
+    for found in &keys {
+        let expected = (*found.key == *wanted_key).then_some(600);
+        assert_eq!(found.record.as_ref().map(|record| record.len()), expected);
+    }
+    let living = store.scan_keys(0, &|_| true).unwrap();
+    assert_eq!(living.map(Result::unwrap).count(), 999);
+}
+
 /// Three generations: 1,000 keys; new versions of the first 500, and the last deleted; and ten between 700 and 710.
 fn three_generations(scratch: &Scratch, clean: bool) {
     let (store, mut writer) = scratch.open();
