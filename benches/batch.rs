@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use strata::clock::Clock;
+use strata::command::table::table;
 use strata::config::Config;
 use strata::dispatch::{Executor, Next};
 use strata::keyspace::ThreadSlot;
@@ -36,7 +37,8 @@ impl Bench {
             tier_max_bytes: 0,
             ..Config::default()
         };
-        let server = Arc::new(Server::open(config, None).expect("there is no tier to open"));
+        let server =
+            Arc::new(Server::open(config, None, table().ids()).expect("there is no tier to open"));
         let origin = Origin {
             address: "bench".into(),
             local_address: "bench".into(),

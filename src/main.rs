@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use strata::command::table::table;
 use strata::config::load::{Invocation, from_process};
 use strata::server::Server;
 use strata::server::signals::Signals;
@@ -28,7 +29,7 @@ fn main() -> ExitCode {
         Ok(log) => log,
         Err(error) => return refuse(&format!("cannot write logfile: {error}")),
     };
-    let server = match Server::open(loaded.config, loaded.file) {
+    let server = match Server::open(loaded.config, loaded.file, table().ids()) {
         Ok(server) => Arc::new(server),
         Err(error) => return refuse(&format!("cannot open the disk tier in tier-dir: {error}")),
     };

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::clock::{Clock, UnixMs};
+use crate::command::table::table;
 use crate::config::Config;
 use crate::dispatch::{Executor, Next};
 use crate::engine::Engine;
@@ -115,7 +116,8 @@ impl Db {
     }
 
     fn open(config: Config) -> Self {
-        let server = Server::open(config, None).expect("a temporary directory can be written");
+        let server = Server::open(config, None, table().ids())
+            .expect("a temporary directory can be written");
         let server = Arc::new(server);
         let origin = Origin {
             address: "127.0.0.1:50000".into(),

@@ -179,7 +179,7 @@ impl Run {
             tier_max_bytes: 0,
             ..Config::default()
         };
-        let server = Server::open(config, None).expect("it opens nothing");
+        let server = Server::open(config, None, table().ids()).expect("it opens nothing");
         let room = [0, 1_000, 20_000][usize::from(settings >> 1 & 3) % 3];
         let policy = match settings >> 3 & 3 {
             0 => EvictionPolicy::AllkeysS3fifo,

@@ -2,16 +2,14 @@
 
 use super::argument::{KEY, after, optional, since, word};
 use super::expire::LATEST;
-use super::{
-    Argument, Arity::*, Command, Context, Flags, Group, KeySpec, hash, list, parse, set, zset,
-};
+use super::{Argument, Arity::*, Command, Context, Flags, Group, KeySpec, parse};
 use crate::clock::UnixMs;
-use crate::config::Config;
+use crate::engine::encoding_limits;
 use crate::error::CommandError;
 use crate::keyspace::entry::{EntryRef, ValueType};
 use crate::keyspace::{Expiry, LastAccess};
 use crate::resp::Args;
-use crate::value::rdb::{self, Limits, Value, ValueRef};
+use crate::value::rdb::{self, Value, ValueRef};
 
 /// The rows of this family.
 pub(super) const COMMANDS: &[Command] = &[
@@ -70,16 +68,6 @@ const ROW: Command = Command {
     since: "2.6.0",
     ..Command::BLANK
 };
-
-/// How far collections stay packed that are read from their serialised form.
-pub(crate) fn limits(config: &Config) -> Limits {
-    Limits {
-        list: list::limits(config),
-        set: set::limits(config),
-        zset: zset::limits(config),
-        hash: hash::limits(config),
-    }
-}
 
 fn dump(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     let Some(entry) = cx.keys.read(args.at(1)) else {
@@ -160,7 +148,7 @@ fn restore(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     let (kind, mut body) = rdb::unseal(args.at(3)).ok_or(CommandError::text(
         "ERR DUMP payload version or checksum are wrong",
     ))?;
-    let value = rdb::read_value(&mut body, kind, &limits(cx.config))
+    let value = rdb::read_value(&mut body, kind, &encoding_limits::all(cx.config))
         .map_err(|_| CommandError::text("ERR Bad data format"))?;
     let at = if options.absolute {
         ttl.min(LATEST)

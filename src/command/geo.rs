@@ -2,7 +2,8 @@
 
 use super::argument::{self, KEY, after, block, key, multiple, oneof, optional, since, word};
 use super::zset::members::{Options, set_all};
-use super::{Argument, Arity::*, Command, Context, Flags, Group, KeySpec, parse, zset};
+use super::{Argument, Arity::*, Command, Context, Flags, Group, KeySpec, parse};
+use crate::engine::encoding_limits;
 use crate::error::CommandError;
 use crate::keyspace::entry::ValueType;
 use crate::resp::{Args, Reply};
@@ -621,7 +622,7 @@ fn radius(cx: &mut Context<'_>, args: &Args<'_>, kind: Kind) -> Result<(), Comma
         };
         let members = found.iter().map(|f| (f.member.clone(), score(f)));
         let members: Vec<_> = members.collect();
-        let stored = Zset::of_members(&members, zset::limits(cx.config));
+        let stored = Zset::of_members(&members, encoding_limits::zset(cx.config));
         cx.keys.replace(args.at(store), ValueType::Zset, stored);
         cx.reply.count(members.len());
         return Ok(());

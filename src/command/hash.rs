@@ -5,12 +5,12 @@ pub(super) mod expiry;
 use super::argument::{self, KEY, after, block, multiple, optional, since, word};
 use super::random_elements;
 use super::{Argument, Arity::*, Command, Context, Flags, Group, KeySpec, parse, scan};
-use crate::config::Config;
+use crate::engine::encoding_limits;
 use crate::error::CommandError;
 use crate::keyspace::entry::ValueType;
 use crate::random::Random;
 use crate::resp::{Args, Protocol};
-use crate::value::hash::{Hash, HashRef, PackedLimits, Set};
+use crate::value::hash::{Hash, HashRef, Set};
 use crate::value::listpack::{Digits, Element};
 use crate::value::number::{self, LongDouble};
 
@@ -224,14 +224,6 @@ const WHOLE: Command = Command {
     ..ROW
 };
 
-/// How far a hash stays packed.
-pub(super) fn limits(config: &Config) -> PackedLimits {
-    PackedLimits {
-        entries: config.hash_max_listpack_entries,
-        bytes: config.hash_max_listpack_value,
-    }
-}
-
 /// Changes the hash at a key, which is made if it does not exist.
 fn change<R>(
     cx: &mut Context<'_>,
@@ -262,7 +254,7 @@ fn set_all(
     if !args.len().is_multiple_of(2) {
         return Err(CommandError::WrongArity(command.into()));
     }
-    let limits = limits(cx.config);
+    let limits = encoding_limits::hash(cx.config);
     change(cx, args.at(1), |hash| {
         // All of them decide on the form before the first is set, as in Redis.
         args.from(2).for_each(|text| hash.grow_for(&[text], limits));
@@ -276,7 +268,7 @@ fn set_all(
 }
 
 fn hsetnx(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
-    let limits = limits(cx.config);
+    let limits = encoding_limits::hash(cx.config);
     let added = change(cx, args.at(1), |hash| {
         let is_new = hash.view().get(args.at(2)).is_none();
         if is_new {
@@ -371,7 +363,7 @@ fn hgetall(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
 
 fn hincrby(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     let (field, increment) = (args.at(2), parse::integer(args.at(3))?);
-    let limits = limits(cx.config);
+    let limits = encoding_limits::hash(cx.config);
     let sum = change(cx, args.at(1), |hash| {
         let old = match hash.view().get(field) {
             None => 0,
@@ -395,7 +387,7 @@ fn hincrbyfloat(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandErro
     if increment.is_nan_or_inf() {
         return Err(CommandError::text("ERR value is NaN or Infinity"));
     }
-    let limits = limits(cx.config);
+    let limits = encoding_limits::hash(cx.config);
     let text = change(cx, args.at(1), |hash| {
         let mut digits = Digits::new();
         let old = hash.view().get(field);

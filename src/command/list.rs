@@ -3,11 +3,11 @@
 use super::argument::{KEY, after, key, multiple, oneof, optional, since, word};
 use super::blocking::{self, Wish};
 use super::{Argument, Arity::*, Command, Context, Flags, Group, KeySpec, parse};
-use crate::config::Config;
+use crate::engine::encoding_limits;
 use crate::error::CommandError;
 use crate::keyspace::entry::ValueType;
 use crate::resp::{Args, Reply};
-use crate::value::list::{End, List, ListRef, NodeLimits};
+use crate::value::list::{End, List, ListRef};
 use crate::value::listpack::{Digits, Element};
 
 const ELEMENT: Argument = Argument::new("element", "string");
@@ -314,10 +314,6 @@ const POP: Command = Command {
     ..ROW
 };
 
-pub(super) fn limits(config: &Config) -> NodeLimits {
-    NodeLimits::of_option(config.list_max_listpack_size)
-}
-
 /// Changes a list, where there is one or it is to be made. `change` gives its result and whether it changed anything.
 fn change<R>(
     cx: &mut Context<'_>,
@@ -325,7 +321,7 @@ fn change<R>(
     make: bool,
     change: impl FnOnce(&mut List) -> Result<(R, bool), CommandError>,
 ) -> Result<Option<R>, CommandError> {
-    let limits = limits(cx.config);
+    let limits = encoding_limits::list(cx.config);
     cx.keys
         .change(key, ValueType::List, make, |list: &mut List| {
             let changed = change(list)?;
@@ -337,7 +333,7 @@ fn change<R>(
 }
 
 fn push(cx: &mut Context<'_>, args: &Args<'_>, end: End, make: bool) -> Result<(), CommandError> {
-    let limits = limits(cx.config);
+    let limits = encoding_limits::list(cx.config);
     let len = cx
         .keys
         .change(args.at(1), ValueType::List, make, |list: &mut List| {
@@ -379,7 +375,7 @@ fn take(
     count: usize,
     head: impl FnOnce(&mut Reply, usize),
 ) -> Result<bool, CommandError> {
-    let limits = limits(cx.config);
+    let limits = encoding_limits::list(cx.config);
     let Context { keys, reply, .. } = cx;
     let taken = keys.change(key, ValueType::List, false, |list: &mut List| {
         let count = count.min(list.view().len());
@@ -415,7 +411,7 @@ fn lindex(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
 }
 
 fn lset(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
-    let limits = limits(cx.config);
+    let limits = encoding_limits::list(cx.config);
     let set = change(cx, args.at(1), false, |list| {
         let index = parse::integer(args.at(2))?;
         match list.set(index, args.at(3), limits) {
@@ -477,7 +473,7 @@ fn linsert(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
         b"AFTER" => 1,
         _ => return Err(CommandError::Syntax),
     };
-    let limits = limits(cx.config);
+    let limits = encoding_limits::list(cx.config);
     let len = change(cx, args.at(1), false, |list| {
         let pivot = Element::of(args.at(3));
         let Some(at) = list
@@ -610,7 +606,7 @@ pub(super) fn move_element(
     (source, from): (&[u8], End),
     (destination, to): (&[u8], End),
 ) -> Result<bool, CommandError> {
-    let limits = limits(cx.config);
+    let limits = encoding_limits::list(cx.config);
     let index = match from {
         End::Head => 0,
         End::Tail => -1,

@@ -5,15 +5,14 @@ use std::collections::HashSet;
 use super::argument::{KEY, after, key, multiple, optional, since};
 use super::random_elements;
 use super::{Argument, Arity::*, Command, Context, Flags, Group, KeySpec, parse, scan};
-use crate::config::Config;
+use crate::engine::encoding_limits;
 use crate::error::CommandError;
 use crate::keyspace::entry::ValueType;
 use crate::random::Random;
 use crate::resp::Args;
-use crate::value::hash::PackedLimits;
 use crate::value::listpack::{Digits, Element};
 use crate::value::number;
-use crate::value::set::{Set, SetLimits, SetRef};
+use crate::value::set::{Set, SetRef};
 
 const MEMBER: Argument = Argument::new("member", "string");
 const KEYS: Argument = multiple(KEY);
@@ -246,17 +245,6 @@ const STORE: Command = Command {
     ..ROW
 };
 
-/// How far a set stays packed.
-pub(super) fn limits(config: &Config) -> SetLimits {
-    SetLimits {
-        integers: config.set_max_intset_entries,
-        packed: PackedLimits {
-            entries: config.set_max_listpack_entries,
-            bytes: config.set_max_listpack_value,
-        },
-    }
-}
-
 /// Changes the set at a key, where there is one. `change` gives its result and whether it changed anything.
 fn change<R>(
     cx: &mut Context<'_>,
@@ -269,7 +257,7 @@ fn change<R>(
 }
 
 fn sadd(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
-    let limits = limits(cx.config);
+    let limits = encoding_limits::set(cx.config);
     let added = change(cx, args.at(1), true, |set| {
         let added = args
             .from(2)
@@ -379,7 +367,7 @@ fn srandmember(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError
 
 fn smove(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     let (source, destination, member) = (args.at(1), args.at(2), args.at(3));
-    let limits = limits(cx.config);
+    let limits = encoding_limits::set(cx.config);
     let Some(set) = cx.keys.set_members(source)? else {
         cx.reply.flag(false);
         return Ok(());
@@ -458,7 +446,7 @@ fn reply_with(cx: &mut Context<'_>, args: &Args<'_>, how: Combine) -> Result<(),
 }
 
 fn store(cx: &mut Context<'_>, args: &Args<'_>, how: Combine) -> Result<(), CommandError> {
-    let limits = limits(cx.config);
+    let limits = encoding_limits::set(cx.config);
     let members = combine(cx, (2..args.len()).map(|i| args.at(i)), how, usize::MAX)?;
     let mut set = Set::empty(Vec::new());
     members.iter().for_each(|member| {

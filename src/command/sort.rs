@@ -7,7 +7,8 @@ use std::cmp::Ordering;
 use std::collections::HashSet;
 
 use super::argument::{KEY, after, block, flagged, oneof, optional, word};
-use super::{Argument, Arity::*, Command, Context, Flags, KeySpec, list, parse};
+use super::{Argument, Arity::*, Command, Context, Flags, KeySpec, parse};
+use crate::engine::encoding_limits;
 use crate::error::{CommandError, c_text};
 use crate::keyspace::entry::ValueType;
 use crate::resp::Args;
@@ -314,7 +315,7 @@ fn sort(cx: &mut Context<'_>, args: &Args<'_>, may_store: bool) -> Result<(), Co
         }
         return Ok(());
     };
-    let limits = list::limits(cx.config);
+    let limits = encoding_limits::list(cx.config);
     let mut stored = List::Packed(Listpack::empty());
     for text in &shown {
         stored.push(End::Tail, text.as_deref().unwrap_or_default(), limits);

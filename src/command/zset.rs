@@ -5,11 +5,9 @@ pub(super) mod members;
 pub(super) mod range;
 
 use super::{Argument, Command, Context, Flags, Group, KeySpec};
-use crate::config::Config;
 use crate::error::CommandError;
 use crate::keyspace::entry::ValueType;
 use crate::resp::{Protocol, Reply};
-use crate::value::hash::PackedLimits;
 use crate::value::listpack::{Digits, Element};
 use crate::value::zset::Zset;
 
@@ -26,14 +24,6 @@ const ROW: Command = Command {
     since: "1.2.0",
     ..Command::BLANK
 };
-
-/// How far a sorted set stays packed.
-pub(super) fn limits(config: &Config) -> PackedLimits {
-    PackedLimits {
-        entries: config.zset_max_listpack_entries,
-        bytes: config.zset_max_listpack_value,
-    }
-}
 
 /// Changes the sorted set at a key; `None` where there is none and none is to be made.
 fn change<R>(

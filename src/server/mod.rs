@@ -81,13 +81,18 @@ pub struct Server {
 }
 
 impl Server {
-    /// A server with no connection, and the keys that its tier has.
+    /// A server with no connection, and the keys that its tier has. `commands` is how many rows [`crate::command::table`] has:
+    /// each is counted.
     ///
     /// # Errors
     /// The tier cannot be opened.
-    pub fn open(config: Config, config_file: Option<PathBuf>) -> Result<Self, StoreError> {
+    pub fn open(
+        config: Config,
+        config_file: Option<PathBuf>,
+        commands: usize,
+    ) -> Result<Self, StoreError> {
         let clients = Arc::new(Clients::default());
-        let stats = Arc::new(Stats::new(Engine::own_threads(&config)));
+        let stats = Arc::new(Stats::new(Engine::own_threads(&config), commands));
         let outside = {
             let (clients, stats) = (Arc::clone(&clients), Arc::clone(&stats));
             move || memory::client_bytes(&clients, &stats) + stats.fixed_bytes() + size_of::<Self>()

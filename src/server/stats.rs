@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
-use crate::command::table;
 use crate::keyspace::ThreadSlot;
 use crate::keyspace::counters::Counter;
 
@@ -126,7 +125,7 @@ fn bucket_of(nanos: u64) -> usize {
 }
 
 impl Stripe {
-    fn new() -> Self {
+    fn new(commands: usize) -> Self {
         Self {
             commands: Counter::default(),
             input_bytes: Counter::default(),
@@ -135,18 +134,16 @@ impl Stripe {
             writes: Counter::default(),
             error_replies: Counter::default(),
             buffer_bytes: Counter::default(),
-            per_command: (0..table::table().ids())
-                .map(|_| CommandStats::default())
-                .collect(),
+            per_command: (0..commands).map(|_| CommandStats::default()).collect(),
         }
     }
 }
 
 impl Stats {
-    /// Counters for so many threads.
-    pub fn new(threads: usize) -> Self {
+    /// Counters for so many threads, of each of so many commands.
+    pub fn new(threads: usize, commands: usize) -> Self {
         Self {
-            stripes: (0..threads).map(|_| Stripe::new()).collect(),
+            stripes: (0..threads).map(|_| Stripe::new(commands)).collect(),
             connections: AtomicU64::new(0),
             rejected_connections: AtomicU64::new(0),
             output_limit_disconnections: AtomicU64::new(0),

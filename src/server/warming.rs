@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 
 use super::Server;
 use crate::clock::{self, UnixMs};
-use crate::command::dump;
+use crate::engine::encoding_limits;
 use crate::error::CommandError;
 use crate::keyspace::eviction::{AccessPolicy, EvictionPool, Room};
 use crate::keyspace::lfu::LfuSettings;
@@ -83,7 +83,7 @@ pub fn start(server: &Arc<Server>, path: &Path) -> Result<(), Refusal> {
     }
     let mut file = File::open(path).map_err(|error| fault(&error))?;
     let bytes = file.metadata().map_err(|error| fault(&error))?.len();
-    let limits = dump::limits(&server.engine.config.load());
+    let limits = encoding_limits::all(&server.engine.config.load());
     FileReader::new(&file, limits).map_err(|error| fault(&error))?;
     file.rewind().map_err(|error| fault(&error))?;
     let warming = &server.warming;
@@ -166,7 +166,7 @@ impl<'a> Loader<'a> {
         before: u64,
         mut with: impl FnMut(&mut Self, Key) -> Result<(), String>,
     ) -> Result<usize, String> {
-        let limits = dump::limits(&self.server.engine.config.load());
+        let limits = encoding_limits::all(&self.server.engine.config.load());
         let mut reader = FileReader::new(file, limits).map_err(|error| error.to_string())?;
         loop {
             let at = reader.offset();

@@ -3,8 +3,9 @@
 use super::super::argument::{KEY, after, block, multiple, oneof, optional, word};
 use super::super::expire::{CONDITION, Condition, Unit};
 use super::super::{Argument, Arity::*, Command, Context, Flags, KeySpec, parse};
-use super::{FIELD, PAIRS, READ_FAST, ROW as HASH_ROW, UPDATE, WRITE_FAST, limits};
+use super::{FIELD, PAIRS, READ_FAST, ROW as HASH_ROW, UPDATE, WRITE_FAST};
 use crate::clock::UnixMs;
+use crate::engine::encoding_limits;
 use crate::error::CommandError;
 use crate::keyspace::entry::ValueType;
 use crate::resp::Args;
@@ -521,7 +522,7 @@ fn hsetex(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
         then,
         from,
     } = SetEx::of(cx, args)?;
-    let (limits, now) = (limits(cx.config), cx.now);
+    let (limits, now) = (encoding_limits::hash(cx.config), cx.now);
     let make = must_exist != Some(true);
     let set = cx
         .keys

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 
 use super::super::argument::{KEY, after, flagged, key, multiple, oneof, optional, word};
 use super::super::{Argument, Arity::*, Command, Context, Flags, KeySpec, parse};
-use super::{Form, ROW, limits};
+use super::{Form, ROW};
+use crate::engine::encoding_limits;
 use crate::error::CommandError;
 use crate::keyspace::entry::ValueType;
 use crate::resp::Args;
@@ -369,7 +370,7 @@ fn store(
     how: Combine,
 ) -> Result<(), CommandError> {
     let request = Request::parse(cx, args, 2, (command, how, Kind::Stores))?;
-    let limits = limits(cx.config);
+    let limits = encoding_limits::zset(cx.config);
     let members = request.combine(cx, args, how);
     let zset = Zset::of_members(&members, limits);
     cx.keys.replace(args.at(1), ValueType::Zset, zset);

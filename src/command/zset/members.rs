@@ -4,7 +4,8 @@ use super::super::argument::{self, KEY, after, block, multiple, oneof, optional,
 use super::super::blocking::{self, Wish};
 use super::super::random_elements;
 use super::super::{Argument, Arity::*, Command, Context, Flags, KeySpec, parse, scan};
-use super::{ADD, DELETE, Form, MEMBER, READ, READ_FAST, ROW, WRITE_FAST, change, limits};
+use super::{ADD, DELETE, Form, MEMBER, READ, READ_FAST, ROW, WRITE_FAST, change};
+use crate::engine::encoding_limits;
 use crate::error::CommandError;
 use crate::keyspace::entry::ValueType;
 use crate::random::Random;
@@ -388,7 +389,7 @@ pub(in crate::command) fn set_all<'p>(
     options: Options,
     pairs: impl Iterator<Item = (f64, &'p [u8])>,
 ) -> Result<(), CommandError> {
-    let limits = limits(cx.config);
+    let limits = encoding_limits::zset(cx.config);
     let (mut added, mut moved, mut last) = (0, 0, None);
     let done = change(cx, key, !options.only_old, |zset| {
         for (given, name) in pairs {

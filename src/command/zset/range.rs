@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use super::super::argument::{KEY, after, block, key, oneof, optional, since, word};
 use super::super::{Argument, Arity::*, Command, Context, Flags, KeySpec, parse};
-use super::{DELETE, Form, READ, READ_FAST, ROW, change, limits};
+use super::{DELETE, Form, READ, READ_FAST, ROW, change};
+use crate::engine::encoding_limits;
 use crate::error::{CommandError, c_text};
 use crate::keyspace::entry::ValueType;
 use crate::resp::Args;
@@ -423,7 +424,7 @@ fn zrangestore(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError
         stores: true,
     };
     let request = Request::parse(args, 3, free)?;
-    let limits = limits(cx.config);
+    let limits = encoding_limits::zset(cx.config);
     let mut stored = Zset::Packed(OneWay::empty());
     if let Some(zset) = cx.keys.zset(args.at(2))? {
         let mut digits = Digits::new();
