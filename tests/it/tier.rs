@@ -18,10 +18,12 @@ mod collections;
 mod compression;
 mod crash;
 mod damage;
+mod disk_faults;
 mod failing;
 mod keys;
 mod long;
 mod model;
+mod moment;
 mod policy;
 mod restart;
 
