@@ -6,6 +6,7 @@
 //! batch: the connection waits until the tier below has fetched them, and comes again.
 //!
 //! Invariant: between the lock and the end of a command nothing waits.
+//! Invariant: commands run inside the gate of the keyspace, so that who closes it sees none half done.
 //! Invariant: in the normal case (no error, no growth of a table) nothing is allocated here.
 
 mod waiting;
@@ -22,6 +23,7 @@ use crate::engine::Engine;
 use crate::equality::equal;
 use crate::error::{CommandError, c_text};
 use crate::keyspace::eviction::{AccessPolicy, EvictionPool, Limits, Room, Unwritten};
+use crate::keyspace::gate::{Inside, Passage};
 use crate::keyspace::lfu::LfuSettings;
 use crate::keyspace::{KeyHash, Terms, ThreadSlot};
 use crate::resp::request::Partial;
@@ -97,6 +99,8 @@ pub struct Executor {
     batch: Batch,
     plan: Vec<Planned>,
     hashes: Vec<KeyHash>,
+    /// Not there while it is in use.
+    passage: Option<Passage>,
 }
 
 /// A request whose row and keys are known.
@@ -125,6 +129,7 @@ impl Executor {
             batch: Batch::default(),
             plan: Vec::new(),
             hashes: Vec::new(),
+            passage: None,
             engine: Arc::clone(&server.engine),
             server,
         }
@@ -171,11 +176,14 @@ impl Executor {
         };
         let (before, restored) = (self.changes(), self.restored());
         let mut batch = std::mem::take(&mut self.batch);
+        let passage = self.passage.take();
+        let passage = passage.unwrap_or_else(|| self.engine.keyspace.gate().passage(self.thread));
+        let inside = passage.enter();
         let (consumed, next) = match batch.parse(buffer, from, BATCH_REQUESTS, limits, partial) {
             Err(fault) => self.refuse_framing(&fault, from, reply),
             Ok(_) if !batch.is_empty() => {
                 self.plan(&batch, buffer);
-                self.run_batch(&batch, session, buffer, from, reply)
+                self.run_batch(&batch, session, buffer, from, reply, &inside)
             }
             Ok(progress) => (progress.end, Next::Read(progress.needed)),
         };
@@ -183,6 +191,8 @@ impl Executor {
         if self.restored() != restored {
             self.make_up_for_restored();
         }
+        drop(inside);
+        self.passage = Some(passage);
         Ran {
             consumed,
             next,
@@ -272,11 +282,13 @@ impl Executor {
         buffer: &[u8],
         from: usize,
         reply: &mut Reply,
+        inside: &Inside<'_>,
     ) -> (usize, Next) {
         let mut done = from;
         let mut now = self.clock.now();
         let mut tick = self.ticker.read();
         for index in 0..batch.len() {
+            inside.give_way();
             let args = batch.args(buffer, index);
             let row = self.plan[index].row;
             if let Some(until) = self.held_back(row, now) {

@@ -61,6 +61,7 @@ impl Engine {
     /// Evicts until the limits of memory are kept, as far as it can.
     pub fn make_room(&self, now: UnixMs, thread: ThreadSlot, pool: &mut EvictionPool) -> Room {
         let limits = self.limits(&self.config.load(), now);
+        let _inside = self.keyspace.gate().enter(thread);
         self.keyspace.make_room(&limits, thread, pool)
     }
 

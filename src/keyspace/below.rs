@@ -30,8 +30,6 @@
 //! since an older version is on its way: a key that is deleted now must leave a mark.
 //! Invariant: a key that stands in memory, an absent mark too, is not counted as below, unless it is
 //! UNSURE.
-//! Invariant: no record goes below whose space has a name that is not reserved durably. After a crash the name would be
-//! given out again, and what was in the one space would be in the other.
 
 mod doubt;
 mod listing;
@@ -111,8 +109,6 @@ pub(super) struct Below {
     /// The name of each space below: one that is never used again.
     names: Box<[AtomicU32]>,
     next_name: AtomicU32,
-    /// Names below this one are reserved durably: they are not given out again after a crash.
-    reserved: AtomicU32,
     /// Bytes that the writer has taken and not made safe yet.
     writing_bytes: AtomicUsize,
     /// How often the writer has made something safe.
@@ -147,7 +143,6 @@ impl Below {
             tallies: (0..SPACES).map(|_| Tally::default()).collect(),
             names: (0..SPACES).map(name).collect(),
             next_name: AtomicU32::new(next_name),
-            reserved: AtomicU32::new(next_name),
             writing_bytes: AtomicUsize::new(0),
             settled: AtomicU64::new(0),
             admission: Admission::default(),
@@ -258,11 +253,6 @@ impl Below {
         self.names[usize::from(space)].load(Ordering::Acquire)
     }
 
-    /// Whether the name of a space may be written below: it is not given out again, whatever happens now.
-    fn is_reserved(&self, space: u8) -> bool {
-        self.name(space) < self.reserved.load(Ordering::Acquire)
-    }
-
     /// Whether a key that goes must leave an absent mark. One whose time came must too, though a copy
     /// below says the same: what is below and not marked counts as a key.
     pub(super) fn must_mark(&self, entry: EntryRef<'_>, hash: KeyHash) -> bool {
@@ -327,12 +317,18 @@ pub struct Versions {
     last: u64,
     /// Whether what is taken is followed: changes are told since this version from now on.
     pub follow: bool,
+    /// Whether all of a collection is taken even where its changes are known.
+    pub whole: bool,
 }
 
 impl Versions {
     /// Those behind a number.
     pub fn behind(last: u64) -> Self {
-        Self { last, follow: true }
+        Self {
+            last,
+            follow: true,
+            whole: false,
+        }
     }
 
     /// Another one than all before.
@@ -630,13 +626,6 @@ impl Keyspace {
             .map(|db| self.space_name(db))
             .collect();
         (names, self.below.as_ref().map_or(0, next))
-    }
-
-    /// All names below this one are reserved: no start gives them out again.
-    pub fn reserve_names(&self, before: u32) {
-        if let Some(below) = &self.below {
-            below.reserved.store(before, Ordering::Release);
-        }
     }
 
     /// Takes over what [`Self::cold_counts`] told at the last end.

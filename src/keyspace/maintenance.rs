@@ -28,6 +28,7 @@ impl Keyspace {
     pub fn expire_shard(&self, shard: usize, now: UnixMs, thread: ThreadSlot) -> usize {
         let mut count = 0;
         let mut taken: Vec<Entry> = Vec::new();
+        let _inside = self.gate.enter(thread);
         loop {
             let mut locked = self.lock_shard(shard, thread);
             if locked.table.expiry_floor().is_none_or(|floor| floor > now) {
@@ -126,6 +127,7 @@ impl Keyspace {
     ) -> usize {
         let mut left = 0;
         let mut bucket = 0;
+        let _inside = self.gate.enter(thread);
         loop {
             let mut locked = self.lock_shard(shard, thread);
             let end = locked.table.bucket_count().min(bucket + IDLE_BUCKETS);
@@ -210,6 +212,7 @@ impl Keyspace {
         let counters: &Counters = self.counters(thread);
         let mut bucket = 0;
         let mut taken: Vec<Entry> = Vec::new();
+        let _inside = self.gate.enter(thread);
         loop {
             let mut locked = self.lock_shard(shard, thread);
             let table = &mut locked.table;

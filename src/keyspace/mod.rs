@@ -20,6 +20,7 @@ mod compression;
 pub mod counters;
 pub mod entry;
 pub mod eviction;
+pub mod gate;
 mod keys;
 pub mod lfu;
 mod maintenance;
@@ -40,6 +41,7 @@ use self::compression::CompressionHand;
 use self::counters::{Counters, SPACES};
 use self::entry::EntryRef;
 use self::eviction::{AccessPolicy, Group};
+use self::gate::Gate;
 use self::policy::Policies;
 use self::queues::Queues;
 use self::table::{Table, TableHint, Tag};
@@ -76,6 +78,7 @@ const _: () = assert!(
 #[derive(Debug)]
 pub struct Keyspace {
     shards: Box<[Shard]>,
+    gate: Gate,
     groups: Box<[Mutex<Group>]>,
     hasher: foldhash::quality::FixedState,
     /// What is known of the tier below, if there is one.
@@ -245,6 +248,7 @@ impl Keyspace {
     fn build(threads: usize, seed: u64, below: Option<Below>) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
+            gate: Gate::new(threads),
             groups: (0..GROUPS).map(Group::new).map(Mutex::new).collect(),
             hasher: foldhash::quality::FixedState::with_seed(seed),
             below,
@@ -263,6 +267,12 @@ impl Keyspace {
             queue_bytes: AtomicUsize::new(0),
             sweep: Mutex::new(()),
         }
+    }
+
+    /// What every thread passes that touches keys, and who needs all of them closes.
+    #[inline]
+    pub fn gate(&self) -> &Gate {
+        &self.gate
     }
 
     /// Hashes a key. The seed is random, and secret, so that nobody can choose keys that collide.

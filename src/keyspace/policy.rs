@@ -70,6 +70,7 @@ impl Keyspace {
     }
 
     fn apply_to_shard(&self, shard: usize, thread: ThreadSlot) {
+        let _inside = self.gate.enter(thread);
         let mut locked = self.lock_shard(shard, thread);
         let rules = self.policies.rules.load();
         for bucket in 0..locked.table.bucket_count() {

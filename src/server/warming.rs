@@ -224,12 +224,13 @@ impl<'a> Loader<'a> {
             default_ttl_ms: i64::from(config.default_ttl_s) * 1000,
             thread: server.engine.warming_slot(),
         };
-        let mut keys = loop {
+        let (_inside, mut keys) = loop {
             self.wait_for_key(hash, db, &key.name, now)?;
+            let inside = server.engine.keyspace.gate().enter(terms.thread);
             let keys = server.engine.keyspace.lock(&[hash], db, terms);
             // What was fetched may have left memory again.
             if keys.is_resident(&key.name) {
-                break keys;
+                break (inside, keys);
             }
         };
         if keys.exists(&key.name) {

@@ -20,7 +20,7 @@ const PAUSE: Duration = Duration::from_micros(10);
 /// Room that is kept for the next ones.
 const KEPT_BYTES: usize = 2 * LONG_BYTES;
 
-/// Copied entries, in the order of keys on disk.
+/// Copied entries.
 #[derive(Default)]
 pub(super) struct Copies {
     entries: Vec<Copied>,
@@ -78,11 +78,50 @@ impl Copies {
         thread: ThreadSlot,
         versions: &mut Versions,
     ) -> usize {
+        self.clear();
+        let taken = self.pick(keyspace, places, thread, versions, LONG_BYTES, SLICE_BYTES);
+        for index in 0..self.entries.len() {
+            self.copy_frozen(index, keyspace, thread);
+        }
+        taken
+    }
+
+    /// Copies what has changed at some places, whatever shards they are of, beside what was copied already. Longer values than
+    /// `len_max` stay where they are, and so do collections that are to be copied in steps.
+    pub(super) fn add(
+        &mut self,
+        keyspace: &Keyspace,
+        places: &[Place],
+        thread: ThreadSlot,
+        versions: &mut Versions,
+        len_max: usize,
+    ) {
+        for shard in places.chunk_by(|a, b| a.shard() == b.shard()) {
+            let mut left = shard;
+            while !left.is_empty() {
+                let taken = self.pick(keyspace, left, thread, versions, len_max, usize::MAX);
+                left = &left[taken..];
+            }
+        }
+    }
+
+    pub(super) fn clear(&mut self) {
         self.entries.clear();
         self.bytes.clear();
         self.bytes.shrink_to(KEPT_BYTES);
+    }
+
+    fn pick(
+        &mut self,
+        keyspace: &Keyspace,
+        places: &[Place],
+        thread: ThreadSlot,
+        versions: &mut Versions,
+        len_max: usize,
+        slice_bytes: usize,
+    ) -> usize {
         let (entries, bytes) = (&mut self.entries, &mut self.bytes);
-        let taken = keyspace.pick(places, thread, versions, |picked| {
+        keyspace.pick(places, thread, versions, |picked| {
             // Longer ones live in memory only.
             if picked.key.len() <= KEY_BYTES_MAX {
                 let key = put(bytes, picked.key);
@@ -91,32 +130,27 @@ impl Copies {
                     hash: picked.hash,
                     name: picked.name,
                     key,
-                    value: Value::of(&picked, LONG_BYTES, bytes),
+                    value: Value::of(&picked, len_max, bytes),
                     unsure: picked.unsure,
                 });
             }
-            match bytes.len() {
-                ..SLICE_BYTES if picked.large.is_none() => ControlFlow::Continue(()),
-                _ => ControlFlow::Break(()),
+            match bytes.len() < slice_bytes && picked.large.is_none() {
+                true => ControlFlow::Continue(()),
+                false => ControlFlow::Break(()),
             }
-        });
-        for index in 0..self.entries.len() {
-            self.copy_frozen(index, keyspace, thread);
-        }
-        let (entries, bytes) = (&mut self.entries, &self.bytes);
-        entries.sort_unstable_by(|a, b| {
-            let order = |c: &Copied| (c.place, c.name);
-            order(a)
-                .cmp(&order(b))
-                .then_with(|| bytes[a.key.clone()].cmp(&bytes[b.key.clone()]))
-        });
-        taken
+        })
     }
 
-    /// Copies a collection in steps, if that is how it was picked.
-    fn copy_frozen(&mut self, index: usize, keyspace: &Keyspace, thread: ThreadSlot) {
+    /// Copies a collection in steps, if that is how it was picked. False where it is not any more what was picked, so that it
+    /// was copied as it is now.
+    pub(super) fn copy_frozen(
+        &mut self,
+        index: usize,
+        keyspace: &Keyspace,
+        thread: ThreadSlot,
+    ) -> bool {
         let Value::Frozen(head, version, length) = self.entries[index].value else {
-            return;
+            return true;
         };
         let key = self.key(index).to_vec();
         let of = (
@@ -143,6 +177,7 @@ impl Copies {
             self.bytes.truncate(start);
             self.take_again(index, keyspace, thread, None);
         }
+        is_whole
     }
 
     /// Copies an entry once more: as it is now and all of it, however long. With `versions` a large collection is copied in steps.
@@ -166,11 +201,9 @@ impl Copies {
         self.copy_frozen(index, keyspace, thread);
     }
 
-    /// The first place from an index on: the indexes of its entries.
-    pub(super) fn place_from(&self, index: usize) -> Range<usize> {
-        let rest = &self.entries[index..];
-        let same = |copied: &&Copied| copied.place == rest[0].place;
-        index..index + rest.iter().take_while(same).count()
+    /// Bytes of memory that they take.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.bytes.capacity() + self.entries.capacity() * size_of::<Copied>()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -292,7 +325,6 @@ mod tests {
         while !left.is_empty() {
             let taken = copies.take(&db.engine().keyspace, left, thread(&db), &mut versions);
             assert_eq!(taken, copies.len());
-            assert!((0..taken).all(|i| copies.place_from(i) == (i..i + 1)));
             slices.push(taken);
             left = &left[taken..];
         }

@@ -6,7 +6,7 @@
 //! what the log says becomes the first run.
 //!
 //! ```text
-//! <tier-dir>/log     magic (8) | frames
+//! <tier-dir>/log     magic (8) | number of the run that it comes after (8) | hash of that (8) | frames
 //! frame              length of the key (4) | length of the record (4) | hash of both lengths, key and record (8) | key | record
 //! end of a group     a frame without key and record; what no such frame follows was not acknowledged
 //! ```
@@ -25,7 +25,10 @@ use std::path::{Path, PathBuf};
 
 use super::store::{StoreError, checksum, sync_dir};
 
-const MAGIC: [u8; 8] = *b"STRLOG_2";
+const MAGIC: [u8; 8] = *b"STRLOG_3";
+/// Without the number of a run.
+const MAGIC_2: [u8; 8] = *b"STRLOG_2";
+const AFTER: usize = 16;
 const HEAD: usize = 16;
 const BUFFER_BYTES: usize = 256 * 1024;
 
@@ -33,6 +36,8 @@ const BUFFER_BYTES: usize = 256 * 1024;
 #[derive(Debug)]
 pub(super) struct Log {
     path: PathBuf,
+    /// The number of the run that it comes after.
+    after: u64,
     /// Open while there is something in it.
     file: Option<BufWriter<File>>,
     /// The bytes that are durable.
@@ -45,6 +50,8 @@ pub(super) struct Log {
 /// What a log has: where the newest record of each key lies.
 #[derive(Debug, Default)]
 pub(super) struct Changes {
+    /// The number of the run that they come after. Those before a run that ended well are in that run.
+    pub(super) after: u64,
     file: Option<File>,
     records: BTreeMap<Vec<u8>, Found>,
 }
@@ -86,6 +93,7 @@ impl Log {
         let changes = read(&path)?;
         let log = Self {
             path,
+            after: changes.after,
             file: None,
             committed: 0,
             appended: 0,
@@ -150,9 +158,13 @@ impl Log {
         }
     }
 
-    /// A run has all of it: begins anew.
-    pub(super) fn clear(&mut self) -> io::Result<()> {
-        if self.file.is_none() && self.committed == 0 && !self.broken && !self.path.exists() {
+    /// The run of this number has all of it: begins anew.
+    pub(super) fn clear(&mut self, run: u64) -> io::Result<()> {
+        self.after = run;
+        // Until it has begun anew: nobody would read what comes behind what the run has.
+        let was_broken = std::mem::replace(&mut self.broken, true);
+        if self.file.is_none() && self.committed == 0 && !was_broken && !self.path.exists() {
+            self.broken = false;
             return Ok(());
         }
         self.file = None;
@@ -175,12 +187,22 @@ impl Log {
                 .truncate(true)
                 .open(&self.path)?;
             file.write_all(&MAGIC)?;
-            self.committed = MAGIC.len() as u64;
+            file.write_all(&after(self.after))?;
+            self.committed = (MAGIC.len() + AFTER) as u64;
             self.path.parent().map_or(Ok(()), sync_dir)?;
             self.file = Some(BufWriter::with_capacity(BUFFER_BYTES, file));
         }
         Ok(self.file.as_mut().expect("opened above"))
     }
+}
+
+/// The number of a run, and its hash.
+fn after(run: u64) -> [u8; AFTER] {
+    let mut head = [0; AFTER];
+    let run = run.to_le_bytes();
+    head[..8].copy_from_slice(&run);
+    head[8..].copy_from_slice(&checksum(&[&MAGIC, &run]).to_le_bytes());
+    head
 }
 
 /// What whole groups say, newest last. A crash may have left the beginning of a group behind them.
@@ -196,7 +218,19 @@ fn read(path: &Path) -> io::Result<Changes> {
     let mut magic = [0; MAGIC.len()];
     let mut read = MAGIC.len() as u64;
     let mut whole = 0;
-    if frames.read_exact(&mut magic).is_ok() && magic == MAGIC {
+    let mut is_log = frames.read_exact(&mut magic).is_ok() && [MAGIC, MAGIC_2].contains(&magic);
+    changes.after = u64::MAX;
+    if is_log && magic == MAGIC {
+        let mut head = [0; AFTER];
+        read += AFTER as u64;
+        is_log = frames.read_exact(&mut head).is_ok();
+        let number = head
+            .first_chunk()
+            .map_or(0, |number| u64::from_le_bytes(*number));
+        is_log &= head == after(number);
+        changes.after = number;
+    }
+    if is_log {
         whole = read;
         let (mut group, mut record) = (Vec::new(), Vec::new());
         while let Some(key) = read_frame(&mut frames, bytes - read, &mut record)? {
@@ -290,7 +324,7 @@ mod tests {
         drop(log);
         assert_eq!(left(scratch.path()), changes(&[("a", ""), ("b", "2")]));
         let (mut log, _) = Log::open(scratch.path()).unwrap();
-        log.clear().unwrap();
+        log.clear(0).unwrap();
         assert_eq!(left(scratch.path()), changes(&[]));
     }
 

@@ -9,7 +9,7 @@
 //! * [`loads`] fetches keys into memory, each once however many wait for it.
 //! * `log` has what is durable before a run has it.
 //! * `writer` takes what changed, and makes it safe below, when `pace` says so; `copies` is what it has
-//!   taken and not written yet.
+//!   taken and not written yet, and `draft` what it is going to write.
 //! * `limit` lets go of the oldest when the disk is full.
 //! * `chunks` writes and reads long values in parts.
 //! * `walk` goes over all keys of both tiers, on the threads of `walks`.
@@ -20,6 +20,7 @@
 mod chunks;
 pub mod compress;
 mod copies;
+mod draft;
 mod limit;
 pub mod loads;
 mod log;
@@ -69,6 +70,8 @@ const THREADS: usize = READERS + 3 + WALKERS;
 const CACHE_SHARE: u64 = 16;
 const CACHE_BYTES_MIN: u64 = 1024 * 1024;
 const CACHE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// No number of a name, and no head of a record.
+const SPACES_MAGIC: [u8; 4] = *b"SPC2";
 /// Parts that the disk's space is divided into; the oldest goes as a whole.
 const GENERATIONS: usize = 12;
 
@@ -139,8 +142,13 @@ impl Filter for StoreFilter {
 
 /// What the tier remembers of the keyspace over a restart: which contents the databases have, and how
 /// many keys each has.
+///
+/// Each run and each group of the log tells it for its own moment ([`record::spaces_key`]). The store's blob tells it too, never
+/// of a later moment than that of a run that has ended: for the case that the generation of that run goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Spaces {
+    /// The number of the last run of which it tells; each has a higher one.
+    moment: u64,
     next_name: u32,
     names: Vec<u32>,
     /// Known only after a clean stop.
@@ -179,10 +187,13 @@ impl Tier {
             disk.discard()?;
             (store, disk) = Store::open(options)?;
         } else {
-            restore::restore(&mut disk, &logged)?;
+            // A run that came after what is in the log has all of it, and what is newer.
+            if logged.after >= Spaces::newest(&store).moment {
+                restore::restore(&mut disk, &logged)?;
+            }
         }
-        log.clear().map_err(StoreError::File)?;
-        let spaces = Spaces::decode(&store.blob()).unwrap_or_default();
+        let spaces = Spaces::newest(&store);
+        log.clear(spaces.moment).map_err(StoreError::File)?;
         let filter = Arc::new(StoreFilter(Arc::clone(&store)));
         let keyspace = Keyspace::over(
             threads + THREADS,
@@ -306,6 +317,7 @@ impl Threads {
 impl Default for Spaces {
     fn default() -> Self {
         Self {
+            moment: 0,
             next_name: DATABASES as u32,
             names: (0..DATABASES as u32).collect(),
             keys: None,
@@ -314,8 +326,28 @@ impl Default for Spaces {
 }
 
 impl Spaces {
+    /// The newest that a store tells.
+    fn newest(store: &Store) -> Self {
+        let key = record::spaces_key(store.hash_seed());
+        let of_run = store.get(store.hash_of(&key), &key);
+        let of_run = of_run.unwrap_or_else(|error| {
+            tracing::error!("What the databases are called could not be read: {error}");
+            None
+        });
+        let of_run = of_run.and_then(|record| Self::decode(&record));
+        let kept = Self::decode(&store.blob()).unwrap_or_default();
+        match of_run {
+            // Of one moment is what the log told after a run, too.
+            Some(of_run) if of_run.moment >= kept.moment && of_run.names != kept.names => of_run,
+            Some(of_run) if of_run.moment > kept.moment => of_run,
+            _ => kept,
+        }
+    }
+
     fn encode(&self) -> Vec<u8> {
-        let mut bytes = self.next_name.to_le_bytes().to_vec();
+        let mut bytes = SPACES_MAGIC.to_vec();
+        bytes.extend(self.moment.to_le_bytes());
+        bytes.extend(self.next_name.to_le_bytes());
         bytes.extend(self.names.iter().flat_map(|name| name.to_le_bytes()));
         for counts in self.keys.iter().flatten() {
             bytes.extend(counts.lasting.to_le_bytes());
@@ -330,10 +362,16 @@ impl Spaces {
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
+        let (moment, bytes) = match bytes.strip_prefix(&SPACES_MAGIC) {
+            Some(bytes) => bytes.split_first_chunk::<8>()?,
+            // As it was before runs told it.
+            None => (&[0; 8], bytes),
+        };
         let (next, rest) = bytes.split_first_chunk::<4>()?;
         let (names, keys) = rest.split_at_checked(DATABASES * 4)?;
         let names = names.as_chunks::<4>().0;
         Some(Self {
+            moment: u64::from_le_bytes(*moment),
             next_name: u32::from_le_bytes(*next),
             names: names.iter().map(|&name| u32::from_le_bytes(name)).collect(),
             keys: decode_counts(keys),

@@ -20,6 +20,9 @@
 //! when all of them are written. The version is another one for each piece, so that no chunk is taken for one of another
 //! version. `chunks` cuts pieces and puts them together.
 //!
+//! What the databases are called lies in a chunk of no key, of the name 4294967295, which no space has: each run has it, so
+//! that it is of the same moment as the keys of the run.
+//!
 //! A marker, which says that the key was deleted, is the store's own and no record.
 //!
 //! Invariant: a chunk has the hash of its key, by which both are in the filters.
@@ -27,7 +30,7 @@
 use super::compress::Form;
 use crate::clock::UnixMs;
 use crate::keyspace::below::{Place, Stored};
-use crate::keyspace::hash_with;
+use crate::keyspace::{KeyHash, hash_with};
 
 /// Bytes before the name.
 const PLACE: usize = 4;
@@ -35,6 +38,8 @@ const PLACE: usize = 4;
 const IS_KEY: u8 = 1 << 7;
 /// In its place for a longer name, which follows.
 const LONG_NAME: u8 = 127;
+/// A name that is never given out.
+const NO_NAME: u32 = u32::MAX;
 /// Version and number, at the end of the key of a chunk.
 const CHUNK_TAIL: usize = 12;
 
@@ -75,7 +80,8 @@ pub fn encode_chunk_key(on_disk: &[u8], version: u64, number: u32, out: &mut Vec
     out.extend_from_slice(&number.to_be_bytes());
 }
 
-fn is_chunk(on_disk: &[u8]) -> bool {
+/// Whether a key on disk is that of a chunk.
+pub fn is_chunk(on_disk: &[u8]) -> bool {
     on_disk.get(PLACE).is_some_and(|mark| mark & IS_KEY == 0)
 }
 
@@ -90,6 +96,21 @@ pub fn hash_of_key(seed: u64, on_disk: &[u8]) -> u64 {
 /// Takes a key on disk apart: the name of its space, and the key. `None` where it is none, but a chunk.
 pub fn decode_key(bytes: &[u8]) -> Option<(u32, &[u8])> {
     split_name(bytes).filter(|_| !is_chunk(bytes))
+}
+
+/// The name of the space that a key on disk or a chunk belongs to; `None` for what belongs to none.
+pub fn name_of(on_disk: &[u8]) -> Option<u32> {
+    let (name, _) = split_name(on_disk)?;
+    (name != NO_NAME).then_some(name)
+}
+
+/// Where a run says what the databases are called: a chunk of no key.
+pub fn spaces_key(seed: u64) -> Vec<u8> {
+    let (mut key, mut chunk) = (Vec::new(), Vec::new());
+    let place = Place::of(KeyHash::of_value(hash_with(seed, b"")));
+    encode_key(place, NO_NAME, b"", &mut key);
+    encode_chunk_key(&key, 0, 0, &mut chunk);
+    chunk
 }
 
 /// The name, and what is behind it.

@@ -5,12 +5,22 @@
 //! newest generation, whose end makes all of it durable and visible at once. So does a group in the log of
 //! `tier-durability always`, until the next run has what is in it.
 //!
-//! Memory is taken for a slice of changes at a time ([`Copies`]). A long value is read from the keyspace and written part by
-//! part ([`ChunkWriter`]); if it changes meanwhile it is copied whole, once more, and written from that copy.
+//! A run, and a group of the log, is of one **moment**: it has what has changed up to then over all keys and databases, and what
+//! the databases were called. So a crash leaves no exchange of databases without the keys that were in them, no half of an MSET
+//! or RENAME. What has changed is copied while clients go on, what changes meanwhile is copied again, and the little that is left
+//! is copied with all of them held at the gate. Rejected: to keep the old version of what changes before it is copied, which
+//! every command would have to ask for; and a run of what is there when its turn comes, as it was, with half of an MSET in it.
+//!
+//! Memory is taken for a slice of changes at a time ([`Copies`]); a run is gathered in a [`Draft`]. A long value is read from the
+//! keyspace and written part by part ([`ChunkWriter`]); if it changes meanwhile it is copied whole, once more, and written from
+//! that copy.
 //!
 //! Invariant: an entry counts as safe only after its run has ended well; until then memory keeps it.
 //! Where a run fails all of its entries wait again, and nothing else changes.
+//! Invariant: no record counts without what its run tells of the databases: the names of spaces in records are no others than the
+//! run tells, or than were in use before. So no name is given out twice.
 
+use std::cell::RefCell;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -20,18 +30,18 @@ use std::time::{Duration, Instant};
 use super::chunks::{self, ChunkWriter, LONG_BYTES};
 use super::compress::{Compressor, Method, encode_raw};
 use super::copies::{Copies, Value};
+use super::draft::Draft;
 use super::limit::{Allowance, Leaving};
 use super::log::Log;
 use super::pace::Round;
 use super::record::{self, Body, Chunks};
-use super::store::{self, Recovery, Run, Store, StoreError};
+use super::store::{self, Recovery, Slice, Store, StoreError};
 use super::warm::{self, ColdPins, Pins};
 use super::{Spaces, Tier};
 use crate::clock::{self, UnixMs};
 use crate::config::TierCompression;
 use crate::engine::Engine;
 use crate::keyspace::below::{Place, Versions};
-use crate::keyspace::cold::ColdCounts;
 use crate::keyspace::{DATABASES, ThreadSlot};
 
 /// Changes begin to be written after this time at the latest, so that they are safe within a second.
@@ -42,8 +52,14 @@ const RUN_BYTES: usize = 32 * 1024 * 1024;
 const FREE_BYTES_MIN: u64 = 64 * 1024 * 1024;
 /// What has changed of a collection may take this part of it on disk: then all of it is written again.
 const CHANGES_PART: u64 = 2;
-/// So many names of spaces are reserved ahead: as many databases can be emptied before the next round saves the names.
-const NAMES_AHEAD: u32 = 1024;
+/// So much is copied with the gate closed, in about a quarter of a millisecond.
+const ALONE_PLACES: usize = 512;
+const ALONE_BYTES: usize = 512 * 1024;
+/// So often what has changed meanwhile is copied again before the gate is closed whatever there is. Each round takes a few
+/// hundredths of the time that the one before took.
+const LATE_ROUNDS: usize = 4;
+/// So many moments may pass before they are written.
+const ATTEMPTS: usize = 3;
 /// After a failure the next try waits so long.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -109,23 +125,45 @@ pub(super) struct Writer<'a> {
     compressor: Compressor,
     pub(super) allowance: Allowance,
     pub(super) leaving: Option<Leaving>,
+    /// What the last run tells of the databases.
     spaces: Spaces,
+    /// Whether something was written as it is now, and not as it was when it was copied.
+    is_newer: bool,
+    /// Whether the moment is over that is being written.
+    is_past: bool,
+    /// Where collections stand of which more must be copied than what has changed, at another moment.
+    again: Vec<Place>,
     /// Whether there is a list of pinned keys.
     has_pins: bool,
 }
 
 /// Where changes are made durable.
-enum Sink<'a, 'r> {
-    Run(&'a mut Run<'r>),
+enum Sink<'a> {
+    Run(&'a mut Draft),
     Log(&'a mut Log),
 }
 
-impl Sink<'_, '_> {
+/// What is to be written: where it stands, and how much that is, about.
+struct Taken {
+    places: Vec<Place>,
+    bytes: usize,
+}
+
+impl Taken {
+    /// In order, and each once.
+    fn sorted(&self) -> Vec<Place> {
+        let mut places = self.places.clone();
+        places.sort_unstable();
+        places.dedup();
+        places
+    }
+}
+
+impl Sink<'_> {
     /// Writes a record; an empty one says that the key is gone.
     fn put(&mut self, hash: u64, key: &[u8], record: &[u8]) -> Result<(), StoreError> {
         match self {
-            Self::Run(run) if record.is_empty() => run.mark(hash, key),
-            Self::Run(run) => run.write(hash, key, record),
+            Self::Run(draft) => draft.put(hash, key, record),
             Self::Log(log) => log.append(key, record).map_err(StoreError::File),
         }
     }
@@ -137,8 +175,16 @@ impl Sink<'_, '_> {
     /// The generation that it will be in.
     fn target(&self, store: &Store) -> Option<u64> {
         match self {
-            Self::Run(run) => Some(run.generation()),
+            Self::Run(draft) => Some(draft.generation),
             Self::Log(_) => store.newest(),
+        }
+    }
+
+    /// What it has already of a chunk, or of a key whose record tells of chunks.
+    fn chunked(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        match self {
+            Self::Run(draft) => draft.chunked(key),
+            Self::Log(_) => Ok(None),
         }
     }
 }
@@ -158,7 +204,10 @@ impl<'a> Writer<'a> {
             compressor: Compressor::new(Method::None, Arc::clone(&tier.dictionaries)),
             allowance: Allowance::default(),
             leaving: None,
-            spaces: Spaces::decode(&tier.store.blob()).unwrap_or_default(),
+            spaces: Spaces::newest(&tier.store),
+            is_newer: false,
+            is_past: false,
+            again: Vec::new(),
             has_pins: warm::has_pins(&tier.dir),
         }
     }
@@ -172,56 +221,64 @@ impl<'a> Writer<'a> {
         };
         self.compressor.set_method(method);
         self.keep_what_was_loaded();
+        let mut taken = self.take_changed();
+        taken.places.append(&mut self.logged);
+        let written = self.write_run(&mut taken).and_then(|()| {
+            let mut log = self.tier.log.lock();
+            log.clear(self.spaces.moment).map_err(StoreError::File)
+        });
         let keyspace = &self.engine.keyspace;
-        let mut places = keyspace.take_changed();
-        if !self.logged.is_empty() {
-            places.append(&mut self.logged);
-            places.sort_unstable();
-            places.dedup();
-        }
-        let written = self
-            .save_spaces(None)
-            .and_then(|()| self.write_run(&places))
-            .and_then(|()| self.tier.log.lock().clear().map_err(StoreError::File));
+        let places = taken.sorted();
         match written {
             Ok(()) => {
                 keyspace.settle(&places, self.thread);
                 self.tier.log_bytes.store(0, Ordering::Relaxed);
                 *self.tier.classes.lock() = self.compressor.stats();
                 *self.tier.last_write.lock() = Some(clock::now());
-                self.tier.measure_memory(self.compressor.memory_bytes());
             }
             Err(_) => keyspace.unsettle(&places, self.thread),
         }
+        self.tier.measure_memory(self.compressor.memory_bytes());
         written
     }
 
     /// Makes durable what has changed so far, for replies that wait for it. Memory keeps it until the next run.
     fn log_changes(&mut self) -> Result<(), StoreError> {
         let keyspace = &self.engine.keyspace;
-        let places = keyspace.take_changed();
-        let logged = self.save_spaces(None).and_then(|()| {
-            let mut log = self.tier.log.lock();
-            let before = log.bytes();
-            let logged = self.write_log(&places, &mut log);
-            if logged.is_err() {
-                log.roll_back();
-            }
-            let more = log.bytes().saturating_sub(before);
-            self.tier.logged_bytes.fetch_add(more, Ordering::Relaxed);
-            self.tier.log_bytes.store(log.bytes(), Ordering::Relaxed);
-            logged
-        });
+        let mut taken = self.take_changed();
+        let mut log = self.tier.log.lock();
+        let before = log.bytes();
+        let logged = self.write_log(&mut taken, &mut log);
+        if logged.is_err() {
+            log.roll_back();
+        }
+        let more = log.bytes().saturating_sub(before);
+        self.tier.logged_bytes.fetch_add(more, Ordering::Relaxed);
+        self.tier.log_bytes.store(log.bytes(), Ordering::Relaxed);
         match logged {
-            Ok(()) => self.logged.extend(places),
-            Err(_) => keyspace.unsettle(&places, self.thread),
+            Ok(()) => self.logged.append(&mut taken.places),
+            Err(_) => keyspace.unsettle(&taken.sorted(), self.thread),
         }
         logged
     }
 
-    fn write_log(&mut self, places: &[Place], log: &mut Log) -> Result<(), StoreError> {
-        self.write_places(places, &mut Sink::Log(log))?;
-        log.commit().map_err(StoreError::File)
+    fn write_log(&mut self, taken: &mut Taken, log: &mut Log) -> Result<(), StoreError> {
+        let mut spaces = self.write_moment(taken, &mut Sink::Log(log))?;
+        spaces.moment = self.spaces.moment;
+        let key = record::spaces_key(self.tier.store.hash_seed());
+        log.append(&key, &spaces.encode())
+            .and_then(|()| log.commit())
+            .map_err(StoreError::File)
+    }
+
+    fn take_changed(&self) -> Taken {
+        let keyspace = &self.engine.keyspace;
+        // Asked first: it is of these places, or of more.
+        let bytes = keyspace.queued_bytes();
+        Taken {
+            places: keyspace.take_changed(),
+            bytes,
+        }
     }
 
     /// After the disk was full the store takes no more until it is opened anew, which helps only when
@@ -246,27 +303,27 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Before records under a new name are written the name must be known, and those that may be given out meanwhile must be
-    /// reserved.
-    fn save_spaces(&mut self, keys: Option<Vec<ColdCounts>>) -> Result<(), StoreError> {
-        let keyspace = &self.engine.keyspace;
-        let (names, next_name) = keyspace.space_names();
-        let is_short = self.spaces.next_name < next_name.saturating_add(NAMES_AHEAD / 2);
-        let next_name = match is_short {
-            true => next_name.saturating_add(NAMES_AHEAD),
-            false => self.spaces.next_name,
-        };
-        let spaces = Spaces {
+    /// What the databases are called at this moment.
+    fn spaces_now(&self) -> Spaces {
+        let (names, next_name) = self.engine.keyspace.space_names();
+        Spaces {
+            moment: self.spaces.moment + 1,
             next_name,
             names,
-            keys,
-        };
-        if spaces != self.spaces {
-            self.tier.store.set_blob(spaces.encode())?;
-            self.spaces = spaces;
+            keys: None,
         }
-        keyspace.reserve_names(self.spaces.next_name);
-        Ok(())
+    }
+
+    /// Keeps with the store what the last run tells of the databases: where its generation goes without a newer run nothing else
+    /// tells it.
+    fn keep_spaces(&mut self) {
+        let kept = Spaces::decode(&self.tier.store.blob());
+        if kept.is_some_and(|kept| kept.names == self.spaces.names) {
+            return;
+        }
+        if let Err(error) = self.tier.store.set_blob(self.spaces.encode()) {
+            tracing::warn!("What the databases are called is in the last run only: {error}");
+        }
     }
 
     /// Before a record says that a key is pinned, the next start must know that there are such keys.
@@ -292,24 +349,135 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn write_run(&mut self, places: &[Place]) -> Result<(), StoreError> {
-        if places.is_empty() {
+    fn write_run(&mut self, taken: &mut Taken) -> Result<(), StoreError> {
+        if taken.places.is_empty() && self.spaces.names == self.spaces_now().names {
             return Ok(());
         }
-        let mut disk = self.tier.disk.lock();
+        let tier = self.tier;
+        let mut disk = tier.disk.lock();
         let mut run = disk.as_mut().ok_or(StoreError::Closed)?.begin_run()?;
-        self.write_places(places, &mut Sink::Run(&mut run))?;
+        let mut draft = Draft::new(&tier.dir, run.generation());
+        let spaces = self.write_moment(taken, &mut Sink::Run(&mut draft))?;
+        let key = record::spaces_key(tier.store.hash_seed());
+        draft.put(tier.store.hash_of(&key), &key, &spaces.encode())?;
+        draft.write(&mut run, &tier.store, &spaces.names)?;
         run.finish()?;
+        self.spaces = spaces;
+        self.keep_spaces();
         Ok(())
     }
 
-    fn write_places(
+    /// Writes what has changed up to one moment, and tells what the databases were called then. `taken` gets what has changed
+    /// meanwhile too.
+    ///
+    /// What was taken is copied, what has changed meanwhile is copied again, and the little that is left then is copied with the
+    /// gate closed: that is the moment.
+    fn write_moment(
         &mut self,
-        places: &[Place],
-        sink: &mut Sink<'_, '_>,
-    ) -> Result<(), StoreError> {
+        taken: &mut Taken,
+        sink: &mut Sink<'_>,
+    ) -> Result<Spaces, StoreError> {
         // What is in the log is written again by the next run, which tells all that has changed since the last one.
         self.versions.follow = sink.is_run();
+        self.versions.whole = false;
+        self.again.clear();
+        let mut rest = taken.sorted();
+        let mut late = Vec::new();
+        if taken.bytes > ALONE_BYTES || rest.len() > ALONE_PLACES {
+            self.write_places(&rest, sink)?;
+            rest = self.take_more(taken);
+            for _ in 0..LATE_ROUNDS {
+                if rest.len() <= ALONE_PLACES {
+                    break;
+                }
+                late.push(self.copy_late(&rest, sink)?);
+                rest = self.take_more(taken);
+            }
+        }
+        self.measure_memory(&late, sink);
+        for attempt in 1.. {
+            let engine = self.engine;
+            let alone = engine.keyspace.gate().close();
+            rest.append(&mut self.take_more(taken));
+            late.push(self.copy_alone(&mut rest));
+            let spaces = self.spaces_now();
+            // Where each moment is over before it is written the last one lasts.
+            let _alone = (attempt == ATTEMPTS).then_some(alone);
+            if self.write_late(&mut late, sink)? || attempt == ATTEMPTS {
+                return Ok(spaces);
+            }
+            rest.append(&mut self.again);
+            self.versions.whole = true;
+        }
+        unreachable!("the last attempt has returned")
+    }
+
+    /// Copies what has changed, all of it, with the gate closed.
+    fn copy_alone(&mut self, places: &mut Vec<Place>) -> Copies {
+        places.sort_unstable();
+        places.dedup();
+        let (keyspace, versions) = (&self.engine.keyspace, &mut self.versions);
+        let mut copies = Copies::default();
+        copies.add(keyspace, places, self.thread, versions, usize::MAX);
+        places.clear();
+        copies
+    }
+
+    /// Writes what was copied, when the moment is over. False where not all of it was of that moment, so that another one must
+    /// be taken.
+    fn write_late(
+        &mut self,
+        late: &mut Vec<Copies>,
+        sink: &mut Sink<'_>,
+    ) -> Result<bool, StoreError> {
+        (self.is_past, self.is_newer) = (true, false);
+        let mut written = Ok(());
+        for copies in late.drain(..) {
+            self.copies = copies;
+            written = written.and_then(|()| self.write_copies(sink));
+        }
+        self.is_past = false;
+        self.copies.clear();
+        written.map(|()| !self.is_newer && self.again.is_empty())
+    }
+
+    /// Takes what has changed since the last time, and adds it to what was taken.
+    fn take_more(&self, taken: &mut Taken) -> Vec<Place> {
+        let more = self.engine.keyspace.take_changed();
+        taken.places.extend_from_slice(&more);
+        more
+    }
+
+    /// Copies what has changed while the rest was written; it is written when the moment is over, in the order in which it was
+    /// copied. But for long values, which are written now: nobody has memory for them.
+    fn copy_late(&mut self, places: &[Place], sink: &mut Sink<'_>) -> Result<Copies, StoreError> {
+        let (keyspace, versions) = (&self.engine.keyspace, &mut self.versions);
+        self.copies = Copies::default();
+        self.copies
+            .add(keyspace, places, self.thread, versions, LONG_BYTES);
+        for index in 0..self.copies.len() {
+            self.copies.copy_frozen(index, keyspace, self.thread);
+        }
+        for index in 0..self.copies.len() {
+            if matches!(self.copies.entry(index).value, Value::Long(..)) {
+                self.write_long(index, sink)?;
+            }
+        }
+        Ok(std::mem::take(&mut self.copies))
+    }
+
+    /// Counts what waits to be written.
+    fn measure_memory(&self, late: &[Copies], sink: &Sink<'_>) {
+        let late: usize = late.iter().map(Copies::memory_bytes).sum();
+        let draft = match sink {
+            Sink::Run(draft) => draft.memory_bytes(),
+            Sink::Log(_) => 0,
+        };
+        let compressor = self.compressor.memory_bytes();
+        self.tier.measure_memory(late + draft + compressor);
+    }
+
+    fn write_places(&mut self, places: &[Place], sink: &mut Sink<'_>) -> Result<(), StoreError> {
         for shard in places.chunk_by(|a, b| a.shard() == b.shard()) {
             let mut left = shard;
             while !left.is_empty() {
@@ -322,32 +490,30 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    fn write_copies(&mut self, sink: &mut Sink<'_, '_>) -> Result<(), StoreError> {
-        let mut next = 0;
-        while next < self.copies.len() {
-            let place = self.copies.place_from(next);
-            next = place.end;
-            // Chunks lie before all keys of their place.
-            for index in place.clone() {
-                self.write_long(index, sink)?;
-            }
-            for index in place {
-                self.write_entry(index, sink)?;
-            }
+    fn write_copies(&mut self, sink: &mut Sink<'_>) -> Result<(), StoreError> {
+        for index in 0..self.copies.len() {
+            self.write_long(index, sink)?;
+            self.write_entry(index, sink)?;
         }
         Ok(())
     }
 
     /// Writes the chunks of an entry, if its value is long or a large collection.
-    fn write_long(&mut self, index: usize, sink: &mut Sink<'_, '_>) -> Result<(), StoreError> {
+    fn write_long(&mut self, index: usize, sink: &mut Sink<'_>) -> Result<(), StoreError> {
         let (keyspace, thread) = (&self.engine.keyspace, self.thread);
         if matches!(self.copies.entry(index).value, Value::Changes(..)) {
             if self.write_piece(index, sink)? {
                 return Ok(());
             }
+            if self.is_past {
+                self.again.push(self.copies.entry(index).place);
+                self.copies.set_value(index, Value::Gone);
+                return Ok(());
+            }
             let versions = Some(&mut self.versions);
             self.copies.take_again(index, keyspace, thread, versions);
         }
+        self.is_newer |= !self.copies.copy_frozen(index, keyspace, thread);
         let (head, version, len) = match &self.copies.entry(index).value {
             Value::Collection(head, version, value) => (*head, *version, value.len()),
             Value::Long(head, len) => (*head, self.versions.another(), *len),
@@ -363,12 +529,13 @@ impl<'a> Writer<'a> {
         }
         // It changed meanwhile, and may do so as often as one tries: now it is copied in one piece, as short ones are.
         self.copies.take_again(index, keyspace, thread, None);
+        self.is_newer = true;
         self.write_long(index, sink)
     }
 
     /// Writes what has changed of a collection as a piece behind those that the disk has of it. False where that cannot be
     /// done or does not pay: all of it must be written.
-    fn write_piece(&mut self, index: usize, sink: &mut Sink<'_, '_>) -> Result<bool, StoreError> {
+    fn write_piece(&mut self, index: usize, sink: &mut Sink<'_>) -> Result<bool, StoreError> {
         let entry = self.copies.entry(index);
         let hash = entry.hash.value();
         let Value::Changes(head, since, mut changes) = entry.value.clone() else {
@@ -377,13 +544,15 @@ impl<'a> Writer<'a> {
         self.key.clear();
         let key = self.copies.key(index);
         record::encode_key(entry.place, entry.name, key, &mut self.key);
-        let found = self.tier.store.find(hash, &self.key)?;
         let store = &self.tier.store;
-        let Some(found) = found.filter(|found| Some(found.generation()) == sink.target(store))
-        else {
-            return Ok(false);
+        let found = store.find(hash, &self.key)?;
+        let found = found.filter(|found| Some(found.generation()) == sink.target(store));
+        let before = match (sink.chunked(&self.key)?, &found) {
+            (Some(here), _) => here,
+            (None, Some(found)) => found.record.to_vec(),
+            (None, None) => return Ok(false),
         };
-        let Some((_, Body::Chunks(pieces))) = record::decode(&found.record) else {
+        let Some((_, Body::Chunks(pieces))) = record::decode(&before) else {
             return Ok(false);
         };
         let mut pieces: Vec<_> = pieces.iter().collect();
@@ -394,7 +563,13 @@ impl<'a> Writer<'a> {
         while let [_, .., last] = pieces.as_slice()
             && last.raw_bytes <= 2 * changes.len() as u64
         {
-            let neighbour = |key: &[u8]| found.neighbour(key);
+            let here = RefCell::new(&mut *sink);
+            let neighbour = |key: &[u8]| match here.borrow_mut().chunked(key)? {
+                Some(record) => Ok(Some(Slice::from(record))),
+                None => found
+                    .as_ref()
+                    .map_or(Ok(None), |found| found.neighbour(key)),
+            };
             let piece = self
                 .tier
                 .read_piece(&self.key, last, &neighbour, &mut self.record);
@@ -427,7 +602,7 @@ impl<'a> Writer<'a> {
         index: usize,
         version: u64,
         len: usize,
-        sink: &mut Sink<'_, '_>,
+        sink: &mut Sink<'_>,
     ) -> Result<Option<Chunks>, StoreError> {
         let copies = &self.copies;
         let (entry, key) = (copies.entry(index), copies.key(index));
@@ -461,7 +636,7 @@ impl<'a> Writer<'a> {
         self.chunks.write(&self.key, version, len, copy, put)
     }
 
-    fn write_entry(&mut self, index: usize, sink: &mut Sink<'_, '_>) -> Result<(), StoreError> {
+    fn write_entry(&mut self, index: usize, sink: &mut Sink<'_>) -> Result<(), StoreError> {
         if self.copies.entry(index).value.is_pinned() {
             self.begin_pins()?;
         }
@@ -491,8 +666,8 @@ impl<'a> Writer<'a> {
                 record::encode_head(*head, &mut self.record);
                 record::encode_pieces(pieces, &mut self.record);
             }
-            Value::Absent if !sink.is_run() || self.tier.store.may_hold(hash) => {}
-            Value::Absent | Value::Gone => return Ok(()),
+            Value::Absent => {}
+            Value::Gone => return Ok(()),
             Value::Long(..) | Value::Frozen(..) | Value::Collection(..) | Value::Changes(..) => {
                 unreachable!("long values and collections were written before")
             }
@@ -506,8 +681,11 @@ impl<'a> Writer<'a> {
         // If they are not known the next start counts, and finds the pinned keys too.
         let known = all_written && are_listed && self.tier.is_counted.load(Ordering::Acquire);
         let keys = known.then(|| (0..DATABASES).map(|db| keyspace.cold_counts(db)).collect());
+        self.spaces.keys = keys;
         let closed = self
-            .save_spaces(keys)
+            .tier
+            .store
+            .set_blob(self.spaces.encode())
             .and_then(|()| match self.tier.disk.lock().take() {
                 Some(disk) if all_written => disk.close(),
                 _ => Ok(()),
@@ -585,17 +763,13 @@ mod tests {
         let mut db = Db::tiered(|_| {});
         db.run("SET a 1").ok();
         db.write();
-        // A run has saved the names when a database is emptied, and takes what is written into it then.
-        let mut writer = Writer::new(db.engine(), tier(db.engine()));
-        writer.save_spaces(None).expect("the disk is well");
-        let engine = std::sync::Arc::clone(db.engine_arc());
+        // What the databases are called is of the moment that the run has, however late the database was emptied.
         db.run("FLUSHDB").ok();
         db.run("SET b 2").ok();
-        let mut writer = Writer::new(&engine, tier(&engine));
-        let places = engine.keyspace.take_changed();
-        writer.write_run(&places).expect("the disk is well");
-        drop(engine);
+        db.write();
+        db.run("FLUSHDB").ok();
         let mut db = db.killed();
+        db.run("GET b").bulk("2");
         // Another database is emptied, and gets the next name.
         db.run("SELECT 1").ok();
         db.run("SET c 3").ok();
@@ -604,32 +778,176 @@ mod tests {
         db.run("SET c 4").ok();
         db.run("DBSIZE").int(1);
         db.run("KEYS *").bulks(&["c"]);
+        db.run("SELECT 0").ok();
+        db.run("KEYS *").bulks(&["b"]);
     }
 
-    /// More names than are reserved: what has one of them waits for the next round.
-    #[test]
-    fn what_has_no_reserved_name_is_written_by_the_next_round() {
+    /// Runs commands while a run is being written, behind the first copy of what it takes; what a kill leaves then.
+    fn after_a_run_beside(before: &[&str], meanwhile: &[&str]) -> Db {
         let mut db = Db::tiered(|_| {});
+        for command in before {
+            let _ = db.run(command);
+        }
+        let engine = std::sync::Arc::clone(db.engine_arc());
+        let mut writer = Writer::new(&engine, tier(&engine));
+        let mut taken = writer.take_changed();
+        taken.bytes = usize::MAX;
+        let mut disk = tier(&engine).disk.lock();
+        let mut run = disk
+            .as_mut()
+            .expect("it is open")
+            .begin_run()
+            .expect("the disk is well");
+        let mut draft = Draft::new(&tier(&engine).dir, run.generation());
+        writer
+            .write_places(&taken.sorted(), &mut Sink::Run(&mut draft))
+            .expect("the disk is well");
+        for command in meanwhile {
+            let _ = db.run(command);
+        }
+        let mut taken = writer.take_changed();
+        let spaces = writer
+            .write_moment(&mut taken, &mut Sink::Run(&mut draft))
+            .expect("the disk is well");
+        let key = record::spaces_key(tier(&engine).store.hash_seed());
+        draft
+            .put(tier(&engine).store.hash_of(&key), &key, &spaces.encode())
+            .expect("the disk is well");
+        draft
+            .write(&mut run, &tier(&engine).store, &spaces.names)
+            .expect("the disk is well");
+        run.finish().expect("the disk is well");
+        drop((writer, disk));
+        drop(engine);
+        db.killed()
+    }
+
+    /// The keys of a database, in order.
+    fn keys(db: &mut Db, index: usize) -> String {
+        db.run(&format!("SELECT {index}")).ok();
+        let told = db.run("KEYS *");
+        let text = String::from_utf8_lossy(told.bytes()).into_owned();
+        let mut keys: Vec<_> = text.lines().skip(2).step_by(2).collect();
+        keys.sort_unstable();
+        keys.join(" ")
+    }
+
+    #[test]
+    fn a_run_is_of_one_moment() {
+        let before = ["SET a 1", "SET b 1", "SELECT 1", "SET c 1", "SELECT 0"];
+        let mut db = after_a_run_beside(&before, &["SWAPDB 0 1"]);
+        assert_eq!(
+            (keys(&mut db, 0), keys(&mut db, 1)),
+            ("c".into(), "a b".into())
+        );
+        let mut db = after_a_run_beside(&before, &["MOVE a 1", "RENAME b d"]);
+        assert_eq!(
+            (keys(&mut db, 0), keys(&mut db, 1)),
+            ("d".into(), "a c".into())
+        );
+        let mut db = after_a_run_beside(&before, &["FLUSHDB", "SET e 1"]);
+        assert_eq!(
+            (keys(&mut db, 0), keys(&mut db, 1)),
+            ("e".into(), "c".into())
+        );
+        let mut db = after_a_run_beside(&before, &["COPY a f DB 1", "DEL a", "MSET b 2 g 2"]);
+        assert_eq!(
+            (keys(&mut db, 0), keys(&mut db, 1)),
+            ("b g".into(), "c f".into())
+        );
+        db.run("SELECT 0").ok();
+        db.run("MGET b g").bulks(&["2", "2"]);
+        let mut db = after_a_run_beside(&before, &["FLUSHALL"]);
+        assert_eq!(
+            (keys(&mut db, 0), keys(&mut db, 1)),
+            (String::new(), String::new())
+        );
+    }
+
+    #[test]
+    fn a_collection_that_changes_while_a_run_is_written_is_of_its_moment() {
+        let mut fill = vec!["SADD s first".to_owned(), "RPUSH l first".to_owned()];
+        for i in 0..3000 {
+            fill.push(format!("SADD s member:{i:060}"));
+            fill.push(format!("RPUSH l element:{i:060}"));
+            fill.push(format!("XADD x {}-1 f value:{i:060}", i + 1));
+        }
+        let fill: Vec<_> = fill.iter().map(String::as_str).collect();
+        let meanwhile = [
+            "SREM s first",
+            "RPUSH l last",
+            "SADD s last",
+            "XADD x 9999-1 f v",
+            "LPOP l",
+        ];
+        let mut db = after_a_run_beside(&fill, &meanwhile);
+        db.run("SCARD s").int(3001);
+        db.run("SMISMEMBER s first last").ints(&[0, 1]);
+        db.run("LLEN l").int(3001);
+        db.run("LINDEX l -1").bulk("last");
+        db.run("LINDEX l 0").bulk(format!("element:{:060}", 0));
+        db.run("XLEN x").int(3001);
+        db.run("DBSIZE").int(3);
+        let mut db = after_a_run_beside(&fill, &["DEL s", "RENAME l m", "SET x v"]);
+        db.run("DBSIZE").int(2);
+        db.run("EXISTS s").int(0);
+        db.run("LLEN m").int(3001);
+        db.run("GET x").bulk("v");
+    }
+
+    #[test]
+    fn a_long_value_that_changes_while_a_run_is_written_is_of_its_moment() {
+        let mut db = Db::tiered(|_| {});
+        let long = "v".repeat(3 * LONG_BYTES);
+        db.run_args(&[b"SET", b"k", long.as_bytes()]).ok();
+        db.write();
+        db.run("APPEND k w").int(3 * LONG_BYTES as i64 + 1);
+        db.run("SET other v").ok();
+        db.write();
+        let mut db = db.killed();
+        db.run("STRLEN k").int(3 * LONG_BYTES as i64 + 1);
+        db.run("GETRANGE k -2 -1").bulk("vw");
+    }
+
+    #[test]
+    fn what_a_run_has_is_not_taken_back_by_an_older_log() {
+        let mut db =
+            Db::tiered(|config| config.tier_durability = crate::config::TierDurability::Always);
+        db.run("SET k 1").ok();
+        let engine = std::sync::Arc::clone(db.engine_arc());
+        let mut writer = Writer::new(&engine, tier(&engine));
+        writer.log_changes().expect("the disk is well");
+        let path = tier(&engine).dir.join("log");
+        let log = std::fs::read(&path).expect("there is a log");
+        db.run("SET k 2").ok();
+        writer.write_changes().expect("the disk is well");
+        // The kill came between the end of the run and that of the log.
+        std::fs::write(&path, &log).expect("the disk is well");
+        drop(writer);
+        drop(engine);
+        let mut db = db.killed();
+        db.run("GET k").bulk("2");
+    }
+
+    #[test]
+    fn under_always_a_flush_and_an_exchange_survive_in_the_log() {
+        let mut db =
+            Db::tiered(|config| config.tier_durability = crate::config::TierDurability::Always);
+        db.run("MSET a 1 b 2").ok();
         db.write();
         let engine = std::sync::Arc::clone(db.engine_arc());
         let mut writer = Writer::new(&engine, tier(&engine));
-        for i in 0..=NAMES_AHEAD {
-            db.run(&format!("SET k {i}")).ok();
-            db.run("FLUSHDB").ok();
+        for command in ["FLUSHDB", "SET c 3", "SWAPDB 0 1"] {
+            let _ = db.run(command);
+            writer.log_changes().expect("the disk is well");
         }
-        db.run("SET k last").ok();
-        let places = engine.keyspace.take_changed();
-        writer.write_run(&places).expect("the disk is well");
-        engine.keyspace.settle(&places, writer.thread);
-        let told = db.run("TIER.INFO k");
-        assert!(String::from_utf8_lossy(told.bytes()).contains("dirty"));
         drop(writer);
-        db.write();
-        let told = db.run("TIER.INFO k");
-        assert!(String::from_utf8_lossy(told.bytes()).contains("clean"));
         drop(engine);
         let mut db = db.killed();
-        db.run("GET k").bulk("last");
+        assert_eq!(
+            (keys(&mut db, 0), keys(&mut db, 1)),
+            (String::new(), "c".into())
+        );
         db.run("DBSIZE").int(1);
     }
 

@@ -37,6 +37,7 @@ impl Keyspace {
         let Some(below) = &self.below else {
             return true;
         };
+        let _inside = self.gate.enter(thread);
         let mut locked = self.lock_shard(hash.shard(), thread);
         let Some(space) = self.space_named(name) else {
             // The database was emptied meanwhile.

@@ -97,7 +97,10 @@ impl Keyspace {
                 if !is_asked {
                     continue;
                 }
-                let much = Much::Changes(versions);
+                let much = match versions.whole {
+                    true => Much::Nothing(versions),
+                    false => Much::Changes(versions),
+                };
                 if self.pick_at(&mut locked, at, much, &mut show).is_break() {
                     flow = ControlFlow::Break(());
                 }
@@ -136,16 +139,6 @@ impl Keyspace {
         let Some(below) = &self.below else {
             return ControlFlow::Continue(());
         };
-        let space = locked.table.get(at).space();
-        if self.is_live(space) && !below.is_reserved(space) {
-            // It waits for the round that has reserved more.
-            let place = Place::new(locked.shard, locked.table.tag(at));
-            let bits = locked.table.get(at).policy_bits();
-            if bits & QUEUED != 0 {
-                below.list(place, 0, locked.thread);
-            }
-            return ControlFlow::Continue(());
-        }
         let mut changes = Vec::new();
         let large = take_large(locked, at, much, &mut changes);
         let entry = locked.table.get(at);

@@ -1,0 +1,330 @@
+//! The gate: how one thread comes to be alone with all keys.
+//!
+//! Who needs the whole keyspace at one moment (the writer, which keeps the state of one moment; a transaction over all keys)
+//! cannot lock thousands of shards. So each thread that touches keys passes the gate: it is **inside** while it does so, for a
+//! batch of requests or a slice of work, and nobody waits for the disk or a client there. Each thread has a **stripe** of its
+//! own, a cache line that nobody else writes, so that to pass costs a store and a look. Who closes the gate closes all stripes,
+//! and waits until nobody is inside any more.
+//!
+//! A thread may be inside for long, with one slow command. The others are not kept waiting for it: where somebody does not leave
+//! within a moment the stripes of the others are opened again, and only that one's stays closed. It stops there when it has left,
+//! and then all the others are closed once more.
+//!
+//! Invariant: nobody waits for the gate while it holds a shard, nor closes it from inside.
+//! Invariant: the gate is closed for as long as an [`Alone`] lives, and for [`PATIENCE`] at a time while one is made.
+
+use std::hint;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+use super::ThreadSlot;
+
+/// All stripes stay closed for so long for those who are inside.
+const PATIENCE: Duration = Duration::from_micros(500);
+/// And those of the slow ones for so long; then all begins again, in case that one of them waits for what another has.
+const SLOW_PATIENCE: Duration = Duration::from_millis(50);
+/// Looks without a pause, and looks that let others run.
+const SPINS: u32 = 64;
+const YIELDS: u32 = 256;
+/// Between later looks.
+const PAUSE: Duration = Duration::from_micros(50);
+
+/// The gate of a keyspace.
+#[derive(Clone, Debug)]
+pub struct Gate(Arc<Stripes>);
+
+#[derive(Debug)]
+struct Stripes {
+    each: Box<[Stripe]>,
+    /// Held by the one that closes, or has closed.
+    closing: Mutex<()>,
+    /// Held while stripes are opened.
+    opening: Mutex<()>,
+    opened: Condvar,
+}
+
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Stripe {
+    /// How often its thread has come in without leaving. Only that thread writes it.
+    depth: AtomicU32,
+    closed: AtomicBool,
+}
+
+/// What a thread that passes often keeps of its own.
+#[derive(Debug)]
+pub struct Passage {
+    gate: Gate,
+    thread: ThreadSlot,
+}
+
+/// While a thread is inside.
+#[derive(Debug)]
+pub struct Inside<'a> {
+    stripes: &'a Stripes,
+    stripe: &'a Stripe,
+}
+
+/// While nobody is inside.
+#[derive(Debug)]
+pub struct Alone<'a> {
+    stripes: &'a Stripes,
+    _closing: MutexGuard<'a, ()>,
+}
+
+impl Gate {
+    pub(super) fn new(threads: usize) -> Self {
+        Self(Arc::new(Stripes {
+            each: (0..threads).map(|_| Stripe::default()).collect(),
+            closing: Mutex::new(()),
+            opening: Mutex::new(()),
+            opened: Condvar::new(),
+        }))
+    }
+
+    /// The passage of a thread.
+    pub fn passage(&self, thread: ThreadSlot) -> Passage {
+        Passage {
+            gate: self.clone(),
+            thread,
+        }
+    }
+
+    /// Goes in, when the gate is open. A thread that is inside may go in again.
+    #[inline]
+    pub fn enter(&self, thread: ThreadSlot) -> Inside<'_> {
+        let inside = Inside {
+            stripes: &self.0,
+            stripe: &self.0.each[thread.0],
+        };
+        let depth = inside.stripe.depth.load(Ordering::Relaxed);
+        if depth > 0 {
+            inside.stripe.depth.store(depth + 1, Ordering::Relaxed);
+        } else {
+            inside.come_in();
+        }
+        inside
+    }
+
+    /// Closes the gate and waits until nobody is inside. Not from inside.
+    pub fn close(&self) -> Alone<'_> {
+        let stripes = &*self.0;
+        let closing = stripes.closing.lock();
+        while !stripes.try_close() {}
+        Alone {
+            stripes,
+            _closing: closing,
+        }
+    }
+}
+
+impl Passage {
+    /// Goes in.
+    #[inline]
+    pub fn enter(&self) -> Inside<'_> {
+        self.gate.enter(self.thread)
+    }
+}
+
+impl Inside<'_> {
+    /// Says that it is inside before it looks whether it may be: whoever closes does it the other way round, so that one of both
+    /// sees the other.
+    #[inline]
+    fn come_in(&self) {
+        self.stripe.depth.store(1, Ordering::SeqCst);
+        if self.stripe.closed.load(Ordering::SeqCst) {
+            self.wait();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn wait(&self) {
+        loop {
+            self.stripe.depth.store(0, Ordering::SeqCst);
+            let mut opening = self.stripes.opening.lock();
+            while self.stripe.closed.load(Ordering::SeqCst) {
+                self.stripes.opened.wait(&mut opening);
+            }
+            drop(opening);
+            self.stripe.depth.store(1, Ordering::SeqCst);
+            if !self.stripe.closed.load(Ordering::SeqCst) {
+                return;
+            }
+        }
+    }
+
+    /// Between two pieces of work: lets somebody who wants to be alone go first. Not where it is inside more than once.
+    #[inline]
+    pub fn give_way(&self) {
+        if self.stripe.closed.load(Ordering::Relaxed)
+            && self.stripe.depth.load(Ordering::Relaxed) == 1
+        {
+            self.wait();
+        }
+    }
+}
+
+impl Drop for Inside<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        let depth = self.stripe.depth.load(Ordering::Relaxed);
+        self.stripe.depth.store(depth - 1, Ordering::Release);
+    }
+}
+
+impl Drop for Alone<'_> {
+    fn drop(&mut self) {
+        self.stripes.open(|_| true);
+    }
+}
+
+impl Stripes {
+    fn try_close(&self) -> bool {
+        for stripe in &self.each {
+            stripe.closed.store(true, Ordering::SeqCst);
+        }
+        if self.wait_for_all(PATIENCE) {
+            return true;
+        }
+        self.open(|stripe| !stripe.is_busy());
+        if !self.wait_for_closed(SLOW_PATIENCE) {
+            self.open(|_| true);
+            thread::sleep(PAUSE);
+        }
+        false
+    }
+
+    fn wait_for_all(&self, patience: Duration) -> bool {
+        wait_until(patience, || !self.each.iter().any(Stripe::is_busy))
+    }
+
+    fn wait_for_closed(&self, patience: Duration) -> bool {
+        let is_slow = |stripe: &Stripe| stripe.closed.load(Ordering::SeqCst) && stripe.is_busy();
+        wait_until(patience, || !self.each.iter().any(is_slow))
+    }
+
+    fn open(&self, which: impl Fn(&Stripe) -> bool) {
+        let opening = self.opening.lock();
+        for stripe in self.each.iter().filter(|stripe| which(stripe)) {
+            stripe.closed.store(false, Ordering::SeqCst);
+        }
+        drop(opening);
+        self.opened.notify_all();
+    }
+}
+
+impl Stripe {
+    fn is_busy(&self) -> bool {
+        self.depth.load(Ordering::SeqCst) > 0
+    }
+}
+
+/// Looks again and again. False where it takes longer.
+fn wait_until(patience: Duration, done: impl Fn() -> bool) -> bool {
+    let start = Instant::now();
+    let mut looks = 0;
+    while !done() {
+        looks += 1;
+        match () {
+            () if looks < SPINS => hint::spin_loop(),
+            () if start.elapsed() >= patience => return false,
+            () if looks < YIELDS => thread::yield_now(),
+            () => thread::sleep(PAUSE.min(patience / 4)),
+        }
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU64;
+
+    use super::*;
+
+    const THREADS: usize = 3;
+
+    #[test]
+    fn who_is_alone_sees_nothing_half_done() {
+        let gate = Gate::new(THREADS + 1);
+        let (a, b) = (AtomicU64::new(0), AtomicU64::new(0));
+        let stop = AtomicBool::new(false);
+        thread::scope(|scope| {
+            for index in 0..THREADS {
+                let (gate, a, b, stop) = (&gate, &a, &b, &stop);
+                scope.spawn(move || {
+                    let passage = gate.passage(ThreadSlot(index));
+                    while !stop.load(Ordering::Relaxed) {
+                        let inside = passage.enter();
+                        for _ in 0..10 {
+                            a.fetch_add(1, Ordering::Relaxed);
+                            thread::yield_now();
+                            b.fetch_add(1, Ordering::Relaxed);
+                            inside.give_way();
+                        }
+                    }
+                });
+            }
+            for _ in 0..300 {
+                let alone = gate.close();
+                let seen = a.load(Ordering::Relaxed);
+                assert_eq!(seen, b.load(Ordering::Relaxed));
+                thread::yield_now();
+                assert_eq!(seen, a.load(Ordering::Relaxed));
+                drop(alone);
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+        assert!(a.load(Ordering::Relaxed) > 0);
+    }
+
+    #[test]
+    fn a_thread_that_is_inside_goes_in_again() {
+        let gate = Gate::new(2);
+        let first = gate.enter(ThreadSlot(1));
+        let closed = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                drop(gate.close());
+                closed.store(true, Ordering::SeqCst);
+            });
+            while !gate.0.each[1].closed.load(Ordering::SeqCst) {
+                thread::yield_now();
+            }
+            let second = gate.enter(ThreadSlot(1));
+            second.give_way();
+            drop(second);
+            assert!(!closed.load(Ordering::SeqCst));
+            drop(first);
+        });
+        assert!(closed.load(Ordering::SeqCst));
+        drop(gate.enter(ThreadSlot(1)));
+    }
+
+    /// Others work on while one is slow, and it is stopped when it has left.
+    #[test]
+    fn only_the_slow_one_is_waited_for() {
+        let gate = Gate::new(2);
+        let closed = AtomicBool::new(false);
+        let slow = gate.enter(ThreadSlot(0));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                drop(gate.close());
+                closed.store(true, Ordering::SeqCst);
+            });
+            let mut passed = 0;
+            while passed < 100 {
+                drop(gate.enter(ThreadSlot(1)));
+                passed += 1;
+            }
+            assert!(!closed.load(Ordering::SeqCst));
+            slow.give_way();
+            drop(slow);
+        });
+        assert!(closed.load(Ordering::SeqCst));
+    }
+}
