@@ -525,6 +525,58 @@ impl Entry {
         self.rebuild(new, expires_at)
     }
 
+    /// The same value and expiry under another key or in another space, as [`EntryRef::to_entry`] gives it; but what lies apart,
+    /// or takes much, is not copied.
+    pub(super) fn renamed(mut self, space: u8, key: &[u8]) -> Self {
+        let (view, old) = (self.view(), self.view().shape());
+        if view.is_large() {
+            let expires_at = view.expires_at();
+            let mut large = self.view_mut().take_large();
+            large.detach();
+            return Self::large(space, key, large, expires_at);
+        }
+        let new = Shape::of(key.len(), old.value_len, view.expires_at());
+        let is_small = old.value_len < LARGE_VALUE_BYTES && old.key_len != key.len();
+        if is_small || (new.wide, new.expiry) != (old.wide, old.expiry) {
+            return view.to_entry(space, key);
+        }
+        let standing = match view.is_compressed() {
+            true => Standing::Compressed,
+            false => Standing::Plain,
+        };
+        let mut entry = self.with_key_room(new);
+        entry.write_lengths(new);
+        entry.copy_in(new.key_at(), key);
+        entry.view_mut().set_space(space);
+        entry.view_mut().set_standing(standing);
+        entry
+    }
+
+    /// Moves the value within its allocation to where it is to lie behind a key of another length.
+    fn with_key_room(mut self, new: Shape) -> Self {
+        let old = self.view().shape();
+        let resized = |entry: &mut Self| {
+            // SAFETY: the allocation has the layout of `old` (invariant), and the new size is not zero.
+            let start = unsafe { realloc(entry.start.as_ptr(), old.layout(), new.layout().size()) };
+            entry.start = NonNull::new(start).unwrap_or_else(|| handle_alloc_error(new.layout()));
+        };
+        if new.bytes() > old.bytes() {
+            resized(&mut self);
+        }
+        // SAFETY: the allocation is as large as the larger of both shapes, so the value lies in it where it was and where it
+        // comes; the two may overlap.
+        unsafe {
+            let start = self.start.as_ptr();
+            start
+                .add(new.value_at())
+                .copy_from(start.add(old.value_at()), old.value_len);
+        }
+        if new.bytes() < old.bytes() {
+            resized(&mut self);
+        }
+        self
+    }
+
     /// The same entry with other value bytes, `value_len` of them, which `write` writes over zeros, and another standing.
     pub(super) fn with_value(
         self,

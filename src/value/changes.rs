@@ -210,6 +210,17 @@ impl Large {
         }
     }
 
+    /// It gets another name: it is followed no more, and a copy that is being taken out is given up.
+    pub fn detach(&mut self) {
+        match self {
+            Self::List(nodes) => nodes.detach(),
+            Self::Set(members) => members.detach(),
+            Self::Zset(members) => members.detach(),
+            Self::Hash(fields) => fields.detach(),
+            Self::Stream(stream) => stream.detach(),
+        }
+    }
+
     /// Makes of it what changes say.
     ///
     /// # Errors
@@ -437,6 +448,26 @@ mod tests {
             view @ (LargeRef::List(_) | LargeRef::Stream(_)) => view.encode(&mut rest),
         }
         (rest, parts)
+    }
+
+    #[test]
+    fn one_that_gets_another_name_is_neither_followed_nor_copied_any_more() {
+        use crate::value::large::FrozenBytes;
+
+        for value_type in TYPES {
+            let mut random = Random(7 + value_type as u64);
+            let mut large = new(value_type);
+            (0..3_000).for_each(|_| change(&mut large, &mut random));
+            large.follow(1);
+            let mut copy = FrozenBytes::behind(Vec::new(), large.freeze());
+            let _ = large.encode_frozen(&mut copy);
+            (0..300).for_each(|_| change(&mut large, &mut random));
+            let before = contents(&large);
+            large.detach();
+            assert_eq!(large.view().changes(&mut Vec::new()), None);
+            assert_eq!(large.encode_frozen(&mut copy), None);
+            assert!(contents(&large) == before);
+        }
     }
 
     #[test]

@@ -150,6 +150,12 @@ impl FieldTable {
         self.changes.follow(version);
     }
 
+    /// Ends that, and a copy that is being taken out.
+    pub(super) fn detach(&mut self) {
+        self.changes.give_up();
+        self.fields.detach();
+    }
+
     pub(super) fn changes(&self) -> &Changes<Box<[u8]>> {
         &self.changes
     }

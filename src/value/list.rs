@@ -538,6 +538,12 @@ impl NodeList {
         self.followed_from = self.first;
     }
 
+    /// Ends that, and a copy that is being taken out.
+    pub(super) fn detach(&mut self) {
+        self.changes.give_up();
+        self.freezer = Freezer::default();
+    }
+
     pub(super) fn changes(&self) -> &Changes<usize> {
         &self.changes
     }

@@ -137,6 +137,12 @@ impl MemberTable {
         self.changes.follow(version);
     }
 
+    /// Ends that, and a copy that is being taken out.
+    pub(super) fn detach(&mut self) {
+        self.changes.give_up();
+        self.members.detach();
+    }
+
     pub(super) fn changes(&self) -> &Changes<Box<[u8]>> {
         &self.changes
     }

@@ -249,6 +249,11 @@ impl<T: Clone> Segments<T> {
         self.segments.shrink_to_fit();
     }
 
+    /// Gives up a copy that is being taken out.
+    pub(super) fn detach(&mut self) {
+        self.freezer = Freezer::default();
+    }
+
     /// Begins a copy of all elements as they are now.
     pub fn freeze(&mut self) {
         self.freezer

@@ -238,6 +238,12 @@ impl SortedSet {
         self.changes.follow(version);
     }
 
+    /// Ends that, and a copy that is being taken out.
+    pub(in crate::value) fn detach(&mut self) {
+        self.changes.give_up();
+        self.members.detach();
+    }
+
     pub(in crate::value) fn changes(&self) -> &Changes<Box<[u8]>> {
         &self.changes
     }

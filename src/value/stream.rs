@@ -233,6 +233,12 @@ impl Stream {
         self.changes.follow(version);
     }
 
+    /// Ends that, and a copy that is being taken out.
+    pub(super) fn detach(&mut self) {
+        self.changes.give_up();
+        self.frozen = FrozenNodes::default();
+    }
+
     pub(super) fn changes(&self) -> &Changes<Id> {
         &self.changes
     }

@@ -236,6 +236,11 @@ impl Members {
         self.freezer.keep(piece, || members.cloned().collect());
     }
 
+    /// Gives up a copy that is being taken out.
+    pub(super) fn detach(&mut self) {
+        self.freezer = Freezer::default();
+    }
+
     /// Begins a copy of all members as they are now.
     pub(super) fn freeze(&mut self) {
         self.freezer

@@ -1,0 +1,205 @@
+//! What must hold over all of the keyspace: counts, expiry and names of keys.
+
+use crate::testing::{Db, script};
+
+fn stat(db: &mut Db, section: &str, field: &str) -> String {
+    let info = db.run(&format!("INFO {section}"));
+    let info = String::from_utf8_lossy(info.bytes()).into_owned();
+    let line = info.lines().find_map(|line| line.strip_prefix(field));
+    line.unwrap_or_default().trim_start_matches(':').to_owned()
+}
+
+fn mean_ttl_ms(db: &mut Db, number: usize) -> i64 {
+    let line = stat(db, "keyspace", &format!("db{number}"));
+    let mean = line.split("avg_ttl=").nth(1);
+    mean.map_or(0, |mean| mean.parse().expect("a number"))
+}
+
+// One of two keys is below, where expiries are known to the second.
+script!(the_mean_ttl_is_of_all_keys_that_have_one, |db| {
+    for i in 0..100 {
+        db.run(&format!("SET key:{i} v")).ok();
+    }
+    assert_eq!(mean_ttl_ms(&mut db, 0), 0);
+    db.run("SET a v PX 20000").ok();
+    db.run("SET b v PX 40000").ok();
+    let is_near = |mean: i64, ms: i64| (mean - ms).abs() <= 1_000;
+    assert!(is_near(mean_ttl_ms(&mut db, 0), 30_000));
+    db.run("PEXPIRE b 60000").int(1);
+    assert!(is_near(mean_ttl_ms(&mut db, 0), 40_000));
+    db.advance(5_000);
+    assert!(is_near(mean_ttl_ms(&mut db, 0), 35_000));
+    db.run("SET b w").ok();
+    assert!(is_near(mean_ttl_ms(&mut db, 0), 15_000));
+    db.run("MOVE a 1").int(1);
+    assert_eq!(mean_ttl_ms(&mut db, 0), 0);
+    assert!(is_near(mean_ttl_ms(&mut db, 1), 15_000));
+    db.run("SET far v PXAT 9000000000000000").ok();
+    db.run("SET near v PX 1000").ok();
+    assert!(mean_ttl_ms(&mut db, 0) > 1 << 46);
+    db.run("DEL far").int(1);
+    assert!(is_near(mean_ttl_ms(&mut db, 0), 1_000));
+    db.run("FLUSHALL").ok();
+    assert_eq!(mean_ttl_ms(&mut db, 1), 0);
+});
+
+#[test]
+fn a_write_over_an_expired_key_counts_that_it_expired() {
+    for command in [
+        "SET k v",
+        "SET k v KEEPTTL",
+        "SET k v NX",
+        "SETEX k 10 v",
+        "MSET k v other v",
+        "MSETNX k v other v",
+        "GETSET k v",
+        "SETNX k v",
+        "APPEND k v",
+        "SETRANGE k 1 v",
+        "SETBIT k 1 1",
+        "INCR k",
+        "INCRBYFLOAT k 1.5",
+        "BITOP NOT k source",
+        "PFADD k v",
+        "DEL k",
+        "UNLINK k",
+        "GETDEL k",
+        "PERSIST k",
+        "PEXPIRE k 0",
+        "RPUSH k v",
+        "HSET k f v",
+        "SADD k v",
+        "ZADD k 1 v",
+        "XADD k * f v",
+        "SORT list STORE k",
+        "SUNIONSTORE k set",
+        "ZUNIONSTORE k 1 zset",
+        "RENAME source k",
+        "RENAMENX source k",
+        "COPY source k",
+        "COPY source k REPLACE",
+        "RENAME k source",
+        "MOVE k 1",
+        "GET k",
+        "EXISTS k",
+    ] {
+        let mut db = Db::new();
+        db.run("SET source v").ok();
+        db.run("RPUSH list 1").int(1);
+        db.run("SADD set 1").int(1);
+        db.run("ZADD zset 1 v").int(1);
+        db.run("SET k old PX 10").ok();
+        db.advance(10);
+        let _ = db.run(command);
+        assert_eq!(stat(&mut db, "stats", "expired_keys"), "1", "{command}");
+    }
+}
+
+/// A key of each type that is large, and how its contents are told.
+const LARGE: [(&str, &str); 5] = [
+    ("list", "LRANGE"),
+    ("set", "SMEMBERS"),
+    ("zset", "ZRANGE"),
+    ("hash", "HGETALL"),
+    ("stream", "XRANGE"),
+];
+
+fn grow(db: &mut Db, key: &str, value_type: &str, range: std::ops::Range<usize>) {
+    for i in range {
+        let _ = match value_type {
+            "list" => db.run(&format!("RPUSH {key} element:{i}")),
+            "set" => db.run(&format!("SADD {key} element:{i}")),
+            "zset" => db.run(&format!("ZADD {key} {i} element:{i}")),
+            "hash" => db.run(&format!("HSET {key} element:{i} value:{i}")),
+            _ => db.run(&format!("XADD {key} 1-{} f element:{i}", i + 1)),
+        };
+    }
+}
+
+fn contents(db: &mut Db, key: &str, told_by: &str) -> Vec<String> {
+    let answer = match told_by {
+        "LRANGE" | "ZRANGE" => db.run(&format!("{told_by} {key} 0 -1")),
+        "XRANGE" => db.run(&format!("{told_by} {key} - +")),
+        _ => db.run(&format!("{told_by} {key}")),
+    };
+    let text = String::from_utf8_lossy(answer.bytes()).into_owned();
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    lines.sort();
+    lines
+}
+
+#[test]
+fn a_large_value_that_gets_another_name_is_whole_in_both_tiers() {
+    for (value_type, told_by) in LARGE {
+        let mut db = Db::tiered(|_| {});
+        let mut model = Db::new();
+        for db in [&mut db, &mut model] {
+            grow(db, "a", value_type, 0..6_000);
+        }
+        // Followed by the writer from now on.
+        db.write();
+        for db in [&mut db, &mut model] {
+            grow(db, "a", value_type, 6_000..6_010);
+            db.run("RENAME a b").ok();
+            grow(db, "b", value_type, 6_010..6_020);
+        }
+        db.write();
+        for db in [&mut db, &mut model] {
+            grow(db, "b", value_type, 6_020..6_030);
+            db.run("MOVE b 1").int(1);
+            db.run("SELECT 1").ok();
+            grow(db, "b", value_type, 6_030..6_040);
+            db.run("RENAME b a").ok();
+            db.run("SET b other").ok();
+            db.run("RENAME a b").ok();
+        }
+        db.write();
+        db.demote_all();
+        db.run("DBSIZE").int(1);
+        assert_eq!(db.engine().keyspace.entries(), 0);
+        let whole = contents(&mut model, "b", told_by);
+        assert!(whole.len() > 6_000);
+        assert_eq!(contents(&mut db, "b", told_by), whole, "{value_type}");
+        db.run("SELECT 0").ok();
+        db.run("EXISTS a b").int(0);
+        db.run("DBSIZE").int(0);
+        db.engine().keyspace.validate();
+    }
+}
+
+#[test]
+fn a_value_that_gets_another_name_is_not_copied() {
+    for (value_type, _) in LARGE {
+        let mut db = Db::new();
+        grow(&mut db, "a", value_type, 0..6_000);
+        let before = db.engine().keyspace.used_bytes();
+        db.run("RENAME a b").ok();
+        db.run("MOVE b 1").int(1);
+        let after = db.engine().keyspace.used_bytes();
+        assert!(after.abs_diff(before) < 1024, "{value_type}");
+        db.engine().keyspace.validate();
+    }
+}
+
+script!(strings_of_all_sizes_get_other_names, |db| {
+    for size in [0, 1, 200, 255, 256, 65_535, 65_536, 70_000, 300_000] {
+        let value = vec![b'x'; size];
+        let names: [&[u8]; 4] = [b"a", b"longer name", &[b'n'; 300], b"b"];
+        db.run_args(&[b"SET", names[0], &value]).ok();
+        let _ = db.run("PEXPIRE a 100000");
+        for pair in names.windows(2) {
+            db.run_args(&[b"RENAME", pair[0], pair[1]]).ok();
+            db.run_args(&[b"GET", pair[1]]).bulk(&value);
+            db.run_args(&[b"PTTL", pair[1]]).int(100_000);
+            db.run_args(&[b"EXISTS", pair[0]]).int(0);
+        }
+        db.run("MOVE b 1").int(1);
+        db.run("SELECT 1").ok();
+        db.run("GET b").bulk(&value);
+        db.run("PTTL b").int(100_000);
+        db.run("DEL b").int(1);
+        db.run("SELECT 0").ok();
+    }
+    db.run("DBSIZE").int(0);
+    db.engine().keyspace.validate();
+});
