@@ -25,7 +25,8 @@ use crate::error::{CommandError, c_text};
 use crate::keyspace::eviction::{AccessPolicy, EvictionPool, Limits, Room, Unwritten};
 use crate::keyspace::gate::{Inside, Passage};
 use crate::keyspace::lfu::LfuSettings;
-use crate::keyspace::{KeyHash, Terms, ThreadSlot};
+use crate::keyspace::queues::Queues;
+use crate::keyspace::{EventName, KeyHash, Terms, ThreadSlot};
 use crate::resp::request::Partial;
 use crate::resp::{Args, Batch, ProtocolError, Reply, RequestLimits};
 use crate::server::Server;
@@ -115,6 +116,7 @@ struct Planned {
 impl Executor {
     /// An executor for a thread.
     pub fn new(server: Arc<Server>, thread: ThreadSlot, clock: Clock) -> Self {
+        Queues::serve_here();
         let config = Reader::new(Arc::clone(&server.engine.config));
         Self {
             thread,
@@ -574,7 +576,7 @@ impl Executor {
 
     /// On what terms the next command works with keys, and its random number.
     #[inline]
-    fn terms(&mut self, now: UnixMs, no_touch: bool) -> (Terms, u64) {
+    fn terms(&mut self, event: EventName, now: UnixMs, no_touch: bool) -> (Terms, u64) {
         self.random = self
             .random
             .wrapping_mul(0x5851_f42d_4c95_7f2d)
@@ -592,6 +594,7 @@ impl Executor {
             access: access.frozen(no_touch),
             default_ttl_ms: i64::from(config.default_ttl_s) * 1000,
             thread: self.thread,
+            event,
         };
         (terms, random)
     }
@@ -600,7 +603,7 @@ impl Executor {
     #[inline]
     fn call(
         &mut self,
-        row: &Row,
+        row: &'static Row,
         index: usize,
         args: &Args<'_>,
         session: &mut Session,
@@ -622,14 +625,14 @@ impl Executor {
     #[inline]
     fn call_once(
         &mut self,
-        row: &Row,
+        row: &'static Row,
         index: usize,
         args: &Args<'_>,
         session: &mut Session,
         reply: &mut Reply,
         now: UnixMs,
     ) -> Result<bool, CommandError> {
-        let (terms, random) = self.terms(now, session.no_touch);
+        let (terms, random) = self.terms(&row.command.name, now, session.no_touch);
         let config = self.config.current();
         let server = &self.server;
         let declared = &self.hashes[self.plan[index].hashes.clone()];

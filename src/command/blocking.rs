@@ -7,6 +7,7 @@ use super::stream::read::{self, Reader};
 use super::{Context, list, zset};
 use crate::clock::UnixMs;
 use crate::error::CommandError;
+use crate::keyspace::EventName;
 use crate::keyspace::entry::ValueType;
 use crate::value::list::End;
 use crate::value::number::LongDouble;
@@ -48,6 +49,19 @@ impl Wish {
             Self::Element(_) | Self::Elements(..) | Self::Move { .. } => ValueType::List,
             Self::Member(_) | Self::Members(..) => ValueType::Zset,
             Self::Entries(..) | Self::Share(..) => ValueType::Stream,
+        }
+    }
+
+    /// The name of the change that fulfils it.
+    pub fn event(&self) -> EventName {
+        match self {
+            Self::Element(End::Head) | Self::Elements(End::Head, _) => &"lpop",
+            Self::Element(End::Tail) | Self::Elements(End::Tail, _) => &"rpop",
+            Self::Move { .. } => &"lmove",
+            Self::Member(false) | Self::Members(false, _) => &"zpopmin",
+            Self::Member(true) | Self::Members(true, _) => &"zpopmax",
+            Self::Entries(..) => &"xread",
+            Self::Share(..) => &"xreadgroup",
         }
     }
 

@@ -78,7 +78,7 @@ pub(super) const COMMANDS: &[Command] = &[
         ],
         flags: Flags::WRITE,
         run: rename,
-        complexity: "O(N) in the size of the value.",
+        complexity: "O(1), and O(N) in the size of what it frees.",
         summary: "Gives a key another name, whatever was there.",
         arguments: &[KEY, argument::key("newkey", 1)],
         ..Command::BLANK
@@ -92,7 +92,7 @@ pub(super) const COMMANDS: &[Command] = &[
         ],
         flags: Flags::WRITE.and(Flags::FAST),
         run: renamenx,
-        complexity: "O(N) in the size of the value.",
+        complexity: "O(1), and O(N) in the size of what it frees.",
         summary: "Gives a key another name, unless that exists.",
         arguments: &[KEY, argument::key("newkey", 1)],
         ..Command::BLANK
@@ -126,7 +126,7 @@ pub(super) const COMMANDS: &[Command] = &[
         keys: &[KeySpec::at(1, &["RW", "access", "update"])],
         flags: Flags::WRITE.and(Flags::FAST),
         run: move_key,
-        complexity: "O(N) in the size of the value.",
+        complexity: "O(1).",
         summary: "Moves a key to another database.",
         arguments: &[KEY, Argument::new("db", "integer")],
         ..Command::BLANK

@@ -85,7 +85,6 @@ struct Look<'a> {
     server: &'a Server,
     config: &'a Config,
     now: UnixMs,
-    random: u64,
 }
 
 /// The lines of the reply.
@@ -136,7 +135,6 @@ fn info(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
         server: cx.server,
         config: cx.config,
         now: cx.now,
-        random: cx.random,
     };
     let mut lines = Lines::default();
     for section in SECTIONS.iter().filter(|section| is_asked(section, args)) {

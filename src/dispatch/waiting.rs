@@ -41,7 +41,7 @@ impl Executor {
 
     fn exists(&mut self, db: usize, key: &[u8], now: UnixMs) -> bool {
         let hashes = [self.engine.keyspace.hash(key)];
-        let terms = self.terms(now, false).0;
+        let terms = self.terms(&"exists", now, false).0;
         self.engine.keyspace.lock(&hashes, db, terms).exists(key)
     }
 
@@ -50,7 +50,7 @@ impl Executor {
         if self.is_tier_failing() && self.engine.is_durable_always() {
             return Some(End::Again);
         }
-        let (terms, random) = self.terms(now, false);
+        let (terms, random) = self.terms(waiter.wish.event(), now, false);
         let server = &self.server;
         let needed = [Some(key), waiter.wish.destination()];
         let needed = needed.into_iter().flatten();

@@ -47,7 +47,7 @@ use super::admission::Admission;
 use super::cold::{ColdCounts, Tally};
 use super::counters::SPACES;
 use super::entry::{Entry, EntryMut, EntryParts, EntryRef, ValueType, is_large_form, is_old_form};
-use super::table::{Position, Tag};
+use super::table::Tag;
 use super::{KeyHash, Keyspace, SHARDS, ThreadSlot};
 use crate::clock::UnixMs;
 use crate::value::collection::of_both_ways;
@@ -686,52 +686,6 @@ impl Keyspace {
     pub fn lost_below(&self, name: u32, expires_at: Option<UnixMs>) {
         if let (Some(below), Some(space)) = (&self.below, self.space_named(name)) {
             below.tally(space).lost(expires_at);
-        }
-    }
-
-    /// Takes out a key that is gone. It leaves an absent mark where an older version may be below, and gives
-    /// whether it did.
-    pub(super) fn take_out(&self, locked: &mut super::Locked<'_>, at: Position) -> bool {
-        let is_marked = self.mark_or_remove(locked, at);
-        if !is_marked {
-            locked.table.shrink_if_sparse();
-        }
-        is_marked
-    }
-
-    /// The same, and other positions stay good.
-    pub(super) fn mark_or_remove(&self, locked: &mut super::Locked<'_>, at: Position) -> bool {
-        let (counters, shard, table) = (locked.counters, locked.shard, &mut locked.table);
-        if let Some(below) = &self.below {
-            let entry = table.get(at);
-            if below.must_mark(entry, self.hash(entry.key())) {
-                let (space, state) = (entry.space(), entry.policy_bits() & STATE);
-                counters.entries.add(-1);
-                if entry.is_pinned() {
-                    counters.pinned_keys.add(-1);
-                }
-                counters.count_compressed(entry, -1);
-                self.count_key(counters, space, entry.expires_at(), -1);
-                let mark = Entry::absent(space, entry.key());
-                let place = Place::new(shard, table.tag(at));
-                table.replace(at, mark);
-                let mut mark = table.get_mut(at);
-                mark.set_policy_bits(state & !CLEAN);
-                below.queue(mark, place, locked.thread);
-                return true;
-            }
-        }
-        let entry = table.remove(at);
-        self.count_removed(counters, shard, entry.view());
-        false
-    }
-
-    /// Takes out an entry that is not counted as a key: an absent mark.
-    pub(super) fn forget_at(&self, locked: &mut super::Locked<'_>, at: Position) {
-        drop(locked.table.remove(at));
-        self.group_entries[super::group_of_shard(locked.shard)].fetch_sub(1, Ordering::Relaxed);
-        if let Some(below) = &self.below {
-            below.departed(locked.shard);
         }
     }
 

@@ -77,6 +77,15 @@ impl Tally {
         }
     }
 
+    /// When the keys below alone expire that do.
+    pub(super) fn deadlines(&self) -> ColdDeadlines {
+        let expiries = self.expiries.lock();
+        ColdDeadlines {
+            keys: expiries.keys,
+            sum_ms: expiries.sum_ms(),
+        }
+    }
+
     fn add(&self, expires: bool, n: i64) {
         self.keys.fetch_add(n, Ordering::Relaxed);
         if expires {
@@ -132,6 +141,21 @@ impl Tally {
     }
 }
 
+/// When the cold keys of a space expire that do.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct ColdDeadlines {
+    /// How many there are.
+    pub(super) keys: i64,
+    sum_ms: i128,
+}
+
+impl ColdDeadlines {
+    /// What time all of them have left together.
+    pub(super) fn left_ms(&self, now: UnixMs) -> i128 {
+        self.sum_ms - i128::from(self.keys) * i128::from(now.0)
+    }
+}
+
 /// The keys of a database as they are kept over a restart.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ColdCounts {
@@ -151,6 +175,9 @@ struct Expiries {
     shift: u32,
     swept_s: i64,
     counts: BTreeMap<i64, i64>,
+    /// The keys of all buckets, and the sum of their buckets.
+    keys: i64,
+    buckets: i128,
 }
 
 impl Default for Expiries {
@@ -159,17 +186,37 @@ impl Default for Expiries {
             shift: 0,
             swept_s: i64::MIN,
             counts: BTreeMap::new(),
+            keys: 0,
+            buckets: 0,
         }
     }
 }
 
 impl Expiries {
     fn restore(counts: &ColdCounts) -> Self {
-        Self {
+        let mut restored = Self {
             shift: counts.shift.min(62),
             swept_s: counts.swept_s,
             counts: counts.expiring.iter().copied().collect(),
+            ..Self::default()
+        };
+        restored.recount();
+        restored
+    }
+
+    fn recount(&mut self) {
+        self.keys = 0;
+        self.buckets = 0;
+        for (&bucket, &n) in &self.counts {
+            self.keys += n;
+            self.buckets += i128::from(bucket) * i128::from(n);
         }
+    }
+
+    /// The sum of all expiries, as if they lay in the middle of their buckets.
+    fn sum_ms(&self) -> i128 {
+        let bucket_ms = 1000i128 << self.shift;
+        self.buckets * bucket_ms + i128::from(self.keys) * bucket_ms / 2
     }
 
     /// False where the time has come already.
@@ -184,6 +231,8 @@ impl Expiries {
         if *count == 0 {
             self.counts.remove(&bucket);
         }
+        self.keys += n;
+        self.buckets += i128::from(bucket) * i128::from(n);
         while self.counts.len() > BUCKETS_MAX {
             self.coarsen();
         }
@@ -198,6 +247,7 @@ impl Expiries {
         }
         counts.retain(|_, n| *n != 0);
         self.counts = counts;
+        self.recount();
     }
 
     fn sweep(&mut self, now: UnixMs) -> i64 {
@@ -205,6 +255,10 @@ impl Expiries {
         let rest = self.counts.split_off(&end);
         let gone = std::mem::replace(&mut self.counts, rest);
         self.swept_s = self.swept_s.max(end << self.shift);
+        for (&bucket, &n) in &gone {
+            self.keys -= n;
+            self.buckets -= i128::from(bucket) * i128::from(n);
+        }
         gone.values().sum()
     }
 }
@@ -247,6 +301,30 @@ mod tests {
         tally.lost(at((many / 2 + 4) * 1_000));
         assert_eq!(half + tally.sweep(UnixMs(many * 2_000)), many - 1);
         assert_eq!(tally.keys(), 0);
+    }
+
+    #[test]
+    fn the_sum_of_cold_expiries_is_kept_to_the_bucket() {
+        let left = |tally: &Tally, now| {
+            let cold = tally.deadlines();
+            (cold.keys, cold.left_ms(UnixMs(now)))
+        };
+        let tally = Tally::default();
+        assert_eq!(left(&tally, 9), (0, 0));
+        tally.found(at(5_100));
+        tally.found(at(9_900));
+        tally.found(None);
+        assert_eq!(left(&tally, 1_000), (2, 5_500 + 9_500 - 2_000));
+        tally.sweep(UnixMs(6_000));
+        assert_eq!(left(&tally, 1_000), (1, 8_500));
+        tally.lost(at(9_000));
+        assert_eq!(left(&tally, 1_000), (0, 0));
+        let many = 2 * BUCKETS_MAX as i64 + 2;
+        (0..many).for_each(|second| tally.found(at(1_000_000 + second * 1_000)));
+        let (keys, sum) = left(&tally, 0);
+        let mean = sum / i128::from(keys);
+        let exact = i128::from(1_000_000 + many * 500);
+        assert!((mean - exact).abs() <= 4_000, "{mean} is not {exact}");
     }
 
     #[test]

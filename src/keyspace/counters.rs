@@ -83,6 +83,9 @@ pub struct Counters {
     pub keys: [Counter; SPACES],
     /// Keys of each space that have an expiry.
     pub expiring: [Counter; SPACES],
+    /// The sum of the expiries of those of them that are in memory, in milliseconds. It may wrap; what it is beyond as many
+    /// times the present does not, unless that is 2^63 milliseconds: of ten million keys, 29 years each.
+    pub deadlines_ms: [Counter; SPACES],
 }
 
 impl Counters {
@@ -132,6 +135,7 @@ impl Default for Counters {
             memory_only_changes: Counter::default(),
             keys: std::array::from_fn(|_| Counter::default()),
             expiring: std::array::from_fn(|_| Counter::default()),
+            deadlines_ms: std::array::from_fn(|_| Counter::default()),
         }
     }
 }

@@ -31,6 +31,7 @@ use std::sync::atomic::Ordering;
 
 use super::below::{self, Place};
 use super::compression;
+use super::door::Cause;
 use super::entry::{EntryMut, EntryRef};
 use super::lfu::{self, LfuSettings};
 use super::table::{Position, Tag};
@@ -786,53 +787,49 @@ impl Keyspace {
         if entry.is_pinned() && self.is_live(entry.space()) {
             return Eviction::Pinned;
         }
-        let is_key = self.is_live(entry.space()) && !entry.is_absent();
+        let is_live = self.is_live(entry.space());
+        let is_key = is_live && !entry.is_absent();
         if is_key && entry.is_memory_only() {
-            locked.counters.evicted.add(1);
-            self.take_out(locked, at);
+            self.take_out(locked, at, Cause::Evicted);
             return Eviction::Gone;
         }
         let is_kept = self.has_below() && entry.key().len() <= below::KEY_BYTES_MAX;
         if let Some(below) = &self.below
             && entry.policy_bits() & below::CLEAN == 0
-            && self.is_live(entry.space())
+            && is_live
         {
             // The mark of a deleted key must be written all the same: without it an older version would come back.
             if unwritten == Unwritten::Goes && is_key {
-                locked.counters.evicted.add(1);
                 locked.counters.shed.add(1);
-                self.take_out(locked, at);
+                self.take_out(locked, at, Cause::Evicted);
                 return Eviction::Gone;
             }
             if let Unwritten::Judged { policy, now } = unwritten
                 && is_key
                 && !self.is_admitted(entry, policy, now)
             {
-                locked.counters.evicted.add(1);
-                self.take_out(locked, at);
+                self.take_out(locked, at, Cause::Evicted);
                 return Eviction::Gone;
             }
             let place = Place::new(locked.shard, table.tag(at));
             below.queue_victim(table.get_mut(at), place, locked.thread);
             return Eviction::Unwritten;
         }
-        let entry = table.remove(at);
-        table.shrink_if_sparse();
-        let (counters, entry) = (locked.counters, entry.view());
-        match self.below.as_ref().filter(|_| is_key && is_kept) {
-            Some(below) if below.tally(entry.space()).cooled(entry.expires_at()) => {
-                self.count_left(counters, locked.shard, entry);
-                counters.demoted.add(1);
-            }
-            Some(_) => {
-                self.count_removed(counters, locked.shard, entry);
-                counters.expired.add(1);
-            }
-            None => {
-                self.count_removed(counters, locked.shard, entry);
-                counters.evicted.add(i64::from(is_key));
+        match self.below.as_ref().filter(|_| is_kept) {
+            _ if !is_live => drop(self.leave(locked, at, Cause::Flushed)),
+            _ if !is_key => self.forget(locked, at),
+            None => drop(self.leave(locked, at, Cause::Evicted)),
+            Some(below) => {
+                let is_counted = below.tally(entry.space()).cooled(entry.expires_at());
+                let cause = if is_counted {
+                    Cause::Demoted
+                } else {
+                    Cause::Expired
+                };
+                drop(self.leave(locked, at, cause));
             }
         }
+        locked.table.shrink_if_sparse();
         Eviction::Gone
     }
 

@@ -1,21 +1,21 @@
 //! What a command sees of the keyspace: the keys that its row declared, locked, at one moment.
 //!
-//! It finds keys, drops those whose time has come before anybody sees them, records accesses, and
-//! is where a change to a key is written down: all of them pass through two private functions.
+//! It finds keys, drops those whose time has come before anybody sees them, and records accesses. A
+//! change of a key goes through the keyspace's one door, [`super::door`].
 //!
 //! Invariant: a command reaches only keys whose shards it locked; asking for another one is a
 //! mistake in its row, and panics.
 
 use std::cell::Cell;
-use std::sync::atomic::Ordering;
 
 use super::below::{self, Place, Presence, Written};
 use super::compression;
 use super::counters::Counters;
+use super::door::{Cause, EventName};
 use super::entry::{Entry, EntryParts, EntryRef, ValueType};
 use super::eviction::{AccessPolicy, Eviction, LastAccess, Unwritten};
 use super::table::{Position, Table, Tag};
-use super::{KeyHash, Keyspace, Locked, LockedShards, Terms, ThreadSlot, group_of_shard};
+use super::{KeyHash, Keyspace, Locked, LockedShards, Terms, ThreadSlot};
 use crate::clock::UnixMs;
 use crate::error::CommandError;
 use crate::value::collection::{Collection, Content};
@@ -69,14 +69,8 @@ thread_local! {
     static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
 }
 
-/// Why a key goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Change {
-    /// A client asked that it goes.
-    Deleted,
-    /// Its time came.
-    Expired,
-}
+/// The event of a key that a command deletes.
+pub(super) const DEL: EventName = &"del";
 
 /// Locked keys.
 pub struct Keys<'a> {
@@ -89,6 +83,7 @@ pub struct Keys<'a> {
     access: AccessPolicy,
     now: UnixMs,
     default_ttl_ms: i64,
+    event: EventName,
     db: usize,
     space: u8,
 }
@@ -123,6 +118,7 @@ impl<'a> Keys<'a> {
             access,
             default_ttl_ms,
             thread,
+            event,
         } = terms;
         let counters = keyspace.counters(thread);
         let space = keyspace.space_of(db);
@@ -135,6 +131,7 @@ impl<'a> Keys<'a> {
             access,
             now,
             default_ttl_ms,
+            event,
             db,
             space,
         }
@@ -210,7 +207,7 @@ impl<'a> Keys<'a> {
             return None;
         }
         if entry.expires_at().is_some_and(|at| at <= self.now) {
-            self.take(Found { lock, at }, Change::Expired);
+            self.take(Found { lock, at }, Cause::Expired);
             return None;
         }
         if for_value && entry.is_compressed() {
@@ -340,9 +337,9 @@ impl<'a> Keys<'a> {
             expires_at,
             raw: false,
         };
-        let table = &mut self.locked[found.lock].table;
-        table.overwrite(found.at, &parts);
-        self.wrote(found, None);
+        let locked = &mut self.locked[found.lock];
+        self.keyspace
+            .overwrite(locked, found.at, &parts, self.event);
         Ok(())
     }
 
@@ -445,8 +442,8 @@ impl<'a> Keys<'a> {
             let content = collection.into_content();
             if is_kept {
                 self.add_collection(key, value_type, content);
-            } else {
-                keep_buffer(content);
+            } else if let Content::Packed(bytes) = content {
+                keep_buffer(bytes);
             }
             return Ok(Some(result));
         };
@@ -456,47 +453,26 @@ impl<'a> Keys<'a> {
         }
         let was_large = entry.is_large();
         self.touch(found);
-        let content = self.lend(found);
+        let locked = &mut self.locked[found.lock];
+        let content = self.keyspace.lend(locked, found.at, || SCRATCH.take());
         let mut collection = C::of(content).ok_or(CommandError::WrongType)?;
         let changed = change(&mut collection);
         let is_changed = matches!(changed, Ok((_, true)));
         let goes = is_changed && collection.is_empty();
         let content = collection.into_content();
         if was_large || (is_changed && !goes) {
-            self.give_back(found, content, was_large);
-        } else {
-            keep_buffer(content);
+            let locked = &mut self.locked[found.lock];
+            let buffer = self.keyspace.put_back(locked, found.at, content, was_large);
+            buffer.into_iter().for_each(keep_buffer);
+        } else if let Content::Packed(bytes) = content {
+            keep_buffer(bytes);
         }
         if goes {
-            self.take(found, Change::Deleted);
+            self.take(found, Cause::Client(DEL));
         } else if is_changed {
-            self.wrote(found, None);
+            self.wrote(found);
         }
         changed.map(|(result, _)| Some(result))
-    }
-
-    /// Takes a collection out of its entry, or a copy of its bytes.
-    fn lend(&mut self, found: Found) -> Content {
-        let table = &mut self.locked[found.lock].table;
-        if table.get(found.at).is_large() {
-            return Content::Large(table.take_large(found.at));
-        }
-        let mut bytes = SCRATCH.take();
-        bytes.clear();
-        bytes.extend_from_slice(table.get(found.at).value());
-        Content::Packed(bytes)
-    }
-
-    fn give_back(&mut self, found: Found, content: Content, was_large: bool) {
-        let table = &mut self.locked[found.lock].table;
-        match content {
-            Content::Large(large) if was_large => table.put_large(found.at, large),
-            Content::Large(large) => table.enlarge(found.at, large),
-            Content::Packed(bytes) => {
-                table.rewrite_value(found.at, &bytes);
-                keep_buffer(Content::Packed(bytes));
-            }
-        }
     }
 
     fn add_collection(&mut self, key: &[u8], value_type: ValueType, content: Content) {
@@ -513,7 +489,7 @@ impl<'a> Keys<'a> {
                     raw: false,
                 };
                 self.add(lock, tag, hash, Entry::new(&parts));
-                keep_buffer(Content::Packed(bytes));
+                keep_buffer(bytes);
             }
             Content::Large(large) => {
                 self.add(lock, tag, hash, Entry::large(space, key, large, expires_at));
@@ -548,9 +524,6 @@ impl<'a> Keys<'a> {
         };
         let live_entry = live.map(|at| table.get(at));
         let old_expiry = live_entry.and_then(EntryRef::expires_at);
-        if let Some(entry) = live_entry {
-            self.counters.count_compressed(entry, -1);
-        }
         let expires_at = match expiry {
             // An expired key that was not seen yet does not hand its expiry on.
             Expiry::Keep if live.is_some() => old_expiry.filter(|at| *at > self.now),
@@ -566,16 +539,14 @@ impl<'a> Keys<'a> {
             raw,
         };
         if let Some(at) = live {
+            let locked = &mut self.locked[lock];
             if old_expiry.is_some_and(|at| at <= self.now) {
-                // Nor its pin.
-                self.set_pin(Found { lock, at }, false);
+                self.keyspace.end_expired(locked, at);
             }
-            self.locked[lock].table.overwrite(at, &parts);
-            self.count_expiring(space, old_expiry, expires_at);
+            self.keyspace.overwrite(locked, at, &parts, self.event);
             self.touch(Found { lock, at });
-            self.wrote(Found { lock, at }, None);
         } else {
-            self.put(lock, tag, hash, marked, Entry::new(&parts));
+            self.put(lock, hash, marked, Entry::new(&parts));
         }
     }
 
@@ -592,113 +563,29 @@ impl<'a> Keys<'a> {
         } else {
             None
         };
-        self.put(lock, tag, hash, marked, entry)
+        self.put(lock, hash, marked, entry)
     }
 
-    fn put(
-        &mut self,
-        lock: usize,
-        tag: Tag,
-        hash: KeyHash,
-        marked: Option<Position>,
-        entry: Entry,
-    ) -> Found {
-        let entry = self.keyspace.follow_policy(entry);
-        if entry.view().is_pinned() {
-            self.counters.pinned_keys.add(1);
-        }
-        let (space, expires_at) = (entry.view().space(), entry.view().expires_at());
-        self.counters.count_compressed(entry.view(), 1);
-        let table = &mut self.locked[lock].table;
-        let admitted = self.keyspace.admit(hash, &self.access);
-        let (at, state) = match marked {
-            Some(at) => {
-                let state = table.get(at).policy_bits() & below::STATE;
-                table.replace(at, entry);
-                (at, state)
-            }
-            None => {
-                self.keyspace.group_entries[group_of_shard(hash.shard())]
-                    .fetch_add(1, Ordering::Relaxed);
-                (table.insert(tag, entry), 0)
-            }
-        };
-        self.access.first(table.get_mut(at), admitted, state);
-        self.counters.entries.add(1);
-        self.keyspace.count_key(self.counters, space, expires_at, 1);
-        let found = Found { lock, at };
-        self.wrote(found, marked.is_none().then_some(hash));
-        found
-    }
-
-    fn count_expiring(&self, space: u8, before: Option<UnixMs>, after: Option<UnixMs>) {
-        let change = i64::from(after.is_some()) - i64::from(before.is_some());
-        if change != 0 {
-            self.counters.expiring[usize::from(space)].add(change);
-        }
+    fn put(&mut self, lock: usize, hash: KeyHash, marked: Option<Position>, entry: Entry) -> Found {
+        let locked = &mut self.locked[lock];
+        let place = (hash, marked);
+        let at = self
+            .keyspace
+            .add(locked, place, entry, &self.access, self.event);
+        Found { lock, at }
     }
 
     /// Takes a key away, and counts that.
-    fn take(&mut self, found: Found, change: Change) {
-        if self.keyspace.queues.any() {
-            self.announce_end(found);
-        }
-        let goes_below = self.take_uncounted(found);
-        match change {
-            Change::Deleted => self.count_change(goes_below),
-            Change::Expired => self.counters.expired.add(1),
-        }
-    }
-
-    /// The first of the two places where a change to a key is written down: it goes. What others must
-    /// learn of a change, lower tiers and waiting or watching clients, hears of it here or in `wrote`.
-    /// Gives whether the tier below is to learn of it.
-    fn take_uncounted(&mut self, found: Found) -> bool {
-        let is_memory_only = self.table(found).get(found.at).is_memory_only();
+    fn take(&mut self, found: Found, cause: Cause) {
         let locked = &mut self.locked[found.lock];
-        self.keyspace.take_out(locked, found.at) || !is_memory_only
+        self.keyspace.take_out(locked, found.at, cause);
     }
 
+    /// Says that a key was changed.
     #[inline]
-    fn count_change(&self, goes_below: bool) {
-        self.counters.changes.add(1);
-        if !goes_below {
-            self.counters.memory_only_changes.add(1);
-        }
-    }
-
-    /// The second place: a key was written. `fresh` is the hash of one that memory did not hold.
-    #[inline]
-    fn wrote(&mut self, found: Found, fresh: Option<KeyHash>) {
-        let goes_below = self.keyspace.below.as_ref().is_none_or(|below| {
-            let Locked { shard, table, .. } = &mut self.locked[found.lock];
-            let place = Place::new(*shard, table.tag(found.at));
-            below.wrote(table.get_mut(found.at), place, fresh, self.thread)
-        });
-        self.count_change(goes_below);
-        if self.keyspace.queues.any() {
-            self.announce(found);
-        }
-    }
-
-    /// Tells those who wait for a key that it was written.
-    #[cold]
-    #[inline(never)]
-    fn announce(&self, found: Found) {
-        let entry = self.table(found).get(found.at);
-        if entry.value_type() != ValueType::String {
-            self.keyspace.queues.announce(self.db, entry.key(), false);
-        }
-    }
-
-    /// Tells those who share a stream that it goes.
-    #[cold]
-    #[inline(never)]
-    fn announce_end(&self, found: Found) {
-        let entry = self.table(found).get(found.at);
-        if entry.value_type() == ValueType::Stream {
-            self.keyspace.queues.announce(self.db, entry.key(), true);
-        }
+    fn wrote(&mut self, found: Found) {
+        let (locked, cause) = (&mut self.locked[found.lock], Cause::Client(self.event));
+        self.keyspace.wrote(locked, found.at, None, cause);
     }
 
     /// The type of the value at a living key; neither an access nor counted.
@@ -766,7 +653,7 @@ impl<'a> Keys<'a> {
         }
         if !self.set_pin(found, true) {
             // The copy below says it too.
-            self.wrote(found, None);
+            self.wrote(found);
         }
         Pinned::Done
     }
@@ -778,21 +665,15 @@ impl<'a> Keys<'a> {
         };
         let was_pinned = self.set_pin(found, false);
         if was_pinned {
-            self.wrote(found, None);
+            self.wrote(found);
         }
         was_pinned
     }
 
     /// Gives whether a client had pinned the entry before.
     fn set_pin(&mut self, found: Found, pinned: bool) -> bool {
-        let table = &mut self.locked[found.lock].table;
-        let before = table.get(found.at);
-        let (was_pinned, had_pin) = (before.is_pinned(), before.has_pin());
-        table.set_pin(found.at, pinned);
-        let is_pinned = table.get(found.at).is_pinned();
-        let keys = i64::from(is_pinned) - i64::from(was_pinned);
-        self.counters.pinned_keys.add(keys);
-        had_pin
+        let locked = &mut self.locked[found.lock];
+        self.keyspace.set_pin(locked, found.at, pinned)
     }
 
     /// Takes a key out of memory whose copy below is the same. False where there is none such, or it is
@@ -838,7 +719,7 @@ impl<'a> Keys<'a> {
             Some(found) => {
                 as_string(self.table(found).get(found.at))?;
                 self.touch(found);
-                self.wrote(found, None);
+                self.wrote(found);
                 found
             }
             None => {
@@ -855,11 +736,9 @@ impl<'a> Keys<'a> {
                 self.add(lock, tag, hash, Entry::new(&parts))
             }
         };
-        let table = &mut self.locked[found.lock].table;
-        if table.get(found.at).value().len() != len {
-            table.resize_value(found.at, len);
-        }
-        let mut entry = table.get_mut(found.at);
+        let locked = &mut self.locked[found.lock];
+        self.keyspace.resize(locked, found.at, len);
+        let mut entry = locked.table.get_mut(found.at);
         entry.set_raw();
         Ok(entry.into_value())
     }
@@ -876,7 +755,7 @@ impl<'a> Keys<'a> {
         let Some(found) = self.find(key) else {
             return false;
         };
-        self.take(found, Change::Deleted);
+        self.take(found, Cause::Client(DEL));
         true
     }
 
@@ -892,14 +771,12 @@ impl<'a> Keys<'a> {
             return false;
         };
         if expires_at.is_some_and(|at| at <= self.now) {
-            self.take(found, Change::Deleted);
+            self.take(found, Cause::Client(DEL));
             return true;
         }
-        let table = &mut self.locked[found.lock].table;
-        let before = table.get(found.at).expires_at();
-        table.set_expiry(found.at, expires_at);
-        self.count_expiring(self.space, before, expires_at);
-        self.wrote(found, None);
+        let locked = &mut self.locked[found.lock];
+        self.keyspace
+            .set_expiry(locked, found.at, expires_at, self.event);
         true
     }
 
@@ -914,12 +791,35 @@ impl<'a> Keys<'a> {
 
     /// Moves a key to another name or database. What stood there goes, if `replace`.
     pub fn rename(&mut self, from: &[u8], to: &[u8], to_db: usize, replace: bool) -> Renamed {
-        let result = self.copy(from, to, to_db, replace);
-        if result == Renamed::Done {
-            let found = self.find(from).expect("it was copied just now");
-            self.take(found, Change::Deleted);
+        if self.find(from).is_none() {
+            return Renamed::NoSource;
         }
-        result
+        let home = self.db;
+        self.use_db(to_db);
+        let existing = self.find(to);
+        if let (Some(found), true) = (existing, replace) {
+            self.take(found, Cause::Client(DEL));
+        }
+        self.use_db(home);
+        if existing.is_some() && !replace {
+            return Renamed::Occupied;
+        }
+        // After what may have moved it in its table.
+        let Found { lock, at } = self.find(from).expect("it was there just now");
+        let (left, came) = if home == to_db {
+            (&"rename_from", &"rename_to")
+        } else {
+            (&"move_from", &"move_to")
+        };
+        let locked = &mut self.locked[lock];
+        let entry = self.keyspace.take_away(locked, at, Cause::Client(left));
+        locked.table.shrink_if_sparse();
+        let entry = entry.renamed(self.keyspace.space_of(to_db), to);
+        let event = std::mem::replace(&mut self.event, came);
+        let (lock, tag, hash) = self.locate(to);
+        self.add(lock, tag, hash, entry);
+        self.event = event;
+        Renamed::Done
     }
 
     /// Copies a key to another name or database. What stood there goes, if `replace`. The two
@@ -938,7 +838,7 @@ impl<'a> Keys<'a> {
             existing => {
                 let (lock, tag, hash) = self.locate(to);
                 if let Some(found) = existing {
-                    self.take(found, Change::Deleted);
+                    self.take(found, Cause::Client(DEL));
                 }
                 self.add(lock, tag, hash, entry);
                 Renamed::Done
@@ -950,10 +850,8 @@ impl<'a> Keys<'a> {
 }
 
 /// Keeps the buffer of a packed collection for the next one.
-fn keep_buffer(content: Content) {
-    if let Content::Packed(bytes) = content
-        && bytes.capacity() <= SCRATCH_BYTES_MAX
-    {
+fn keep_buffer(bytes: Vec<u8>) {
+    if bytes.capacity() <= SCRATCH_BYTES_MAX {
         SCRATCH.set(bytes);
     }
 }

@@ -2,18 +2,15 @@
 //! keys that nobody reads when their time comes, freeing what FLUSHDB emptied, and moving out of memory
 //! what was not accessed for long.
 
-use std::sync::atomic::Ordering;
-
 use smallvec::SmallVec;
 
-use super::below::{self, Place};
-use super::counters::Counters;
-use super::entry::{Entry, EntryRef};
+use super::door::Cause;
+use super::entry::Entry;
 use super::eviction::{AccessPolicy, Eviction, Limits};
 use super::table::Position;
-use super::{Keyspace, Locked, SHARDS, ThreadSlot, group_of_shard};
+use super::{Keyspace, Locked, SHARDS, ThreadSlot};
 use crate::clock::UnixMs;
-use crate::value::collection::{Collection, Content};
+use crate::value::collection::Collection;
 use crate::value::hash::Hash;
 
 /// Entries taken out in one lock of a shard. They are freed after it is released.
@@ -35,18 +32,15 @@ impl Keyspace {
                 return count;
             }
             let mut due: SmallVec<[Position; 8]> = SmallVec::new();
-            let mut all =
-                locked
-                    .table
-                    .take_expired(now, SLICE, |entry| taken.push(entry), |at| due.push(at));
+            let expired = |at| due.push(at);
+            let mut all = self.take_expired(&mut locked, (now, SLICE), &mut taken, expired);
             let mut fields_left = FIELDS;
             for at in due {
                 if self.is_live(locked.table.get(at).space()) {
                     fields_left -= self.drop_due_fields(&mut locked, at, now, fields_left);
                 } else {
                     // Its database was emptied: it is to go in any case.
-                    let entry = locked.table.remove(at);
-                    self.count_removed(locked.counters, shard, entry.view());
+                    taken.push(self.leave(&mut locked, at, Cause::Flushed));
                 }
                 all &= fields_left > 0;
             }
@@ -56,13 +50,7 @@ impl Keyspace {
             locked.table.shrink_if_sparse();
             drop(locked);
             count += taken.len();
-            let counters = self.counters(thread);
-            for entry in taken.drain(..) {
-                self.count_removed(counters, shard, entry.view());
-                if self.is_live(entry.view().space()) {
-                    counters.expired.add(1);
-                }
-            }
+            taken.clear();
             if all {
                 return count;
             }
@@ -78,42 +66,19 @@ impl Keyspace {
         now: UnixMs,
         limit: usize,
     ) -> usize {
-        let table = &mut locked.table;
-        let content = match table.get(at).is_large() {
-            true => Content::Large(table.take_large(at)),
-            false => Content::Packed(table.get(at).value().to_vec()),
-        };
+        let was_large = locked.table.get(at).is_large();
+        let content = self.lend(locked, at, Vec::new);
         let mut hash = Hash::of(content).expect("only a hash has fields");
         let count = hash.remove_due(now.0, limit);
         let is_empty = hash.is_empty();
-        match hash.into_content() {
-            Content::Large(large) => table.put_large(at, large),
-            Content::Packed(bytes) => table.rewrite_value(at, &bytes),
-        }
+        self.put_back(locked, at, hash.into_content(), was_large);
         locked.counters.expired_fields.add(count as i64);
         if is_empty {
-            self.mark_or_remove(locked, at);
-        } else if let Some(below) = &self.below {
-            let place = Place::new(locked.shard, locked.table.tag(at));
-            below.wrote(locked.table.get_mut(at), place, None, locked.thread);
+            self.take_away(locked, at, Cause::Emptied);
+        } else {
+            self.wrote(locked, at, None, Cause::FieldsExpired);
         }
         count.min(limit)
-    }
-
-    /// Leaves an absent mark for an expired key where the tier below may hold an older version.
-    fn mark_expired(&self, locked: &mut Locked<'_>, entry: EntryRef<'_>) {
-        let hash = self.hash(entry.key());
-        let Some(below) = &self.below else { return };
-        if !self.is_live(entry.space()) || !below.must_mark(entry, hash) {
-            return;
-        }
-        let state = entry.policy_bits() & (below::UNSURE | below::WRITING);
-        let mark = Entry::absent(entry.space(), entry.key());
-        let at = locked.table.insert(hash.tag(), mark);
-        self.group_entries[group_of_shard(locked.shard)].fetch_add(1, Ordering::Relaxed);
-        let mut mark = locked.table.get_mut(at);
-        mark.set_policy_bits(state);
-        below.queue(mark, Place::new(locked.shard, hash.tag()), locked.thread);
     }
 
     /// Moves the entries of one shard out of memory that were not accessed for so many seconds. What the tier below has not
@@ -209,29 +174,25 @@ impl Keyspace {
     }
 
     fn sweep_shard(&self, shard: usize, spaces: &[u8], thread: ThreadSlot) {
-        let counters: &Counters = self.counters(thread);
         let mut bucket = 0;
         let mut taken: Vec<Entry> = Vec::new();
         let _inside = self.gate.enter(thread);
         loop {
             let mut locked = self.lock_shard(shard, thread);
-            let table = &mut locked.table;
-            while bucket < table.bucket_count() && taken.len() < SLICE {
-                for at in table.positions(bucket) {
-                    if spaces.contains(&table.get(at).space()) {
-                        taken.push(table.remove(at));
+            while bucket < locked.table.bucket_count() && taken.len() < SLICE {
+                for at in locked.table.positions(bucket) {
+                    if spaces.contains(&locked.table.get(at).space()) {
+                        taken.push(self.leave(&mut locked, at, Cause::Flushed));
                     }
                 }
                 bucket += 1;
             }
-            let done = bucket >= table.bucket_count();
+            let done = bucket >= locked.table.bucket_count();
             if done {
-                table.shrink_if_sparse();
+                locked.table.shrink_if_sparse();
             }
             drop(locked);
-            for entry in taken.drain(..) {
-                self.count_removed(counters, shard, entry.view());
-            }
+            taken.clear();
             if done {
                 return;
             }

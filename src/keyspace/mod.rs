@@ -18,6 +18,7 @@ pub mod below;
 pub mod cold;
 mod compression;
 pub mod counters;
+mod door;
 pub mod entry;
 pub mod eviction;
 pub mod gate;
@@ -27,6 +28,8 @@ mod maintenance;
 mod policy;
 pub mod queues;
 pub mod table;
+#[cfg(test)]
+mod tests;
 mod whole;
 
 use std::hash::{BuildHasher, Hasher};
@@ -39,7 +42,6 @@ use smallvec::SmallVec;
 use self::below::{Below, Filter};
 use self::compression::CompressionHand;
 use self::counters::{Counters, SPACES};
-use self::entry::EntryRef;
 use self::eviction::{AccessPolicy, Group};
 use self::gate::Gate;
 use self::policy::Policies;
@@ -47,6 +49,7 @@ use self::queues::Queues;
 use self::table::{Table, TableHint, Tag};
 use crate::clock::UnixMs;
 
+pub use self::door::EventName;
 pub use self::eviction::LastAccess;
 pub use self::keys::{Expiry, Keys, Pinned, Renamed, VALUE_BYTES_MAX};
 pub use self::whole::SpaceStats;
@@ -162,6 +165,8 @@ pub struct Terms {
     pub default_ttl_ms: i64,
     /// The thread that the command runs on.
     pub thread: ThreadSlot,
+    /// The name of its changes: the command's, unless it says otherwise.
+    pub event: EventName,
 }
 
 /// A locked shard, which settles its account when it is released.
@@ -403,6 +408,9 @@ impl Keyspace {
                 walked.entries.add(i64::from(!entry.is_absent()));
                 walked.pinned_keys.add(i64::from(entry.is_pinned()));
                 walked.count_compressed(entry, 1);
+                if let Some(at) = entry.expires_at() {
+                    walked.count_deadline(entry.space(), at, 1);
+                }
             }
         }
         let accounts: [fn(&Counters) -> i64; 7] = [
@@ -418,34 +426,21 @@ impl Keyspace {
             let counted: i64 = self.counters.iter().map(account).sum();
             assert_eq!(counted, account(&walked), "an account is what a walk finds");
         }
+        for space in 0..SPACES {
+            let account = |c: &Counters| c.deadlines_ms[space].read();
+            let sum = |sum: i64, c| sum.wrapping_add(account(c));
+            let counted = self.counters.iter().fold(0, sum);
+            assert_eq!(
+                counted,
+                account(&walked),
+                "the sum of the expiries of a space"
+            );
+        }
     }
 
     #[inline]
     fn space_of(&self, db: usize) -> u8 {
         self.spaces[db].load(Ordering::Acquire)
-    }
-
-    /// Settles the counts for a key that is gone and was taken out of its table.
-    fn count_removed(&self, counters: &Counters, shard: usize, entry: EntryRef<'_>) {
-        if !entry.is_absent() {
-            self.count_key(counters, entry.space(), entry.expires_at(), -1);
-        }
-        self.count_left(counters, shard, entry);
-    }
-
-    /// Settles the counts for an entry that was taken out of its table, whose key may still be below.
-    fn count_left(&self, counters: &Counters, shard: usize, entry: EntryRef<'_>) {
-        self.group_entries[group_of_shard(shard)].fetch_sub(1, Ordering::Relaxed);
-        if !entry.is_absent() {
-            counters.entries.add(-1);
-        }
-        if entry.is_pinned() {
-            counters.pinned_keys.add(-1);
-        }
-        counters.count_compressed(entry, -1);
-        if let Some(below) = &self.below {
-            below.departed(shard);
-        }
     }
 
     fn is_live(&self, space: u8) -> bool {
@@ -457,7 +452,7 @@ impl Keyspace {
     /// What all threads have counted for a space.
     fn sum_space(&self, space: u8, counter: impl Fn(&Counters, usize) -> i64) -> i64 {
         debug_assert!(usize::from(space) < SPACES);
-        let counted = |c: &Counters| counter(c, usize::from(space));
-        self.counters.iter().map(counted).sum()
+        let add = |sum: i64, c| sum.wrapping_add(counter(c, usize::from(space)));
+        self.counters.iter().fold(0, add)
     }
 }

@@ -4,7 +4,7 @@
 //! locked as well, and serves the queue when its command is done: so no push is missed, and none of several who wait is
 //! passed over. A queue knows its members by their tickets alone.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -15,6 +15,8 @@ use super::DATABASES;
 thread_local! {
     /// Keys which somebody waits for, written by this thread's command.
     static READY: RefCell<VecDeque<Ready>> = const { RefCell::new(VecDeque::new()) };
+    /// Whether this thread serves those who wait for such keys.
+    static SERVES: Cell<bool> = const { Cell::new(false) };
 }
 
 /// A key that somebody waits for.
@@ -35,6 +37,8 @@ type Queue = BTreeSet<u64>;
 #[derive(Debug, Default)]
 pub struct Queues {
     by_key: [Mutex<HashMap<Box<[u8]>, Queue>>; DATABASES],
+    /// Keys written, or gone, on threads that serve nobody.
+    elsewhere: Mutex<Vec<Ready>>,
     /// Keys that have a queue, in all databases.
     keys: AtomicUsize,
     last_ticket: AtomicU64,
@@ -94,19 +98,38 @@ impl Queues {
                 key: key.into(),
                 is_gone,
             };
-            READY.with_borrow_mut(|all| all.push_back(ready));
+            self.note(ready);
         }
     }
 
     /// Says that any key of a database may have changed.
     pub fn announce_all(&self, db: usize) {
         let queues = self.by_key[db].lock();
-        let all = queues.keys().map(|key| Ready {
-            db,
-            key: key.clone(),
-            is_gone: true,
-        });
-        READY.with_borrow_mut(|ready| ready.extend(all));
+        for key in queues.keys() {
+            self.note(Ready {
+                db,
+                key: key.clone(),
+                is_gone: true,
+            });
+        }
+    }
+
+    fn note(&self, ready: Ready) {
+        if SERVES.get() {
+            READY.with_borrow_mut(|all| all.push_back(ready));
+        } else {
+            self.elsewhere.lock().push(ready);
+        }
+    }
+
+    /// This thread serves those who wait for the keys that it writes to, by [`Self::take_ready`].
+    pub fn serve_here() {
+        SERVES.set(true);
+    }
+
+    /// The keys that were written, or went, on threads that serve nobody: by expiry, eviction, warming.
+    pub fn take_elsewhere(&self) -> Vec<Ready> {
+        std::mem::take(&mut *self.elsewhere.lock())
     }
 
     /// The next key that this thread's command has written to and that somebody waits for.
@@ -122,6 +145,11 @@ mod tests {
     #[test]
     fn the_first_who_came_is_the_first_in_each_queue() {
         let queues = Queues::default();
+        queues.join(2, [&b"z"[..]].into_iter(), 7);
+        queues.announce(2, b"z", true);
+        assert_eq!(queues.take_elsewhere().len(), 1);
+        queues.leave(2, [&b"z"[..]].into_iter(), 7);
+        Queues::serve_here();
         let (first, second) = (queues.draw_ticket(), queues.draw_ticket());
         let (a, b) = (&b"a"[..], &b"b"[..]);
         queues.join(0, [a, b, a].into_iter(), second);

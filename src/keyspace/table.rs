@@ -644,6 +644,17 @@ impl Table {
         self.with_entry(at, |_| entry);
     }
 
+    /// The same, and gives that one.
+    pub fn exchange(&mut self, at: Position, entry: Entry) -> Entry {
+        debug_assert_eq!(self.get(at).key(), entry.view().key());
+        let mut before = None;
+        self.with_entry(at, |old| {
+            before = Some(old);
+            entry
+        });
+        before.expect("an entry was there")
+    }
+
     /// Whether any entry in a bucket may have an expiry.
     pub fn may_expire(&self, bucket: usize) -> bool {
         self.buckets[bucket].floor() < FLOOR_NONE

@@ -4,6 +4,7 @@
 
 use std::sync::atomic::Ordering;
 
+use super::cold::{ColdDeadlines, Tally};
 use super::entry::EntryRef;
 use super::table::Tag;
 use super::{Keyspace, SHARDS, ThreadSlot};
@@ -12,8 +13,6 @@ use crate::random::Random;
 
 /// A random key is looked for so many times before the search walks from shard to shard.
 const RANDOM_TRIES: usize = 100;
-/// Keys with an expiry that are looked at to estimate the mean.
-const TTL_SAMPLES: usize = 64;
 /// Keys freed at once by FLUSHDB itself; more are left to the background.
 const FREE_AT_ONCE: usize = 50_000;
 const TAG_BITS: u32 = Tag::END.trailing_zeros();
@@ -25,7 +24,7 @@ pub struct SpaceStats {
     pub keys: usize,
     /// Keys that have an expiry.
     pub expiring: usize,
-    /// The mean time that keys with an expiry have left, estimated from a sample.
+    /// The mean time that keys with an expiry have left: of those below alone, to the second.
     pub mean_ttl_ms: i64,
 }
 
@@ -39,45 +38,23 @@ impl Keyspace {
         usize::try_from(keys).unwrap_or(0)
     }
 
-    /// Counts for INFO.
-    pub fn space_stats(&self, db: usize, now: UnixMs, random: u64) -> SpaceStats {
+    /// Counts for INFO, in constant time.
+    pub fn space_stats(&self, db: usize, now: UnixMs) -> SpaceStats {
         let space = self.space_of(db);
-        let below = self.below.as_ref();
         let counted = self.sum_space(space, |c, space| c.expiring[space].read());
-        let expiring = counted + below.map_or(0, |below| below.tally(space).expiring());
-        let expiring = usize::try_from(expiring).unwrap_or(0);
-        let mean_ttl_ms = if expiring == 0 {
-            0
-        } else {
-            self.mean_ttl_ms(space, now, random)
-        };
+        let tally = self.below.as_ref().map(|below| below.tally(space));
+        let expiring = counted + tally.map_or(0, Tally::expiring);
+        let cold = tally.map_or_else(ColdDeadlines::default, Tally::deadlines);
+        // Both wrap, and their difference does not.
+        let warm_ms = self.sum_space(space, |c, space| c.deadlines_ms[space].read());
+        let warm_ms = warm_ms.wrapping_sub((expiring - cold.keys).wrapping_mul(now.0));
+        let left_ms = i128::from(warm_ms) + cold.left_ms(now);
+        let mean_ms = left_ms.checked_div(expiring.into()).unwrap_or(0);
         SpaceStats {
             keys: self.db_size(db),
-            expiring,
-            mean_ttl_ms,
+            expiring: usize::try_from(expiring).unwrap_or(0),
+            mean_ttl_ms: i64::try_from(mean_ms).unwrap_or(i64::MAX).max(0),
         }
-    }
-
-    fn mean_ttl_ms(&self, space: u8, now: UnixMs, random: u64) -> i64 {
-        let (mut sum, mut count) = (0i128, 0i128);
-        for i in 0..SHARDS {
-            let table = self.shards[(random as usize).wrapping_add(i) % SHARDS]
-                .table
-                .lock();
-            for at in table.all_positions() {
-                let entry = table.get(at);
-                if let Some(at) = entry.expires_at().filter(|_| entry.space() == space) {
-                    sum += i128::from((at.0 - now.0).max(0));
-                    count += 1;
-                }
-            }
-            if count >= TTL_SAMPLES as i128 {
-                break;
-            }
-        }
-        sum.checked_div(count)
-            .and_then(|mean| i64::try_from(mean).ok())
-            .unwrap_or(0)
     }
 
     /// Empties a database. Its keys are out of sight at once; many are freed in the background.

@@ -89,6 +89,7 @@ fn run_tick(server: &Server, tick: u64, pool: &mut EvictionPool, walk: &mut Idle
     server
         .engine
         .make_room(clock::now(), server.engine.maintenance_slot(), pool);
+    server.waiters.rouse(server.engine.keyspace.queues());
     if tick.is_multiple_of(CLIENT_TICKS) {
         server
             .engine

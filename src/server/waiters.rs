@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use super::clients::Client;
 use crate::clock::UnixMs;
 use crate::command::blocking::Wish;
-use crate::keyspace::queues::Queues;
+use crate::keyspace::queues::{Queues, Ready};
 use crate::resp::Protocol;
 
 /// How a wait ended.
@@ -140,6 +140,21 @@ impl Waiters {
     pub fn get(&self, ticket: u64) -> Option<Arc<Waiter>> {
         let waiter = self.by_ticket.get(&ticket)?;
         Some(Arc::clone(&waiter))
+    }
+
+    /// Has those look again who wait for keys that others than workers have written, or taken away.
+    pub fn rouse(&self, queues: &Queues) {
+        for Ready { db, key, is_gone } in queues.take_elsewhere() {
+            let mut ticket = 0;
+            while let Some(next) = queues.next(db, &key, ticket) {
+                ticket = next;
+                let waiter = self.get(ticket);
+                let concerns = |w: &Arc<Waiter>| !is_gone || w.wish.forlorn().is_some();
+                if let Some(waiter) = waiter.filter(concerns) {
+                    waiter.end(End::Again);
+                }
+            }
+        }
     }
 
     /// The one of a client.

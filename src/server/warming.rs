@@ -223,6 +223,7 @@ impl<'a> Loader<'a> {
             access,
             default_ttl_ms: i64::from(config.default_ttl_s) * 1000,
             thread: server.engine.warming_slot(),
+            event: &"restore",
         };
         let (_inside, mut keys) = loop {
             self.wait_for_key(hash, db, &key.name, now)?;

@@ -237,6 +237,7 @@ fn lock<'a>(cx: &Context<'a>, key: &[u8]) -> Keys<'a> {
         access: access(cx),
         default_ttl_ms: 0,
         thread: cx.keys.thread(),
+        event: &"debug",
     };
     keyspace.lock(&[keyspace.hash(key)], cx.keys.db(), terms)
 }

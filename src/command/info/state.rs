@@ -211,7 +211,7 @@ pub(super) fn keyspace(look: &Look<'_>, lines: &mut Lines) {
         if keyspace.db_size(db) == 0 {
             continue;
         }
-        let stats = keyspace.space_stats(db, look.now, look.random);
+        let stats = keyspace.space_stats(db, look.now);
         lines.field(
             format_args!("db{db}"),
             format_args!(

@@ -33,6 +33,7 @@ fn is_raw(db: &Db, key: &[u8]) -> bool {
         access: AccessPolicy::new(config.maxmemory_policy, LfuSettings::of(&config), START, 0),
         default_ttl_ms: 0,
         thread: ThreadSlot(0),
+        event: &"set",
     };
     let keyspace = &db.engine().keyspace;
     let mut keys = keyspace.lock(&[keyspace.hash(key)], 0, terms);
@@ -213,7 +214,7 @@ mod whole {
     });
 
     script!(the_count_of_keys_that_expire_is_right, |db| {
-        let expiring = |db: &Db| db.engine().keyspace.space_stats(0, START, 0).expiring;
+        let expiring = |db: &Db| db.engine().keyspace.space_stats(0, START).expiring;
         for (line, count) in [
             ("SET k v PXAT 9223372036854775807", 1),
             ("GETEX k EX 10", 1),

@@ -1,12 +1,10 @@
 //! What loads bring into memory, and what becomes of an entry whose copy below goes.
 
-use std::sync::atomic::Ordering;
-
 use super::{CLEAN, Held, LoadStamp, Loaded, Place, UNSURE, has_copy};
 use crate::clock::UnixMs;
 use crate::keyspace::entry::Entry;
 use crate::keyspace::eviction::AccessPolicy;
-use crate::keyspace::{KeyHash, Keyspace, SHARDS, ThreadSlot, group_of_shard};
+use crate::keyspace::{KeyHash, Keyspace, SHARDS, ThreadSlot};
 
 impl Keyspace {
     /// Begins a load of a key that memory does not hold. `None`: it does by now.
@@ -51,26 +49,13 @@ impl Keyspace {
             return false;
         }
         let counters = self.counters(thread);
-        let mut insert = |mut entry: Entry| {
-            if !entry.view().is_absent() {
-                entry = self.follow_policy(entry);
-                if entry.view().is_pinned() {
-                    counters.pinned_keys.add(1);
-                }
-            }
-            let at = locked.table.insert(hash.tag(), entry);
-            self.group_entries[group_of_shard(locked.shard)].fetch_add(1, Ordering::Relaxed);
-            let admitted = self.admit(hash, access);
-            access.first(locked.table.get_mut(at), admitted, CLEAN);
-            at
-        };
         match loaded {
             Loaded::Nothing => {
-                insert(Entry::absent(space, key));
+                self.load(&mut locked, hash, Entry::absent(space, key), access);
                 counters.load_misses.add(1);
             }
             Loaded::Expired(expired_at) => {
-                let at = insert(Entry::absent(space, key));
+                let at = self.load(&mut locked, hash, Entry::absent(space, key), access);
                 counters.load_misses.add(1);
                 // It must not be found there again.
                 if below.tally(space).warmed(expired_at) {
@@ -85,9 +70,8 @@ impl Keyspace {
             Loaded::Value(mut entry) => {
                 let expires_at = entry.view().expires_at();
                 entry.view_mut().set_space(space);
-                let at = insert(entry);
+                let at = self.load(&mut locked, hash, entry, access);
                 counters.promoted.add(1);
-                counters.entries.add(1);
                 if !below.tally(space).warmed(expires_at) {
                     self.count_key(counters, space, expires_at, 1);
                 }

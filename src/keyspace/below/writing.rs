@@ -7,6 +7,7 @@ use super::{
     CLEAN, KEY_BYTES_MAX, Picked, PickedLarge, Place, QUEUED, TakenPart, UNSURE, Versions, WRITING,
     stored,
 };
+use crate::keyspace::door::Cause;
 use crate::keyspace::table::Position;
 use crate::keyspace::{KeyHash, Keyspace, Locked, SHARDS, ThreadSlot};
 use crate::value::large::FrozenBytes;
@@ -219,10 +220,9 @@ impl Keyspace {
                         continue;
                     }
                     if entry.key().len() > KEY_BYTES_MAX {
-                        let entry = locked.table.remove(at);
-                        self.count_removed(locked.counters, shard, entry.view());
+                        self.leave(&mut locked, at, Cause::Evicted);
                     } else if entry.is_memory_only() {
-                        self.mark_or_remove(&mut locked, at);
+                        self.take_away(&mut locked, at, Cause::Evicted);
                     } else if entry.policy_bits() & CLEAN == 0 {
                         let place = Place::new(shard, locked.table.tag(at));
                         below.queue(locked.table.get_mut(at), place, thread);
@@ -245,7 +245,7 @@ impl Keyspace {
         self.each_with(WRITING, places, thread, |locked, at| {
             let bits = locked.table.get(at).policy_bits() & !WRITING;
             if locked.table.get(at).is_absent() && bits & QUEUED == 0 {
-                self.forget_at(locked, at);
+                self.forget(locked, at);
             } else {
                 let clean = if bits & QUEUED == 0 { CLEAN } else { 0 };
                 locked.table.get_mut(at).set_policy_bits(bits | clean);
