@@ -726,7 +726,7 @@ impl Executor {
         stripe.commands.add(1);
         let Some(row) = row else { return };
         let config = self.config.current();
-        stripe.per_command[row.id].ran(nanos, config.latency_tracking);
+        stripe.ran(row.id, nanos, config.latency_tracking);
         let threshold_ms = config.latency_monitor_threshold_ms;
         let slower_than_us = u64::try_from(config.slowlog_log_slower_than_us).unwrap_or(u64::MAX);
         if threshold_ms > 0 {

@@ -1,6 +1,7 @@
 //! What was done, counted where it happens and once; each thread has a stripe of its own.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
@@ -48,6 +49,8 @@ pub struct Stripe {
     pub error_replies: Counter,
     /// Bytes in buffers of clients.
     pub buffer_bytes: Counter,
+    /// Bytes that histograms take.
+    histogram_bytes: Counter,
     /// For each command and subcommand, by its number.
     pub per_command: Box<[CommandStats]>,
 }
@@ -63,25 +66,16 @@ pub struct CommandStats {
     pub rejected: Counter,
     /// Ran and answered with an error.
     pub failed: Counter,
-    /// Runs by their time; see [`HISTOGRAM_BUCKETS`].
-    pub histogram: [Counter; HISTOGRAM_BUCKETS],
+    /// Runs by their time, from the first one on; see [`HISTOGRAM_BUCKETS`]. Most commands never run, and all of them
+    /// together would take as much as a thousand keys for each thread.
+    histogram: OnceLock<Box<[Counter; HISTOGRAM_BUCKETS]>>,
 }
 
 impl CommandStats {
-    /// Counts a run.
-    #[inline]
-    pub fn ran(&self, nanos: u64, track: bool) {
-        self.calls.add(1);
-        self.nanos.add(nanos as i64);
-        if track {
-            self.histogram[bucket_of(nanos)].add(1);
-        }
-    }
-
     fn reset(&self) {
         for counter in [&self.calls, &self.nanos, &self.rejected, &self.failed]
             .into_iter()
-            .chain(&self.histogram)
+            .chain(self.histogram.get().into_iter().flat_map(|all| all.iter()))
         {
             counter.reset();
         }
@@ -125,8 +119,32 @@ fn bucket_of(nanos: u64) -> usize {
 }
 
 impl Stripe {
+    /// Counts a run of a command.
+    #[inline]
+    pub fn ran(&self, id: usize, nanos: u64, track: bool) {
+        let command = &self.per_command[id];
+        command.calls.add(1);
+        command.nanos.add(nanos as i64);
+        if track {
+            let histogram = match command.histogram.get() {
+                Some(histogram) => histogram,
+                None => self.begin_histogram(command),
+            };
+            histogram[bucket_of(nanos)].add(1);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn begin_histogram<'a>(&self, of: &'a CommandStats) -> &'a [Counter; HISTOGRAM_BUCKETS] {
+        self.histogram_bytes
+            .add(size_of::<[Counter; HISTOGRAM_BUCKETS]>() as i64);
+        of.histogram.get_or_init(Box::default)
+    }
+
     fn new(commands: usize) -> Self {
         Self {
+            histogram_bytes: Counter::default(),
             commands: Counter::default(),
             input_bytes: Counter::default(),
             output_bytes: Counter::default(),
@@ -179,7 +197,13 @@ impl Stats {
 
     /// How many runs of a command fell into each bucket, over all threads.
     pub fn histogram(&self, id: usize) -> [i64; HISTOGRAM_BUCKETS] {
-        std::array::from_fn(|bucket| self.sum_command(id, |c| &c.histogram[bucket]))
+        let all = self.stripes.iter();
+        let all = all.filter_map(|stripe| stripe.per_command[id].histogram.get());
+        let mut sums = [0; HISTOGRAM_BUCKETS];
+        for (bucket, counter) in all.flat_map(|histogram| histogram.iter().enumerate()) {
+            sums[bucket] += counter.read();
+        }
+        sums
     }
 
     /// Counts an error reply under its code, the first word of its text.
@@ -202,7 +226,10 @@ impl Stats {
     /// Bytes that the counters themselves take.
     pub fn fixed_bytes(&self) -> usize {
         let commands: usize = self.stripes.iter().map(|s| s.per_command.len()).sum();
-        size_of_val(&*self.stripes) + commands * size_of::<CommandStats>()
+        let histograms = self.sum(|stripe| &stripe.histogram_bytes);
+        size_of_val(&*self.stripes)
+            + commands * size_of::<CommandStats>()
+            + usize::try_from(histograms).unwrap_or(0)
     }
 
     /// CONFIG RESETSTAT. What tells of the present (buffers in use) stays.
