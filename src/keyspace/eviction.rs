@@ -743,6 +743,7 @@ impl Keyspace {
         passed: &mut Passed,
         unwritten: Unwritten,
     ) -> bool {
+        let buckets = locked.table.bucket_count();
         for at in locked.table.positions(hand.bucket) {
             if at.slot() < hand.slot {
                 continue;
@@ -765,6 +766,9 @@ impl Keyspace {
                 table.get_mut(at).set_policy_bits(bits - 1);
             } else if self.evict_at(locked, at, unwritten) == Eviction::Gone {
                 hand.slot = at.slot() + 1;
+                // A table that has shrunk keeps its order: the hand stays at the same share of it.
+                let left = locked.table.bucket_count();
+                hand.bucket = (hand.bucket * left).checked_div(buckets).unwrap_or(0);
                 return true;
             } else {
                 passed.refused += 1;
