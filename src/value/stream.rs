@@ -236,7 +236,7 @@ impl Stream {
     /// Ends that, and a copy that is being taken out.
     pub(super) fn detach(&mut self) {
         self.changes.give_up();
-        self.frozen = FrozenNodes::default();
+        self.freezer = Freezer::default();
     }
 
     pub(super) fn changes(&self) -> &Changes<Id> {
