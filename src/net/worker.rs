@@ -16,6 +16,7 @@ use crate::dispatch::Executor;
 use crate::keyspace::ThreadSlot;
 use crate::resp::{Protocol, Reply};
 use crate::server::Server;
+use crate::threads::{self, Part};
 
 /// Bytes that one read takes at most, while nothing of an unfinished request is kept.
 const READ_BYTES: usize = 64 * 1024;
@@ -76,11 +77,10 @@ impl Workers {
                     .build()?;
                 let (server, waiting) = (Arc::clone(server), Arc::clone(&waiting));
                 let timers = timers.clone();
-                std::thread::Builder::new()
-                    .name(format!("worker-{index}"))
-                    .spawn(move || {
-                        runtime.block_on(work(server, ThreadSlot(index), timers, receiver, waiting))
-                    })?;
+                let work = move || {
+                    runtime.block_on(work(server, ThreadSlot(index), timers, receiver, waiting))
+                };
+                threads::spawn(format!("worker-{index}"), Part::Workers, work)?;
                 Ok(sender)
             })
             .collect::<io::Result<_>>()?;
@@ -93,12 +93,17 @@ impl Workers {
 
     /// Gives a connection to the worker whose turn it is.
     pub(super) fn give(&self, prepared: Prepared) {
-        let index = self.next.fetch_add(1, Ordering::Relaxed) % self.queues.len();
+        let first = self.next.fetch_add(1, Ordering::Relaxed);
         self.waiting.fetch_add(1, Ordering::Relaxed);
-        // Only a worker that has ended refuses, and then the server ends.
-        if self.queues[index].send(prepared).is_err() {
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
+        let mut prepared = prepared;
+        for index in first..first + self.queues.len() {
+            // Only a worker that has ended refuses.
+            match self.queues[index % self.queues.len()].send(prepared) {
+                Ok(()) => return,
+                Err(refused) => prepared = refused.0,
+            }
         }
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Connections given and not yet taken.

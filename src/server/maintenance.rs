@@ -15,6 +15,7 @@ use super::{Server, process};
 use crate::clock::{self, UnixMs};
 use crate::config::Config;
 use crate::keyspace::eviction::{EvictionPool, Limits, Unwritten};
+use crate::threads::{self, Part};
 
 /// The rhythm of the thread.
 const TICK: Duration = Duration::from_millis(100);
@@ -33,20 +34,18 @@ const IDLE_ROUND_MS_MIN: i64 = 1000;
 
 /// Starts the thread. It ends when the server is asked to stop.
 pub fn start(server: Arc<Server>) -> io::Result<JoinHandle<()>> {
-    std::thread::Builder::new()
-        .name("maintenance".into())
-        .spawn(move || {
-            let mut pool = EvictionPool::default();
-            let mut tick = 0u64;
-            let mut options = None;
-            let mut walk = IdleWalk::default();
-            while !server.shutdown.is_asked() {
-                std::thread::sleep(TICK);
-                tick += 1;
-                follow_options(&server, &mut options);
-                run_tick(&server, tick, &mut pool, &mut walk);
-            }
-        })
+    threads::spawn("maintenance", Part::Maintenance, move || {
+        let mut pool = EvictionPool::default();
+        let mut tick = 0u64;
+        let mut options = None;
+        let mut walk = IdleWalk::default();
+        while !server.shutdown.is_asked() {
+            std::thread::sleep(TICK);
+            tick += 1;
+            follow_options(&server, &mut options);
+            run_tick(&server, tick, &mut pool, &mut walk);
+        }
+    })
 }
 
 /// Carries out what a change of options asks for and nobody else does.

@@ -24,6 +24,7 @@ use tokio::time::Instant;
 
 use super::Server;
 use crate::config::TierDurability;
+use crate::threads::{self, Part};
 
 /// How often the log tells how far a stop is.
 const PROGRESS: Duration = Duration::from_secs(1);
@@ -94,9 +95,9 @@ impl Signals {
         let heard = listen()?;
         drop(entered);
         let server = Arc::clone(&signals.server);
-        std::thread::Builder::new()
-            .name("signals".into())
-            .spawn(move || runtime.block_on(act(heard, &server)))?;
+        threads::spawn("signals", Part::Signals, move || {
+            runtime.block_on(act(heard, &server));
+        })?;
         Ok(signals)
     }
 

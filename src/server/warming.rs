@@ -19,6 +19,7 @@ use crate::error::CommandError;
 use crate::keyspace::eviction::{AccessPolicy, EvictionPool, Room};
 use crate::keyspace::lfu::LfuSettings;
 use crate::keyspace::{Expiry, KeyHash, LastAccess, Terms};
+use crate::threads::{self, Part};
 use crate::tier::{Met, Need, Wanted};
 use crate::value::rdb::{Fault, FileReader, Key, Value};
 
@@ -100,11 +101,18 @@ pub fn start(server: &Arc<Server>, path: &Path) -> Result<(), Refusal> {
         counter.store(0, Ordering::Relaxed);
     }
     let (server, path) = (Arc::clone(server), path.to_owned());
-    let thread = std::thread::Builder::new().name("warming".into());
-    let started = thread.spawn({
-        let server = Arc::clone(&server);
-        move || run(&server, file, &path)
-    });
+    let warmed = Arc::clone(&server);
+    let failed = Arc::clone(&server);
+    let started = threads::spawn_or(
+        "warming",
+        Part::Warming,
+        move || run(&warmed, file, &path),
+        move || {
+            let warming = &failed.warming;
+            *warming.status.lock() = Some(Err("the thread failed, see the log".to_owned()));
+            warming.is_under_way.store(false, Ordering::Release);
+        },
+    );
     started.map(|_| ()).map_err(|error| {
         server.warming.is_under_way.store(false, Ordering::Release);
         Refusal::File(error.to_string())

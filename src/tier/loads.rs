@@ -20,6 +20,7 @@ use crate::keyspace::below::{Ask, Loaded, Page, Place};
 use crate::keyspace::eviction::{AccessPolicy, EvictionPool};
 use crate::keyspace::lfu::LfuSettings;
 use crate::keyspace::{KeyHash, ThreadSlot};
+use crate::threads;
 
 /// A key that memory cannot answer for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -209,18 +210,23 @@ pub(super) fn read(engine: &Engine, thread: ThreadSlot) {
     while let Some(job) = tier.loads.next() {
         match job {
             Job::Ask(ask, done) => {
-                // A connection that has gone does not wait any more.
-                let _ = done.send(tier.answer(engine, ask, thread, &|| true));
+                let answer = || tier.answer(engine, ask, thread, &|| true);
+                // Who asked is told nothing after a panic, and takes that for a failure; one that has gone does not wait.
+                if let Some(page) = threads::caught("a walk over the disk tier", answer) {
+                    let _ = done.send(page);
+                }
             }
             Job::Load(wanted, now) => {
-                let loaded = tier.load_now(engine, &wanted, now, thread);
-                if let Err(error) = &loaded {
+                let load = || tier.load_now(engine, &wanted, now, thread);
+                let loaded = threads::caught("a load from the disk tier", load);
+                if let Some(Err(error)) = &loaded {
                     tracing::error!("The disk tier could not read a key: {error}");
                 }
+                let is_loaded = matches!(loaded, Some(Ok(())));
                 let waiters = tier.loads.waiters.remove(&wanted);
                 for waiter in waiters.into_iter().flat_map(|(_, waiters)| waiters) {
                     // A connection that has gone does not wait any more.
-                    let _ = waiter.send(loaded.is_ok());
+                    let _ = waiter.send(is_loaded);
                 }
                 // What came into memory may push out something else; not before it was looked at.
                 engine.make_room(now, thread, &mut pool);

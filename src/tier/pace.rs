@@ -22,6 +22,9 @@ pub(super) struct Pace {
     changed: Condvar,
     /// The last run failed.
     failing: AtomicBool,
+    /// The writer panics at its next round.
+    #[cfg(test)]
+    pub(super) panics: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -34,6 +37,8 @@ struct State {
     /// Those who want to be told of the end of a round, and of which.
     waiting: Vec<(u64, oneshot::Sender<()>)>,
     stopped: bool,
+    /// The writer has ended, and not because it was to stop.
+    failed: bool,
 }
 
 /// How changes are made durable.
@@ -61,6 +66,9 @@ impl Pace {
     /// Has somebody told when all that had changed before the call is durable.
     pub(super) fn tell(&self, round: Round, done: oneshot::Sender<()>) {
         let mut state = self.state.lock();
+        if state.failed {
+            return;
+        }
         let wanted = state.begun + 1;
         state.asked = state.asked.max(Some(round));
         state.waiting.push((wanted, done));
@@ -73,6 +81,8 @@ impl Pace {
 
     /// Waits for the next round, but not for long: `due` says whether it is time for a run. True after the stop.
     pub(super) fn begin(&self, due: impl Fn() -> bool) -> Option<(Round, bool)> {
+        #[cfg(test)]
+        assert!(!self.panics.load(Ordering::Relaxed), "as a test wants it");
         let mut state = self.state.lock();
         if state.asked.is_none() && !state.stopped {
             self.changed.wait_for(&mut state, LOOK);
@@ -102,6 +112,15 @@ impl Pace {
         self.changed.notify_all();
     }
 
+    /// There is no writer any more: who waits is told that it failed, now and from now on.
+    pub(super) fn fail(&self) {
+        let mut state = self.state.lock();
+        state.failed = true;
+        state.waiting.clear();
+        self.failing.store(true, Ordering::Relaxed);
+        self.changed.notify_all();
+    }
+
     /// Waits until all that had changed before the call is safe.
     pub(super) fn wait(&self) -> bool {
         let mut state = self.state.lock();
@@ -109,7 +128,7 @@ impl Pace {
         let wanted = state.begun + 1;
         state.asked = Some(Round::Run);
         self.changed.notify_all();
-        while state.done < wanted && !state.stopped {
+        while state.done < wanted && !state.stopped && !state.failed {
             self.changed.wait(&mut state);
         }
         state.done >= wanted

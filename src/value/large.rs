@@ -6,6 +6,7 @@
 //! It owns what all of them have in common: their form on disk and how they are freed. What they are is in a file for each
 //! type. It knows nothing of keys.
 
+use crate::threads::{self, Part};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, Sender};
@@ -314,8 +315,7 @@ fn start() -> Sender<Large> {
             FREED.fetch_add(1, Ordering::Relaxed);
         }
     };
-    let thread = std::thread::Builder::new().name("lazy-free".to_owned());
-    if let Err(error) = thread.spawn(freeing) {
+    if let Err(error) = threads::spawn("lazy-free", Part::LazyFree, freeing) {
         // The receiver is gone, so that senders free what they have themselves.
         tracing::warn!("Large values are freed where they go: {error}");
     }

@@ -7,6 +7,7 @@ use super::{Lines, Look};
 use crate::clock;
 use crate::server::memory::ALLOCATOR;
 use crate::server::{REDIS_VERSION, process};
+use crate::threads::{FAILURES, Part};
 use crate::value::large;
 
 /// How often the maintenance thread runs in a second.
@@ -44,6 +45,12 @@ pub(super) fn server(look: &Look<'_>, lines: &mut Lines) {
     );
     lines.field("io_threads_active", 0);
     lines.field("worker_threads", server.engine.workers);
+    for part in Part::ALL {
+        let failed = FAILURES.of(part);
+        if failed > 0 {
+            lines.field(format!("failed_threads_{}", part.name()), failed);
+        }
+    }
 }
 
 pub(super) fn clients(look: &Look<'_>, lines: &mut Lines) {

@@ -5,12 +5,15 @@
 use std::io;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::thread::{Builder, JoinHandle};
+use std::thread::JoinHandle;
+
+use parking_lot::Mutex;
 
 use zstd::dict::EncoderDictionary;
 
 use super::dictionaries::{Dictionaries, Dictionary};
 use super::encoder::{self, Encoder};
+use crate::threads::{self, Part};
 
 /// One sample in five is not trained with, but judges the result.
 const HELD_OUT_ONE_IN: usize = 5;
@@ -96,7 +99,8 @@ pub(super) enum Outcome {
 /// A training under way.
 pub(super) struct Training {
     pub(super) class: Box<[u8]>,
-    thread: JoinHandle<Outcome>,
+    thread: JoinHandle<()>,
+    outcome: Arc<Mutex<Option<Outcome>>>,
 }
 
 impl Training {
@@ -108,10 +112,17 @@ impl Training {
         dictionaries: Arc<Dictionaries>,
     ) -> io::Result<Self> {
         let name = class.clone();
-        let thread = Builder::new()
-            .name("strata-dict".into())
-            .spawn(move || run(&name, &samples, current.as_deref(), &dictionaries))?;
-        Ok(Self { class, thread })
+        let outcome = Arc::new(Mutex::new(None));
+        let told = Arc::clone(&outcome);
+        let thread = threads::spawn("tier-dictionary", Part::TierBackground, move || {
+            let trained = run(&name, &samples, current.as_deref(), &dictionaries);
+            *told.lock() = Some(trained);
+        })?;
+        Ok(Self {
+            class,
+            thread,
+            outcome,
+        })
     }
 
     pub(super) fn is_finished(&self) -> bool {
@@ -120,9 +131,10 @@ impl Training {
 
     /// Waits for the end.
     pub(super) fn finish(self) -> Outcome {
-        self.thread
-            .join()
-            .unwrap_or_else(|_| Outcome::Failed(io::Error::other("the training panicked")))
+        // A panic has told of itself.
+        let _ = self.thread.join();
+        let outcome = self.outcome.lock().take();
+        outcome.unwrap_or_else(|| Outcome::Failed(io::Error::other("the training panicked")))
     }
 }
 
