@@ -38,7 +38,12 @@ impl LogControl {
         let Some(file) = &self.file else {
             return Ok(false);
         };
-        *file.file.lock() = open(&file.path)?;
+        let new = open(&file.path)?;
+        let mut current = file.file.lock();
+        // Who may read it is as before; for the data it is nobody.
+        let mode = current.metadata()?.permissions();
+        new.set_permissions(mode)?;
+        *current = new;
         Ok(true)
     }
 }

@@ -29,9 +29,11 @@ fn main() -> ExitCode {
         Ok(log) => log,
         Err(error) => return refuse(&format!("cannot write logfile: {error}")),
     };
+    // What is written from here on, which is data, is nobody else's.
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     let server = match Server::open(loaded.config, loaded.file, table().ids()) {
         Ok(server) => Arc::new(server),
-        Err(error) => return refuse(&format!("cannot open the disk tier in tier-dir: {error}")),
+        Err(error) => return refuse(&error),
     };
     server.log.get_or_init(|| log);
     signals.serve(&server);

@@ -18,12 +18,12 @@
 //! Invariant: what [`Log::commit`] has returned for is durable, as long as no run that ended well has it.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use super::store::{StoreError, checksum, sync_dir};
+use super::store::{StoreError, checksum, regular, sync_dir};
 
 const MAGIC: [u8; 8] = *b"STRLOG_3";
 /// Without the number of a run.
@@ -54,6 +54,8 @@ pub(super) struct Changes {
     pub(super) after: u64,
     file: Option<File>,
     records: BTreeMap<Vec<u8>, Found>,
+    /// Where the last whole group ends.
+    whole: u64,
 }
 
 /// Where a record lies.
@@ -169,6 +171,7 @@ impl Log {
         }
         self.file = None;
         (self.committed, self.appended) = (0, 0);
+        regular::clear(&self.path)?;
         match fs::remove_file(&self.path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
@@ -180,12 +183,7 @@ impl Log {
 
     fn file(&mut self) -> io::Result<&mut BufWriter<File>> {
         if self.file.is_none() {
-            let mut file = OpenOptions::new();
-            let mut file = file
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .open(&self.path)?;
+            let mut file = regular::create(&self.path)?;
             file.write_all(&MAGIC)?;
             file.write_all(&after(self.after))?;
             self.committed = (MAGIC.len() + AFTER) as u64;
@@ -205,48 +203,33 @@ fn after(run: u64) -> [u8; AFTER] {
     head
 }
 
-/// What whole groups say, newest last. A crash may have left the beginning of a group behind them.
+/// What whole groups say, newest last. A crash may have left the beginning of a group behind them. A log that cannot be read is
+/// moved aside.
 fn read(path: &Path) -> io::Result<Changes> {
-    let mut changes = Changes::default();
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(changes),
-        Err(error) => return Err(error),
+    let file = match regular::open(path) {
+        Ok(None) => return Ok(Changes::default()),
+        Ok(Some(file)) => file,
+        Err(error) if regular::may_pass(&error) => return Err(regular::at(path, &error)),
+        Err(error) => {
+            tracing::error!(
+                "The log of the disk tier cannot be read, and what was changed last is lost: {error}"
+            );
+            regular::move_aside(path)?;
+            return Ok(Changes::default());
+        }
+    };
+    let mut changes = Changes {
+        after: u64::MAX,
+        ..Changes::default()
     };
     let bytes = file.metadata()?.len();
-    let mut frames = BufReader::with_capacity(BUFFER_BYTES, &file);
-    let mut magic = [0; MAGIC.len()];
-    let mut read = MAGIC.len() as u64;
-    let mut whole = 0;
-    let mut is_log = frames.read_exact(&mut magic).is_ok() && [MAGIC, MAGIC_2].contains(&magic);
-    changes.after = u64::MAX;
-    if is_log && magic == MAGIC {
-        let mut head = [0; AFTER];
-        read += AFTER as u64;
-        is_log = frames.read_exact(&mut head).is_ok();
-        let number = head
-            .first_chunk()
-            .map_or(0, |number| u64::from_le_bytes(*number));
-        is_log &= head == after(number);
-        changes.after = number;
-    }
-    if is_log {
-        whole = read;
-        let (mut group, mut record) = (Vec::new(), Vec::new());
-        while let Some(key) = read_frame(&mut frames, bytes - read, &mut record)? {
-            let found = Found {
-                at: read + (HEAD + key.len()) as u64,
-                len: record.len() as u32,
-            };
-            read = found.at + u64::from(found.len);
-            if !key.is_empty() {
-                group.push((key, found));
-                continue;
-            }
-            changes.records.extend(group.drain(..));
-            whole = read;
+    let whole = match read_groups(&file, bytes, &mut changes) {
+        Ok(whole) => whole,
+        Err((whole, error)) => {
+            tracing::error!("The log of the disk tier could not be read to its end: {error}");
+            whole
         }
-    }
+    };
     if whole < bytes {
         tracing::warn!(
             "The log of the disk tier ends in {} bytes that are no whole group; they are left out",
@@ -254,7 +237,64 @@ fn read(path: &Path) -> io::Result<Changes> {
         );
     }
     changes.file = Some(file);
+    changes.whole = whole;
     Ok(changes)
+}
+
+/// Reads group by group; gives where the last whole one ends.
+fn read_groups(file: &File, bytes: u64, changes: &mut Changes) -> Result<u64, (u64, io::Error)> {
+    let mut frames = BufReader::with_capacity(BUFFER_BYTES, file);
+    let head = read_head(&mut frames).map_err(|error| (0, error))?;
+    let Some((after, mut read)) = head else {
+        return Ok(0);
+    };
+    changes.after = after;
+    let mut whole = read;
+    let (mut group, mut record) = (Vec::new(), Vec::new());
+    loop {
+        let frame = read_frame(&mut frames, bytes - read, &mut record);
+        let Some(key) = frame.map_err(|error| (whole, error))? else {
+            return Ok(whole);
+        };
+        let found = Found {
+            at: read + (HEAD + key.len()) as u64,
+            len: record.len() as u32,
+        };
+        read = found.at + u64::from(found.len);
+        if !key.is_empty() {
+            group.push((key, found));
+            continue;
+        }
+        changes.records.extend(group.drain(..));
+        whole = read;
+    }
+}
+
+/// The number of the run that the log comes after, and where its first frame begins; None where it is no log.
+fn read_head(frames: &mut impl Read) -> io::Result<Option<(u64, u64)>> {
+    let mut magic = [0; MAGIC.len()];
+    if !fills(frames, &mut magic)? {
+        return Ok(None);
+    }
+    if magic == MAGIC_2 {
+        return Ok(Some((u64::MAX, MAGIC.len() as u64)));
+    }
+    let mut head = [0; AFTER];
+    if magic != MAGIC || !fills(frames, &mut head)? {
+        return Ok(None);
+    }
+    let number = head.first_chunk();
+    let number = number.map_or(0, |number| u64::from_le_bytes(*number));
+    let is_whole = head == after(number);
+    Ok(is_whole.then_some((number, (MAGIC.len() + AFTER) as u64)))
+}
+
+/// False where the file ends before.
+fn fills(frames: &mut impl Read, bytes: &mut [u8]) -> io::Result<bool> {
+    match frames.read_exact(bytes) {
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        read => read.map(|()| true),
+    }
 }
 
 /// The key of the next frame, if that is whole.

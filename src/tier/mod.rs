@@ -35,7 +35,7 @@ mod writer;
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -57,6 +57,7 @@ use crate::engine::Engine;
 use crate::keyspace::below::{Ask, Filter, Page};
 use crate::keyspace::cold::ColdCounts;
 use crate::keyspace::{DATABASES, KeyHash, Keyspace};
+use crate::threads::{self, Part};
 
 pub use self::loads::Wanted;
 
@@ -72,6 +73,8 @@ const CACHE_BYTES_MIN: u64 = 1024 * 1024;
 const CACHE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// No number of a name, and no head of a record.
 const SPACES_MAGIC: [u8; 4] = *b"SPC2";
+/// Files of the tier that stay open.
+const OPEN_FILES: usize = 96;
 /// Parts that the disk's space is divided into; the oldest goes as a whole.
 const GENERATIONS: usize = 12;
 
@@ -162,21 +165,33 @@ impl Tier {
         if config.tier_max_bytes == 0 {
             return Ok((Keyspace::new(threads), None));
         }
+        let dir = config.tier_dir.clone().unwrap_or_else(|| "data".into());
+        Self::open_in(&dir, config, threads).map_err(|source| StoreError::Open {
+            dir: std::path::absolute(&dir).unwrap_or(dir),
+            source: Box::new(source),
+        })
+    }
+
+    fn open_in(
+        dir: &Path,
+        config: &Config,
+        threads: usize,
+    ) -> Result<(Keyspace, Option<Self>), StoreError> {
         let cache_bytes = match config.maxmemory {
             0 => CACHE_BYTES_MAX,
             memory => (memory / CACHE_SHARE).clamp(CACHE_BYTES_MIN, CACHE_BYTES_MAX),
         };
-        let dir = config.tier_dir.clone().unwrap_or_else(|| "data".into());
         let options = StoreOptions {
-            dir: dir.clone(),
+            dir: dir.to_owned(),
             max_bytes: config.tier_max_bytes,
             cache_bytes,
+            open_files: OPEN_FILES,
             generations: GENERATIONS,
             max_age: Duration::from_secs(u64::from(config.tier_ttl_s)),
             hash_key: record::hash_of_key,
         };
         let (mut store, mut disk) = Store::open(options.clone())?;
-        let (mut log, logged) = Log::open(&dir).map_err(StoreError::File)?;
+        let (mut log, logged) = Log::open(dir).map_err(StoreError::File)?;
         let clean = *store.recovery() != Recovery::Unclean;
         if config.tier_durability == TierDurability::None && !clean {
             // What changed in memory since is older there.
@@ -218,10 +233,10 @@ impl Tier {
                 file.error
             );
         }
-        let has_pins = warm::has_pins(&dir);
+        let has_pins = warm::has_pins(dir);
         let tier = Self {
             store,
-            dir,
+            dir: dir.to_owned(),
             dictionaries: Arc::new(dictionaries),
             classes: Mutex::default(),
             last_write: Mutex::new(None),
@@ -252,17 +267,19 @@ impl Tier {
         let readers = (0..READERS)
             .map(|index| {
                 let engine = Arc::clone(engine);
-                std::thread::Builder::new()
-                    .name(format!("tier-reader-{index}"))
-                    .spawn(move || loads::read(&engine, engine.tier_slot(index + 1)))
+                let name = format!("tier-reader-{index}");
+                threads::spawn(name, Part::TierReaders, move || {
+                    loads::read(&engine, engine.tier_slot(index + 1));
+                })
             })
             .collect::<io::Result<_>>()?;
         let walkers = Lane::ALL.into_iter().enumerate().map(|(index, lane)| {
             let engine = Arc::clone(engine);
             let slot = engine.tier_slot(READERS + 3 + index);
-            std::thread::Builder::new()
-                .name(format!("tier-walker-{index}"))
-                .spawn(move || walks::run(&engine, slot, lane))
+            let name = format!("tier-walker-{index}");
+            threads::spawn(name, Part::TierReaders, move || {
+                walks::run(&engine, slot, lane)
+            })
         });
         let walkers = walkers.collect::<io::Result<_>>()?;
         let uncounted = |tier: &Self| tier.uncounted.lock().take();
@@ -270,20 +287,32 @@ impl Tier {
             None => None,
             Some(scan) => {
                 let engine = Arc::clone(engine);
-                let thread = std::thread::Builder::new().name("tier-counter".into());
-                Some(thread.spawn(move || {
-                    writer::count_keys(&engine, scan, engine.tier_slot(READERS + 2));
-                })?)
+                Some(threads::spawn(
+                    "tier-counter",
+                    Part::TierStart,
+                    move || {
+                        writer::count_keys(&engine, scan, engine.tier_slot(READERS + 2));
+                    },
+                )?)
             }
         };
         let warmed = Arc::clone(engine);
-        let warmer = std::thread::Builder::new()
-            .name("tier-warmer".into())
-            .spawn(move || warm::load(&warmed, warmed.tier_slot(READERS + 1)))?;
+        let warmer = threads::spawn("tier-warmer", Part::TierStart, move || {
+            warm::load(&warmed, warmed.tier_slot(READERS + 1));
+        })?;
+        let failed = Arc::clone(engine);
         let engine = Arc::clone(engine);
-        let writer = std::thread::Builder::new()
-            .name("tier-writer".into())
-            .spawn(move || writer::run(&engine))?;
+        let writer = threads::spawn_or(
+            "tier-writer",
+            Part::TierWriter,
+            move || writer::run(&engine),
+            move || {
+                // Nobody waits for ever, and nothing is acknowledged any more that would be lost.
+                if let Some(tier) = &failed.tier {
+                    tier.pace.fail();
+                }
+            },
+        )?;
         Ok(Some(Threads {
             readers,
             walkers,

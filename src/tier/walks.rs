@@ -17,6 +17,7 @@ use super::Tier;
 use crate::engine::Engine;
 use crate::keyspace::ThreadSlot;
 use crate::keyspace::below::{Ask, Page};
+use crate::threads;
 
 /// How many walks go on at once.
 pub(super) const WALKERS: usize = 2;
@@ -156,8 +157,11 @@ fn walk(tier: &Tier, engine: &Engine, thread: ThreadSlot, asked: Asked, lane: La
     };
     // One who has gone asks for nothing.
     if !done.is_closed() {
-        let page = tier.answer(engine, ask, thread, &between);
-        let _ = done.send(page);
+        // After a panic the one who asked is told nothing, and takes that for a failure.
+        let answer = || tier.answer(engine, ask, thread, &between);
+        if let Some(page) = threads::caught("a walk over the disk tier", answer) {
+            let _ = done.send(page);
+        }
     }
     if is_count {
         tier.walks.has_counted();

@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::store::{StoreError, read_sealed, sync_dir, write_sealed};
+use super::store::{StoreError, read_sealed, regular, sync_dir, write_sealed};
 use super::{Tier, Wanted, record};
 use crate::clock;
 use crate::config::TierPolicy;
@@ -53,7 +53,7 @@ pub(super) enum Pins {
 
 /// Whether there is a list of pinned keys.
 pub(super) fn has_pins(dir: &Path) -> bool {
-    pinned_path(dir).exists()
+    pinned_path(dir).symlink_metadata().is_ok()
 }
 
 /// Begins a list of pinned keys, durably, where there is none.
@@ -100,6 +100,7 @@ fn keep_pins(dir: &Path, list: Vec<u8>, all_listed: bool) -> io::Result<Pins> {
         write_sealed(&path, list)?;
         return Ok(if all_listed { Pins::All } else { Pins::Some });
     }
+    regular::clear(&path)?;
     match fs::remove_file(&path) {
         Ok(()) => sync_dir(dir)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}

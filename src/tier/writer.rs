@@ -951,6 +951,40 @@ mod tests {
         db.run("DBSIZE").int(1);
     }
 
+    /// What it gives, without a runtime that waits.
+    fn block_on<T>(future: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        runtime.expect("a runtime").block_on(future)
+    }
+
+    #[test]
+    fn a_writer_that_panics_lets_nobody_wait() {
+        use super::super::{Met, Need};
+        use crate::threads::{FAILURES, Part};
+
+        let mut db = Db::tiered(|_| {});
+        let engine = Arc::clone(&db.server().engine);
+        let threads = Tier::start(&engine).expect("threads");
+        let threads = threads.expect("there is a tier");
+        let tier = tier(&engine);
+        db.run("SET key value").ok();
+        assert!(matches!(
+            block_on(tier.meet(Need::Durable)),
+            Met::Written(true)
+        ));
+        let before = FAILURES.of(Part::TierWriter);
+        let waiting = tier.meet(Need::Written);
+        tier.pace.panics.store(true, Ordering::Relaxed);
+        // The one who waits, or the next ones: nobody for ever.
+        let _ = block_on(waiting);
+        let failed = block_on(tier.meet(Need::Durable));
+        assert!(matches!(failed, Met::Written(false)), "{failed:?}");
+        assert!(!tier.sync());
+        assert!(tier.is_failing());
+        assert!(FAILURES.of(Part::TierWriter) > before);
+        threads.stop(&engine);
+    }
+
     #[test]
     fn dbsize_answers_while_the_disk_cannot_be_read() {
         let mut db = cold_keys();

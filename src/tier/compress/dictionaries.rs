@@ -21,6 +21,7 @@ use parking_lot::{Mutex, RwLock};
 use sha1::{Digest as _, Sha1};
 use zstd::dict::DecoderDictionary;
 
+use super::super::store::regular;
 use super::codec::{self, DecodeError, Encoded, Form};
 
 const MAGIC: &[u8; 8] = b"STRADICT";
@@ -63,7 +64,7 @@ impl Dictionaries {
     /// If the directory cannot be made or read.
     pub fn open(directory: impl Into<PathBuf>) -> io::Result<(Self, Vec<DamagedFile>)> {
         let directory = directory.into();
-        fs::create_dir_all(&directory)?;
+        regular::create_dir(&directory)?;
         let mut by_id = HashMap::new();
         let mut damaged = Vec::new();
         let mut last_id = 0;
@@ -242,7 +243,7 @@ fn remove_if_unfinished(path: &Path) {
 fn save(directory: &Path, dictionary: &Dictionary) -> io::Result<()> {
     let name = format!("{:010}", dictionary.id);
     let unfinished = directory.join(format!("{name}.tmp"));
-    let mut file = File::create(&unfinished)?;
+    let mut file = regular::create(&unfinished)?;
     file.write_all(&file_bytes(dictionary))?;
     file.sync_all()?;
     fs::rename(unfinished, directory.join(format!("{name}.dict")))?;
@@ -267,7 +268,8 @@ fn file_bytes(dictionary: &Dictionary) -> Vec<u8> {
 
 fn load(path: &Path, id: u32) -> io::Result<Dictionary> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(FILE_MAX).read_to_end(&mut bytes)?;
+    let file = regular::open(path)?.ok_or(io::ErrorKind::NotFound)?;
+    file.take(FILE_MAX).read_to_end(&mut bytes)?;
     let damaged = |why: &str| io::Error::new(io::ErrorKind::InvalidData, why.to_owned());
     let rest = bytes
         .strip_prefix(MAGIC)

@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 use parking_lot::Mutex;
 
 use super::StoreError;
+use crate::threads::{self, Part};
 
 /// The work under way.
 #[derive(Default)]
@@ -19,9 +20,8 @@ impl Background {
     pub(super) fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
         for thread in self.threads.lock().drain(..) {
-            if thread.join().is_err() {
-                tracing::error!("a background thread of the disk tier panicked");
-            }
+            // A panic has told of itself.
+            let _ = thread.join();
         }
         self.stop.store(false, Ordering::Relaxed);
     }
@@ -35,10 +35,9 @@ impl Background {
         name: &str,
         work: impl FnOnce() + Send + 'static,
     ) -> Result<(), StoreError> {
-        let mut threads = self.threads.lock();
-        threads.retain(|thread| !thread.is_finished());
-        let thread = std::thread::Builder::new().name(name.to_owned());
-        threads.push(thread.spawn(work)?);
+        let mut running = self.threads.lock();
+        running.retain(|thread| !thread.is_finished());
+        running.push(threads::spawn(name, Part::TierBackground, work)?);
         Ok(())
     }
 

@@ -2,20 +2,23 @@
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
+
+use super::tree::TreeError;
 
 /// An error of the store. A failed read is one of these, never "no such key".
 #[derive(Debug)]
 pub enum StoreError {
     /// One of the store's own files could not be read or written.
     File(io::Error),
-    /// The database below failed.
-    Database(fjall::Error),
+    /// A tree failed while it was made or written.
+    Tree(TreeError),
     /// A generation could not be read.
     Read {
         /// The generation, for [`quarantine`](super::Store::quarantine).
         generation: u64,
-        /// What the database said.
-        source: fjall::Error,
+        /// What the tree said.
+        source: TreeError,
     },
     /// The generation that a run wrote to was quarantined meanwhile: what the run wrote is gone.
     Quarantined(u64),
@@ -23,74 +26,67 @@ pub enum StoreError {
     Order,
     /// A key has 4 to 65,535 bytes, a record at least one and less than 4 GiB.
     Size,
+    /// The library has panicked: nothing is written until it was opened anew.
+    Poisoned,
     /// The store is closed, or being reopened.
     Closed,
     /// Another process, or an iterator of this one, holds the directory.
     Busy,
+    /// The directory cannot be used.
+    Open {
+        /// The directory.
+        dir: PathBuf,
+        /// Why.
+        source: Box<StoreError>,
+    },
 }
 
 impl StoreError {
     /// Whether bytes on disk are not what was written, so that trying again is useless.
     pub fn is_damage(&self) -> bool {
         match self {
-            Self::Database(source) | Self::Read { source, .. } => is_damage(source),
+            Self::Tree(source) | Self::Read { source, .. } => is_damage(source),
             _ => false,
         }
     }
 
-    /// Whether the disk is full, or was when a write failed, after which the database takes no more.
+    /// Whether the library may be in disorder: it must be opened anew.
     pub fn is_poison(&self) -> bool {
         match self {
-            Self::File(source) => is_full(source),
-            Self::Database(fjall::Error::Poisoned) => true,
-            Self::Database(source) => io_source(source).is_some_and(is_full),
+            Self::Tree(source) | Self::Read { source, .. } => {
+                matches!(source, TreeError::Panicked(_))
+            }
             _ => false,
         }
     }
 
-    pub(super) fn of_open(source: fjall::Error) -> Self {
-        match source {
-            fjall::Error::Locked => Self::Busy,
-            source => Self::Database(source),
-        }
+    /// Whether the disk has no room.
+    pub fn is_full(&self) -> bool {
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        let source = match self {
+            Self::File(source) => Some(source),
+            Self::Tree(source) | Self::Read { source, .. } => source.io(),
+            _ => None,
+        };
+        source.is_some_and(|source| matches!(source.kind(), StorageFull | QuotaExceeded))
     }
 }
 
-fn is_full(source: &io::Error) -> bool {
-    use io::ErrorKind::{QuotaExceeded, StorageFull};
-    matches!(source.kind(), StorageFull | QuotaExceeded)
-}
-
-fn io_source(error: &fjall::Error) -> Option<&io::Error> {
-    match error {
-        fjall::Error::Io(source) | fjall::Error::Storage(fjall::LsmError::Io(source)) => {
-            Some(source)
-        }
-        _ => None,
-    }
-}
-
-pub(super) fn is_damage(error: &fjall::Error) -> bool {
+pub(super) fn is_damage(error: &TreeError) -> bool {
     use io::ErrorKind::{AlreadyExists, InvalidData, InvalidInput, NotFound, UnexpectedEof};
-    match io_source(error) {
-        // fjall makes a new database where the file of its version is gone, and stumbles over the old one's files; and
-        // it maps files into memory, which an empty one refuses.
-        Some(source) => matches!(
+    error.io().is_none_or(|source| {
+        matches!(
             source.kind(),
             InvalidData | NotFound | UnexpectedEof | AlreadyExists | InvalidInput
-        ),
-        None => !matches!(
-            error,
-            fjall::Error::Poisoned | fjall::Error::KeyspaceDeleted | fjall::Error::Locked
-        ),
-    }
+        )
+    })
 }
 
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(source) => write!(f, "a file of the disk tier: {source}"),
-            Self::Database(source) => write!(f, "the database of the disk tier: {source}"),
+            Self::Tree(source) => write!(f, "the trees of the disk tier: {source}"),
             Self::Read { generation, source } => {
                 write!(f, "generation {generation} of the disk tier: {source}")
             }
@@ -99,8 +95,13 @@ impl fmt::Display for StoreError {
             }
             Self::Order => f.write_str("the keys of a run do not ascend"),
             Self::Size => f.write_str("a key or record of impossible size"),
+            Self::Poisoned => f.write_str("the disk tier must be opened anew"),
             Self::Closed => f.write_str("the disk tier is closed"),
             Self::Busy => f.write_str("the disk tier's directory is in use"),
+            Self::Open { dir, source } => {
+                let dir = dir.display();
+                write!(f, "cannot open the disk tier in tier-dir {dir}: {source}")
+            }
         }
     }
 }
@@ -109,9 +110,16 @@ impl std::error::Error for StoreError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::File(source) => Some(source),
-            Self::Database(source) | Self::Read { source, .. } => Some(source),
+            Self::Tree(source) | Self::Read { source, .. } => Some(source),
+            Self::Open { source, .. } => Some(source),
             _ => None,
         }
+    }
+}
+
+impl From<TreeError> for StoreError {
+    fn from(source: TreeError) -> Self {
+        Self::Tree(source)
     }
 }
 

@@ -5,29 +5,34 @@
 //! <dir>/tier.meta              format, seed of the hashes, the caller's blob
 //! <dir>/clean                  there only after an orderly close
 //! <dir>/lock                   locked while the store is open
-//! <dir>/db/                    the database
+//! <dir>/generations/<gen>/     the tree of a generation
 //! <dir>/filters/<gen>.filter   the filter of a generation that has taken no run since
 //! <dir>/filters/<gen>.lost     the filter of a quarantined generation: its keys hide older ones
+//! <dir>/*.broken.<time>        what was moved aside
 //!
 //! a file:  magic (8) | contents | hash of all before (8)            integers are little-endian
-//! meta:    hash seed (8) | openings (8) | next generation (8) | oldest (8) | leaving (8), up to (8)
+//! meta:    hash seed (8) | next generation (8) | oldest (8) | leaving (8), up to (8)
 //!          | generations (8) | for each: number (8), begun at (8) | blob
 //! filter:  generation (8) | hash seed (8) | records (8) | complete (8) | segments (8)
 //!          | for each: keys (8), words (8) | all words
 //! ```
 //!
-//! It knows nothing of fjall. Invariant: a file is either whole or is not read; none is ever changed in place.
+//! It knows nothing of trees. Invariant: a file is either whole or is not read; none is ever changed in place.
 
 use std::fs::{self, File, TryLockError};
 use std::hash::{BuildHasher, Hasher};
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::filter::{Filter, SegmentWords};
+use super::regular;
 
-const META_MAGIC: [u8; 8] = *b"STRMETA5";
+const META_MAGIC: [u8; 8] = *b"STRMETA6";
 const FILTER_MAGIC: [u8; 8] = *b"STRFILT1";
 const NUMBER: usize = size_of::<u64>();
+/// What the system counts a file's room in.
+const BLOCK_BYTES: u64 = 512;
 
 /// The paths of one store.
 #[derive(Clone, Debug)]
@@ -39,10 +44,8 @@ pub(super) struct Files {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Meta {
     pub(super) hash_seed: u64,
-    /// How often the database was opened since it was made.
-    pub(super) openings: u64,
-    /// One more than the newest generation; 0 if there is none. The database is not trusted with that: where its own
-    /// files are damaged it may forget a generation, and the versions that this has overwritten would come back.
+    /// One more than the newest generation; 0 if there is none. The names of directories are not trusted with that: where
+    /// one is gone the versions that it has overwritten would come back.
     pub(super) next_generation: u64,
     /// Older generations than this were dropped.
     pub(super) oldest: u64,
@@ -70,12 +73,22 @@ impl Files {
     }
 
     pub(super) fn create_dirs(&self) -> io::Result<()> {
-        fs::create_dir_all(self.filters())?;
+        regular::create_dirs(&self.dir)?;
+        regular::create_dir(&self.filters())?;
+        regular::create_dir(&self.generations())?;
         sync_dir(&self.dir)
     }
 
-    pub(super) fn database(&self) -> PathBuf {
-        self.dir.join("db")
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    pub(super) fn generations(&self) -> PathBuf {
+        self.dir.join("generations")
+    }
+
+    pub(super) fn generation(&self, number: u64) -> PathBuf {
+        self.generations().join(format!("{number:016x}"))
     }
 
     fn filters(&self) -> PathBuf {
@@ -101,9 +114,16 @@ impl Files {
 
     /// Keeps everybody else out for as long as what it gives lives; None if somebody has done so.
     pub(super) fn lock(&self) -> io::Result<Option<File>> {
-        let mut options = File::options();
-        let file = options.create(true).truncate(false).write(true);
-        let file = file.open(self.dir.join("lock"))?;
+        let path = self.dir.join("lock");
+        let opened = match regular::open_to_write(&path) {
+            Err(error) if !regular::may_pass(&error) => {
+                // Everybody else finds it so too, and locks the directory as well.
+                tracing::error!("The lock of the disk tier cannot be used: {error}");
+                File::open(&self.dir)
+            }
+            opened => opened,
+        };
+        let file = opened.map_err(|error| regular::at(&path, &error))?;
         match file.try_lock() {
             Ok(()) => Ok(Some(file)),
             Err(TryLockError::WouldBlock) => Ok(None),
@@ -113,38 +133,31 @@ impl Files {
 
     /// Whether anything was ever stored here.
     pub(super) fn is_used(&self) -> bool {
-        self.meta().exists() || self.database().exists()
+        let exists = |path: PathBuf| path.symlink_metadata().is_ok();
+        exists(self.meta()) || exists(self.generations())
     }
 
     /// The meta file, or None if it is damaged, missing or of another format.
     pub(super) fn read_meta(&self) -> io::Result<Option<Meta>> {
-        let Some(contents) = read_sealed(&self.meta(), META_MAGIC)? else {
+        let path = self.meta();
+        let Some(contents) = readable(&path, read_sealed(&path, META_MAGIC))? else {
             return Ok(None);
         };
         let mut rest = contents.as_slice();
         let mut numbers = || number(&mut rest);
-        let mut head = [0; 7];
+        let mut head = [0; 6];
         for field in &mut head {
             let Some(number) = numbers() else {
                 return Ok(None);
             };
             *field = number;
         }
-        let [
-            hash_seed,
-            openings,
-            next_generation,
-            oldest,
-            leaving,
-            up_to,
-            count,
-        ] = head;
+        let [hash_seed, next_generation, oldest, leaving, up_to, count] = head;
         let begun = (0..count)
             .map_while(|_| Some((numbers()?, numbers()?)))
             .collect();
         Ok(Some(Meta {
             hash_seed,
-            openings,
             next_generation,
             oldest,
             leaving: (leaving, up_to),
@@ -159,7 +172,6 @@ impl Files {
         let count = meta.begun.len() as u64;
         let head = [
             meta.hash_seed,
-            meta.openings,
             meta.next_generation,
             meta.oldest,
             leaving,
@@ -174,7 +186,7 @@ impl Files {
 
     /// Removes everything. The meta file goes last: without the rest it is that of an empty store.
     pub(super) fn remove_all(&self) -> io::Result<()> {
-        for dir in [self.database(), self.filters()] {
+        for dir in [self.generations(), self.filters()] {
             match fs::remove_dir_all(dir) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
@@ -184,16 +196,19 @@ impl Files {
     }
 
     pub(super) fn was_closed(&self) -> bool {
-        self.clean().exists()
+        let found = self.clean().symlink_metadata();
+        found.is_ok_and(|clean| clean.is_file())
     }
 
     pub(super) fn set_closed(&self) -> io::Result<()> {
-        File::create(self.clean())?.sync_all()?;
+        regular::create(&self.clean())?.sync_all()?;
         sync_dir(&self.dir)
     }
 
     pub(super) fn set_open(&self) -> io::Result<()> {
-        remove(&self.clean()).map(drop)
+        let path = self.clean();
+        let removed = remove(&path).map(drop);
+        removed.map_err(|error| regular::at(&path, &error))
     }
 
     /// The filter of a generation, if there is a whole one that was made with this seed and has room for so many records.
@@ -206,7 +221,7 @@ impl Files {
         records: u64,
     ) -> io::Result<Option<Filter>> {
         let path = self.filter(generation, kind);
-        let contents = read_sealed(&path, FILTER_MAGIC)?;
+        let contents = readable(&path, read_sealed(&path, FILTER_MAGIC))?;
         Ok(contents.and_then(|contents| {
             let (stamp, filter) = decode_filter(&contents)?;
             // Compaction makes the records of a generation fewer, only a run makes them more.
@@ -275,24 +290,89 @@ impl Files {
     }
 
     /// Moves all that is here out of the way and tells where to. A directory that cannot be renamed, as a mount point
-    /// cannot, keeps its name and its contents are moved into a directory inside.
-    pub(super) fn put_aside(&self, unix_seconds: i64) -> io::Result<PathBuf> {
+    /// cannot, keeps its name and its contents are moved into a directory inside; and so they are while the server runs
+    /// (`is_running`), but for what is not the store's.
+    pub(super) fn put_aside(&self, unix_seconds: i64, is_running: bool) -> io::Result<PathBuf> {
         let mut broken = self.dir.clone().into_os_string();
-        broken.push(format!(".broken.{unix_seconds}"));
+        broken.push(format!("{}{unix_seconds}", regular::ASIDE));
         let broken = PathBuf::from(broken);
-        if fs::rename(&self.dir, &broken).is_ok() {
+        if !is_running && fs::rename(&self.dir, &broken).is_ok() {
             return Ok(broken);
         }
-        let broken = self.dir.join(format!("broken.{unix_seconds}"));
-        fs::create_dir_all(&broken)?;
-        for path in [self.database(), self.filters(), self.meta(), self.clean()] {
-            if let (true, Some(name)) = (path.exists(), path.file_name()) {
+        let broken = self
+            .dir
+            .join(format!("store{}{unix_seconds}", regular::ASIDE));
+        regular::create_dirs(&broken)?;
+        let own = [
+            self.generations(),
+            self.filters(),
+            self.meta(),
+            self.clean(),
+        ];
+        for entry in fs::read_dir(&self.dir)? {
+            let path = entry?.path();
+            let Some(name) = path.file_name() else {
+                continue;
+            };
+            let is_old = is_aside(&path) || name == "lock";
+            if !is_old && (!is_running || own.contains(&path)) {
                 fs::rename(&path, broken.join(name))?;
             }
         }
         sync_dir(&self.dir)?;
         Ok(broken)
     }
+
+    /// Removes what was moved aside before, if anything was; for room.
+    pub(super) fn remove_aside(&self) -> io::Result<()> {
+        for path in self.asides()? {
+            tracing::warn!(
+                "The disk tier needs room: what was moved aside is removed: {}",
+                path.display()
+            );
+            match path.is_dir() && !path.is_symlink() {
+                true => fs::remove_dir_all(&path)?,
+                false => fs::remove_file(&path)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn asides(&self) -> io::Result<Vec<PathBuf>> {
+        let mut asides = Vec::new();
+        for dir in [self.dir.clone(), self.filters()] {
+            let entries = fs::read_dir(dir)?.map(|entry| Ok(entry?.path()));
+            let entries: Vec<_> = entries.collect::<io::Result<_>>()?;
+            asides.extend(entries.into_iter().filter(|path| is_aside(path)));
+        }
+        Ok(asides)
+    }
+
+    /// What all that is here takes of the disk, but for the generations that can be read.
+    pub(super) fn other_bytes(&self, is_measured: impl Fn(&Path) -> bool) -> u64 {
+        bytes_below(&self.dir, &is_measured)
+    }
+}
+
+fn is_aside(path: &Path) -> bool {
+    let name = path.file_name().map(|name| name.to_string_lossy());
+    name.is_some_and(|name| name.contains(regular::ASIDE))
+}
+
+/// What a directory and all in it take of the disk, without those that are left out.
+pub(super) fn bytes_below(dir: &Path, is_left_out: &dyn Fn(&Path) -> bool) -> u64 {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    let bytes = entries.map(|entry| {
+        let path = entry.path();
+        match entry.metadata() {
+            _ if is_left_out(&path) => 0,
+            Ok(found) if found.is_dir() => bytes_below(&path, is_left_out),
+            Ok(found) => found.blocks() * BLOCK_BYTES,
+            Err(_) => 0,
+        }
+    });
+    let own = dir.metadata().map_or(0, |dir| dir.blocks() * BLOCK_BYTES);
+    own + bytes.sum::<u64>()
 }
 
 struct Stamp {
@@ -340,12 +420,23 @@ pub(in crate::tier) fn checksum(parts: &[&[u8]]) -> u64 {
     hasher.finish()
 }
 
+/// What cannot be read is as if it were not there, if that will not pass.
+fn readable<T>(path: &Path, read: io::Result<Option<T>>) -> io::Result<Option<T>> {
+    match read {
+        Err(error) if regular::may_pass(&error) => Err(regular::at(path, &error)),
+        Err(error) => {
+            let path = path.display();
+            tracing::error!("A file of the disk tier could not be read: {path}: {error}");
+            Ok(None)
+        }
+        read => read,
+    }
+}
+
 /// What is between the magic and the checksum; None if there is no such file or it is not whole.
 pub(in crate::tier) fn read_sealed(path: &Path, magic: [u8; 8]) -> io::Result<Option<Vec<u8>>> {
-    let mut bytes = match fs::read(path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
+    let Some(mut bytes) = regular::read(path)? else {
+        return Ok(None);
     };
     let whole = bytes
         .split_last_chunk()
@@ -363,15 +454,17 @@ pub(in crate::tier) fn write_sealed(path: &Path, mut bytes: Vec<u8>) -> io::Resu
     let sum = checksum(&[&bytes]);
     bytes.extend(sum.to_le_bytes());
     let unfinished = path.with_added_extension("new");
-    let mut file = File::create(&unfinished)?;
+    let mut file = regular::create(&unfinished)?;
     file.write_all(&bytes)?;
     file.sync_all()?;
+    regular::clear(path)?;
     fs::rename(&unfinished, path)?;
     path.parent().map_or(Ok(()), sync_dir)
 }
 
 /// Removes a file, durably; whether there was one.
 fn remove(path: &Path) -> io::Result<bool> {
+    regular::clear(path)?;
     match fs::remove_file(path) {
         Ok(()) => {
             path.parent().map_or(Ok(()), sync_dir)?;

@@ -1,6 +1,6 @@
 //! The filter of a generation: which keys it may hold, asked on request threads without a lock.
 //!
-//! It owns the bits and their growth. It knows nothing of keys, files or fjall: it is given 64-bit hashes of good quality.
+//! It owns the bits and their growth. It knows nothing of keys, files or trees: it is given 64-bit hashes of good quality.
 //!
 //! A **blocked Bloom filter** (Putze, Sanders, Singler: Cache-, Hash- and Space-Efficient Bloom Filters, 2007): the
 //! hash chooses a block of one cache line, and one bit in each of its eight words is set. A question costs one cache

@@ -1,8 +1,8 @@
 //! Merges of runs: when a generation has many of one size, they become one, in the background.
 //!
 //! A run is as large as what changes in a second, so a generation of some hundred megabytes may take hundreds of them, and
-//! a look-up asks each. fjall would merge new runs with all that was merged before, again and again: at 50,000 small SETs a
-//! second and the default limit of the disk it wrote three bytes for one. Here runs are merged with those of their size
+//! a look-up asks each. The library's own strategies would merge new runs with all that was merged before, again and again: at 50,000 small SETs a
+//! second and the default limit of the disk they wrote three bytes for one. Here runs are merged with those of their size
 //! only, in tiers, so that a record is written once more for [`RUNS_MAX`] times as many runs. A generation that fills before
 //! it has so many is not merged for their number.
 //!
@@ -14,11 +14,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use fjall::{AbstractTree, Keyspace};
 use lsm_tree::compaction::{MoveDown, PullDown};
+use lsm_tree::{AbstractTree, AnyTree};
 use parking_lot::Mutex;
 
 use super::generation::Generation;
+use super::tree::{Tree, Trees};
 use super::{Store, StoreError, log_failure};
 
 /// So many runs lie side by side before they are merged.
@@ -26,10 +27,10 @@ const RUNS_MAX: usize = if cfg!(test) { 8 } else { 32 };
 /// What a look-up costs for each run that it asks in vain, and a merge for each byte of tables, in nanoseconds.
 const ASK_NS: u64 = 500;
 const MERGE_BYTE_NS: u64 = 4;
-/// As large as fjall's merges make their tables.
+/// As large as the library's merges make their tables.
 const TABLE_BYTES: u64 = 64_000_000;
 /// Levels of the tree: that of the runs to be merged, that where they become one, which is empty else, and that where this
-/// one lies beside others like it. New runs enter level 0. Smaller runs are newer, as fjall wants it.
+/// one lies beside others like it. New runs enter level 0. Smaller runs are newer, as the library wants it.
 const TIERS: [(u8, u8, u8); 3] = [(0, 1, 2), (2, 3, 4), (4, 5, 6)];
 
 /// The merge under way.
@@ -43,11 +44,11 @@ pub(super) struct Merging {
 impl Store {
     /// Merges the runs of a generation if it has too many; one merge at a time.
     pub(super) fn merge_runs_if_many(self: &Arc<Self>, generation: &Arc<Generation>) {
-        let is_many = |keyspace: &Keyspace| {
+        let is_many = |tree: &Tree| {
             let mut tiers = TIERS.iter();
-            tiers.any(|&(from, ..)| runs(keyspace, from) >= RUNS_MAX)
+            tiers.any(|&(from, ..)| runs(tree, from) >= RUNS_MAX)
         };
-        if generation.keyspace.as_ref().is_some_and(is_many) {
+        if generation.tree.as_ref().is_some_and(is_many) {
             self.start_merge(generation, Self::merge_tiers);
         }
     }
@@ -78,6 +79,7 @@ impl Store {
         merging.is_under_way.store(true, Ordering::Release);
         let (store, generation) = (Arc::clone(self), Arc::clone(generation));
         let started = self.background.start("tier-merge", move || {
+            let _under_way = UnderWay(&store);
             log_failure("merge runs", || {
                 let (start, before) = (Instant::now(), store.bytes_merged());
                 let merged = merge(&store, &generation);
@@ -89,7 +91,6 @@ impl Store {
                 merged
             });
             generation.measure();
-            store.merging.is_under_way.store(false, Ordering::Release);
         });
         if started.is_err() {
             merging.is_under_way.store(false, Ordering::Release);
@@ -98,19 +99,20 @@ impl Store {
     }
 
     fn merge_tiers(&self, generation: &Generation) -> Result<(), StoreError> {
-        let Some(keyspace) = &generation.keyspace else {
+        let Some(tree) = &generation.tree else {
             return Ok(());
         };
-        let tree = &keyspace.tree;
         let watermark = self.watermark();
         for (from, between, to) in TIERS {
-            if runs(keyspace, from) < RUNS_MAX || self.background.is_stopping() {
+            if runs(tree, from) < RUNS_MAX || self.background.is_stopping() {
                 continue;
             }
-            let bytes = bytes(keyspace, from) + bytes(keyspace, between);
-            tree.compact(Arc::new(PullDown(from, between)), watermark)
-                .and_then(|()| tree.compact(Arc::new(MoveDown(between, to)), watermark))
-                .map_err(|error| StoreError::Database(error.into()))?;
+            let bytes = bytes(tree, from) + bytes(tree, between);
+            let merged = tree.call(|tree| {
+                tree.compact(Arc::new(PullDown(from, between)), watermark)?;
+                tree.compact(Arc::new(MoveDown(between, to)), watermark)
+            });
+            self.note_poison(merged.map_err(StoreError::Tree))?;
             let merged = &self.counters.bytes_merged;
             merged.fetch_add(bytes, Ordering::Relaxed);
         }
@@ -118,17 +120,21 @@ impl Store {
     }
 
     fn merge_all(&self, generation: &Generation) -> Result<(), StoreError> {
-        let Some(keyspace) = &generation.keyspace else {
+        let Some(tree) = &generation.tree else {
             return Ok(());
         };
-        let bytes = all_bytes(keyspace);
-        let merged = keyspace.tree.major_compact(TABLE_BYTES, self.watermark());
-        merged.map_err(|error| StoreError::Database(error.into()))?;
+        let bytes = all_bytes(tree);
+        let merged = tree.call(|tree| tree.major_compact(TABLE_BYTES, self.watermark()));
+        self.note_poison(merged.map_err(StoreError::Tree))?;
         generation.usage.forget_vain_asks();
         self.remove_merged_files();
         let merged = &self.counters.bytes_merged;
         merged.fetch_add(bytes, Ordering::Relaxed);
         Ok(())
+    }
+
+    pub(super) fn is_merging(&self) -> bool {
+        self.merging.is_under_way.load(Ordering::Acquire)
     }
 
     fn bytes_merged(&self) -> u64 {
@@ -137,73 +143,95 @@ impl Store {
 
     /// No reader needs what was replaced before.
     fn watermark(&self) -> u64 {
-        let database = self.database.lock();
-        let supervisor = database.as_ref().map(|database| &database.supervisor);
-        supervisor.map_or(0, |supervisor| {
-            supervisor.snapshot_tracker.get_seqno_safe_to_gc()
-        })
+        self.trees.lock().as_ref().map_or(0, Trees::watermark)
     }
 
-    /// Removes the files that merges have replaced, once no reader can be in them: fjall itself does so at the next merge of
+    /// Removes the files that merges have replaced, once no reader can be in them: the library does so at the next merge of
     /// the same generation, which may never come.
     pub(super) fn remove_merged_files(&self) {
         let watermark = self.watermark();
         for generation in &self.list.load().generations {
-            let Some(keyspace) = &generation.keyspace else {
+            let Some(tree) = &generation.tree else {
                 continue;
             };
-            let mut versions = keyspace.tree.get_version_history_lock();
-            // The files are removed with the last that holds them: not while look-ups wait for the lock.
-            let oldest = versions.get_version_for_snapshot(0);
             log_failure("remove what was merged", || {
-                let removed = versions.maintenance(keyspace.path(), watermark);
-                removed.map_err(|error| StoreError::Database(error.into()))
+                let removed = tree.call(|library| {
+                    let mut versions = library.get_version_history_lock();
+                    // The files are removed with the last that holds them: not while look-ups wait for the lock.
+                    let oldest = versions.get_version_for_snapshot(0);
+                    let removed = versions.maintenance(tree.path(), watermark);
+                    drop(versions);
+                    drop(oldest);
+                    removed
+                });
+                self.note_poison(removed.map_err(StoreError::Tree))
             });
-            drop(versions);
-            drop(oldest);
         }
     }
 }
 
+/// Ends with the merge, however that ends.
+struct UnderWay<'a>(&'a Store);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        let merging = &self.0.merging;
+        merging.is_under_way.store(false, Ordering::Release);
+    }
+}
+
 /// All runs of a generation, which a look-up may have to ask.
-pub(super) fn all_runs(keyspace: &Keyspace) -> usize {
-    let version = keyspace.tree.current_version();
-    version.iter_levels().map(|level| level.run_count()).sum()
+pub(super) fn all_runs(tree: &Tree) -> usize {
+    look(tree, |tree| {
+        let version = tree.current_version();
+        version.iter_levels().map(|level| level.run_count()).sum()
+    })
 }
 
 /// Bytes of tables: without records that lie apart, which no merge writes again.
-fn all_bytes(keyspace: &Keyspace) -> u64 {
-    let version = keyspace.tree.current_version();
-    version.iter_levels().map(|level| level.size()).sum()
+fn all_bytes(tree: &Tree) -> u64 {
+    look(tree, |tree| {
+        let version = tree.current_version();
+        version.iter_levels().map(|level| level.size()).sum()
+    })
 }
 
-fn runs(keyspace: &Keyspace, level: u8) -> usize {
-    let version = keyspace.tree.current_version();
-    let level = version.level(usize::from(level));
-    level.map_or(0, |level| level.run_count())
+fn runs(tree: &Tree, level: u8) -> usize {
+    look(tree, |tree| {
+        let version = tree.current_version();
+        let level = version.level(usize::from(level));
+        level.map_or(0, |level| level.run_count())
+    })
 }
 
-fn bytes(keyspace: &Keyspace, level: u8) -> u64 {
-    let version = keyspace.tree.current_version();
-    let level = version.level(usize::from(level));
-    level.map_or(0, |level| level.size())
+fn bytes(tree: &Tree, level: u8) -> u64 {
+    look(tree, |tree| {
+        let version = tree.current_version();
+        let level = version.level(usize::from(level));
+        level.map_or(0, |level| level.size())
+    })
+}
+
+/// A number of a tree; nothing of one that is in disorder.
+fn look<T: Default>(tree: &Tree, number: impl FnOnce(&AnyTree) -> T) -> T {
+    tree.call(|tree| Ok(number(tree))).unwrap_or_default()
 }
 
 impl Generation {
     /// Counts the look-ups since the last call; whether all so far have cost as much for runs that they asked in vain as
     /// one run of all would.
     fn count_vain_asks(&self) -> bool {
-        let Some(keyspace) = &self.keyspace else {
+        let Some(tree) = &self.tree else {
             return false;
         };
         // Half of the runs come before the one that has the key.
-        let in_vain = (all_runs(keyspace) as u64).saturating_sub(1).div_ceil(2);
+        let in_vain = (all_runs(tree) as u64).saturating_sub(1).div_ceil(2);
         let asked = self.usage.add_vain_asks(in_vain);
         in_vain > 0 && asked * ASK_NS > self.merge_bytes() * MERGE_BYTE_NS
     }
 
     fn merge_bytes(&self) -> u64 {
-        self.keyspace.as_ref().map_or(0, all_bytes)
+        self.tree.as_ref().map_or(0, all_bytes)
     }
 }
 
@@ -215,12 +243,10 @@ mod tests {
     use super::*;
 
     fn table_files(scratch: &Scratch) -> usize {
-        let keyspaces = fs::read_dir(scratch.0.join("tier/db/keyspaces")).unwrap();
-        keyspaces
+        let generations = fs::read_dir(scratch.0.join("tier/generations")).unwrap();
+        generations
             .map(Result::unwrap)
-            // fjall's own.
-            .filter(|keyspace| keyspace.file_name() != "0")
-            .flat_map(|keyspace| fs::read_dir(keyspace.path().join("tables")))
+            .flat_map(|generation| fs::read_dir(generation.path().join("tables")))
             .map(Iterator::count)
             .sum()
     }

@@ -1,6 +1,6 @@
 //! The store: the generations of the disk tier.
 //!
-//! It owns a directory with a database, in which keys and records are bytes. New data enters in sorted runs, always into
+//! It owns a directory with a tree for each generation, in which keys and records are bytes. New data enters in sorted runs, always into
 //! the newest generation; when that is full, another is begun; the oldest is dropped as a whole. A key is looked up from
 //! the newest generation to the oldest and the first answer counts, so that an overwrite or a deletion, which is a
 //! **marker**, needs no read of what was there. It knows nothing of commands, the keyspace, compression or what is in a
@@ -8,12 +8,12 @@
 //!
 //! ```text
 //! request threads --- may_hold ---> filters in memory, a cache line for each generation
-//! I/O threads ------- get, scan --> database
-//! one writer -------- runs, parts that go -> database, filters, files
+//! I/O threads ------- get, scan --> trees
+//! one writer -------- runs, parts that go -> trees, filters, files
 //! ```
 //!
 //! A key's first four bytes are the top of its hash, big-endian, so that order on disk is hash order. A record has at least
-//! one byte: an empty value in the database is a marker.
+//! one byte: an empty value in a tree is a marker.
 //!
 //! A generation that cannot be read is **quarantined**: its data is dropped, but its filter stays until all older
 //! generations are gone, and a key that it may have held is not looked for in them. Else an old version that it overwrote,
@@ -31,11 +31,13 @@ mod generation;
 mod merge;
 mod opening;
 mod rebuild;
+pub(in crate::tier) mod regular;
 mod repair;
 mod retire;
 mod scan;
 #[cfg(test)]
 mod tests;
+mod tree;
 mod writer;
 
 use std::fs::File;
@@ -45,7 +47,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use fjall::Database;
 use parking_lot::Mutex;
 
 use self::background::Background;
@@ -54,6 +55,7 @@ use self::filter::Filter;
 use self::generation::{Found, Generation};
 use self::merge::Merging;
 use self::opening::Opened;
+use self::tree::{Snapshot, Trees};
 
 pub use self::error::StoreError;
 pub(super) use self::files::{checksum, read_sealed, sync_dir, write_sealed};
@@ -61,8 +63,9 @@ pub(super) use self::opening::random;
 pub use self::retire::{Part, PartEnd};
 pub use self::scan::{Entry, KeyScan, Scan};
 use self::scan::{KeyWalk, View, Walk};
+pub use self::tree::TreeError;
 pub use self::writer::{Run, RunDone, Writer};
-pub use fjall::Slice;
+pub use lsm_tree::Slice;
 
 /// How many generations find room below the limit before the oldest begins to go: for what is written until it is gone,
 /// and for runs that are there twice while they are merged.
@@ -78,6 +81,8 @@ pub struct StoreOptions {
     pub max_bytes: u64,
     /// Memory for blocks that were read.
     pub cache_bytes: u64,
+    /// How many files stay open.
+    pub open_files: usize,
     /// How many generations share `max_bytes`, and `max_age`.
     pub generations: usize,
     /// How long a record stays at the most; zero is no limit.
@@ -110,7 +115,7 @@ pub enum Recovery {
 pub struct StoreStats {
     /// Those that can be read.
     pub generations: usize,
-    /// Bytes of the generations on disk.
+    /// Bytes of all that is in the directory, in whole blocks of the disk.
     pub disk_bytes: u64,
     /// Memory of the filters.
     pub filter_bytes: u64,
@@ -155,8 +160,10 @@ pub struct Store {
     list: ArcSwap<List>,
     /// Keeps other processes out.
     lock: Mutex<Option<File>>,
-    /// None while it is being reopened. Held while the list is changed, never during a read or a run.
-    database: Mutex<Option<Database>>,
+    /// None while they are being opened anew. Held while the list is changed, never during a read or a run.
+    trees: Mutex<Option<Trees>>,
+    /// What is in the directory besides the generations, in bytes of the disk, as it was measured last.
+    other_bytes: AtomicU64,
     background: Background,
     merging: Merging,
     poisoned: AtomicBool,
@@ -223,13 +230,15 @@ impl Store {
     /// The directory is in use by another process, or cannot be read or written.
     pub fn open(options: StoreOptions) -> Result<(Arc<Self>, Writer), StoreError> {
         let files = Files::new(&options.dir);
-        let (opened, recovery) = Opened::open_or_put_aside(&files, &options, None)?;
+        let (opened, recovery) = Opened::open_or_put_aside(&files, None)?;
+        let trees = Trees::new(&options);
         let store = Arc::new(Self {
             hash_seed: opened.meta.hash_seed,
             meta: Mutex::new(opened.meta),
             list: ArcSwap::from_pointee(List::CLOSED),
             lock: Mutex::new(Some(opened.lock)),
-            database: Mutex::new(None),
+            trees: Mutex::new(None),
+            other_bytes: AtomicU64::new(0),
             background: Background::default(),
             merging: Merging::default(),
             poisoned: AtomicBool::new(false),
@@ -238,7 +247,7 @@ impl Store {
             files,
             recovery,
         });
-        store.install(opened.database, &[])?;
+        store.install(trees, &[])?;
         let writer = Writer::new(Arc::clone(&store));
         Ok((store, writer))
     }
@@ -417,13 +426,37 @@ impl Store {
 
     fn used_bytes(&self) -> u64 {
         let list = self.list.load();
-        list.generations.iter().map(|g| g.disk_bytes()).sum()
+        let generations: u64 = list.generations.iter().map(|g| g.disk_bytes()).sum();
+        generations + self.other_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Looks what is in the directory besides the generations that can be read.
+    fn measure_others(&self) {
+        let list = self.list.load();
+        let readable = list.generations.iter().filter(|g| g.is_readable());
+        let readable: Vec<_> = readable.map(|g| self.files.generation(g.number)).collect();
+        let bytes = self
+            .files
+            .other_bytes(|path| readable.iter().any(|own| own == path));
+        self.other_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Makes room: what was moved aside because it could not be read has had its time.
+    fn remove_aside(&self) -> Result<(), StoreError> {
+        self.files.remove_aside()?;
+        self.measure_others();
+        Ok(())
+    }
+
+    /// Bytes of blocks that are in memory.
+    pub fn cached_bytes(&self) -> u64 {
+        self.trees.lock().as_ref().map_or(0, Trees::cached_bytes)
     }
 
     /// Takes a generation that cannot be read out of use, with its data; whether it was in use. Its keys are gone, and so
     /// are older versions of them.
     pub fn quarantine(&self, generation: u64) -> bool {
-        let database = self.database.lock();
+        let _changing = self.trees.lock();
         let list = self.list.load_full();
         let mut generations = list.generations.clone();
         let Some(damaged) = generations
@@ -437,27 +470,23 @@ impl Store {
         log_failure("keep the filter of a quarantined generation", || {
             self.write_filter(generation, FilterKind::Lost, records, filter)
         });
-        let keyspace = damaged.keyspace.clone();
+        let tree = damaged.tree.clone();
         *damaged = Arc::new(Generation {
             number: generation,
             filter: Arc::clone(&damaged.filter),
-            keyspace: None,
+            tree: None,
             gone: Arc::clone(&damaged.gone),
             usage: Arc::default(),
         });
         self.set_list(generations);
         self.counters.quarantined.fetch_add(1, Ordering::Relaxed);
-        if let (Some(database), Some(keyspace)) = (&*database, keyspace) {
-            log_failure("drop a quarantined generation", || {
-                database
-                    .delete_keyspace(keyspace)
-                    .map_err(StoreError::Database)
-            });
+        if let Some(tree) = tree {
+            tree.remove();
         }
         true
     }
 
-    /// Whether writes fail until [`Writer::reopen`], as they do for ever once the disk was full.
+    /// Whether writes fail until [`Writer::reopen`], as they do once the library has panicked.
     pub fn is_poisoned(&self) -> bool {
         self.poisoned.load(Ordering::Relaxed)
     }
@@ -512,15 +541,15 @@ impl Store {
     pub fn stats(&self) -> StoreStats {
         let list = self.list.load();
         let all = || list.generations.iter();
-        let keyspaces = || all().filter_map(|g| g.keyspace.as_ref());
+        let trees = || all().filter_map(|g| g.tree.as_ref());
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         StoreStats {
-            generations: keyspaces().count(),
-            disk_bytes: all().map(|g| g.disk_bytes()).sum(),
+            generations: trees().count(),
+            disk_bytes: self.used_bytes(),
             filter_bytes: all().map(|g| g.filter.bytes()).sum(),
             filters_missing: all().filter(|g| !g.filter.is_complete()).count(),
             records: all().map(|g| g.records()).sum(),
-            runs_side_by_side: keyspaces().map(merge::all_runs).max().unwrap_or(0),
+            runs_side_by_side: trees().map(merge::all_runs).max().unwrap_or(0),
             runs: count(&self.counters.runs),
             bytes_ingested: count(&self.counters.bytes_ingested),
             bytes_merged: count(&self.counters.bytes_merged),
@@ -551,15 +580,13 @@ impl Store {
         }
     }
 
-    fn snapshot(&self) -> Result<Arc<fjall::Snapshot>, StoreError> {
-        let database = self.database.lock();
-        Ok(Arc::new(
-            database.as_ref().ok_or(StoreError::Closed)?.snapshot(),
-        ))
+    fn snapshot(&self) -> Result<Arc<Snapshot>, StoreError> {
+        let trees = self.trees.lock();
+        Ok(trees.as_ref().ok_or(StoreError::Closed)?.snapshot())
     }
 
     /// Makes this the list, without the quarantined generations at its end: there is nothing left that they hide. Called
-    /// with the database's lock held.
+    /// with the lock of the trees held.
     fn set_list(&self, mut generations: Vec<Arc<Generation>>) {
         while let Some(lost) = generations.pop_if(|oldest| !oldest.is_readable()) {
             log_failure("remove a filter", || {

@@ -1,28 +1,26 @@
 //! The opening of a store: which generations are there, and which of them can be trusted.
 //!
-//! `tier.meta` says which were begun and not dropped. One of these that the database does not have, whatever the reason, is
-//! damaged, and is quarantined. Only where the database cannot be opened at all, or `tier.meta` cannot be read, is the store
-//! as a whole put aside.
+//! `tier.meta` says which were begun and not dropped. One of these that cannot be read, whatever the reason, is damaged, and is
+//! quarantined. Only where `tier.meta` cannot be read, or nothing can be made in the directory, is the store as a whole put
+//! aside.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{self, File};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use fjall::{Database, Keyspace};
-
-use super::files::{Files, FilterKind, Meta};
+use super::files::{Files, FilterKind, Meta, sync_dir};
 use super::filter::Filter;
-use super::generation::{self, Generation, Gone};
-use super::{Recovery, Store, StoreError, StoreOptions, log_failure, repair};
+use super::generation::{Generation, Gone};
+use super::tree::{Tree, TreeError, Trees};
+use super::{Recovery, Store, StoreError, log_failure, regular, repair};
 
-/// The keyspaces of generations, by their numbers.
-type Readable = BTreeMap<u64, Keyspace>;
+/// The trees of generations, by their numbers.
+type Readable = BTreeMap<u64, Tree>;
 
-/// A database that can be used, its meta file, and what keeps others out of both.
+/// A directory that can be used, its meta file, and what keeps others out.
 pub(super) struct Opened {
     pub(super) lock: File,
-    pub(super) database: Database,
     pub(super) meta: Meta,
 }
 
@@ -31,14 +29,13 @@ impl Opened {
     /// to the running server.
     pub(super) fn open_or_put_aside(
         files: &Files,
-        options: &StoreOptions,
         meta: Option<&Meta>,
     ) -> Result<(Self, Recovery), StoreError> {
         if !files.is_used() {
-            return Ok((Self::create(files, options, meta)?, Recovery::New));
+            return Ok((Self::create(files, meta)?, Recovery::New));
         }
         let clean = files.was_closed();
-        match Self::open(files, options) {
+        match Self::open(files) {
             Ok(opened) => {
                 files.set_open()?;
                 let recovery = if clean {
@@ -49,106 +46,111 @@ impl Opened {
                 Ok((opened, recovery))
             }
             Err(error) if error.is_damage() => {
-                let to = files.put_aside(crate::clock::now().as_secs())?;
+                let to = files.put_aside(crate::clock::now().as_secs(), meta.is_some())?;
                 tracing::error!(%error, to = %to.display(), "the disk tier is damaged: it is put aside, and a new one begun");
-                Ok((Self::create(files, options, meta)?, Recovery::PutAside(to)))
+                Ok((Self::create(files, meta)?, Recovery::PutAside(to)))
             }
             Err(error) => Err(error),
         }
     }
 
-    fn open(files: &Files, options: &StoreOptions) -> Result<Self, StoreError> {
+    fn open(files: &Files) -> Result<Self, StoreError> {
+        files.create_dirs()?;
         let lock = files.lock()?.ok_or(StoreError::Busy)?;
         // Without the seed no key can be found again.
-        let mut meta = files
+        let meta = files
             .read_meta()?
-            .ok_or(StoreError::Database(fjall::Error::Unrecoverable))?;
-        files.create_dirs()?;
-        let database = repair::open_database(&files.database(), options)?;
-        meta.openings = generation::begin_sequence(&database, meta.openings);
-        keep_openings(files, &meta)?;
-        Ok(Self {
-            lock,
-            database,
-            meta,
-        })
+            .ok_or(StoreError::Tree(TreeError::unrecoverable()))?;
+        Ok(Self { lock, meta })
     }
 
-    fn create(
-        files: &Files,
-        options: &StoreOptions,
-        meta: Option<&Meta>,
-    ) -> Result<Self, StoreError> {
+    fn create(files: &Files, meta: Option<&Meta>) -> Result<Self, StoreError> {
         files.create_dirs()?;
         let lock = files.lock()?.ok_or(StoreError::Busy)?;
         let mut meta = meta.cloned().unwrap_or_else(|| Meta {
             hash_seed: random(),
-            openings: 0,
             next_generation: 0,
             oldest: 0,
             leaving: (0, 0),
             begun: Vec::new(),
             blob: Vec::new(),
         });
-        (meta.openings, meta.next_generation, meta.oldest) = (0, 0, 0);
+        (meta.next_generation, meta.oldest) = (0, 0);
         meta.leaving = (0, 0);
         files.write_meta(&meta)?;
-        let database =
-            generation::open_database(&files.database(), options).map_err(StoreError::of_open)?;
-        Ok(Self {
-            lock,
-            database,
-            meta,
-        })
+        Ok(Self { lock, meta })
     }
 }
 
 impl Store {
-    /// Takes a database into use: finds its generations and their filters, which may be `known` from before a reopen.
+    /// Takes the trees into use: finds the generations and their filters, which may be `known` from before a reopen.
     pub(super) fn install(
         self: &Arc<Self>,
-        database: Database,
+        trees: Trees,
         known: &[Arc<Generation>],
     ) -> Result<(), StoreError> {
-        let readable = self.find_readable(&database)?;
-        let generations = self.find_generations(&database, readable, known)?;
-        self.remove_other_filters(&generations)?;
+        let readable = self.find_readable(&trees)?;
+        let generations = self.find_generations(readable, known)?;
+        log_failure("remove old filters", || {
+            self.remove_other_filters(&generations)
+        });
         let missing: Vec<_> = generations
             .iter()
             .filter(|g| g.is_readable() && !g.filter.is_complete())
             .cloned()
             .collect();
-        let mut slot = self.database.lock();
+        let mut slot = self.trees.lock();
         self.set_list(generations);
-        *slot = Some(database);
+        *slot = Some(trees);
         drop(slot);
+        self.measure_others();
         for generation in missing {
             self.rebuild_in_place(generation);
         }
         Ok(())
     }
 
-    /// The keyspaces of generations that are in use.
-    fn find_readable(&self, database: &Database) -> Result<Readable, StoreError> {
+    /// The trees of generations that are in use. What cannot be read is taken away.
+    fn find_readable(&self, trees: &Trees) -> Result<Readable, StoreError> {
         let lost = self.files.filters_of(FilterKind::Lost)?;
-        let oldest = self.meta.lock().oldest;
+        let (oldest, next) = {
+            let meta = self.meta.lock();
+            (meta.oldest, meta.next_generation)
+        };
+        let dir = self.files.generations();
         let mut readable = Readable::new();
-        for name in database.list_keyspace_names() {
-            let Some(number) = generation::number(&name) else {
+        for entry in fs::read_dir(&dir)? {
+            let path = entry?.path();
+            let name = path.file_name().and_then(|name| name.to_str());
+            let number = name.and_then(|name| u64::from_str_radix(name, 16).ok());
+            let number = number.filter(|number| self.files.generation(*number) == path);
+            let is_dir = path.symlink_metadata()?.is_dir();
+            let Some(number) = number.filter(|_| is_dir) else {
+                regular::move_into(self.files.dir(), &path)?;
                 continue;
             };
-            let keyspace = database
-                .keyspace(&name, generation::keyspace_options)
-                .map_err(StoreError::Database)?;
             // A crash may come between the two steps of a quarantine, or of the end of the oldest.
-            if number < oldest || lost.contains(&number) {
-                database
-                    .delete_keyspace(keyspace)
-                    .map_err(StoreError::Database)?;
-            } else {
-                readable.insert(number, keyspace);
+            let is_over = number < oldest || lost.contains(&number);
+            let found = match is_over {
+                true => repair::Opened::Damaged,
+                false => repair::open_tree(trees, &path, self.files.dir())?,
+            };
+            let is_damaged = match found {
+                repair::Opened::Whole(tree) => {
+                    readable.insert(number, tree);
+                    continue;
+                }
+                repair::Opened::Damaged => true,
+                repair::Opened::Unreadable => false,
+            };
+            if number >= next {
+                tracing::info!("A crash has left a generation that was never used");
             }
+            log_failure("take away what cannot be used", || {
+                Ok(repair::take_away(&path, is_damaged, self.files.dir())?)
+            });
         }
+        sync_dir(&dir)?;
         Ok(readable)
     }
 
@@ -156,7 +158,6 @@ impl Store {
     /// known. One that was begun and is missing is damaged.
     fn find_generations(
         &self,
-        database: &Database,
         mut readable: Readable,
         known: &[Arc<Generation>],
     ) -> Result<Vec<Arc<Generation>>, StoreError> {
@@ -174,19 +175,19 @@ impl Store {
             .map_or(0, |(newest, _)| newest + 1);
         let mut generations = Vec::new();
         for number in (oldest..next.max(newest)).rev() {
-            let keyspace = readable.remove(&number);
-            let filter = match &keyspace {
-                Some(keyspace) => Some(self.find_filter(number, keyspace, known)?),
+            let tree = readable.remove(&number);
+            let filter = match &tree {
+                Some(tree) => Some(self.find_filter(number, tree, known)?),
                 None => self.find_lost_filter(number, known)?,
             };
             let Some(filter) = filter else {
-                self.drop_hidden(number, database, readable)?;
+                self.drop_hidden(number, readable);
                 break;
             };
             let generation = Generation {
                 number,
                 filter,
-                keyspace,
+                tree,
                 gone: Arc::new(gone(number)),
                 usage: Arc::default(),
             };
@@ -212,7 +213,9 @@ impl Store {
         );
         self.counters.quarantined.fetch_add(1, Ordering::Relaxed);
         if let Some(filter) = read(FilterKind::Live)? {
-            self.files.keep_lost_filter(number)?;
+            log_failure("keep the filter of a quarantined generation", || {
+                Ok(self.files.keep_lost_filter(number)?)
+            });
             return Ok(Some(Arc::new(filter)));
         }
         let Some(known) = known_filter(number, known) else {
@@ -225,25 +228,18 @@ impl Store {
     }
 
     /// Drops what is older than a generation of which nothing is known: it may have been overwritten there, or deleted.
-    fn drop_hidden(
-        &self,
-        number: u64,
-        database: &Database,
-        older: Readable,
-    ) -> Result<(), StoreError> {
-        // First, so that none is back after a crash.
-        self.end(number)?;
-        for (older, keyspace) in older {
+    fn drop_hidden(&self, number: u64, older: Readable) {
+        // The newest first: what a crash leaves of them is found in the same way.
+        for (older, tree) in older.into_iter().rev() {
             tracing::error!(
                 generation = older,
                 "a generation of the disk tier goes with its keys: which of them a damaged one has made stale is not known"
             );
             self.counters.quarantined.fetch_add(1, Ordering::Relaxed);
-            database
-                .delete_keyspace(keyspace)
-                .map_err(StoreError::Database)?;
+            tree.remove();
         }
-        Ok(())
+        // On a full disk there may be room now.
+        log_failure("note the end of generations", || self.end(number));
     }
 
     fn remove_other_filters(&self, generations: &[Arc<Generation>]) -> Result<(), StoreError> {
@@ -261,29 +257,26 @@ impl Store {
     fn find_filter(
         &self,
         number: u64,
-        keyspace: &fjall::Keyspace,
+        tree: &Tree,
         known: &[Arc<Generation>],
     ) -> Result<Arc<Filter>, StoreError> {
         if let Some(known) = known_filter(number, known) {
             return Ok(known);
         }
-        let records = generation::records(Some(keyspace));
+        let records = tree.records();
         let found = self
             .files
             .read_filter(number, FilterKind::Live, self.hash_seed, records)?;
-        let filter = found.unwrap_or_else(|| Filter::new(records as usize, records == 0));
+        let filter = found.unwrap_or_else(|| {
+            if records > 0 {
+                tracing::info!(
+                    generation = number,
+                    "a filter of the disk tier is made again"
+                );
+            }
+            Filter::new(records as usize, records == 0)
+        });
         Ok(Arc::new(filter))
-    }
-}
-
-/// On a full disk the store opens all the same: the number is written with the next generation that comes or goes.
-fn keep_openings(files: &Files, meta: &Meta) -> Result<(), StoreError> {
-    match files.write_meta(meta).map_err(StoreError::File) {
-        Err(error) if error.is_poison() => {
-            tracing::warn!(%error, "the disk tier could not count its opening");
-            Ok(())
-        }
-        written => written,
     }
 }
 

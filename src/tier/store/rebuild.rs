@@ -36,16 +36,16 @@ impl Store {
     }
 
     fn complete(&self, generation: &Generation) -> Result<(), StoreError> {
-        let Some(keyspace) = &generation.keyspace else {
+        let Some(tree) = &generation.tree else {
             return Ok(());
         };
-        for entry in keyspace.iter() {
+        let failed = |source| generation.read_error(source);
+        let mut keys = tree.range(&self.snapshot()?, &[]).map_err(failed)?;
+        while let Some(key) = keys.next_key() {
             if self.background.is_stopping() {
                 return Ok(());
             }
-            let key = entry
-                .key()
-                .map_err(|source| generation.read_error(source))?;
+            let key = key.map_err(failed)?;
             generation.filter.add(self.hash_of(&key), || 0);
         }
         generation.filter.set_complete();
@@ -60,7 +60,7 @@ impl Store {
         filter: Arc<Filter>,
     ) -> Result<(), StoreError> {
         // Also keeps two of these from writing one file.
-        let _database = self.database.lock();
+        let _changing = self.trees.lock();
         let list = self.list.load_full();
         let mut generations = list.generations.clone();
         let sealed = generations.iter_mut().skip(1);

@@ -87,7 +87,7 @@ impl Writer {
         let mut list = self.store.open_list()?;
         if let [only] = list.generations.as_slice() {
             // What is written while this one goes is not to bear its name.
-            self.begin_generation(&self.database()?, Some(only))?;
+            self.begin_generation(Some(only))?;
             list = self.store.open_list()?;
         }
         let Some(oldest) = list.generations.last() else {
@@ -103,7 +103,7 @@ impl Writer {
         };
         let snapshot = self.store.snapshot()?;
         Ok(Some(Part {
-            walk: Walk::new(Arc::clone(oldest), &snapshot, from),
+            walk: Walk::new(Arc::clone(oldest), &snapshot, from)?,
             generation: oldest.number,
             end: (from + PREFIXES.div_ceil(parts)).min(PREFIXES),
         }))
@@ -135,8 +135,7 @@ impl Writer {
     fn drop_oldest(&mut self) -> Result<u64, StoreError> {
         self.target = None;
         let store = &self.store;
-        let changing = store.database.lock();
-        let database = changing.as_ref().ok_or(StoreError::Closed)?;
+        let _changing = store.trees.lock();
         let mut generations = store.list.load().generations.clone();
         let Some(oldest) = generations.pop() else {
             return Ok(0);
@@ -144,12 +143,8 @@ impl Writer {
         store.end(oldest.number)?;
         store.set_list(generations);
         let bytes = oldest.disk_bytes();
-        if let Some(keyspace) = oldest.keyspace.clone() {
-            // Where it fails the next open removes it.
-            log_failure("remove a generation", || {
-                let deleted = database.delete_keyspace(keyspace);
-                store.note_poison(deleted.map_err(StoreError::Database))
-            });
+        if let Some(tree) = &oldest.tree {
+            tree.remove();
         }
         log_failure("remove a filter", || {
             Ok(store.files.remove_filter(oldest.number, FilterKind::Live)?)

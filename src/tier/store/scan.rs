@@ -1,7 +1,7 @@
 //! Walks over the disk in key order, which is hash order: one generation, or all of them merged.
 //!
 //! It reads keys and sizes, and the records that lie beside their keys. A record that lies apart is read when it is asked
-//! for. fjall's iterator gives either the size or the key with its value, but only the size tells a marker and whether a
+//! for. A tree's iterator gives either the size or the key with its value, but only the size tells a marker and whether a
 //! value would have to be fetched. So each generation is walked by two iterators over one snapshot, in step: the first
 //! gives the size, the second the rest. Both read the same blocks, the second from the cache.
 //! Who lists keys needs no sizes, and of most keys no record: [`KeyScan`] has one iterator for each generation.
@@ -13,9 +13,10 @@ use std::collections::BinaryHeap;
 use std::collections::binary_heap::PeekMut;
 use std::sync::Arc;
 
-use fjall::{Iter, Readable, Slice, Snapshot};
+use lsm_tree::Slice;
 
-use super::generation::{APART_BYTES, Generation};
+use super::generation::Generation;
+use super::tree::{APART_BYTES, Range, Snapshot, TreeError};
 use super::{List, StoreError};
 
 /// A key of one generation, and what that holds for it.
@@ -65,10 +66,10 @@ impl Entry {
     /// # Errors
     /// It could not be read.
     pub fn neighbour(&self, key: &[u8]) -> Result<Option<Slice>, StoreError> {
-        let Some(keyspace) = &self.generation.keyspace else {
+        let Some(tree) = &self.generation.tree else {
             return Ok(None);
         };
-        let record = self.snapshot.get(keyspace, key);
+        let record = tree.get_at(&self.snapshot, key);
         record.map_err(|source| self.generation.read_error(source))
     }
 }
@@ -122,8 +123,8 @@ impl Keyed for FoundKey {
 pub struct Walk {
     generation: Arc<Generation>,
     snapshot: Arc<Snapshot>,
-    sizes: Iter,
-    entries: Iter,
+    sizes: Range,
+    entries: Range,
 }
 
 impl Walk {
@@ -132,26 +133,32 @@ impl Walk {
         generation: Arc<Generation>,
         snapshot: &Arc<Snapshot>,
         from: u64,
-    ) -> Option<Self> {
-        let keyspace = generation.keyspace.as_ref()?;
-        let from = u32::try_from(from).ok()?.to_be_bytes();
-        Some(Self {
-            sizes: snapshot.range(keyspace, from..),
-            entries: snapshot.range(keyspace, from..),
+    ) -> Result<Option<Self>, StoreError> {
+        let (Some(tree), Ok(from)) = (&generation.tree, u32::try_from(from)) else {
+            return Ok(None);
+        };
+        let range = || {
+            let range = tree.range(snapshot, &from.to_be_bytes());
+            range.map_err(|source| generation.read_error(source))
+        };
+        let (sizes, entries) = (range()?, range()?);
+        Ok(Some(Self {
+            sizes,
+            entries,
             snapshot: Arc::clone(snapshot),
             generation,
-        })
+        }))
     }
 
-    fn entry(&self, size: u32, guard: Option<fjall::Guard>) -> fjall::Result<Entry> {
-        let guard = guard.ok_or(fjall::Error::Unrecoverable)?;
-        let (key, beside) = guard.into_inner_if(|_| size < APART_BYTES)?;
+    fn entry(&mut self, size: u32) -> Result<Entry, TreeError> {
+        let pair = self.entries.next_pair(|_| size < APART_BYTES);
+        let (key, beside) = pair.ok_or(TreeError::unrecoverable())??;
         // The two have come apart: bytes of another key would be told for this one.
         if beside
             .as_ref()
             .is_some_and(|record| record.len() != size as usize)
         {
-            return Err(fjall::Error::Unrecoverable);
+            return Err(TreeError::unrecoverable());
         }
         Ok(Entry {
             key,
@@ -167,9 +174,8 @@ impl Iterator for Walk {
     type Item = Result<Entry, StoreError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let size = self.sizes.next()?.size();
-        let guard = self.entries.next();
-        let entry = size.and_then(|size| self.entry(size, guard));
+        let size = self.sizes.next_size()?;
+        let entry = size.and_then(|size| self.entry(size));
         Some(entry.map_err(|source| self.generation.read_error(source)))
     }
 }
@@ -177,7 +183,7 @@ impl Iterator for Walk {
 /// The same without sizes: of each key that is `wanted` the record, of the others the key alone.
 pub struct KeyWalk<'w> {
     generation: Arc<Generation>,
-    entries: Iter,
+    entries: Range,
     wanted: &'w dyn Fn(&[u8]) -> bool,
 }
 
@@ -188,14 +194,16 @@ impl<'w> KeyWalk<'w> {
         snapshot: &Arc<Snapshot>,
         from: u64,
         wanted: &'w dyn Fn(&[u8]) -> bool,
-    ) -> Option<Self> {
-        let keyspace = generation.keyspace.as_ref()?;
-        let from = u32::try_from(from).ok()?.to_be_bytes();
-        Some(Self {
-            entries: snapshot.range(keyspace, from..),
+    ) -> Result<Option<Self>, StoreError> {
+        let (Some(tree), Ok(from)) = (&generation.tree, u32::try_from(from)) else {
+            return Ok(None);
+        };
+        let range = tree.range(snapshot, &from.to_be_bytes());
+        Ok(Some(Self {
+            entries: range.map_err(|source| generation.read_error(source))?,
             generation,
             wanted,
-        })
+        }))
     }
 }
 
@@ -203,9 +211,7 @@ impl Iterator for KeyWalk<'_> {
     type Item = Result<FoundKey, StoreError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let wanted = self.wanted;
-        let found = self.entries.next()?.into_inner_if(|key| wanted(key));
-        Some(match found {
+        Some(match self.entries.next_pair(self.wanted)? {
             Ok((key, record)) => Ok(FoundKey {
                 key,
                 record,
@@ -256,13 +262,13 @@ where
         from_prefix: u32,
         hash_seed: u64,
         hash_key: fn(u64, &[u8]) -> u64,
-        walk: impl Fn(Arc<Generation>, &Arc<Snapshot>, u64) -> Option<W>,
+        walk: impl Fn(Arc<Generation>, &Arc<Snapshot>, u64) -> Result<Option<W>, StoreError>,
     ) -> Result<Self, StoreError> {
         let mut heads = BinaryHeap::with_capacity(view.list.generations.len());
         for (generation, gone) in view.list.generations.iter().zip(&view.gone) {
             // Without what is out of sight. What goes from now on is told all the same.
             let from = u64::from(from_prefix).max(*gone);
-            let walk = walk(Arc::clone(generation), &view.snapshot, from);
+            let walk = walk(Arc::clone(generation), &view.snapshot, from)?;
             if let Some(mut walk) = walk
                 && let Some(next) = walk.next().transpose()?
             {

@@ -27,6 +27,7 @@ impl Scratch {
             dir: self.0.join("tier"),
             max_bytes,
             cache_bytes: 1 << 20,
+            open_files: 16,
             generations: 4,
             max_age: std::time::Duration::ZERO,
             hash_key,
@@ -48,6 +49,11 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
+}
+
+/// Where the tree of a generation is.
+fn generation(scratch: &Path, number: u64) -> PathBuf {
+    scratch.join(format!("tier/generations/{number:016x}"))
 }
 
 /// The prefix of a test's key is part of its hash, as in the server.
@@ -248,7 +254,7 @@ fn an_unfinished_run_leaves_no_trace() {
     drop(run);
     assert_eq!(all(&store, 0), before);
     let bytes = |scratch: &Scratch| -> u64 {
-        let files = |path: &str| fs::read_dir(scratch.0.join("tier/db/keyspaces/1").join(path));
+        let files = |path: &str| fs::read_dir(generation(&scratch.0, 0).join(path));
         let sizes = |path| {
             files(path)
                 .unwrap()
@@ -256,9 +262,8 @@ fn an_unfinished_run_leaves_no_trace() {
         };
         sizes("tables").chain(sizes("blobs")).sum()
     };
-    assert!(bytes(&scratch) > 1_000_000);
-    writer.reopen().unwrap();
     assert!(bytes(&scratch) < 50_000);
+    writer.reopen().unwrap();
     assert_eq!(all(&store, 0), before);
     write(&mut writer, &records(&store, 0..20, 10));
     assert_eq!(all(&store, 0).len(), 20);
@@ -332,10 +337,6 @@ fn copy(from: &Path, to: &Path) {
         let to = to.join(file.file_name());
         if file.file_type().unwrap().is_dir() {
             copy(&file.path(), &to);
-        } else if to.extension().is_some_and(|extension| extension == "jnl") {
-            // 64 MiB of zeros.
-            let bytes = file.metadata().unwrap().len();
-            fs::File::create(to).unwrap().set_len(bytes).unwrap();
         } else {
             fs::copy(file.path(), to).unwrap();
         }
@@ -387,7 +388,7 @@ fn a_damaged_generation_is_an_error_until_it_is_quarantined() {
     assert_eq!(store.stats().generations, 3);
     writer.close().unwrap();
     drop(store);
-    damage(&scratch.0.join("tier/db/keyspaces/2/tables"), 100);
+    damage(&generation(&scratch.0, 1).join("tables"), 100);
 
     let (store, mut writer) = scratch.open();
     let failed = (0..500).find_map(|i| {
@@ -461,11 +462,13 @@ fn a_quarantined_run_is_an_error() {
 #[test]
 fn a_store_that_cannot_be_opened_is_put_aside() {
     type Ruin = fn(&Path);
-    let ruins: [Ruin; 4] = [
+    let ruins: [Ruin; 3] = [
         |tier| fs::write(tier.join("tier.meta"), "garbage").unwrap(),
-        |tier| fs::write(tier.join("db/version"), "garbage").unwrap(),
-        |tier| fs::remove_file(tier.join("db/keyspaces/0/current")).unwrap(),
-        |tier| damage(&tier.join("db/keyspaces/0/tables"), 10),
+        |tier| fs::remove_file(tier.join("tier.meta")).unwrap(),
+        |tier| {
+            fs::remove_file(tier.join("tier.meta")).unwrap();
+            fs::create_dir(tier.join("tier.meta")).unwrap();
+        },
     ];
     for ruin in ruins {
         let scratch = Scratch::new();
@@ -478,38 +481,10 @@ fn a_store_that_cannot_be_opened_is_put_aside() {
         let Recovery::PutAside(to) = store.recovery() else {
             panic!("{:?}", store.recovery());
         };
-        assert!(to.join("db").exists());
+        assert!(to.join("generations").exists());
         assert!(all(&store, 0).is_empty());
         write(&mut writer, &records(&store, 0..100, 10));
         assert_eq!(all(&store, 0).len(), 100);
-    }
-}
-
-#[test]
-fn the_journal_is_not_needed() {
-    type Ruin = fn(&Path);
-    let ruins: [Ruin; 3] = [
-        |journal| fs::remove_file(journal).unwrap(),
-        |journal| fs::write(journal, [1; 5_000]).unwrap(),
-        |journal| fs::write(journal, []).unwrap(),
-    ];
-    for ruin in ruins {
-        let scratch = Scratch::new();
-        let (store, mut writer) = scratch.open();
-        write(&mut writer, &records(&store, 0..100, 10));
-        writer.close().unwrap();
-        drop(store);
-        ruin(&scratch.0.join("tier/db/0.jnl"));
-        let (store, mut writer) = scratch.open();
-        assert_eq!(*store.recovery(), Recovery::Clean);
-        let newer = records(&store, 50..150, 700);
-        write(&mut writer, &newer);
-        let mut model = records(&store, 0..50, 10);
-        model.extend(newer);
-        let model = model
-            .into_iter()
-            .map(|(key, record)| (key, record.unwrap()));
-        check(&store, &model.collect(), 150);
     }
 }
 
@@ -726,11 +701,8 @@ fn a_generation_whose_files_are_damaged_goes_alone() {
                 }
                 let scratch = Scratch::new();
                 copy(&whole.0.join("tier"), &scratch.0.join("tier"));
-                let keyspaces = scratch.0.join("tier/db/keyspaces");
-                ruin(&file_in(
-                    &keyspaces.join((generation + 1).to_string()).join(dir),
-                    file,
-                ));
+                let tree = super::tests::generation(&scratch.0, generation);
+                ruin(&file_in(&tree.join(dir), file));
                 if !has_filter {
                     let filters = scratch.0.join("tier/filters");
                     fs::remove_file(file_in(&filters, &format!("{generation:016x}"))).unwrap();
@@ -755,8 +727,6 @@ fn a_generation_whose_files_are_damaged_goes_alone() {
     }
 }
 
-/// fjall goes on where the sequence numbers of its keyspaces end, and forgets that its list of keyspaces is ahead of them
-/// when the newest was dropped.
 #[test]
 fn a_generation_that_follows_a_dropped_one_is_there_after_a_restart() {
     let scratch = Scratch::new();
@@ -830,4 +800,53 @@ fn generations_come_and_go_over_kills() {
             _ => {}
         }
     }
+}
+
+/// However many generations have come and gone: what all files take, in blocks, with those of one run beyond it.
+#[test]
+fn the_directory_stays_below_the_limit() {
+    const LIMIT: u64 = 4 << 20;
+    let scratch = Scratch::new();
+    let (store, mut writer) = Store::open(scratch.options(LIMIT)).unwrap();
+    let mut most = 0;
+    for round in 0..120 {
+        write(
+            &mut writer,
+            &records(&store, round * 20..round * 20 + 300, 900),
+        );
+        while store.is_full() {
+            drop_oldest(&mut writer);
+        }
+        most = most.max(files::bytes_below(&scratch.0, &|_| false));
+    }
+    let begun = store.newest().unwrap();
+    assert!(begun > 20, "{begun} generations");
+    assert!(most <= LIMIT, "{most} bytes");
+    let told = store.stats().disk_bytes;
+    let real = files::bytes_below(&scratch.0, &|_| false);
+    assert!(
+        told.abs_diff(real) < LIMIT / 20,
+        "{told} told, {real} taken"
+    );
+}
+
+#[test]
+fn what_was_moved_aside_is_counted_and_goes_when_room_is_needed() {
+    const LIMIT: u64 = 4 << 20;
+    let scratch = Scratch::new();
+    let aside = scratch.0.join("tier/strange.broken.1");
+    fs::create_dir_all(&aside).unwrap();
+    fs::write(aside.join("file"), vec![7; 1 << 20]).unwrap();
+    let (store, mut writer) = Store::open(scratch.options(LIMIT)).unwrap();
+    assert!(store.stats().disk_bytes > 1 << 20);
+    for round in 0..20 {
+        write(
+            &mut writer,
+            &records(&store, round * 20..round * 20 + 300, 900),
+        );
+        while store.is_full() {
+            drop_oldest(&mut writer);
+        }
+    }
+    assert!(!aside.exists());
 }

@@ -3,23 +3,29 @@
 //! There is one [`Writer`], owned by one thread. Invariant: a run changes nothing that a reader sees until it is finished,
 //! but for bits in a filter, which cost a look.
 
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use fjall::{Database, PersistMode};
+use lsm_tree::AbstractTree;
 
 use super::files::{FilterKind, sync_dir};
 use super::filter::Filter;
-use super::generation::{self, Generation};
+use super::generation::Generation;
 use super::opening::Opened;
-use super::{List, Recovery, Store, StoreError, log_failure};
+use super::tree::{APART_DIR, Ingestion, TABLES_DIR, Tree, Trees};
+use super::{List, Recovery, Store, StoreError, log_failure, regular};
 
 /// Room in the filter of the first generation; it grows when the size of records is known.
 const FIRST_KEYS: usize = 1 << 16;
 const KEY_BYTES: std::ops::RangeInclusive<usize> = 4..=65_535;
-/// Reads and scans hold the database's files; a reopen waits so long for them to end.
+/// Reads and scans hold the trees' files; a reopen waits so long for them to end.
 const REOPEN_TIMEOUT: Duration = Duration::from_secs(5);
+const REOPEN_POLL: Duration = Duration::from_millis(1);
 
 /// Writes to a store.
 pub struct Writer {
@@ -51,7 +57,7 @@ impl Writer {
     }
 
     /// Begins a run into the newest generation, or into a new one if that is full. A run that is dropped without being
-    /// finished leaves nothing that can be read; its files go when the store is next opened.
+    /// finished leaves nothing that can be read; its files are removed.
     ///
     /// # Errors
     /// The store is closed or poisoned, or the disk refuses.
@@ -66,10 +72,9 @@ impl Writer {
     }
 
     fn choose_target(&self) -> Result<Arc<Generation>, StoreError> {
-        let database = self.database()?;
-        database
-            .persist(PersistMode::Buffer)
-            .map_err(StoreError::Database)?;
+        if self.store.is_poisoned() {
+            return Err(StoreError::Poisoned);
+        }
         let list = self.store.open_list()?;
         let newest = list.generations.first();
         let options = &self.store.options;
@@ -80,26 +85,18 @@ impl Writer {
         };
         match newest {
             Some(newest) if newest.is_readable() && !full(newest) => Ok(Arc::clone(newest)),
-            newest => self.begin_generation(&database, newest.map(Arc::as_ref)),
+            newest => self.begin_generation(newest.map(Arc::as_ref)),
         }
-    }
-
-    pub(super) fn database(&self) -> Result<Database, StoreError> {
-        let database = self.store.database.lock();
-        database.clone().ok_or(StoreError::Closed)
     }
 
     pub(super) fn begin_generation(
         &self,
-        database: &Database,
         last: Option<&Generation>,
     ) -> Result<Arc<Generation>, StoreError> {
         let next = self.store.meta.lock().next_generation;
         let number = last.map_or(next, |last| last.number + 1);
         let keys = last.map_or(FIRST_KEYS, |last| with_slack(last.filter.keys() as usize));
-        let keyspace = database
-            .keyspace(&generation::name(number), generation::keyspace_options)
-            .map_err(StoreError::Database)?;
+        let tree = self.make_tree(number)?;
         // Before its first run, and not before it is there.
         let oldest = self
             .store
@@ -112,11 +109,11 @@ impl Writer {
         let newest = Arc::new(Generation {
             number,
             filter: Arc::new(Filter::new(keys, true)),
-            keyspace: Some(keyspace),
+            tree: Some(tree),
             gone: Arc::default(),
             usage: Arc::default(),
         });
-        let changing = self.store.database.lock();
+        let changing = self.store.trees.lock();
         let mut generations = self.store.list.load().generations.clone();
         generations.insert(0, Arc::clone(&newest));
         self.store.set_list(generations);
@@ -125,6 +122,31 @@ impl Writer {
             self.seal(last);
         }
         Ok(newest)
+    }
+
+    fn make_tree(&self, number: u64) -> Result<Tree, StoreError> {
+        let trees = self.store.trees.lock().clone();
+        let trees = trees.ok_or(StoreError::Closed)?;
+        let path = self.store.files.generation(number);
+        // Of a try that failed half-way.
+        match fs::remove_dir_all(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+        let made = regular::create_dirs(&path)
+            .map_err(StoreError::File)
+            .and_then(|()| Ok(trees.open(&path)?))
+            .and_then(|tree| {
+                regular::create_dirs(&path.join(APART_DIR))?;
+                sync_dir(&path)?;
+                sync_dir(&self.store.files.generations())?;
+                Ok(tree)
+            });
+        if made.is_err() {
+            // Where that fails too the next try does it.
+            let _ = fs::remove_dir_all(&path);
+        }
+        made
     }
 
     /// Gives a generation that takes no more runs its last filter. One that is incomplete is sealed by its rebuild.
@@ -141,33 +163,35 @@ impl Writer {
         });
     }
 
-    /// Opens the database anew: what cures a poisoned store when there is room on the disk again, and removes what
-    /// unfinished runs have left. Reads fail meanwhile; iterators must be gone. After an error it can be tried again.
+    /// Opens the trees anew: what cures a poisoned store. Reads wait meanwhile; iterators must be gone. After an error it can
+    /// be tried again.
     ///
     /// # Errors
     /// [`StoreError::Busy`] if somebody still reads after some seconds; the disk refuses.
     pub fn reopen(&mut self) -> Result<Recovery, StoreError> {
-        let before = self.shut();
+        let (before, trees) = self.shut();
         let store = &self.store;
         let start = Instant::now();
-        let meta = store.meta.lock().clone();
-        loop {
-            match Opened::open_or_put_aside(&store.files, &store.options, Some(&meta)) {
-                Err(StoreError::Busy) if start.elapsed() < REOPEN_TIMEOUT => {}
-                Err(error) => return Err(error),
-                Ok((opened, recovery)) => {
-                    let known = match recovery {
-                        Recovery::PutAside(_) | Recovery::New => &[],
-                        Recovery::Clean | Recovery::Unclean => before.as_slice(),
-                    };
-                    *store.lock.lock() = Some(opened.lock);
-                    *store.meta.lock() = opened.meta;
-                    store.install(opened.database, known)?;
-                    store.poisoned.store(false, Ordering::Relaxed);
-                    return Ok(recovery);
-                }
+        // Whoever reads holds a tree.
+        while trees.as_ref().is_some_and(|trees| trees.users() > 1) {
+            if start.elapsed() >= REOPEN_TIMEOUT {
+                *store.trees.lock() = trees;
+                return Err(StoreError::Busy);
             }
+            std::thread::sleep(REOPEN_POLL);
         }
+        drop(trees);
+        let meta = store.meta.lock().clone();
+        let (opened, recovery) = Opened::open_or_put_aside(&store.files, Some(&meta))?;
+        let known = match recovery {
+            Recovery::PutAside(_) | Recovery::New => &[],
+            Recovery::Clean | Recovery::Unclean => before.as_slice(),
+        };
+        *store.lock.lock() = Some(opened.lock);
+        *store.meta.lock() = opened.meta;
+        store.install(Trees::new(&store.options), known)?;
+        store.poisoned.store(false, Ordering::Relaxed);
+        Ok(recovery)
     }
 
     /// Removes all that the store has, so that the next open begins a new one.
@@ -199,22 +223,21 @@ impl Writer {
         Ok(store.files.set_closed()?)
     }
 
-    /// Lets go of the database and tells the filters that were in use.
-    fn shut(&mut self) -> Vec<Arc<Generation>> {
+    /// Lets go of the trees and tells the filters that were in use.
+    fn shut(&mut self) -> (Vec<Arc<Generation>>, Option<Trees>) {
         self.target = None;
         self.store.background.stop();
-        let database = self.store.database.lock().take();
+        let trees = self.store.trees.lock().take();
         let list = self.store.list.swap(Arc::new(List::CLOSED));
         let filters = list.generations.iter().filter(|g| g.is_readable());
         let filters = filters.map(|generation| Generation {
-            keyspace: None,
+            tree: None,
             ..(**generation).clone()
         });
         let filters = filters.map(Arc::new).collect();
         drop(list);
-        drop(database);
         *self.store.lock.lock() = None;
-        filters
+        (filters, trees)
     }
 }
 
@@ -233,45 +256,37 @@ fn with_slack(keys: usize) -> usize {
     keys + keys / 16
 }
 
-enum Step<'k> {
-    Write(&'k [u8], &'k [u8]),
-    Finish,
-}
-
 /// A run under way.
 pub struct Run<'a> {
     store: &'a Arc<Store>,
     target: &'a Arc<Generation>,
-    /// fjall's ingestion, whose type it does not tell.
-    sink: Box<dyn FnMut(Step<'_>) -> fjall::Result<()> + 'a>,
+    ingestion: Ingestion<'a>,
     last_key: Vec<u8>,
     done: RunDone,
     /// What was in the generation before.
     before: RunDone,
+    /// The files that were there before; None once what was written is there to stay.
+    files: Option<BTreeSet<PathBuf>>,
 }
 
 impl<'a> Run<'a> {
     fn begin(store: &'a Arc<Store>, target: &'a Arc<Generation>) -> Result<Self, StoreError> {
-        let Some(keyspace) = &target.keyspace else {
+        let Some(tree) = &target.tree else {
             return Err(StoreError::Quarantined(target.number));
         };
-        let ingestion = keyspace.start_ingestion().map_err(StoreError::Database);
-        let mut ingestion = Some(store.note_poison(ingestion)?);
-        let sink = move |step: Step<'_>| match (step, ingestion.as_mut()) {
-            (Step::Write(key, record), Some(ingestion)) => ingestion.write(key, record),
-            (Step::Finish, Some(_)) => ingestion.take().map_or(Ok(()), |all| all.finish()),
-            (_, None) => Ok(()),
-        };
+        let files = files_of(tree.path());
+        let ingestion = tree.ingest().map_err(StoreError::Tree);
         Ok(Self {
             store,
             target,
-            sink: Box::new(sink),
+            ingestion: store.note_poison(ingestion)?,
             last_key: Vec::new(),
             done: RunDone::default(),
             before: RunDone {
                 records: target.records(),
                 bytes: target.disk_bytes(),
             },
+            files: Some(files),
         })
     }
 
@@ -312,8 +327,8 @@ impl<'a> Run<'a> {
             return Err(StoreError::Order);
         }
         debug_assert_eq!(hash, self.store.hash_of(key), "the hash of the key");
-        let written = (self.sink)(Step::Write(key, record)).map_err(StoreError::Database);
-        self.store.note_poison(written)?;
+        let written = self.ingestion.write(key, record);
+        self.store.note_poison(written.map_err(StoreError::Tree))?;
         self.last_key.clear();
         self.last_key.extend_from_slice(key);
         self.done.records += 1;
@@ -335,11 +350,12 @@ impl<'a> Run<'a> {
     /// # Errors
     /// The disk refuses, or the generation was quarantined meanwhile: then nothing of the run can be read.
     pub fn finish(mut self) -> Result<RunDone, StoreError> {
-        let finished = (self.sink)(Step::Finish).map_err(StoreError::Database);
-        self.store.note_poison(finished)?;
-        if let Some(keyspace) = &self.target.keyspace {
-            // fjall syncs its files and the directory of the tables, but not that of the records that lie apart.
-            sync_dir(&keyspace.path().join(generation::APART_DIR))?;
+        let finished = self.ingestion.finish();
+        self.store.note_poison(finished.map_err(StoreError::Tree))?;
+        self.files = None;
+        if let Some(tree) = &self.target.tree {
+            // The library syncs its files and the directory of the tables, but not that of the records that lie apart.
+            sync_dir(&tree.path().join(APART_DIR))?;
         }
         let list = self.store.open_list()?;
         let mut generations = list.generations.iter();
@@ -353,7 +369,53 @@ impl<'a> Run<'a> {
             .fetch_add(self.done.bytes, Ordering::Relaxed);
         self.store.remove_merged_files();
         self.target.measure();
+        self.store.measure_others();
+        if self.store.is_full() {
+            log_failure("remove what was moved aside", || self.store.remove_aside());
+        }
         self.store.merge_runs_if_many(self.target);
         Ok(self.done)
     }
+}
+
+impl Drop for Run<'_> {
+    /// What was written of a run that was not finished is removed at once: where the disk is full it would be in the way.
+    fn drop(&mut self) {
+        let (Some(before), Some(tree)) = (self.files.take(), &self.target.tree) else {
+            return;
+        };
+        self.ingestion.abandon();
+        self.store.remove_files_since(tree, &before);
+        self.target.measure();
+    }
+}
+
+impl Store {
+    /// Removes the files that came into a tree since these were there, unless a merge may have made them.
+    fn remove_files_since(&self, tree: &Tree, before: &BTreeSet<PathBuf>) {
+        let is_merging = self.is_merging();
+        let tables = tree.path().join(TABLES_DIR);
+        let in_use = tree.call(|tree| {
+            let version = tree.current_version();
+            let tables = version.iter_tables().map(|table| table.path.to_path_buf());
+            Ok(tables.collect::<BTreeSet<_>>())
+        });
+        let Ok(in_use) = in_use else { return };
+        for path in files_of(tree.path()) {
+            let may_be_merged = is_merging && path.parent() == Some(&tables);
+            if before.contains(&path) || in_use.contains(&path) || may_be_merged {
+                continue;
+            }
+            if let Err(error) = fs::remove_file(&path) {
+                tracing::warn!("The disk tier could not remove {}: {error}", path.display());
+            }
+        }
+    }
+}
+
+/// The tables of a tree, and the files of records that lie apart.
+fn files_of(tree: &Path) -> BTreeSet<PathBuf> {
+    let dirs = [TABLES_DIR, APART_DIR].map(|dir| fs::read_dir(tree.join(dir)));
+    let entries = dirs.into_iter().flatten().flatten().flatten();
+    entries.map(|entry| entry.path()).collect()
 }

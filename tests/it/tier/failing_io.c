@@ -18,7 +18,7 @@
  * A write that fails writes nothing, though a real disk may take a part of it.
  *
  * Only what goes through the C library is seen. rustix makes its system calls itself, so the rename at the end of
- * tempfile's `persist`, and with it that of fjall's `current`, is not; its file's open and write are.
+ * tempfile's `persist`, and with it that of a generation's `current`, is not; its file's open and write are.
  */
 #define _GNU_SOURCE
 #include <dirent.h>

@@ -25,6 +25,7 @@ fn measure_records(record_bytes: usize, keys: u64, run_keys: u64) {
     let scratch = Scratch::new();
     let options = StoreOptions {
         cache_bytes: 32 << 20,
+        open_files: 96,
         generations: 12,
         max_age: std::time::Duration::ZERO,
         ..scratch.options(keys * (record_bytes as u64 + 20) * 11 / 10)
