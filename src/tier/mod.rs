@@ -93,7 +93,8 @@ pub struct Tier {
     /// What was compressed, by kinds of keys.
     classes: Mutex<Vec<ClassStats>>,
     last_write: Mutex<Option<UnixMs>>,
-    cache_bytes: u64,
+    /// What the blocks that were read take, and all else.
+    cache_bytes: AtomicUsize,
     memory_bytes: AtomicUsize,
     /// Keys that a start after a crash has still to count.
     uncounted: Mutex<Option<store::Scan>>,
@@ -117,6 +118,14 @@ pub struct Threads {
     counter: Option<JoinHandle<()>>,
     warmer: JoinHandle<()>,
     writer: JoinHandle<()>,
+}
+
+/// How much memory the blocks that were read from disk may take.
+fn cache_share(maxmemory: u64) -> u64 {
+    match maxmemory {
+        0 => CACHE_BYTES_MAX,
+        memory => (memory / CACHE_SHARE).clamp(CACHE_BYTES_MIN, CACHE_BYTES_MAX),
+    }
 }
 
 /// Asks the store's filters. The tier's own, so that the keyspace need not know the store.
@@ -177,14 +186,10 @@ impl Tier {
         config: &Config,
         threads: usize,
     ) -> Result<(Keyspace, Option<Self>), StoreError> {
-        let cache_bytes = match config.maxmemory {
-            0 => CACHE_BYTES_MAX,
-            memory => (memory / CACHE_SHARE).clamp(CACHE_BYTES_MIN, CACHE_BYTES_MAX),
-        };
         let options = StoreOptions {
             dir: dir.to_owned(),
             max_bytes: config.tier_max_bytes,
-            cache_bytes,
+            cache_bytes: cache_share(config.maxmemory),
             open_files: OPEN_FILES,
             generations: GENERATIONS,
             max_age: Duration::from_secs(u64::from(config.tier_ttl_s)),
@@ -240,7 +245,7 @@ impl Tier {
             dictionaries: Arc::new(dictionaries),
             classes: Mutex::default(),
             last_write: Mutex::new(None),
-            cache_bytes,
+            cache_bytes: AtomicUsize::new(0),
             memory_bytes: AtomicUsize::new(0),
             is_counted: AtomicBool::new(is_counted),
             is_listed: is_counted,
@@ -500,14 +505,20 @@ impl Tier {
     /// Memory that the tier takes, in bytes.
     pub fn memory_bytes(&self) -> usize {
         let pages = self.walks.bytes().load(Ordering::Relaxed);
-        self.memory_bytes.load(Ordering::Relaxed) + pages
+        let cache = self.cache_bytes.load(Ordering::Relaxed);
+        self.memory_bytes.load(Ordering::Relaxed) + cache + pages
+    }
+
+    /// Looks how much the blocks that were read take.
+    fn measure_cache(&self) {
+        let bytes = usize::try_from(self.store.cached_bytes()).unwrap_or(usize::MAX);
+        self.cache_bytes.store(bytes, Ordering::Relaxed);
     }
 
     /// Looks how much that is, with what the writer takes. Asked too often for each time: the writer does it.
     fn measure_memory(&self, writer: usize) {
         let filters = usize::try_from(self.store.stats().filter_bytes).unwrap_or(0);
-        let cache = usize::try_from(self.cache_bytes).unwrap_or(0);
-        let bytes = filters + cache + self.dictionaries.memory_bytes() + writer;
+        let bytes = filters + self.dictionaries.memory_bytes() + writer;
         self.memory_bytes.store(bytes, Ordering::Relaxed);
     }
 

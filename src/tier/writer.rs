@@ -37,7 +37,7 @@ use super::pace::Round;
 use super::record::{self, Body, Chunks};
 use super::store::{self, Recovery, Slice, Store, StoreError};
 use super::warm::{self, ColdPins, Pins};
-use super::{Spaces, Tier};
+use super::{Spaces, Tier, cache_share};
 use crate::clock::{self, UnixMs};
 use crate::config::TierCompression;
 use crate::engine::Engine;
@@ -71,6 +71,7 @@ pub(super) fn run(engine: &Engine) {
     let mut kept = last;
     loop {
         let is_due = || last.elapsed() >= PERIOD || engine.keyspace.unwritten_bytes() >= RUN_BYTES;
+        writer.keep_cache();
         let Some((round, stopped)) = tier.pace.begin(is_due) else {
             continue;
         };
@@ -123,6 +124,8 @@ pub(super) struct Writer<'a> {
     /// What is in the log and in no run.
     logged: Vec<Place>,
     compressor: Compressor,
+    /// When the cache was to get another size.
+    cache_tried: Instant,
     pub(super) allowance: Allowance,
     pub(super) leaving: Option<Leaving>,
     /// What the last run tells of the databases.
@@ -202,6 +205,7 @@ impl<'a> Writer<'a> {
             record: Vec::new(),
             logged: Vec::new(),
             compressor: Compressor::new(Method::None, Arc::clone(&tier.dictionaries)),
+            cache_tried: Instant::now(),
             allowance: Allowance::default(),
             leaving: None,
             spaces: Spaces::newest(&tier.store),
@@ -279,6 +283,28 @@ impl<'a> Writer<'a> {
             places: keyspace.take_changed(),
             bytes,
         }
+    }
+
+    /// Counts what the blocks that were read take, and follows `maxmemory` with what they may take: smaller at once, larger
+    /// where that is worth it.
+    fn keep_cache(&mut self) {
+        let wanted = cache_share(self.engine.config.load().maxmemory);
+        let may_take = self.tier.store.cache_bytes();
+        if (wanted < may_take || wanted / 2 > may_take) && self.cache_tried.elapsed() >= RETRY {
+            self.cache_tried = Instant::now();
+            let mut disk = self.tier.disk.lock();
+            match disk.as_mut().map(|disk| disk.set_cache(wanted)) {
+                Some(Err(error)) => {
+                    tracing::warn!("The cache of the disk tier keeps its size: {error}");
+                }
+                Some(Ok(true)) => {
+                    tracing::debug!(wanted, "the cache of the disk tier has another size")
+                }
+                // Somebody reads.
+                Some(Ok(false)) | None => {}
+            }
+        }
+        self.tier.measure_cache();
     }
 
     /// After the disk was full the store takes no more until it is opened anew, which helps only when

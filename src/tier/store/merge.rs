@@ -149,7 +149,8 @@ impl Store {
     /// Removes the files that merges have replaced, once no reader can be in them: the library does so at the next merge of
     /// the same generation, which may never come.
     pub(super) fn remove_merged_files(&self) {
-        let watermark = self.watermark();
+        // A snapshot needs the last version before it, and who has none the last one.
+        let watermark = self.watermark() + 1;
         for generation in &self.list.load().generations {
             let Some(tree) = &generation.tree else {
                 continue;

@@ -79,7 +79,7 @@ pub struct StoreOptions {
     pub dir: PathBuf,
     /// What the generations may take on disk, with what is written while the oldest goes and while runs are merged.
     pub max_bytes: u64,
-    /// Memory for blocks that were read.
+    /// Memory for blocks that were read, at first.
     pub cache_bytes: u64,
     /// How many files stay open.
     pub open_files: usize,
@@ -162,6 +162,8 @@ pub struct Store {
     lock: Mutex<Option<File>>,
     /// None while they are being opened anew. Held while the list is changed, never during a read or a run.
     trees: Mutex<Option<Trees>>,
+    /// What the cache of the trees may take.
+    cache_bytes: AtomicU64,
     /// What is in the directory besides the generations, in bytes of the disk, as it was measured last.
     other_bytes: AtomicU64,
     background: Background,
@@ -231,13 +233,14 @@ impl Store {
     pub fn open(options: StoreOptions) -> Result<(Arc<Self>, Writer), StoreError> {
         let files = Files::new(&options.dir);
         let (opened, recovery) = Opened::open_or_put_aside(&files, None)?;
-        let trees = Trees::new(&options);
+        let trees = Trees::new(options.cache_bytes, options.open_files);
         let store = Arc::new(Self {
             hash_seed: opened.meta.hash_seed,
             meta: Mutex::new(opened.meta),
             list: ArcSwap::from_pointee(List::CLOSED),
             lock: Mutex::new(Some(opened.lock)),
             trees: Mutex::new(None),
+            cache_bytes: AtomicU64::new(options.cache_bytes),
             other_bytes: AtomicU64::new(0),
             background: Background::default(),
             merging: Merging::default(),
@@ -446,6 +449,15 @@ impl Store {
         self.files.remove_aside()?;
         self.measure_others();
         Ok(())
+    }
+
+    /// How many bytes of blocks may be in memory.
+    pub fn cache_bytes(&self) -> u64 {
+        self.cache_bytes.load(Ordering::Relaxed)
+    }
+
+    fn new_trees(&self) -> Trees {
+        Trees::new(self.cache_bytes(), self.options.open_files)
     }
 
     /// Bytes of blocks that are in memory.

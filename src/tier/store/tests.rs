@@ -850,3 +850,36 @@ fn what_was_moved_aside_is_counted_and_goes_when_room_is_needed() {
     }
     assert!(!aside.exists());
 }
+
+#[test]
+fn the_cache_gets_another_size_while_somebody_reads() {
+    let scratch = Scratch::new();
+    let (store, mut writer) = Store::open(scratch.options(64 << 20)).unwrap();
+    for round in 0..4 {
+        write(
+            &mut writer,
+            &records(&store, round * 1_000..round * 1_000 + 3_000, 400),
+        );
+    }
+    let before = all(&store, 0);
+    let cached = store.cached_bytes();
+    assert!(cached > 256 << 10, "{cached}");
+    let mut scan = store.scan(0).unwrap();
+    let first = scan.next().unwrap().unwrap().key.to_vec();
+    assert_eq!(first, before[0].0);
+    assert!(writer.set_cache(64 << 10).unwrap());
+    assert_eq!(store.cached_bytes(), 0);
+    // Who had begun goes on, and so do all others.
+    assert_eq!(scan.map(Result::unwrap).count(), before.len() - 1);
+    assert_eq!(all(&store, 0), before);
+    assert!(store.cached_bytes() <= 64 << 10);
+    write(&mut writer, &records(&store, 0..100, 10));
+    assert_eq!(
+        record(&store, &key(store.hash_seed(), 7)),
+        Some(vec![7; 10])
+    );
+    assert!(writer.set_cache(1 << 20).unwrap());
+    assert_eq!(all(&store, 0).len(), before.len());
+    assert_eq!(store.cache_bytes(), 1 << 20);
+    writer.close().unwrap();
+}

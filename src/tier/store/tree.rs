@@ -36,8 +36,6 @@ use lsm_tree::{
 };
 use parking_lot::Mutex;
 
-use super::StoreOptions;
-
 /// Records from this size lie apart from their keys.
 pub(super) const APART_BYTES: u32 = 512;
 /// Where those are in the directory of a tree, and where its tables are.
@@ -109,10 +107,10 @@ struct Shared {
 }
 
 impl Trees {
-    pub(super) fn new(options: &StoreOptions) -> Self {
+    pub(super) fn new(cache_bytes: u64, open_files: usize) -> Self {
         Self(Arc::new(Shared {
-            cache: Arc::new(Cache::with_capacity_bytes(options.cache_bytes)),
-            descriptors: Arc::new(DescriptorTable::new(options.open_files)),
+            cache: Arc::new(Cache::with_capacity_bytes(cache_bytes)),
+            descriptors: Arc::new(DescriptorTable::new(open_files)),
             next: SequenceNumberCounter::new(1),
             visible: SequenceNumberCounter::new(1),
             snapshots: Mutex::default(),
@@ -139,6 +137,15 @@ impl Trees {
     /// Bytes of blocks that are in memory.
     pub(super) fn cached_bytes(&self) -> u64 {
         self.0.cache.size()
+    }
+
+    /// The same numbers with another cache.
+    pub(super) fn with_cache(&self, cache_bytes: u64, open_files: usize) -> Self {
+        let shared = &self.0;
+        let new = Self::new(cache_bytes, open_files);
+        new.0.next.fetch_max(shared.next.get());
+        new.0.visible.fetch_max(shared.visible.get());
+        new
     }
 
     /// How many of this and of trees and snapshots there are.
@@ -246,6 +253,12 @@ impl Tree {
             items,
             _at: Arc::clone(at),
         })
+    }
+
+    /// Whether readers may need what newer versions of the tree do not have.
+    pub(super) fn has_old_versions(&self) -> bool {
+        let old = self.call(|tree| Ok(tree.version_free_list_len()));
+        old.is_ok_and(|old| old > 0)
     }
 
     /// Keys and markers, with those that newer runs have made stale.

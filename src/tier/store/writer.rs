@@ -189,9 +189,52 @@ impl Writer {
         };
         *store.lock.lock() = Some(opened.lock);
         *store.meta.lock() = opened.meta;
-        store.install(Trees::new(&store.options), known)?;
+        store.install(store.new_trees(), known)?;
         store.poisoned.store(false, Ordering::Relaxed);
         Ok(recovery)
+    }
+
+    /// Gives the cache another size: the trees are opened a second time beside themselves, and those who read go on in the
+    /// first ones until they are done. False where somebody reads what a merge has replaced.
+    ///
+    /// # Errors
+    /// A tree cannot be opened; nothing has changed.
+    pub fn set_cache(&mut self, bytes: u64) -> Result<bool, StoreError> {
+        let store = Arc::clone(&self.store);
+        // No merge may begin in the first ones, and no run.
+        self.target = None;
+        store.background.stop();
+        store.remove_merged_files();
+        let list = store.open_list()?;
+        let trees = store.trees.lock().clone().ok_or(StoreError::Closed)?;
+        let mut readable = list.generations.iter().filter_map(|g| g.tree.as_ref());
+        let mut done = !readable.any(Tree::has_old_versions);
+        if done {
+            let trees = trees.with_cache(bytes, store.options.open_files);
+            let mut generations = Vec::new();
+            for generation in &list.generations {
+                let mut generation = Generation::clone(generation);
+                if let Some(tree) = &generation.tree {
+                    generation.tree = Some(trees.open(tree.path())?);
+                }
+                generations.push(Arc::new(generation));
+            }
+            let mut changing = store.trees.lock();
+            // One that was quarantined meanwhile must not come back.
+            done = Arc::ptr_eq(&list, &store.open_list()?);
+            if done {
+                store.set_list(generations);
+                *changing = Some(trees);
+                store.cache_bytes.store(bytes, Ordering::Relaxed);
+            }
+        }
+        let list = store.open_list()?;
+        for generation in &list.generations {
+            if generation.is_readable() && !generation.filter.is_complete() {
+                store.rebuild_in_place(Arc::clone(generation));
+            }
+        }
+        Ok(done)
     }
 
     /// Removes all that the store has, so that the next open begins a new one.

@@ -197,3 +197,23 @@ fn a_key_too_long_for_the_disk_does_not_upset_the_counts() {
     assert_eq!(db_size(&mut client), 1);
     stop(server);
 }
+
+/// What is counted is what is used: nothing of a cache that is empty.
+#[test]
+fn an_empty_server_uses_next_to_nothing_and_maxmemory_may_be_that() {
+    if Strata::is_oracle() {
+        return;
+    }
+    let server = Strata::start(&[]);
+    let mut client = server.connect();
+    let used = info(&mut client, "memory", "used_memory");
+    assert!(used < 4_000_000, "{used}");
+    let above = (used + 500_000).to_string();
+    let set = client.run(&["CONFIG", "SET", "maxmemory", &above]);
+    assert!(set.is_simple("OK"), "{set}");
+    for i in 0..100 {
+        let reply = client.run(&["SET", &format!("key:{i}"), "value"]);
+        assert!(reply.is_simple("OK"), "{reply}");
+    }
+    stop(server);
+}
