@@ -18,7 +18,7 @@
 //! * [`server`] is what all connections share besides: clients, statistics, logs.
 //! * [`config`] holds the options: one row each, read from flags, environment and file into one typed snapshot, changed by
 //!   CONFIG SET and written back by CONFIG REWRITE.
-//! * [`allocator`] knows what memory costs. [`logging`] is the log. [`threads`] starts threads. [`clock`] is the only reader of the system clock; [`random`] the one generator of numbers by chance; [`error`] has what a client is told when a command fails;
+//! * [`allocator`] knows what memory costs. [`logging`] is the log. [`threads`] starts threads. [`descriptors`] divides those of files. [`clock`] is the only reader of the system clock; [`random`] the one generator of numbers by chance; [`error`] has what a client is told when a command fails;
 //!   [`lz4`] compresses values, in memory and on disk.
 //!
 //! # What always holds
@@ -31,6 +31,7 @@ pub mod allocator;
 pub mod clock;
 pub mod command;
 pub mod config;
+pub mod descriptors;
 pub mod dispatch;
 pub mod engine;
 mod equality;

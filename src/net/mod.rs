@@ -20,6 +20,7 @@ use tokio::time::Instant;
 
 use self::listen::{Accepted, Listeners};
 use self::worker::Workers;
+use crate::descriptors;
 use crate::server::{Server, maintenance, warming};
 use crate::tier::Tier;
 
@@ -90,44 +91,17 @@ pub fn serve(server: &Arc<Server>) -> Result<(), StartError> {
     })
 }
 
-/// Descriptors that are needed besides those of clients.
-const OTHER_DESCRIPTORS: u64 = 32;
-
-/// Raises the limit of open files to what `maxclients` needs; where that is not allowed, lowers `maxclients`.
+/// Lowers `maxclients` to what the system has descriptors for.
 fn allow_clients(server: &Server) {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let needed = u64::from(server.engine.config.load().maxclients) + OTHER_DESCRIPTORS;
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current.is_none_or(|current| current >= needed) {
+    let wanted = server.engine.config.load().maxclients;
+    let shares = descriptors::divide(wanted, server.engine.tier.is_some());
+    let clients = u32::try_from(shares.clients).unwrap_or(u32::MAX);
+    if clients >= wanted {
         return;
     }
-    let maximum = limit.maximum.map_or(needed, |maximum| maximum.max(needed));
-    // Raising the hard limit too needs a privilege; without it the hard limit is the most there is.
-    let raised = setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: Some(needed),
-            maximum: Some(maximum),
-        },
-    )
-    .is_ok()
-        || setrlimit(
-            Resource::Nofile,
-            Rlimit {
-                current: limit.maximum,
-                maximum: limit.maximum,
-            },
-        )
-        .is_ok();
-    let allowed = getrlimit(Resource::Nofile).current.unwrap_or(needed);
-    if allowed >= needed {
-        return;
-    }
-    let clients = u32::try_from(allowed.saturating_sub(OTHER_DESCRIPTORS))
-        .unwrap_or(u32::MAX)
-        .max(1);
     tracing::warn!(
-        "The limit of open files is {allowed} (raised: {raised}), so maxclients is lowered to {clients}"
+        "The limit of open files is {}, so maxclients is lowered from {wanted} to {clients}",
+        shares.allowed
     );
     let lowered = server.engine.config.update(|config| {
         let mut config = config.clone();

@@ -53,6 +53,7 @@ use self::store::{GenerationStats, Recovery, Store, StoreError, StoreOptions};
 use self::walks::{Lane, WALKERS, Walks};
 use crate::clock::UnixMs;
 use crate::config::{Config, TierDurability};
+use crate::descriptors;
 use crate::engine::Engine;
 use crate::keyspace::below::{Ask, Filter, Page};
 use crate::keyspace::cold::ColdCounts;
@@ -73,8 +74,6 @@ const CACHE_BYTES_MIN: u64 = 1024 * 1024;
 const CACHE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// No number of a name, and no head of a record.
 const SPACES_MAGIC: [u8; 4] = *b"SPC2";
-/// Files of the tier that stay open.
-const OPEN_FILES: usize = 96;
 /// Parts that the disk's space is divided into; the oldest goes as a whole.
 const GENERATIONS: usize = 12;
 
@@ -190,7 +189,7 @@ impl Tier {
             dir: dir.to_owned(),
             max_bytes: config.tier_max_bytes,
             cache_bytes: cache_share(config.maxmemory),
-            open_files: OPEN_FILES,
+            open_files: descriptors::divide(config.maxclients, true).tier_files,
             generations: GENERATIONS,
             max_age: Duration::from_secs(u64::from(config.tier_ttl_s)),
             hash_key: record::hash_of_key,

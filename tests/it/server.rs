@@ -54,6 +54,23 @@ impl Strata {
         Server::spawn_in(&Self::program(), &Self::own_args(), free_port(), env, args)
     }
 
+    /// One that may have so many descriptors, and not raise that.
+    pub(crate) fn start_limited(descriptors: u32, args: &[&str]) -> Server {
+        let dir = fresh_dir();
+        let script = dir.join("strata");
+        let program = Self::program();
+        let text = format!(
+            "#!/bin/sh\nulimit -n {descriptors}\nexec setpriv --inh-caps=-sys_resource --bounding-set=-sys_resource {} \"$@\"\n",
+            program.display()
+        );
+        fs::write(&script, text).expect("write a script");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        fs::set_permissions(&script, mode).expect("make it a program");
+        let server = Server::start(&script, &Self::own_args(), args);
+        let _ = fs::remove_dir_all(dir);
+        server
+    }
+
     /// Runs Strata on `port` to its end, without waiting for PING: for starts that must fail.
     pub(crate) fn run_to_exit(port: u16, args: &[&str]) -> Finished {
         let mut server = Server::spawn(&Self::program(), &Self::own_args(), port, args);
@@ -292,6 +309,12 @@ impl Server {
     /// The exit status, once the process has ended.
     pub(crate) fn exit_status(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("look at the server process")
+    }
+
+    /// How many descriptors it has.
+    pub(crate) fn descriptors(&self) -> usize {
+        let dir = format!("/proc/{}/fd", self.pid());
+        fs::read_dir(dir).expect("list descriptors").count()
     }
 
     /// Sends a signal, by its name without `SIG`, to this process only.

@@ -217,3 +217,54 @@ fn an_empty_server_uses_next_to_nothing_and_maxmemory_may_be_that() {
     }
     stop(server);
 }
+
+/// The tier's descriptors are kept free of clients, however many come and however few there are.
+#[test]
+fn clients_leave_the_tier_its_descriptors() {
+    // setpriv is of util-linux, as is nearly everywhere.
+    let has_setpriv = std::process::Command::new("setpriv")
+        .arg("--version")
+        .output();
+    if Strata::is_oracle() || has_setpriv.is_err() {
+        return;
+    }
+    let server = Strata::start_limited(200, &["--tier-max-bytes", "8mb", "--maxmemory", "4mb"]);
+    let mut client = server.connect();
+    let maxclients = client.run(&["CONFIG", "GET", "maxclients"]);
+    let maxclients = text(&maxclients.items().expect("a pair")[1]);
+    let maxclients: usize = maxclients.parse().expect("a number");
+    assert!((80..160).contains(&maxclients), "{maxclients}");
+    assert!(server.stdout().contains("maxclients is lowered"));
+    let clients: Vec<_> = (0..160)
+        .map(|_| {
+            let mut client = server.connect();
+            let answers = client.try_run(&["PING"]);
+            answers
+                .is_ok_and(|pong| pong.is_simple("PONG"))
+                .then_some(client)
+        })
+        .collect();
+    let served = clients.iter().flatten().count();
+    assert_eq!(served, maxclients - 1);
+    for round in 0..12 {
+        let some = (0..500).map(|i| {
+            let key = format!("key:{}", round * 400 + i);
+            let value = value(&key, round, 1_000);
+            (key, value)
+        });
+        set_all(&mut client, some);
+        let saved = client.run(&["SAVE"]);
+        assert!(
+            saved.is_simple("OK"),
+            "{round}: {saved}\n{}",
+            server.stdout()
+        );
+        for i in 0..100 {
+            let reply = client.run(&["GET", &format!("key:{}", i * 7)]);
+            assert!(!reply.is_error(), "{reply}");
+        }
+    }
+    assert!(server.descriptors() <= 200);
+    assert!(!server.stdout().contains("ERROR"), "{}", server.stdout());
+    stop(server);
+}
