@@ -4,6 +4,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tracing::level_filters::LevelFilter;
@@ -98,10 +99,76 @@ pub fn start(config: &Config) -> io::Result<LogControl> {
     Ok(LogControl { handle, file })
 }
 
+/// Something that may go wrong again and again, and fills no log: it is said once a second, with how often it was not.
+#[derive(Debug)]
+pub struct Repeated {
+    what: &'static str,
+    /// When it was said last, and how often it has happened since.
+    said: Mutex<(Option<Instant>, u64)>,
+}
+
+/// It is said so often at the most.
+const REPEATED_EVERY: Duration = Duration::from_secs(1);
+
+impl Repeated {
+    /// What goes wrong, as a sentence without its end.
+    #[must_use]
+    pub const fn new(what: &'static str) -> Self {
+        Self {
+            what,
+            said: Mutex::new((None, 0)),
+        }
+    }
+
+    /// It went wrong.
+    pub fn error(&self, error: &dyn std::fmt::Display) {
+        let Some(more) = self.count(Instant::now()) else {
+            return;
+        };
+        match more {
+            0 => tracing::error!("{}: {error}", self.what),
+            _ => tracing::error!(
+                "{}: {error} (and {more} times more since this was said)",
+                self.what
+            ),
+        }
+    }
+
+    /// How often it was not said, if it is to be said now.
+    fn count(&self, now: Instant) -> Option<u64> {
+        let mut said = self.said.lock();
+        let (last, more) = &mut *said;
+        if last.is_some_and(|last| now.saturating_duration_since(last) < REPEATED_EVERY) {
+            *more += 1;
+            return None;
+        }
+        *last = Some(now);
+        Some(std::mem::take(more))
+    }
+}
+
 fn filter_of(level: LogLevel) -> LevelFilter {
     match level {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Verbose | LogLevel::Notice => LevelFilter::INFO,
         LogLevel::Warning => LevelFilter::WARN,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_wrong_again_and_again_is_said_once_a_second_with_a_count() {
+        let repeated = Repeated::new("It could not be");
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        assert_eq!(repeated.count(at(0)), Some(0));
+        assert_eq!((1..500).find_map(|i| repeated.count(at(i))), None);
+        assert_eq!(repeated.count(at(1_000)), Some(499));
+        assert_eq!(repeated.count(at(1_001)), None);
+        assert_eq!(repeated.count(at(5_000)), Some(1));
+        assert_eq!(repeated.count(at(9_000)), Some(0));
     }
 }

@@ -5,7 +5,9 @@
 //! under their locks. So nothing is lost if the key was written or left again meanwhile: the command
 //! waits once more.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
 use parking_lot::{Condvar, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -20,6 +22,7 @@ use crate::keyspace::below::{Ask, Loaded, Page, Place};
 use crate::keyspace::eviction::{AccessPolicy, EvictionPool};
 use crate::keyspace::lfu::LfuSettings;
 use crate::keyspace::{KeyHash, ThreadSlot};
+use crate::logging::Repeated;
 use crate::threads;
 
 /// A key that memory cannot answer for.
@@ -51,6 +54,47 @@ pub(super) struct Loads {
     under_way: RwLock<()>,
     queue: Mutex<Queue>,
     arrived: Condvar,
+    failed: Failed,
+}
+
+/// Keys that could not be read a moment ago. A batch of requests looks for all its keys again after each that it has answered
+/// with an error; the disk is asked once.
+#[derive(Default)]
+struct Failed {
+    any: AtomicBool,
+    at: Mutex<HashMap<KeyHash, Instant>>,
+}
+
+/// So long a key is not asked for again.
+const FAILED_FOR: Duration = Duration::from_millis(200);
+/// So many are remembered at the most.
+const FAILED_MAX: usize = 65_536;
+
+static NOT_READ: Repeated = Repeated::new("The disk tier could not read a key");
+
+impl Failed {
+    fn note(&self, hash: KeyHash) {
+        let mut at = self.at.lock();
+        if at.len() >= FAILED_MAX {
+            at.retain(|_, at| at.elapsed() < FAILED_FOR);
+        }
+        if at.len() < FAILED_MAX {
+            at.insert(hash, Instant::now());
+        }
+        self.any.store(true, Ordering::Relaxed);
+    }
+
+    fn has(&self, hash: KeyHash) -> bool {
+        if !self.any.load(Ordering::Relaxed) {
+            return false;
+        }
+        let mut at = self.at.lock();
+        let has = at.get(&hash).is_some_and(|at| at.elapsed() < FAILED_FOR);
+        if !has && at.remove(&hash).is_some() {
+            self.any.store(!at.is_empty(), Ordering::Relaxed);
+        }
+        has
+    }
 }
 
 #[derive(Default)]
@@ -136,6 +180,10 @@ impl Tier {
 
     fn begin(&self, wanted: Wanted, now: UnixMs) -> oneshot::Receiver<bool> {
         let (sender, receiver) = oneshot::channel();
+        if self.loads.failed.has(wanted.hash) {
+            // The sender goes without a word.
+            return receiver;
+        }
         match self.loads.waiters.entry(wanted.clone()) {
             dashmap::Entry::Occupied(mut waiters) => waiters.get_mut().push(sender),
             dashmap::Entry::Vacant(none) => {
@@ -220,9 +268,12 @@ pub(super) fn read(engine: &Engine, thread: ThreadSlot) {
                 let load = || tier.load_now(engine, &wanted, now, thread);
                 let loaded = threads::caught("a load from the disk tier", load);
                 if let Some(Err(error)) = &loaded {
-                    tracing::error!("The disk tier could not read a key: {error}");
+                    NOT_READ.error(error);
                 }
                 let is_loaded = matches!(loaded, Some(Ok(())));
+                if !is_loaded {
+                    tier.loads.failed.note(wanted.hash);
+                }
                 let waiters = tier.loads.waiters.remove(&wanted);
                 for waiter in waiters.into_iter().flat_map(|(_, waiters)| waiters) {
                     // A connection that has gone does not wait any more.
@@ -232,5 +283,38 @@ pub(super) fn read(engine: &Engine, thread: ThreadSlot) {
                 engine.make_room(now, thread, &mut pool);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Db;
+
+    #[test]
+    fn a_key_that_could_not_be_read_is_not_asked_for_at_once_again() {
+        let mut db = Db::tiered(|_| {});
+        db.run("SET key value").ok();
+        let engine = db.engine();
+        let tier = engine.tier.as_ref().expect("there is a tier");
+        let hash = engine.keyspace.hash(b"key");
+        let wanted = || {
+            vec![Wanted {
+                hash,
+                name: engine.keyspace.space_name(0),
+                key: b"key".as_slice().into(),
+            }]
+        };
+        tier.loads.failed.note(hash);
+        let runtime = tokio::runtime::Builder::new_current_thread().build();
+        let failed = runtime
+            .expect("a runtime")
+            .block_on(tier.load(wanted(), UnixMs(0)));
+        assert_eq!((failed, tier.loads.waiting()), (vec![hash], 0));
+        std::thread::sleep(FAILED_FOR);
+        // Nobody reads here.
+        let _asked = tier.load(wanted(), UnixMs(0));
+        assert_eq!(tier.loads.waiting(), 1);
+        assert!(!tier.loads.failed.any.load(Ordering::Relaxed));
     }
 }

@@ -12,6 +12,10 @@ use super::chunks;
 use super::log::Changes;
 use super::record::{self, Body};
 use super::store::{Located, Store, StoreError, Writer};
+use crate::logging::Repeated;
+
+static PART_LOST: Repeated = Repeated::new("A part of a collection is lost");
+static NOT_READ: Repeated = Repeated::new("What the log changes could not be read");
 
 /// Makes what a log has the newest run.
 pub(super) fn restore(disk: &mut Writer, logged: &Changes) -> Result<(), StoreError> {
@@ -32,7 +36,7 @@ pub(super) fn restore(disk: &mut Writer, logged: &Changes) -> Result<(), StoreEr
                 Ok(Some(record)) => run.write(store.hash_of(&chunk), &chunk, &record)?,
                 Ok(None) => {}
                 // Whoever reads the collection is told.
-                Err(error) => tracing::error!("A part of a collection is lost: {error}"),
+                Err(error) => PART_LOST.error(&error),
             }
         }
         let hash = store.hash_of(key);
@@ -72,7 +76,7 @@ impl Beside {
             }
             let found = store.find(store.hash_of(key), key);
             let found = found.inspect_err(|error| {
-                tracing::error!("What the log changes could not be read: {error}");
+                NOT_READ.error(error);
             });
             let Ok(Some(found)) = found else {
                 beside.lost.insert(key.to_vec());

@@ -25,6 +25,7 @@ use crate::keyspace::below::{
 };
 use crate::keyspace::entry::{EntryRef, ValueType};
 use crate::keyspace::{Keyspace, ThreadSlot};
+use crate::logging::Repeated;
 
 /// DBSIZE waits so long at most for keys to be looked for.
 const COUNT_TIME_MAX: Duration = Duration::from_secs(5);
@@ -77,7 +78,7 @@ impl Tier {
             Ask::AnyKey { db, random, now } => walk.any_key(db, random, now),
         };
         answered.unwrap_or_else(|error| {
-            tracing::error!("The disk tier could not be walked over: {error}");
+            NOT_WALKED.error(&error);
             Page {
                 failed: true,
                 ..Page::default()
@@ -85,6 +86,10 @@ impl Tier {
         })
     }
 }
+
+static NOT_WALKED: Repeated = Repeated::new("The disk tier could not be walked over");
+static BEFORE_NOT_READ: Repeated =
+    Repeated::new("The disk tier could not read what a key had before");
 
 impl Tier {
     /// The version below of a key that memory holds.
@@ -99,7 +104,7 @@ impl Tier {
             })),
             Err(error) if error.is_damage() => {
                 // Damage must not keep new versions from being written. It was counted, most likely.
-                tracing::error!("The disk tier could not read what a key had before: {error}");
+                BEFORE_NOT_READ.error(&error);
                 Ok(Some(Shadowed { expires_at: None }))
             }
             Err(error) => Err(error),

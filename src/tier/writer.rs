@@ -43,6 +43,7 @@ use crate::config::TierCompression;
 use crate::engine::Engine;
 use crate::keyspace::below::{Place, Versions};
 use crate::keyspace::{DATABASES, ThreadSlot};
+use crate::logging::Repeated;
 
 /// Changes begin to be written after this time at the latest, so that they are safe within a second.
 const PERIOD: Duration = Duration::from_millis(700);
@@ -62,6 +63,8 @@ const LATE_ROUNDS: usize = 4;
 const ATTEMPTS: usize = 3;
 /// After a failure the next try waits so long.
 const RETRY: Duration = Duration::from_secs(1);
+
+static CHANGES_NOT_READ: Repeated = Repeated::new("Changes of a collection could not be read");
 
 /// The writer's life.
 pub(super) fn run(engine: &Engine) {
@@ -600,7 +603,7 @@ impl<'a> Writer<'a> {
                 .tier
                 .read_piece(&self.key, last, &neighbour, &mut self.record);
             let Ok(mut all) = piece.inspect_err(|error| {
-                tracing::error!("Changes of a collection could not be read: {error}");
+                CHANGES_NOT_READ.error(error);
             }) else {
                 return Ok(false);
             };

@@ -114,3 +114,59 @@ fn a_failing_disk_fails_and_heals() {
     assert!(server.answers_ping(), "{}", server.stdout());
     stop(server);
 }
+
+/// Every request of a pipeline that fails looks for the keys of all later ones again. The disk is asked once for each, and the log
+/// does not tell of each.
+#[test]
+fn a_disk_that_does_not_read_fills_no_log() {
+    const KEYS: usize = 3_000;
+    if Strata::is_oracle() {
+        return;
+    }
+    let failing = FailingDisk::new();
+    let server = failing.start(&["--maxmemory", "6mb"]);
+    let mut client = server.connect();
+    let key = |i: usize| format!("key:{i}");
+    set_all(
+        &mut client,
+        (0..KEYS).map(|i| (key(i), value(&key(i), 1, 300))),
+    );
+    wait_until_written(&mut client);
+    for some in (0..KEYS).map(key).collect::<Vec<_>>().chunks(PIPELINE) {
+        let demote = std::iter::once("TIER.DEMOTE".to_owned());
+        client.run(&demote.chain(some.iter().cloned()).collect::<Vec<_>>());
+    }
+    let loads = info(&mut client, "tier", "tier_loads");
+    failing.fail("open,pread EIO generations");
+    let start = Instant::now();
+    let gets = (0..KEYS).map(|i| vec!["GET".to_owned(), key(i)]);
+    let failed = run_all(&mut client, gets);
+    let failed = failed.iter().filter(|reply| reply.is_error()).count();
+    // Some blocks are in memory.
+    assert!(failed > KEYS / 4, "{failed} of {KEYS} failed");
+    let log = server.stdout();
+    let lines = log.matches("could not read a key").count();
+    let seconds = start.elapsed().as_secs() as usize;
+    assert!(
+        (1..=seconds + 2).contains(&lines),
+        "{lines} lines in {seconds} s"
+    );
+    let asked = info(&mut client, "tier", "tier_loads") - loads;
+    // What takes long is asked for again.
+    let most = KEYS * (seconds + 2);
+    assert!(
+        usize::try_from(asked).is_ok_and(|asked| asked <= most),
+        "{asked} loads"
+    );
+    failing.heal();
+    let healed = poll(Duration::from_secs(30), || {
+        let gets = (0..KEYS).map(|i| vec!["GET".to_owned(), key(i)]);
+        let replies = run_all(&mut client, gets);
+        replies
+            .iter()
+            .all(|reply| reply.bytes().is_some())
+            .then_some(())
+    });
+    assert!(healed.is_some(), "{}", server.stdout());
+    stop(server);
+}
