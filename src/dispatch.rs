@@ -741,18 +741,31 @@ impl Executor {
         if nanos >= slower_than_us.saturating_mul(1000)
             && !row.command.flags.has(Flags::SKIP_SLOWLOG)
         {
-            self.log_slow(args, session, nanos / 1000, now);
+            self.log_slow(row, args, session, nanos / 1000, now);
         }
     }
 
     #[cold]
-    fn log_slow(&mut self, args: &Args<'_>, session: &Session, micros: u64, now: UnixMs) {
-        let max_len = usize::try_from(self.config.current().slowlog_max_len).unwrap_or(usize::MAX);
+    fn log_slow(
+        &mut self,
+        row: &Row,
+        args: &Args<'_>,
+        session: &Session,
+        micros: u64,
+        now: UnixMs,
+    ) {
+        let config = self.config.current();
+        let max_len = usize::try_from(config.slowlog_max_len).unwrap_or(usize::MAX);
         let command = SlowCommand {
             id: 0,
             time_s: now.as_secs(),
             micros,
-            args: slowlog::shortened(args),
+            args: slowlog::shortened(
+                |at| row.shown(args, at),
+                args.len(),
+                config.slowlog_entry_max_argc,
+                config.slowlog_entry_max_string_len,
+            ),
             client_address: session.client.address.clone(),
             client_name: session.client.name.lock().clone(),
         };

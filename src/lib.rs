@@ -18,7 +18,7 @@
 //! * [`server`] is what all connections share besides: clients, statistics, logs.
 //! * [`config`] holds the options: one row each, read from flags, environment and file into one typed snapshot, changed by
 //!   CONFIG SET and written back by CONFIG REWRITE.
-//! * [`allocator`] knows what memory costs. [`logging`] is the log. [`threads`] starts threads. [`descriptors`] divides those of files. [`clock`] is the only reader of the system clock; [`random`] the one generator of numbers by chance; [`error`] has what a client is told when a command fails;
+//! * [`allocator`] knows what memory costs. [`logging`] is the log, [`pidfile`], [`umask`] and [`healthcheck`] are for who starts the server. [`threads`] starts threads. [`descriptors`] divides those of files. [`clock`] is the only reader of the system clock; [`random`] the one generator of numbers by chance; [`error`] has what a client is told when a command fails;
 //!   [`lz4`] compresses values, in memory and on disk.
 //!
 //! # What always holds
@@ -36,10 +36,12 @@ pub mod dispatch;
 pub mod engine;
 mod equality;
 pub mod error;
+pub mod healthcheck;
 pub mod keyspace;
 pub mod logging;
 pub mod lz4;
 pub mod net;
+pub mod pidfile;
 pub mod random;
 pub mod resp;
 pub mod server;
@@ -47,4 +49,5 @@ pub mod server;
 mod testing;
 pub mod threads;
 pub mod tier;
+pub mod umask;
 pub mod value;

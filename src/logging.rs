@@ -16,6 +16,7 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use tracing_subscriber::{Layer, Registry, fmt};
 
 use crate::config::{Config, LogFormat, LogLevel};
+use crate::umask;
 
 /// Changes the level of the log, and the file behind it.
 #[derive(Debug)]
@@ -57,7 +58,12 @@ struct LogFile {
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).open(path)
+    let is_new = !path.exists();
+    let file = OpenOptions::new().create(true).append(true).open(path)?;
+    if is_new {
+        umask::widen(path, 0o666)?;
+    }
+    Ok(file)
 }
 
 impl io::Write for &LogFile {
@@ -72,11 +78,11 @@ impl io::Write for &LogFile {
 
 /// Starts the log as the options say.
 pub fn start(config: &Config) -> io::Result<LogControl> {
-    let file = match &config.logfile {
+    let file = match config.logfile.as_ref().map(|path| config.in_dir(path)) {
         None => None,
         Some(path) => Some(Arc::new(LogFile {
-            path: path.clone(),
-            file: Mutex::new(open(path)?),
+            file: Mutex::new(open(&path)?),
+            path,
         })),
     };
     let writer = match &file {
@@ -91,7 +97,7 @@ pub fn start(config: &Config) -> io::Result<LogControl> {
         .log_internal_errors(false)
         .with_ansi(false);
     let layer = match config.log_format {
-        LogFormat::Text => layer.boxed(),
+        LogFormat::Text | LogFormat::Legacy => layer.boxed(),
         LogFormat::Json => layer.json().flatten_event(true).boxed(),
     };
     let started: Result<(), TryInitError> = Registry::default().with(filter).with(layer).try_init();
@@ -152,6 +158,7 @@ fn filter_of(level: LogLevel) -> LevelFilter {
         LogLevel::Debug => LevelFilter::DEBUG,
         LogLevel::Verbose | LogLevel::Notice => LevelFilter::INFO,
         LogLevel::Warning => LevelFilter::WARN,
+        LogLevel::Nothing => LevelFilter::OFF,
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::clock::{Clock, UnixMs};
 use crate::command::table::table;
-use crate::config::Config;
+use crate::config::{CallableFrom, Config};
 use crate::dispatch::{Executor, Next};
 use crate::engine::Engine;
 use crate::keyspace::ThreadSlot;
@@ -62,6 +62,7 @@ impl Db {
             worker_threads: 1,
             maxmemory: 0,
             slowlog_log_slower_than_us: -1,
+            enable_debug_command: CallableFrom::Local,
             ..Config::default()
         })
     }
@@ -97,6 +98,7 @@ impl Db {
             worker_threads: 1,
             maxmemory: 0,
             slowlog_log_slower_than_us: -1,
+            enable_debug_command: CallableFrom::Local,
             tier_dir: Some(dir.clone()),
             tier_max_bytes: 1 << 30,
             ..Config::default()

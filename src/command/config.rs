@@ -2,7 +2,7 @@
 
 use super::help;
 use super::{Argument, Arity::*, Command, Context, Flags, Group};
-use crate::config;
+use crate::config::{self, Opt};
 use crate::error::CommandError;
 use crate::resp::Args;
 use crate::value::glob;
@@ -74,6 +74,7 @@ pub(super) const COMMANDS: &[Command] = &[Command {
         Command {
             name: "set",
             arity: AtLeast(4),
+            secrets: Some(|args, at| at >= 3 && at % 2 == 1 && is_secret(args.at(at - 1))),
             flags: Flags::ADMIN
                 .and(Flags::NOSCRIPT)
                 .and(Flags::LOADING)
@@ -147,6 +148,11 @@ fn set(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     cx.server.slowlog.trim(kept);
     cx.reply.ok();
     Ok(())
+}
+
+fn is_secret(name: &[u8]) -> bool {
+    let name = str::from_utf8(name).ok();
+    name.and_then(config::option).is_some_and(Opt::is_secret)
 }
 
 fn resetstat(cx: &mut Context<'_>, _: &Args<'_>) -> Result<(), CommandError> {

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::client::check_name;
-use super::{Argument, Arity::*, Command, Context, Flags, Group};
+use super::{Argument, Arity::*, Command, Context, Flags, Group, parse};
 use crate::config::Config;
 use crate::error::CommandError;
 use crate::resp::{Args, Protocol};
@@ -30,6 +30,7 @@ pub(super) const COMMANDS: &[Command] = &[
     Command {
         name: "auth",
         arity: AtLeast(2),
+        secrets: Some(|_, at| at > 0),
         flags: ALWAYS,
         run: auth,
         group: Group::Connection,
@@ -57,6 +58,7 @@ pub(super) const COMMANDS: &[Command] = &[
     Command {
         name: "hello",
         arity: AtLeast(1),
+        secrets: Some(|args, at| parse::is_behind(args, at, b"AUTH", 2)),
         flags: ALWAYS,
         run: hello,
         group: Group::Connection,

@@ -25,6 +25,9 @@ pub(super) const COMMANDS: &[Command] = &[Command {
         KeySpec::at(3, &["RW", "access", "delete"]),
         KeySpec::all_behind("KEYS", -2, &["RW", "access", "delete", "incomplete"]),
     ],
+    secrets: Some(|args, at| {
+        parse::is_behind(args, at, b"AUTH", 1) || parse::is_behind(args, at, b"AUTH2", 2)
+    }),
     flags: Flags::WRITE.and(Flags::MOVABLE_KEYS),
     categories: &["@dangerous"],
     run: migrate,

@@ -19,6 +19,7 @@ mod connection;
 mod diagnostics;
 pub(crate) mod dump;
 mod expire;
+mod foreign;
 mod generic;
 mod geo;
 mod hash;
@@ -115,6 +116,8 @@ pub struct Command {
     /// Whether a request does without what its keys hold, so that a lower tier need not fetch them: it
     /// writes over them, or asks where they are. `None`: never.
     pub blind: Option<fn(&Args<'_>) -> bool>,
+    /// Whether an argument, by its place, is a secret, which no log may show. `None`: none is.
+    pub secrets: Option<fn(&Args<'_>, usize) -> bool>,
     /// What the command does and where it may run.
     pub flags: Flags,
     /// The function. A container's own is never called while it has subcommands.
@@ -350,6 +353,7 @@ impl Command {
         keys: &[],
         key_flags: None,
         blind: None,
+        secrets: None,
         flags: Flags::NONE,
         run: container,
         subcommands: &[],

@@ -153,3 +153,9 @@ pub(super) fn database_in_range(cx: &Context<'_>, index: i64) -> Result<usize, C
         .filter(|&db| db < cx.config.databases)
         .ok_or(CommandError::InvalidDb)
 }
+
+/// Whether an argument is one of the `count` behind a word, in any case: for the secrets of a row.
+pub(super) fn is_behind(args: &Args<'_>, at: usize, word: &[u8], count: usize) -> bool {
+    let is_word = |place: usize| place > 1 && args.at(place).eq_ignore_ascii_case(word);
+    (at.saturating_sub(count)..at).any(is_word)
+}

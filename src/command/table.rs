@@ -3,14 +3,18 @@
 //! A name is found by one hash over its lower-cased bytes. Each command and subcommand has a
 //! number, under which its statistics are kept.
 
-use std::sync::LazyLock;
+use std::sync::OnceLock;
 
+use super::foreign::FOREIGN;
 use super::key_specs::{Find, Positions};
 use super::{Begin, Command, FAMILIES};
+use crate::config::Rename;
 use crate::resp::Args;
 
-/// The longest name of a command that is looked up; longer ones are unknown.
+/// The longest name of a command; longer ones are looked for one by one.
 const NAME_BYTES_MAX: usize = 32;
+/// What is shown in place of a secret.
+const REDACTED: &[u8] = b"(redacted)";
 /// A power of two, several times the number of commands, so that nearly every name stands alone.
 const SLOTS: usize = 2048;
 
@@ -19,6 +23,8 @@ const SLOTS: usize = 2048;
 pub struct Row {
     /// The row as its family declares it.
     pub command: &'static Command,
+    /// The name by which it is found, in lower case: the command's, or that which `rename-command` gives it.
+    name: Box<str>,
     /// The name with its container: `config|get`.
     pub full_name: String,
     /// The number under which statistics are kept.
@@ -53,6 +59,7 @@ impl Row {
         };
         Self {
             command,
+            name: command.name.into(),
             full_name,
             id,
             subcommands,
@@ -89,6 +96,12 @@ impl Row {
         self.has_keys(args) && !blind(self)
     }
 
+    /// An argument as logs and other clients may see it: a secret is hidden.
+    pub fn shown<'a>(&self, args: &Args<'a>, at: usize) -> &'a [u8] {
+        let is_secret = self.command.secrets.is_some_and(|is| is(args, at));
+        if is_secret { REDACTED } else { args.at(at) }
+    }
+
     /// Whether a request has keys.
     #[inline]
     pub fn has_keys(&self, args: &Args<'_>) -> bool {
@@ -113,12 +126,25 @@ pub struct Table {
 
 const EMPTY: u16 = u16::MAX;
 
-static TABLE: LazyLock<Table> = LazyLock::new(Table::new);
+static TABLE: OnceLock<Table> = OnceLock::new();
 
 /// The table.
 #[inline]
 pub fn table() -> &'static Table {
-    &TABLE
+    TABLE.get_or_init(|| Table::new(&[]))
+}
+
+/// Makes the table with other names for commands, as `rename-command` says. What is wrong with them [`faults_of`] tells.
+pub fn rename(renames: &[Rename]) {
+    // The table is there before only where a test has asked for it.
+    let _ = TABLE.set(Table::new(renames));
+}
+
+/// What is wrong with other names for commands, a line for each.
+pub fn faults_of(renames: &[Rename]) -> Vec<String> {
+    let mut faults = Vec::new();
+    Table::new(&[]).apply(renames, &mut faults);
+    faults
 }
 
 fn hash(lower: &[u8]) -> usize {
@@ -132,7 +158,7 @@ fn hash(lower: &[u8]) -> usize {
 }
 
 impl Table {
-    fn new() -> Self {
+    fn new(renames: &[Rename]) -> Self {
         let mut ids = 0;
         let rows: Vec<Row> = FAMILIES
             .iter()
@@ -140,33 +166,73 @@ impl Table {
             .flatten()
             .map(|command| Row::new(command, None, &mut ids))
             .collect();
-        let mut slots = vec![EMPTY; SLOTS].into_boxed_slice();
-        for (index, row) in rows.iter().enumerate() {
-            let mut slot = hash(row.command.name.as_bytes());
-            while slots[slot] != EMPTY {
+        let slots = vec![EMPTY; SLOTS].into_boxed_slice();
+        let mut table = Self { rows, slots, ids };
+        table.apply(renames, &mut Vec::new());
+        table.fill();
+        table
+    }
+
+    /// Gives commands other names, one after the other, and takes those away that get none.
+    fn apply(&mut self, renames: &[Rename], faults: &mut Vec<String>) {
+        for Rename { command, name } in renames {
+            let at = |wanted: &str| {
+                let is_wanted = |row: &Row| row.name.eq_ignore_ascii_case(wanted);
+                self.rows.iter().position(is_wanted)
+            };
+            match (at(command), at(name)) {
+                // That a command is not to be found is true of one that is not there.
+                (None, _)
+                    if FOREIGN
+                        .iter()
+                        .any(|known| known.eq_ignore_ascii_case(command)) => {}
+                (None, _) => faults.push(format!("rename-command {command}: no such command")),
+                (Some(_), Some(_)) => faults.push(format!(
+                    "rename-command {command} {name}: there is a command of that name"
+                )),
+                (Some(row), None) if name.is_empty() => {
+                    self.rows.remove(row);
+                }
+                (Some(row), None) => self.rows[row].name = name.to_ascii_lowercase().into(),
+            }
+        }
+    }
+
+    fn fill(&mut self) {
+        for (index, row) in self.rows.iter().enumerate() {
+            let mut slot = hash(row.name.as_bytes());
+            while self.slots[slot] != EMPTY {
                 slot = (slot + 1) % SLOTS;
             }
-            slots[slot] = index as u16;
+            self.slots[slot] = index as u16;
         }
-        Self { rows, slots, ids }
     }
 
     /// The row of a command, whose name may be in any case.
     #[inline]
     pub fn find(&self, name: &[u8]) -> Option<&Row> {
         let mut lower = [0; NAME_BYTES_MAX];
-        let lower = lower.get_mut(..name.len())?;
+        let Some(lower) = lower.get_mut(..name.len()) else {
+            return self.find_long(name);
+        };
         lower.copy_from_slice(name);
         lower.make_ascii_lowercase();
         let mut slot = hash(lower);
         while self.slots[slot] != EMPTY {
             let row = &self.rows[usize::from(self.slots[slot])];
-            if row.command.name.as_bytes() == lower {
+            if row.name.as_bytes() == lower {
                 return Some(row);
             }
             slot = (slot + 1) % SLOTS;
         }
         None
+    }
+
+    /// A name so long can only be one that `rename-command` gave.
+    #[cold]
+    fn find_long(&self, name: &[u8]) -> Option<&Row> {
+        let is_wanted = |row: &&Row| row.name.as_bytes().eq_ignore_ascii_case(name);
+        self.rows.iter().find(is_wanted)
     }
 
     /// The row of `config|get`, or of a plain name.
@@ -194,5 +260,65 @@ impl Table {
         self.rows
             .iter()
             .flat_map(|row| std::iter::once(row).chain(&row.subcommands))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn renames(pairs: &[(&str, &str)]) -> Vec<Rename> {
+        let rename = |&(command, name): &(&str, &str)| Rename {
+            command: command.to_owned(),
+            name: name.to_owned(),
+        };
+        pairs.iter().map(rename).collect()
+    }
+
+    #[test]
+    fn renamed_commands_are_found_by_their_new_names_alone() {
+        let long = "64110a4cfbc1d7ac2f4690540c68fd3c04918acf";
+        let all = Table::new(&[]).rows.len();
+        let table = Table::new(&renames(&[
+            ("FLUSHALL", ""),
+            ("CONFIG", long),
+            ("get", "Fetch"),
+            // A name that has become free.
+            ("SET", "GET"),
+            ("EVAL", ""),
+        ]));
+        let name = |word: &str| table.find(word.as_bytes()).map(|row| row.command.name);
+        assert_eq!(name("flushall"), None);
+        assert_eq!((name("config"), name(long)), (None, Some("config")));
+        assert_eq!(name(&long.to_uppercase()), Some("config"));
+        assert_eq!(
+            (name("FETCH"), name("GET"), name("set")),
+            (Some("get"), Some("set"), None)
+        );
+        assert_eq!(
+            table
+                .find_full(format!("{long}|get").as_bytes())
+                .unwrap()
+                .full_name,
+            "config|get"
+        );
+        assert_eq!(table.rows().len(), all - 1);
+    }
+
+    #[test]
+    fn names_that_cannot_be_given_are_told() {
+        let faults = faults_of(&renames(&[
+            ("FLUSHAL", ""),
+            ("GET", "SET"),
+            ("REPLCONF", "x"),
+            ("DEL", ""),
+        ]));
+        assert_eq!(
+            faults,
+            [
+                "rename-command FLUSHAL: no such command",
+                "rename-command GET SET: there is a command of that name"
+            ]
+        );
     }
 }

@@ -60,64 +60,110 @@ impl fmt::Display for FileError {
     }
 }
 
-/// Reads a file and what it includes, in the order in which directives apply.
-pub(super) fn read(path: &Path) -> Result<Vec<Directive>, FileError> {
-    let mut directives = Vec::new();
-    read_into(&mut directives, path, 0)?;
-    Ok(directives)
+/// Reads a file and what it includes, in the order in which directives apply, and whatever is wrong with them.
+pub(super) fn read(path: &Path) -> (Vec<Directive>, Vec<FileError>) {
+    let mut reader = Reader::default();
+    reader.read(path, 0);
+    (reader.directives, reader.errors)
 }
 
-fn read_into(directives: &mut Vec<Directive>, path: &Path, depth: usize) -> Result<(), FileError> {
-    let unreadable = |source| FileError::Unreadable {
-        file: path.to_owned(),
-        source,
-    };
-    let bytes = std::fs::read(path).map_err(unreadable)?;
-    for (at, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
-        let file = path.to_owned();
-        let line_number = at + 1;
-        let words = parse_line(line).map_err(|what| FileError::Syntax {
-            file: path.to_owned(),
-            line: line_number,
-            what,
-        })?;
-        let Some((name, words)) = words.split_first() else {
-            continue;
+#[derive(Default)]
+struct Reader {
+    directives: Vec<Directive>,
+    errors: Vec<FileError>,
+}
+
+impl Reader {
+    fn read(&mut self, path: &Path, depth: usize) {
+        let bytes = match std::fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(source) => {
+                let file = path.to_owned();
+                self.errors.push(FileError::Unreadable { file, source });
+                return;
+            }
         };
-        if !name.eq_ignore_ascii_case("include") {
-            directives.push(Directive {
-                name: name.clone(),
-                words: words.to_vec(),
-                file,
-                line: line_number,
-            });
-            continue;
-        }
-        if words.is_empty() || depth == MAX_INCLUDE_DEPTH {
-            return Err(FileError::Include {
-                file,
-                line: line_number,
-            });
-        }
-        for included in words {
-            for included in matching_files(included).map_err(unreadable)? {
-                read_into(directives, &included, depth + 1)?;
+        for (at, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
+            let (file, line_number) = (path.to_owned(), at + 1);
+            match parse_line(line) {
+                Ok(mut words) if !words.is_empty() => {
+                    let name = words.remove(0);
+                    self.take(
+                        Directive {
+                            name,
+                            words,
+                            file,
+                            line: line_number,
+                        },
+                        depth,
+                    );
+                }
+                Ok(_) => {}
+                Err(what) => self.errors.push(FileError::Syntax {
+                    file,
+                    line: line_number,
+                    what,
+                }),
             }
         }
     }
-    Ok(())
+
+    fn take(&mut self, directive: Directive, depth: usize) {
+        if !directive.name.eq_ignore_ascii_case("include") {
+            self.directives.push(directive);
+            return;
+        }
+        let Directive {
+            words, file, line, ..
+        } = directive;
+        if words.is_empty() || depth == MAX_INCLUDE_DEPTH {
+            self.errors.push(FileError::Include { file, line });
+            return;
+        }
+        for included in words {
+            match matching_files(&from_file(&included, &file)) {
+                Ok(found) => found.iter().for_each(|found| self.read(found, depth + 1)),
+                Err(source) => self.errors.push(FileError::Unreadable {
+                    file: included.into(),
+                    source,
+                }),
+            }
+        }
+    }
+}
+
+/// Where an included file is: from the directory that the process was started in, as in Redis, or else beside the file
+/// that includes it.
+fn from_file(included: &str, file: &Path) -> PathBuf {
+    let path = PathBuf::from(included);
+    let directory = |path: &Path| {
+        path.parent()
+            .is_some_and(|parent| parent == Path::new("") || parent.exists())
+    };
+    let is_there = match has_wildcards(&path) {
+        true => directory(&path),
+        false => path.exists(),
+    };
+    match file.parent() {
+        Some(beside) if !is_there && path.is_relative() => beside.join(path),
+        _ => path,
+    }
+}
+
+fn has_wildcards(path: &Path) -> bool {
+    let name = path.file_name().map(|name| name.to_string_lossy());
+    name.is_some_and(|name| name.contains(['*', '?']))
 }
 
 /// The files that an include names: itself, or with wildcards in the last part all that match, in order; then none is fine.
-fn matching_files(included: &str) -> io::Result<Vec<PathBuf>> {
-    let path = PathBuf::from(included);
+fn matching_files(path: &Path) -> io::Result<Vec<PathBuf>> {
+    if !has_wildcards(path) {
+        return Ok(vec![path.to_owned()]);
+    }
     let pattern = path
         .file_name()
         .map(|name| name.to_string_lossy().into_owned())
         .unwrap_or_default();
-    if !pattern.contains(['*', '?']) {
-        return Ok(vec![path]);
-    }
     let directory = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty())
@@ -367,7 +413,8 @@ mod tests {
         let text =
             format!("port 1\ninclude {directory}/d/*.conf {directory}/none/*.conf\n# x\nport 4\n");
         let main = scratch.write("main.conf", &text);
-        let directives = read(&main).unwrap();
+        let (directives, errors) = read(&main);
+        assert!(errors.is_empty());
         let ports: Vec<_> = directives
             .iter()
             .map(|directive| directive.words[0].as_str())
@@ -381,11 +428,31 @@ mod tests {
         let scratch = Scratch::new();
         let path = scratch.path().join("loop.conf");
         scratch.write("loop.conf", &format!("include {}\n", path.display()));
-        assert!(matches!(read(&path), Err(FileError::Include { .. })));
-        assert!(matches!(
-            read(&scratch.path().join("none")),
-            Err(FileError::Unreadable { .. })
-        ));
+        assert!(matches!(&read(&path).1[..], [FileError::Include { .. }]));
+        let none = read(&scratch.path().join("none")).1;
+        assert!(matches!(none[..], [FileError::Unreadable { .. }]));
+    }
+
+    #[test]
+    fn an_include_is_also_found_beside_its_file() {
+        let scratch = Scratch::new();
+        scratch.write("base.conf", "port 7\n");
+        let path = scratch.write("full.conf", "include base.conf\nport 8\n");
+        let (directives, errors) = read(&path);
+        assert!(errors.is_empty());
+        let ports: Vec<_> = directives.iter().map(|d| d.words[0].as_str()).collect();
+        assert_eq!(ports, ["7", "8"]);
+    }
+
+    #[test]
+    fn every_line_that_is_wrong_is_told() {
+        let scratch = Scratch::new();
+        let path = scratch.write(
+            "bad.conf",
+            "port \"1\nport 2\ninclude\ninclude /none/x.conf\n",
+        );
+        let (directives, errors) = read(&path);
+        assert_eq!((directives.len(), errors.len()), (1, 3));
     }
 
     #[test]

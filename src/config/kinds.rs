@@ -8,8 +8,9 @@
 use std::borrow::Cow;
 use std::path::PathBuf;
 
+use super::inert::Inert;
 use super::types::{
-    Bind, OutputLimit, OutputLimits, Secret, Share, TierPolicy, TierRule, TierRules,
+    Bind, OutputLimit, OutputLimits, Rename, Secret, Share, TierPolicy, TierRule, TierRules,
 };
 use super::{Config, file, machine};
 
@@ -58,6 +59,8 @@ pub(crate) enum Kind {
     Word(Word),
     /// A path; empty is none.
     Path(Slot<Option<PathBuf>>),
+    /// A directory, shown as an absolute path.
+    Directory(Slot<PathBuf>),
     /// Never printed.
     Secret(Slot<Secret>),
     /// Addresses to listen on.
@@ -68,31 +71,48 @@ pub(crate) enum Kind {
     Percentiles(Slot<Vec<f64>>),
     /// `prefix policy`, once or more, or nothing. Several lines of a file add up.
     TierRules(Slot<TierRules>),
+    /// `command name`, once or more, or nothing. Several lines of a file add up.
+    Renames(Slot<Vec<Rename>>),
+    /// Accepted without effect.
+    Inert(Inert),
 }
 
 impl Kind {
     /// Whether the value is a list of words: then words are split at blanks where one string is given, as CONFIG SET does.
     pub(crate) fn is_list(&self) -> bool {
-        matches!(
-            self,
-            Self::Addresses(_) | Self::OutputLimits(_) | Self::Percentiles(_) | Self::TierRules(_)
-        )
+        match self {
+            Self::Addresses(_)
+            | Self::OutputLimits(_)
+            | Self::Percentiles(_)
+            | Self::TierRules(_)
+            | Self::Renames(_) => true,
+            Self::Inert(inert) => inert.is_list(),
+            _ => false,
+        }
     }
 
     /// Whether a value adds to those before it, until one that is empty.
     pub(crate) fn adds_up(&self) -> bool {
-        matches!(self, Self::TierRules(_))
+        match self {
+            Self::TierRules(_) | Self::Renames(_) => true,
+            Self::Inert(inert) => inert.adds_up(),
+            _ => false,
+        }
     }
 
     pub(crate) fn is_secret(&self) -> bool {
-        matches!(self, Self::Secret(_))
+        match self {
+            Self::Secret(_) => true,
+            Self::Inert(inert) => inert.is_secret(),
+            _ => false,
+        }
     }
 
     /// Reads a value that stands in one string.
     pub(crate) fn read_text(&self, config: &mut Config, text: &str) -> Result<(), Refusal> {
         match self {
-            // A prefix may be empty, or hold blanks.
-            Self::TierRules(_) => {
+            // A prefix or a name may be empty, or hold blanks.
+            Self::TierRules(_) | Self::Renames(_) => {
                 let words = file::split_words(text.as_bytes()).map_err(|e| e.to_string())?;
                 self.read(
                     config,
@@ -109,6 +129,10 @@ impl Kind {
 
     /// Reads the value of CONFIG SET, which is the whole of it.
     pub(crate) fn read_whole(&self, config: &mut Config, text: &str) -> Result<(), Refusal> {
+        if let Self::Inert(inert) = self {
+            // The config is a copy, which is dropped when this fails.
+            inert.reset(config);
+        }
         let Self::TierRules(slot) = self else {
             return self.read_text(config, text);
         };
@@ -131,6 +155,10 @@ impl Kind {
             Self::TierRules(slot) => {
                 *(slot.of)(config) = read_tier_rules((slot.get)(config).clone(), words)?
             }
+            Self::Renames(slot) => {
+                *(slot.of)(config) = read_renames((slot.get)(config).clone(), words)?
+            }
+            Self::Inert(inert) => inert.read(config, words)?,
             _ => {
                 let [word] = words else {
                     return Err("wrong number of arguments".into());
@@ -160,11 +188,19 @@ impl Kind {
             Self::Path(slot) => {
                 *(slot.of)(config) = (!word.is_empty()).then(|| PathBuf::from(word))
             }
+            Self::Directory(slot) => {
+                if word.is_empty() {
+                    return Err("argument must be a directory".into());
+                }
+                *(slot.of)(config) = PathBuf::from(word);
+            }
             Self::Secret(slot) => *(slot.of)(config) = Secret::new(word.to_owned()),
             Self::Addresses(_)
             | Self::OutputLimits(_)
             | Self::Percentiles(_)
-            | Self::TierRules(_) => {
+            | Self::TierRules(_)
+            | Self::Renames(_)
+            | Self::Inert(_) => {
                 debug_assert!(false, "lists are read by `read`");
             }
         }
@@ -189,6 +225,23 @@ impl Kind {
             Self::OutputLimits(slot) => (slot.get)(config).to_string(),
             Self::Percentiles(slot) => joined((slot.get)(config)),
             Self::TierRules(slot) => (slot.get)(config).to_string(),
+            Self::Directory(slot) => {
+                let directory = (slot.get)(config);
+                let absolute = std::path::absolute(directory);
+                let absolute = absolute.as_deref().unwrap_or(directory);
+                absolute.to_string_lossy().into_owned()
+            }
+            Self::Renames(slot) => {
+                let words = |rename: &Rename| {
+                    format!(
+                        "{} {}",
+                        file::quoted(&rename.command),
+                        file::quoted(&rename.name)
+                    )
+                };
+                joined(&(slot.get)(config).iter().map(words).collect::<Vec<_>>())
+            }
+            Self::Inert(inert) => inert.text(config),
         }
     }
 
@@ -234,6 +287,9 @@ impl Kind {
                 "class, hard limit, soft limit, seconds; for one class or more".to_owned()
             }
             Self::Percentiles(_) => "numbers from 0 to 100".to_owned(),
+            Self::Directory(_) => "a directory".to_owned(),
+            Self::Renames(_) => "a command and its name, or nothing".to_owned(),
+            Self::Inert(inert) => inert.allowed(),
             Self::TierRules(_) => format!(
                 "up to {} prefixes of keys, behind each one of {}",
                 TierRules::MAX,
@@ -247,7 +303,7 @@ fn joined<T: ToString>(items: &[T]) -> String {
     items.iter().map(T::to_string).collect::<Vec<_>>().join(" ")
 }
 
-fn read_bool(word: &str) -> Result<bool, Refusal> {
+pub(super) fn read_bool(word: &str) -> Result<bool, Refusal> {
     if word.eq_ignore_ascii_case("yes") {
         Ok(true)
     } else if word.eq_ignore_ascii_case("no") {
@@ -257,7 +313,7 @@ fn read_bool(word: &str) -> Result<bool, Refusal> {
     }
 }
 
-fn read_integer(word: &str, min: i64, max: i64) -> Result<i64, Refusal> {
+pub(super) fn read_integer(word: &str, min: i64, max: i64) -> Result<i64, Refusal> {
     // As strict as Redis's string2ll: neither a plus sign nor leading zeros.
     let digits = word.strip_prefix('-').unwrap_or(word);
     let plain = digits.bytes().all(|byte| byte.is_ascii_digit())
@@ -289,7 +345,7 @@ fn read_mode(word: &str) -> Result<i64, Refusal> {
     }
 }
 
-fn read_bytes(word: &str, min: i64) -> Result<i64, Refusal> {
+pub(super) fn read_bytes(word: &str, min: i64) -> Result<i64, Refusal> {
     in_range(
         parse_bytes(word).ok_or("argument must be a memory value")?,
         min,
@@ -442,6 +498,21 @@ fn read_tier_rules(mut rules: TierRules, words: &[&str]) -> Result<TierRules, Re
         }
     }
     Ok(rules)
+}
+
+fn read_renames(mut renames: Vec<Rename>, words: &[&str]) -> Result<Vec<Rename>, Refusal> {
+    if matches!(words, [] | [""]) {
+        return Ok(Vec::new());
+    }
+    let (pairs, rest) = words.as_chunks::<2>();
+    if !rest.is_empty() {
+        return Err("each command must have a name behind it".into());
+    }
+    renames.extend(pairs.iter().map(|[command, name]| Rename {
+        command: (*command).to_owned(),
+        name: (*name).to_owned(),
+    }));
+    Ok(renames)
 }
 
 #[cfg(test)]

@@ -1,23 +1,22 @@
 //! The start: flags over environment over file over defaults.
 //!
 //! The sources are applied one after another onto the defaults, the weakest first, each value through its row; so the last
-//! one wins, and every source is checked even where another one overrides it.
+//! one wins, and every source is checked even where another one overrides it. All that is wrong is told at once.
 //!
-//! Flags follow redis-server as well as custom: `strata my.conf --port 6380 --bind 127.0.0.1 -::1 --save ""`, and also
-//! `--port=6380`. A flag whose value is a list takes all words up to the next `--`.
+//! Flags follow redis-server: `strata my.conf --port 6380 --bind 127.0.0.1 -::1 --save ""`, and also `--port=6380`. A flag
+//! whose value is a list takes all words up to the next `--`.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use clap::error::ErrorKind;
-use clap::{Arg, ArgAction, ArgMatches, Command};
-
 use super::file::{self, FileError};
-use super::foreign::{self, Foreign, Outcome};
 use super::guide::{self, Meaning};
+use super::inert::{self, Outcome};
+use super::kinds::Kind;
 use super::nearest::nearest;
-use super::options::{OPTIONS, Opt, env_name, option};
+use super::options::{Group, OPTIONS, Opt, all, env_name, option};
 use super::{Config, conflict, one_line};
 
 /// What the process was asked to do.
@@ -25,6 +24,10 @@ use super::{Config, conflict, one_line};
 pub enum Invocation {
     /// Serve with these options.
     Serve(Box<Loaded>),
+    /// Only say what is wrong with them: `check-config`.
+    Check(Box<Loaded>),
+    /// Ask the server that runs with these options whether it is well: `healthcheck`.
+    Ask(Box<Loaded>),
     /// Print this text to standard output and leave with status 0: `--help` or `--version`.
     Print(String),
 }
@@ -38,6 +41,27 @@ pub struct Loaded {
     pub file: Option<PathBuf>,
     /// What should be logged once at the start, one line each.
     pub warnings: Vec<String>,
+}
+
+/// All that is wrong. `Display` is a line for each.
+#[derive(Debug)]
+pub struct Problems(pub Vec<LoadError>);
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, problem) in self.0.iter().enumerate() {
+            write!(f, "{}{problem}", if at == 0 { "" } else { "\n" })?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {}
+
+impl From<LoadError> for Problems {
+    fn from(error: LoadError) -> Self {
+        Self(vec![error])
+    }
 }
 
 /// Why the server cannot start. `Display` is one line: name, value, what is allowed, and where it stands.
@@ -157,34 +181,48 @@ impl From<FileError> for LoadError {
     }
 }
 
-/// Reads the options of this process. `args` begins with the program's name; `env` is the whole environment.
+/// Reads the options of this process. `args` begins with the program's name; `env` is the whole environment; `faults` tells
+/// what else is wrong, of which nothing here knows.
+///
+/// # Errors
+/// All that is wrong with them.
 pub fn from_process(
     args: impl IntoIterator<Item = OsString>,
     env: impl IntoIterator<Item = (OsString, OsString)>,
-) -> Result<Invocation, LoadError> {
-    let matches = match command().try_get_matches_from(expand(args)?) {
-        Ok(matches) => matches,
-        Err(error)
-            if matches!(
-                error.kind(),
-                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
-            ) =>
-        {
-            return Ok(Invocation::Print(error.render().to_string()));
-        }
-        Err(error) => return Err(usage(&error)),
-    };
+    faults: impl Fn(&Config) -> Vec<String>,
+) -> Result<Invocation, Problems> {
     let mut loader = Loader::default();
-    let file = matches.get_one::<String>(FILE_ARG).map(PathBuf::from);
-    if let Some(path) = &file {
-        loader.apply_file(path)?;
+    let line = CommandLine::read(args, &mut loader.problems);
+    if let Some(text) = line.print {
+        return Ok(Invocation::Print(text));
     }
-    loader.apply_environment(env)?;
-    loader.apply_flags(&matches)?;
-    check_together(&loader.config)?;
+    // As for redis-server, "-" is the standard input.
+    let is_input = line.file.as_deref() == Some("-");
+    let file = line.file.map(PathBuf::from);
+    if let Some(path) = &file {
+        loader.apply_file(if is_input {
+            Path::new("/dev/stdin")
+        } else {
+            path
+        });
+    }
+    loader.apply_environment(env);
+    for (name, words) in &line.flags {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        loader.apply_words(name, &words, Origin::Flag);
+    }
+    loader.judge_inert();
+    loader.check_together();
+    let faults = faults(&loader.config).into_iter();
+    loader.problems.extend(faults.map(LoadError::Usage));
+    if !loader.problems.is_empty() {
+        return Err(Problems(loader.problems));
+    }
     // Absolute, because a relative path would follow a later change of directory.
-    let file = file.map(|path| std::path::absolute(&path).unwrap_or(path));
-    Ok(Invocation::Serve(Box::new(Loaded {
+    let file = file
+        .filter(|_| !is_input)
+        .map(|path| std::path::absolute(&path).unwrap_or(path));
+    Ok((line.invocation)(Box::new(Loaded {
         config: loader.config,
         file,
         warnings: loader.warnings,
@@ -192,48 +230,38 @@ pub fn from_process(
 }
 
 /// The options as a file alone gives them.
-pub(super) fn from_file(path: &Path) -> Result<Config, LoadError> {
+pub(super) fn from_file(path: &Path) -> Result<Config, Problems> {
     let mut loader = Loader::default();
-    loader.apply_file(path)?;
-    Ok(loader.config)
-}
-
-/// What no single row can see.
-fn check_together(config: &Config) -> Result<(), LoadError> {
-    if let Some((_, reason)) = conflict(config) {
-        return Err(LoadError::Usage(reason));
+    loader.apply_file(path);
+    match loader.problems.is_empty() {
+        true => Ok(loader.config),
+        false => Err(Problems(loader.problems)),
     }
-    let tcp = config.port != 0 && !config.bind.is_empty();
-    if tcp || config.unixsocket.is_some() {
-        return Ok(());
-    }
-    Err(LoadError::Usage(format!(
-        "port {}: with no TCP port or no address the server can be reached by unixsocket only, and none is set",
-        config.port
-    )))
 }
 
 #[derive(Default)]
 struct Loader {
     config: Config,
     warnings: Vec<String>,
+    problems: Vec<LoadError>,
+    /// Where options without effect were set.
+    inert: BTreeMap<&'static str, Origin>,
 }
 
 impl Loader {
-    fn apply_file(&mut self, path: &Path) -> Result<(), LoadError> {
-        for directive in file::read(path)? {
+    fn apply_file(&mut self, path: &Path) {
+        let (directives, errors) = file::read(path);
+        let errors = errors.into_iter().map(LoadError::from);
+        self.problems.extend(errors);
+        for directive in directives {
             let origin = Origin::File(directive.file, directive.line);
             let words: Vec<&str> = directive.words.iter().map(String::as_str).collect();
-            self.apply_words(&directive.name, &words, origin)?;
+            self.apply_words(&directive.name, &words, origin);
         }
-        Ok(())
     }
 
     /// Empty variables count as unset: deployments often pass on variables that have no value.
-    fn apply_environment(
-        &mut self,
-        env: impl IntoIterator<Item = (OsString, OsString)>,
-    ) -> Result<(), LoadError> {
+    fn apply_environment(&mut self, env: impl IntoIterator<Item = (OsString, OsString)>) {
         let mut own = Vec::new();
         for (name, value) in env {
             let Ok(name) = name.into_string() else {
@@ -246,23 +274,24 @@ impl Loader {
                 own.push((name, value));
             } else {
                 // A value of the guide that is not UTF-8 is read as well as can be; its check then refuses it.
-                self.apply_guide(&name, &value.to_string_lossy())?;
+                self.apply_guide(&name, &value.to_string_lossy());
             }
         }
         // After the guide's names, since Strata's own are the more exact.
         for (name, value) in own {
-            let value = value.into_string().map_err(|_| LoadError::Value {
-                name: name.clone(),
-                value: None,
-                allowed: "values must be UTF-8 text".to_owned(),
-                origin: Origin::Environment,
-            })?;
-            self.apply_own_variable(&name, &value)?;
+            match value.into_string() {
+                Ok(value) => self.apply_own_variable(&name, &value),
+                Err(_) => self.problems.push(LoadError::Value {
+                    name,
+                    value: None,
+                    allowed: "values must be UTF-8 text".to_owned(),
+                    origin: Origin::Environment,
+                }),
+            }
         }
-        Ok(())
     }
 
-    fn apply_guide(&mut self, name: &str, value: &str) -> Result<(), LoadError> {
+    fn apply_guide(&mut self, name: &str, value: &str) {
         if let Some(option) = OPTIONS
             .iter()
             .find(|option| option.env_aliases.contains(&name))
@@ -273,115 +302,118 @@ impl Loader {
             None | Some(Meaning::Nothing) => {}
             Some(Meaning::Option(directive, value)) => {
                 if let Some(option) = option(directive) {
-                    self.apply_variable(option, name, &value)?;
+                    self.apply_variable(option, name, &value);
                 }
             }
             Some(Meaning::Unsupported) => self.warn(format!(
                 "{name} has no effect: not supported in this version"
             )),
-            Some(Meaning::Wrong(allowed)) => {
-                return Err(LoadError::Value {
-                    name: name.to_owned(),
-                    value: Some(value.to_owned()),
-                    allowed: allowed.to_owned(),
-                    origin: Origin::Environment,
-                });
-            }
+            Some(Meaning::Wrong(allowed)) => self.problems.push(LoadError::Value {
+                name: name.to_owned(),
+                value: Some(value.to_owned()),
+                allowed: allowed.to_owned(),
+                origin: Origin::Environment,
+            }),
         }
-        Ok(())
     }
 
-    fn apply_own_variable(&mut self, name: &str, value: &str) -> Result<(), LoadError> {
+    fn apply_own_variable(&mut self, name: &str, value: &str) {
         if is_service_link(name, value) {
-            return Ok(());
+            return;
         }
         let named = |directive: &str| env_name(directive) == name;
-        if let Some(option) = OPTIONS.iter().find(|option| option.names().any(named)) {
+        if let Some(option) = all().find(|option| option.names().any(named)) {
             return self.apply_variable(option, name, value);
         }
         let directive = name.trim_start_matches(ENV_PREFIX).replace('_', "-");
-        if let Some(foreign) = foreign::foreign(&directive) {
-            let words: Vec<&str> = value.split_ascii_whitespace().collect();
-            return self.apply_foreign(foreign, name, &words, Origin::Environment);
-        }
         // Not an error: the environment is shared, and others may use the prefix.
-        self.warn(match nearest(&directive, foreign::known_names()) {
+        self.warn(match nearest(&directive, known_names()) {
             Some(nearest) => format!("{name} is no option; the nearest is {}", env_name(nearest)),
             None => format!("{name} is no option"),
         });
-        Ok(())
     }
 
-    fn apply_variable(&mut self, option: &Opt, name: &str, value: &str) -> Result<(), LoadError> {
+    fn apply_variable(&mut self, option: &'static Opt, name: &str, value: &str) {
         let read = option.kind.read_text(&mut self.config, value);
-        read.map_err(|reason| wrong(option, name, value, &reason, Origin::Environment))
+        self.note(option, name, value, read, Origin::Environment);
     }
 
-    fn apply_flags(&mut self, matches: &ArgMatches) -> Result<(), LoadError> {
-        for name in foreign::known_names() {
-            for value in matches.get_many::<String>(name).into_iter().flatten() {
-                let words = if takes_words(name) {
-                    file::split_words(value.as_bytes())
-                } else {
-                    Ok(vec![value.clone()])
-                };
-                let words =
-                    words.map_err(|error| LoadError::Usage(format!("--{name}: {error}")))?;
-                let words: Vec<&str> = words.iter().map(String::as_str).collect();
-                self.apply_words(name, &words, Origin::Flag)?;
+    fn apply_words(&mut self, name: &str, words: &[&str], origin: Origin) {
+        let Some(option) = option(name) else {
+            if inert::is_of_a_module(name) {
+                self.warn(format!("{name} has no effect: {}", inert::MODULES));
+            } else {
+                self.problems.push(unknown(name, origin));
             }
-        }
-        Ok(())
+            return;
+        };
+        let read = match words {
+            [] => Err("wrong number of arguments".into()),
+            _ => option.kind.read(&mut self.config, words),
+        };
+        self.note(option, name, &words.join(" "), read, origin);
     }
 
-    fn apply_words(&mut self, name: &str, words: &[&str], origin: Origin) -> Result<(), LoadError> {
-        if let Some(option) = option(name) {
-            let value = words.join(" ");
-            if words.is_empty() {
-                return Err(wrong(
-                    option,
-                    name,
-                    &value,
-                    "wrong number of arguments",
-                    origin,
-                ));
-            }
-            let read = option.kind.read(&mut self.config, words);
-            return read.map_err(|reason| wrong(option, name, &value, &reason, origin));
-        }
-        match foreign::foreign(name) {
-            Some(foreign) => self.apply_foreign(foreign, name, words, origin),
-            None => Err(unknown(name, origin)),
-        }
-    }
-
-    fn apply_foreign(
+    fn note(
         &mut self,
-        foreign: &Foreign,
+        option: &'static Opt,
         name: &str,
-        words: &[&str],
+        value: &str,
+        read: Result<(), super::kinds::Refusal>,
         origin: Origin,
-    ) -> Result<(), LoadError> {
-        match foreign.judge(words) {
-            Outcome::Silent => {}
-            Outcome::Warning(warning) => self.warn(warning),
-            Outcome::Refused(why) => {
-                return Err(LoadError::Unsupported {
+    ) {
+        if let Err(reason) = read {
+            let problem = wrong(option, name, value, &reason, origin);
+            self.problems.push(problem);
+        } else if option.group == Group::Inert {
+            self.inert.insert(option.name, origin);
+        }
+    }
+
+    /// What the options without effect that were set ask for, now that all others are known.
+    fn judge_inert(&mut self) {
+        for (name, origin) in std::mem::take(&mut self.inert) {
+            let Some(Kind::Inert(inert)) = option(name).map(|option| &option.kind) else {
+                continue;
+            };
+            match inert.judge(&self.config) {
+                Outcome::Silent => {}
+                Outcome::Warning(warning) => self.warn(warning),
+                Outcome::Refused(why) => self.problems.push(LoadError::Unsupported {
                     name: name.to_owned(),
                     why,
                     origin,
-                });
+                }),
             }
         }
-        Ok(())
     }
 
-    /// A directive may stand several times, as `save` does; it is warned of once.
+    /// What no single row can see.
+    fn check_together(&mut self) {
+        let config = &self.config;
+        if let Some((_, reason)) = conflict(config) {
+            self.problems.push(LoadError::Usage(reason));
+        }
+        let tcp = config.port != 0 && !config.bind.is_empty();
+        if !tcp && config.unixsocket.is_none() {
+            self.problems.push(LoadError::Usage(format!(
+                "port {}: with no TCP port or no address the server can be reached by unixsocket only, and none is set",
+                config.port
+            )));
+        }
+    }
+
+    /// A directive may stand several times; it is warned of once.
     fn warn(&mut self, warning: String) {
         if !self.warnings.contains(&warning) {
             self.warnings.push(warning);
         }
     }
+}
+
+/// Every name that is a directive of a file and a flag.
+fn known_names() -> impl Iterator<Item = &'static str> {
+    all().flat_map(Opt::names)
 }
 
 fn wrong(option: &Opt, name: &str, value: &str, reason: &str, origin: Origin) -> LoadError {
@@ -403,7 +435,7 @@ fn wrong(option: &Opt, name: &str, value: &str, reason: &str, origin: Origin) ->
 
 fn unknown(name: &str, origin: Origin) -> LoadError {
     let include = matches!(origin, Origin::File(..)).then_some("include");
-    let nearest = nearest(name, foreign::known_names().chain(include));
+    let nearest = nearest(name, known_names().chain(include));
     LoadError::Unknown {
         name: name.to_owned(),
         nearest,
@@ -421,109 +453,164 @@ fn is_service_link(name: &str, value: &str) -> bool {
         || (name == "STRATA_PORT" && value.contains("://"))
 }
 
-const FILE_ARG: &str = "FILE";
-
-/// Whether a flag takes all words up to the next flag.
-fn takes_words(name: &str) -> bool {
-    option(name).is_none_or(|option| option.kind.is_list())
+/// What stands on the command line.
+struct CommandLine {
+    /// What to do with what was loaded.
+    invocation: fn(Box<Loaded>) -> Invocation,
+    file: Option<String>,
+    flags: Vec<(&'static str, Vec<String>)>,
+    print: Option<String>,
 }
 
-/// Brings Redis's way of writing flags into clap's: `--bind a b` becomes `--bind=a b`. Names are checked here, because only
-/// here a foreign or misspelt one can be told from a wrong value.
-fn expand(args: impl IntoIterator<Item = OsString>) -> Result<Vec<String>, LoadError> {
-    let not_text = |arg: OsString| {
-        LoadError::Usage(format!(
-            "{}: the command line must be UTF-8 text",
-            arg.to_string_lossy()
-        ))
-    };
-    let mut args = args
-        .into_iter()
-        .map(|arg| arg.into_string().map_err(not_text))
-        .peekable();
-    let mut expanded = Vec::new();
-    while let Some(arg) = args.next().transpose()? {
-        let Some(flag) = arg
-            .strip_prefix("--")
-            .filter(|flag| !matches!(*flag, "help" | "version"))
-        else {
-            expanded.push(arg);
-            continue;
+impl CommandLine {
+    fn read(args: impl IntoIterator<Item = OsString>, problems: &mut Vec<LoadError>) -> Self {
+        let mut line = Self {
+            invocation: Invocation::Serve,
+            file: None,
+            flags: Vec::new(),
+            print: None,
         };
+        let mut words = Vec::new();
+        // The first is the name of the program.
+        for arg in args.into_iter().skip(1) {
+            match arg.into_string() {
+                Ok(word) => words.push(word),
+                Err(arg) => problems.push(LoadError::Usage(format!(
+                    "{}: the command line must be UTF-8 text",
+                    arg.to_string_lossy()
+                ))),
+            }
+        }
+        let mut words = words.into_iter().peekable();
+        if words.next_if_eq("check-config").is_some() {
+            line.invocation = Invocation::Check;
+        } else if words.next_if_eq("healthcheck").is_some() {
+            line.invocation = Invocation::Ask;
+        }
+        while let Some(word) = words.next() {
+            match (word.strip_prefix("--"), word.as_str()) {
+                (_, "--help" | "-h") => line.print = Some(help()),
+                (_, "--version" | "-v" | "-V") => line.print = Some(version()),
+                (Some(flag), _) => line.take_flag(flag, &mut words, problems),
+                (None, _) if line.file.is_none() => line.file = Some(word),
+                (None, _) => problems.push(LoadError::Usage(format!(
+                    "{word}: there may be one configuration file; --help shows what is allowed"
+                ))),
+            }
+        }
+        line
+    }
+
+    /// Names are checked here, because only here a misspelt one can be told from a wrong value.
+    fn take_flag(
+        &mut self,
+        flag: &str,
+        rest: &mut std::iter::Peekable<impl Iterator<Item = String>>,
+        problems: &mut Vec<LoadError>,
+    ) {
         let (name, value) = flag
             .split_once('=')
             .map_or((flag, None), |(name, value)| (name, Some(value)));
-        let name = foreign::known_names()
-            .find(|known| known.eq_ignore_ascii_case(name))
-            .ok_or_else(|| unknown(name, Origin::Flag))?;
-        let is_word = |next: &Result<String, LoadError>| {
-            !next.as_ref().is_ok_and(|next| next.starts_with("--"))
+        let is_word = |next: &String| !next.starts_with("--");
+        let Some(known) = known_names().find(|known| known.eq_ignore_ascii_case(name)) else {
+            problems.push(unknown(name, Origin::Flag));
+            while rest.next_if(is_word).is_some() {}
+            return;
         };
-        let value = match value {
-            Some(value) => value.to_owned(),
-            None if takes_words(name) => {
-                let mut words = Vec::new();
-                while let Some(word) = args.next_if(is_word).transpose()? {
-                    words.push(file::quoted(&word).into_owned());
+        let row = option(known);
+        let takes_words = row.is_some_and(|option| option.kind.is_list());
+        let mut words = Vec::new();
+        match value {
+            Some(value) if takes_words => match file::split_words(value.as_bytes()) {
+                Ok(split) => words = split,
+                Err(error) => {
+                    problems.push(LoadError::Usage(format!("--{known}: {error}")));
+                    return;
                 }
-                words.join(" ")
+            },
+            Some(value) => words.push(value.to_owned()),
+            None => {
+                while let Some(word) = rest.next_if(is_word) {
+                    words.push(word);
+                    if !takes_words {
+                        break;
+                    }
+                }
+                if words.is_empty() && !takes_words {
+                    let allowed = row.map(Opt::allowed).unwrap_or_default();
+                    problems.push(LoadError::Usage(format!(
+                        "--{known}: a value must follow: {allowed}"
+                    )));
+                    return;
+                }
             }
-            None => args.next_if(is_word).transpose()?.ok_or_else(|| {
-                let allowed = option(name).map(Opt::allowed).unwrap_or_default();
-                LoadError::Usage(format!("--{name}: a value must follow: {allowed}"))
-            })?,
-        };
-        expanded.push(format!("--{name}={value}"));
+        }
+        self.flags.push((known, words));
     }
-    Ok(expanded)
 }
 
-/// The command line, made from the rows. Foreign directives are taken as redis-server takes them, but not shown.
-#[must_use]
-pub fn command() -> Command {
-    let command = Command::new("strata")
-        .version(env!("CARGO_PKG_VERSION"))
-        .about("A cache server that speaks the Redis protocol")
-        .after_help(
-            "Every option is a flag here, a directive of the file, and a variable of the environment \
-             (STRATA_MAXMEMORY for maxmemory). A flag wins over the environment, the environment over the file.",
-        )
-        .arg(Arg::new(FILE_ARG).help("The configuration file, in the syntax of redis.conf"));
-    let command = OPTIONS.iter().fold(command, |command, option| {
-        option.names().fold(command, |command, name| {
-            let default = if option.default == "\"\"" {
-                "empty"
-            } else {
-                option.default
+/// Variables of the environment and their values.
+pub type Variables = Vec<(String, String)>;
+
+/// The command line without secrets, and those secrets as variables of the environment, which, unlike a command line, only the
+/// same user can read. `None` where there is no secret.
+pub fn without_secrets(
+    args: impl IntoIterator<Item = OsString>,
+) -> Option<(Vec<OsString>, Variables)> {
+    let (mut rest, mut secrets) = (Vec::new(), Vec::new());
+    let mut args = args.into_iter().peekable();
+    while let Some(arg) = args.next() {
+        let text = arg.to_str().unwrap_or_default();
+        let flag = text.strip_prefix("--").unwrap_or_default();
+        let (name, value) = match flag.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (flag, None),
+        };
+        let Some(option) = option(name).filter(|option| option.is_secret()) else {
+            rest.push(arg);
+            continue;
+        };
+        let follows = |next: &OsString| next.to_str().is_some_and(|next| !next.starts_with("--"));
+        let value = value.or_else(|| args.next_if(follows)?.into_string().ok());
+        match value {
+            // An empty variable counts as unset, and an empty password is no secret.
+            Some(value) if !value.is_empty() => secrets.push((option.env_name(), value)),
+            _ => rest.push(format!("--{name}=").into()),
+        }
+    }
+    (!secrets.is_empty()).then_some((rest, secrets))
+}
+
+fn version() -> String {
+    format!("strata {}\n", env!("CARGO_PKG_VERSION"))
+}
+
+/// The text of `--help`, made from the rows. Options without effect are taken, but not shown.
+fn help() -> String {
+    let mut text = String::from(
+        "A cache server that speaks the Redis protocol\n\n\
+         Usage: strata [FILE] [--OPTION VALUE]...\n\
+         \x20      strata check-config [FILE] [--OPTION VALUE]...   says what is wrong with them, and does not start\n\
+         \x20      strata healthcheck [FILE] [--OPTION VALUE]...    asks the server that runs with them whether it is well\n\n\
+         FILE is a configuration file in the syntax of redis.conf; - is the standard input.\n",
+    );
+    for group in Group::ALL {
+        text.push_str(&format!("\n{}:\n", group.title()));
+        for option in OPTIONS.iter().filter(|option| option.group == *group) {
+            let default = match option.default {
+                "\"\"" => "empty",
+                default => default,
             };
-            command.arg(
-                flag(name)
-                    .hide(name != option.name)
-                    .help_heading(option.group.title())
-                    .help(format!("{} [default: {default}]", option.first_sentence())),
-            )
-        })
-    });
-    foreign::known_names()
-        .filter(|name| option(name).is_none())
-        .fold(command, |command, name| command.arg(flag(name).hide(true)))
-}
-
-fn flag(name: &'static str) -> Arg {
-    Arg::new(name)
-        .long(name)
-        .value_name("VALUE")
-        .action(ArgAction::Append)
-        .allow_hyphen_values(true)
-}
-
-/// The first line of clap's message; the rest is advice that does not fit one line.
-fn usage(error: &clap::Error) -> LoadError {
-    let text = error.render().to_string();
-    let line = text
-        .lines()
-        .next()
-        .unwrap_or_default()
-        .trim_start_matches("error: ");
-    LoadError::Usage(format!("{line}; --help shows what is allowed"))
+            let (name, summary) = (option.name, option.first_sentence());
+            text.push_str(&format!(
+                "  --{name} VALUE\n          {summary} [default: {default}]\n"
+            ));
+        }
+    }
+    text.push_str(
+        "\n  -h, --help     shows this\n  -V, --version  shows the version\n\n\
+         Every option is a flag here, a directive of the file, and a variable of the environment (STRATA_MAXMEMORY for\n\
+         maxmemory). A flag wins over the environment, the environment over the file.\n",
+    );
+    text
 }

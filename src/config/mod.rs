@@ -6,7 +6,7 @@
 //!
 //! - `options`: the rows. A new option is one row there and one field here.
 //! - `kinds`, `types`: what values may be, and what they are once read.
-//! - `foreign`: Redis's directives that Strata does not have. `guide`: the environment names of the guide.
+//! - `inert`: Redis's options that have no effect here. `guide`: the environment names of the guide.
 //! - `file`, `load`, `rewrite`, `template`: redis.conf syntax in and out. `live`: the snapshot shared by threads.
 //! - `machine`: memory and cores of the machine or container.
 //!
@@ -17,11 +17,11 @@
 //! Invariant: a secret is shown by CONFIG GET and written by CONFIG REWRITE, and appears nowhere else.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 mod file;
-mod foreign;
 mod guide;
+mod inert;
 mod kinds;
 mod live;
 pub mod load;
@@ -31,18 +31,21 @@ mod options;
 mod rewrite;
 #[cfg(test)]
 pub(crate) mod scratch;
+#[cfg(test)]
+mod stock;
 mod template;
 mod types;
 
+pub use inert::Settings;
 pub use kinds::parse_bytes;
 pub use live::{Live, Reader};
-pub use options::{Group, OPTIONS, Opt, option};
+pub use options::{Group, OPTIONS, Opt, all, option};
 pub use rewrite::rewrite;
-pub use template::template;
+pub use template::{reference, template};
 pub use types::{
     Bind, CallableFrom, EvictionPolicy, LogFormat, LogLevel, MemoryCompression, OutputLimit,
-    OutputLimits, Secret, Share, TierAdmission, TierCompression, TierDurability, TierOverload,
-    TierPolicy, TierRule, TierRules,
+    OutputLimits, Rename, Secret, Share, TierAdmission, TierCompression, TierDurability,
+    TierOverload, TierPolicy, TierRule, TierRules,
 };
 
 /// Declares the struct and its blank form, so that the fields are listed once. A blank is never seen outside: the rows fill it.
@@ -94,6 +97,8 @@ config! {
         pub protected_mode: bool,
         /// Password of the default user.
         pub requirepass: Secret,
+        /// Commands with other names.
+        pub rename_command: Vec<Rename>,
         /// From where DEBUG may be called.
         pub enable_debug_command: CallableFrom,
         /// Most memory for keys and values, in bytes; 0 means no limit.
@@ -104,6 +109,8 @@ config! {
         pub tier_dir: Option<PathBuf>,
         /// A file whose keys are loaded after the start.
         pub warm: Option<PathBuf>,
+        /// Where CACHE.WARM finds files; see [`Config::warm_dir`].
+        pub warm_dir: Option<PathBuf>,
         /// How long a record stays in the disk tier at the most; 0 is no limit.
         pub tier_ttl_s: u32,
         /// What the disk tier may take; 0 means there is none.
@@ -156,6 +163,10 @@ config! {
         pub stream_node_max_bytes: usize,
         /// Entries of a node of a stream.
         pub stream_node_max_entries: usize,
+        /// Where relative paths start from; see [`Config::in_dir`].
+        pub dir: PathBuf,
+        /// Holds the number of the process.
+        pub pidfile: Option<PathBuf>,
         /// Number of databases, 1 to 16.
         pub databases: usize,
         /// Threads that serve clients; 0 means one per core. See [`Config::worker_thread_count`].
@@ -172,12 +183,18 @@ config! {
         pub slowlog_log_slower_than_us: i64,
         /// Length of the slow log.
         pub slowlog_max_len: u64,
+        /// Arguments of a command that the slow log keeps.
+        pub slowlog_entry_max_argc: usize,
+        /// Bytes of an argument that it keeps.
+        pub slowlog_entry_max_string_len: usize,
         /// Threshold of LATENCY events; 0 means none.
         pub latency_monitor_threshold_ms: u64,
         /// Keep run time histograms per command.
         pub latency_tracking: bool,
         /// Percentiles in INFO latencystats.
         pub latency_tracking_info_percentiles: Vec<f64>,
+        /// What was set of the options of Redis that have no effect.
+        pub inert: Settings,
     }
 }
 
@@ -209,6 +226,24 @@ impl Config {
         }
     }
 
+    /// Where a path of an option is: relative ones are in `dir`.
+    #[must_use]
+    pub fn in_dir(&self, path: &Path) -> PathBuf {
+        self.dir.join(path)
+    }
+
+    /// The directory of the disk tier.
+    #[must_use]
+    pub fn tier_dir(&self) -> PathBuf {
+        self.in_dir(self.tier_dir.as_deref().unwrap_or(Path::new("data")))
+    }
+
+    /// The directory that CACHE.WARM takes files from.
+    #[must_use]
+    pub fn warm_dir(&self) -> PathBuf {
+        self.in_dir(self.warm_dir.as_deref().unwrap_or(Path::new("")))
+    }
+
     /// The limit on client buffers in bytes, once a share of `maxmemory` is resolved; 0 means no limit.
     #[must_use]
     pub fn client_memory_limit(&self) -> u64 {
@@ -224,6 +259,9 @@ impl Opt {
     }
 
     fn read_default(&self, config: &mut Config) -> Result<(), kinds::Refusal> {
+        if let kinds::Kind::Inert(_) = self.kind {
+            return self.kind.read_text(config, self.default);
+        }
         let words =
             file::split_words(self.default.as_bytes()).map_err(|error| error.to_string())?;
         self.kind.read(
@@ -231,20 +269,6 @@ impl Opt {
             &words.iter().map(String::as_str).collect::<Vec<_>>(),
         )
     }
-}
-
-/// What clients ask about Redis that has one true answer here. Never changes, and never stands in a file.
-fn truths() -> Vec<(&'static str, String)> {
-    let directory = std::env::current_dir().map_or_else(
-        |_| String::new(),
-        |path| path.to_string_lossy().into_owned(),
-    );
-    vec![
-        ("save", String::new()),
-        ("appendonly", "no".to_owned()),
-        ("cluster-enabled", "no".to_owned()),
-        ("dir", directory),
-    ]
 }
 
 /// CONFIG GET: the names that match any of the patterns, each once, with their values. `glob(pattern, name)` is called
@@ -264,7 +288,7 @@ pub fn get(
             .any(|pattern| glob(pattern, name.as_bytes()))
     };
     let mut found = Vec::new();
-    for option in OPTIONS {
+    for option in all().filter(|option| !option.is_directive) {
         found.extend(
             option
                 .names()
@@ -272,7 +296,6 @@ pub fn get(
                 .map(|name| (name, option.text(config))),
         );
     }
-    found.extend(truths().into_iter().filter(|(name, _)| asked(name)));
     found
 }
 
@@ -323,35 +346,25 @@ impl fmt::Display for SetError {
 
 impl std::error::Error for SetError {}
 
-/// What a name of CONFIG SET stands for.
-enum Target {
-    Option(&'static Opt),
-    Truth(&'static str, String),
-}
-
 /// CONFIG SET: all pairs or none. Names are checked before values, in the order of Redis.
 pub fn set(config: &Config, pairs: &[(&[u8], &[u8])]) -> Result<Config, SetError> {
-    let targets = targets(pairs)?;
+    let targets = targets(config, pairs)?;
     let mut changed = config.clone();
-    for (target, (_, value)) in targets.iter().zip(pairs) {
-        let value = std::str::from_utf8(value);
-        match target {
-            Target::Option(option) => {
-                let value = value
-                    .map_err(|_| SetError::refused(option.name, "argument must be UTF-8 text"))?;
-                let read = option.kind.read_whole(&mut changed, value);
-                read.map_err(|reason| SetError::refused(option.name, reason))?;
-            }
-            // Scripts switch persistence off before they start; that much is true already.
-            Target::Truth(_, truth)
-                if value.is_ok_and(|value| value.eq_ignore_ascii_case(truth)) => {}
-            Target::Truth(name, _) => {
-                return Err(SetError::refused(name, "can't set immutable config"));
-            }
+    for (option, (_, value)) in targets.iter().zip(pairs) {
+        let value = std::str::from_utf8(value)
+            .map_err(|_| SetError::refused(option.name, "argument must be UTF-8 text"))?;
+        let read = option.kind.read_whole(&mut changed, value);
+        read.map_err(|reason| SetError::refused(option.name, reason))?;
+    }
+    for option in &targets {
+        if let kinds::Kind::Inert(inert) = &option.kind
+            && let Some(why) = inert.broken_promise(&changed)
+        {
+            return Err(SetError::refused(option.name, why));
         }
     }
     if let Some((names, reason)) = conflict(&changed) {
-        let mut of_it = targets.iter().map(Target::name);
+        let mut of_it = targets.iter().map(|option| option.name);
         let name = of_it.find(|name| names.contains(name));
         return Err(SetError::refused(name.unwrap_or(names[0]), reason));
     }
@@ -371,53 +384,45 @@ fn conflict(config: &Config) -> Option<(&'static [&'static str], String)> {
     })
 }
 
-fn targets(pairs: &[(&[u8], &[u8])]) -> Result<Vec<Target>, SetError> {
+fn targets(config: &Config, pairs: &[(&[u8], &[u8])]) -> Result<Vec<&'static Opt>, SetError> {
     let names: Vec<String> = pairs
         .iter()
         .map(|(name, _)| String::from_utf8_lossy(name).into_owned())
         .collect();
     // An unknown name anywhere outweighs every other fault.
-    let mut targets = Vec::with_capacity(names.len());
-    for name in &names {
-        let truth = || {
-            truths()
-                .into_iter()
-                .find(|(truth, _)| truth.eq_ignore_ascii_case(name))
-        };
-        targets.push(match option(name) {
-            Some(option) => Target::Option(option),
-            None => match truth() {
-                Some((name, truth)) => Target::Truth(name, truth),
-                None => {
-                    return Err(SetError::Unknown {
-                        name: one_line(name),
-                    });
-                }
-            },
-        });
-    }
-    for (at, (name, target)) in names.iter().zip(&targets).enumerate() {
-        if matches!(target, Target::Option(option) if !option.at_run_time) {
+    let unknown = |name: &str| SetError::Unknown {
+        name: one_line(name),
+    };
+    let known = |name: &String| {
+        let option = option(name).filter(|option| !option.is_directive);
+        option.ok_or_else(|| unknown(name))
+    };
+    let targets = names.iter().map(known).collect::<Result<Vec<_>, _>>()?;
+    for (at, (name, option)) in names.iter().zip(&targets).enumerate() {
+        if option.is_protected {
+            return Err(SetError::refused(name, "can't set protected config"));
+        }
+        let is_in_force =
+            REBOUND.contains(&option.name) && means_the_same(option, config, pairs[at].1);
+        if !option.at_run_time && !is_in_force {
             return Err(SetError::refused(name, "can't set immutable config"));
         }
-        if targets
-            .iter()
-            .take(at)
-            .any(|earlier| earlier.name() == target.name())
-        {
+        let mut earlier = targets.iter().take(at);
+        if earlier.any(|earlier| earlier.name == option.name) {
             return Err(SetError::refused(name, "duplicate parameter"));
         }
     }
     Ok(targets)
 }
 
-impl Target {
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Option(option) => option.name,
-            Self::Truth(name, _) => name,
-        }
-    }
+/// Options that Redis changes while it runs and Strata does not: setting them to what they are is fine.
+const REBOUND: [&str; 2] = ["port", "bind"];
+
+/// Whether a value is the one in force: scripts set what they want to be so, and it is.
+fn means_the_same(option: &Opt, config: &Config, value: &[u8]) -> bool {
+    let mut changed = config.clone();
+    let read = std::str::from_utf8(value).map(|value| option.kind.read_whole(&mut changed, value));
+    matches!(read, Ok(Ok(()))) && changed == *config
 }
 
 /// An error reply is one line, whatever bytes the client sent.

@@ -2,8 +2,9 @@
 //! `conf/strata.conf` are made from them.
 //!
 //! No row without something that reads its field: an option that is accepted and ignored would be a lie. What Redis has
-//! and Strata does not is in `foreign.rs`.
+//! and Strata does not is in `inert.rs`.
 
+use super::inert::INERT;
 use super::kinds::{Kind, Number, Slot, Word};
 use super::types::{
     CallableFrom, EvictionPolicy, LogFormat, LogLevel, MemoryCompression, TierAdmission,
@@ -25,6 +26,10 @@ pub struct Opt {
     pub(crate) kind: Kind,
     /// Whether CONFIG SET may change it.
     pub at_run_time: bool,
+    /// Whether CONFIG SET may not because of what it could do to the machine.
+    pub is_protected: bool,
+    /// Whether it stands in files and flags only, and CONFIG does not know it.
+    pub is_directive: bool,
     /// The section it belongs to.
     pub group: Group,
     /// What it does, in full sentences; the first one can stand alone.
@@ -52,6 +57,8 @@ pub enum Group {
     Process,
     /// Logs, slow log and latency.
     Observation,
+    /// Those of Redis that have no effect; the template leaves them out.
+    Inert,
 }
 
 impl Group {
@@ -81,6 +88,7 @@ impl Group {
             Self::Values => "Values",
             Self::Process => "Process",
             Self::Observation => "Logs and latency",
+            Self::Inert => "Without effect",
         }
     }
 }
@@ -130,10 +138,15 @@ pub(super) fn env_name(name: &str) -> String {
     format!("STRATA_{}", name.replace('-', "_").to_ascii_uppercase())
 }
 
+/// Every row: those that have an effect, then the others.
+pub fn all() -> impl Iterator<Item = &'static Opt> {
+    OPTIONS.iter().chain(INERT)
+}
+
 /// The row of a directive, in any case.
 #[must_use]
 pub fn option(name: &str) -> Option<&'static Opt> {
-    OPTIONS.iter().find(|option| option.is_named(name))
+    all().find(|option| option.is_named(name))
 }
 
 macro_rules! slot {
@@ -201,6 +214,8 @@ const fn live(
         default,
         kind,
         at_run_time: true,
+        is_protected: false,
+        is_directive: false,
         group,
         summary,
     }
@@ -220,6 +235,8 @@ const fn fixed(
         default,
         kind,
         at_run_time: false,
+        is_protected: false,
+        is_directive: false,
         group,
         summary,
     }
@@ -329,10 +346,20 @@ pub static OPTIONS: &[Opt] = &[
         Kind::Secret(slot!(requirepass)),
         "The password of the default user. Empty: none is asked for.",
     ),
+    Opt {
+        is_directive: true,
+        ..fixed(
+            Security,
+            "rename-command",
+            "\"\"",
+            Kind::Renames(slot!(rename_command)),
+            "Gives a command another name: the command, then the name. An empty name (\"\") takes the command away. Lines add up.",
+        )
+    },
     fixed(
         Security,
         "enable-debug-command",
-        "local",
+        "no",
         word!(enable_debug_command: CallableFrom),
         "From where DEBUG may be called: no (nowhere), yes (everywhere), local (loopback and the unix socket).",
     ),
@@ -356,7 +383,7 @@ pub static OPTIONS: &[Opt] = &[
         Memory,
         "maxmemory-samples",
         "5",
-        integer(1, INT_MAX, number!(maxmemory_samples)),
+        integer(1, 64, number!(maxmemory_samples)),
         "How many keys the lru, lfu and ttl policies compare to find one to evict. More is closer to exact, and slower.",
     ),
     live(
@@ -392,11 +419,18 @@ pub static OPTIONS: &[Opt] = &[
         "An RDB file of Redis or Valkey whose keys are loaded in the background after the start, as by CACHE.WARM FILE.",
     ),
     fixed(
+        Values,
+        "warm-dir",
+        "\"\"",
+        Kind::Path(slot!(warm_dir)),
+        "The directory that CACHE.WARM takes files from, at any depth. Empty: dir.",
+    ),
+    fixed(
         Tier,
         "tier-dir",
         "./data",
         Kind::Path(slot!(tier_dir)),
-        "The directory of the disk tier.",
+        "The directory of the disk tier, from dir on.",
     ),
     fixed(
         Tier,
@@ -582,6 +616,23 @@ pub static OPTIONS: &[Opt] = &[
         integer(0, i64::MAX, number!(stream_node_max_entries)),
         "The number of entries that a node of a stream takes; 0: any.",
     ),
+    Opt {
+        is_protected: true,
+        ..fixed(
+            Process,
+            "dir",
+            ".",
+            Kind::Directory(slot!(dir)),
+            "The directory that relative paths of tier-dir, logfile, pidfile, unixsocket and warm start from.",
+        )
+    },
+    fixed(
+        Process,
+        "pidfile",
+        "\"\"",
+        Kind::Path(slot!(pidfile)),
+        "A file that holds the number of the process while it runs. Empty: none.",
+    ),
     fixed(
         Process,
         "databases",
@@ -610,35 +661,55 @@ pub static OPTIONS: &[Opt] = &[
         "loglevel",
         "notice",
         word!(loglevel: LogLevel),
-        "The least severe message that is logged: debug, verbose, notice or warning.",
+        "The least severe message that is logged: debug, verbose, notice, warning, or nothing at all.",
     ),
     fixed(
         Observation,
         "logfile",
         "\"\"",
         Kind::Path(slot!(logfile)),
-        "The file to log to. Empty: standard output.",
+        "The file to log to, from dir on. SIGHUP opens it anew. Empty: standard output.",
     ),
     fixed(
         Observation,
         "log-format",
         "text",
         word!(log_format: LogFormat),
-        "How log lines are written: text, or one JSON object a line.",
+        "How log lines are written: text (legacy is another word for it), or one JSON object a line.",
+    ),
+    Opt {
+        aliases: &["commandlog-execution-slower-than"],
+        ..live(
+            Observation,
+            "slowlog-log-slower-than",
+            "10000",
+            integer(-1, i64::MAX, number!(slowlog_log_slower_than_us)),
+            "Commands that run longer than this many microseconds go to the slow log. 0: every command. -1: none.",
+        )
+    },
+    Opt {
+        aliases: &["commandlog-slow-execution-max-len"],
+        ..live(
+            Observation,
+            "slowlog-max-len",
+            "128",
+            integer(0, i64::MAX, number!(slowlog_max_len)),
+            "How many commands the slow log keeps.",
+        )
+    },
+    live(
+        Observation,
+        "slowlog-entry-max-argc",
+        "32",
+        integer(2, INT_MAX, number!(slowlog_entry_max_argc)),
+        "How many arguments of a command the slow log keeps; the last of them tells how many more there were.",
     ),
     live(
         Observation,
-        "slowlog-log-slower-than",
-        "10000",
-        integer(-1, i64::MAX, number!(slowlog_log_slower_than_us)),
-        "Commands that run longer than this many microseconds go to the slow log. 0: every command. -1: none.",
-    ),
-    live(
-        Observation,
-        "slowlog-max-len",
+        "slowlog-entry-max-string-len",
         "128",
-        integer(0, i64::MAX, number!(slowlog_max_len)),
-        "How many commands the slow log keeps.",
+        integer(1, i64::MAX, number!(slowlog_entry_max_string_len)),
+        "How many bytes of an argument the slow log keeps.",
     ),
     live(
         Observation,

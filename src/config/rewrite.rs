@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use super::load;
-use super::options::OPTIONS;
+use super::options::all;
 use super::{Config, file};
 
 /// Redis's marker; below it stand options that had no line before.
@@ -37,7 +37,10 @@ pub fn rewrite(config: &Config, path: &Path) -> io::Result<()> {
     } else {
         load::from_file(&path)
     };
-    let in_file = in_file.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    // An error reply is one line, so that it tells the first of several.
+    let first = |problems: load::Problems| problems.to_string().lines().take(1).collect::<String>();
+    let in_file =
+        in_file.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, first(error)))?;
     replace(&path, &rewritten(&old, &in_file, config)?)
 }
 
@@ -59,8 +62,8 @@ fn rewritten(old: &[u8], in_file: &Config, config: &Config) -> io::Result<Vec<u8
         .any(|name| name.eq_ignore_ascii_case("include"));
 
     let mut appended = Vec::new();
-    for row in OPTIONS
-        .iter()
+    for row in all()
+        .filter(|row| !row.is_directive)
         .filter(|row| row.text(in_file) != row.text(config))
     {
         let mut new_line =

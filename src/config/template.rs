@@ -1,8 +1,8 @@
 //! The commented `conf/strata.conf`, made from the rows.
 //!
-//! After a change of a row: `UPDATE_CONF=1 cargo test --lib config::template` writes the file anew.
+//! The same for `docs/options.md`. After a change of a row: `UPDATE_CONF=1 cargo test --lib config::template` writes both anew.
 
-use super::options::{Group, OPTIONS, Opt};
+use super::options::{Group, OPTIONS, Opt, all};
 
 /// Comment lines are at most this wide.
 const WIDTH: usize = 100;
@@ -22,6 +22,37 @@ pub fn template() -> String {
     }
     text
 }
+
+/// The text of `docs/options.md`: the options that have no effect.
+pub fn reference() -> String {
+    let mut text = String::from(REFERENCE);
+    for option in all().filter(|option| option.group == Group::Inert) {
+        let names: Vec<_> = option.names().map(|name| format!("`{name}`")).collect();
+        let default = match option.default {
+            "" => "empty".to_owned(),
+            default => format!("`{default}`"),
+        };
+        let row = format!(
+            "| {} | {default} | {} | {} |\n",
+            names.join(", "),
+            option.allowed(),
+            option.rule()
+        );
+        text.push_str(&row);
+    }
+    text
+}
+
+const REFERENCE: &str = "# Options of Redis and Valkey without effect
+
+What has an effect is in [conf/strata.conf](../conf/strata.conf), with what each option does. Below are the options of Redis 8.10, of
+Valkey 9.1 and of earlier versions that Strata accepts without doing anything about them, so that configuration files and clients find
+them: values are checked, `CONFIG GET` shows what was set, and a value in a file, a flag or the environment that asks for something else
+than the default gives one warning at the start. Some are refused, because going on would break a promise.
+
+| option | default | allowed | what becomes of another value |
+|---|---|---|---|
+";
 
 const HEAD: &str = "Strata's configuration. Every option is here, commented out, at its default.
 To change one, remove the '#' before its name.
@@ -83,6 +114,19 @@ mod tests {
         let committed = std::fs::read_to_string(&path).unwrap_or_default();
         assert!(
             committed == template(),
+            "run: UPDATE_CONF=1 cargo test --lib config::template"
+        );
+    }
+
+    #[test]
+    fn the_committed_reference_is_the_generated_one() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/options.md");
+        if std::env::var_os("UPDATE_CONF").is_some() {
+            std::fs::write(&path, reference()).unwrap();
+        }
+        let committed = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(
+            committed == reference(),
             "run: UPDATE_CONF=1 cargo test --lib config::template"
         );
     }

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use super::load::{Invocation, LoadError, Loaded, from_process};
+use super::load::{Invocation, Loaded, Problems, from_process};
 use super::scratch::Scratch;
 use super::*;
 
@@ -29,15 +29,17 @@ fn try_set(config: &Config, pairs: &[(&str, &str)]) -> Result<Config, String> {
     set(config, &pairs).map_err(|error| error.to_string())
 }
 
-fn start(args: &[&str], env: &[(&str, &str)]) -> Result<Loaded, LoadError> {
+fn start(args: &[&str], env: &[(&str, &str)]) -> Result<Loaded, Problems> {
     let args = std::iter::once("strata")
         .chain(args.iter().copied())
         .map(OsString::from);
     let env = env
         .iter()
         .map(|(name, value)| (OsString::from(name), OsString::from(value)));
-    match from_process(args, env)? {
-        Invocation::Serve(loaded) => Ok(*loaded),
+    match from_process(args, env, |_| Vec::new())? {
+        Invocation::Serve(loaded) | Invocation::Check(loaded) | Invocation::Ask(loaded) => {
+            Ok(*loaded)
+        }
         Invocation::Print(text) => panic!("printed {text}"),
     }
 }
@@ -52,10 +54,13 @@ fn start_error(args: &[&str], env: &[(&str, &str)]) -> String {
 
 #[test]
 fn each_row_is_complete_and_its_default_passes_its_check() {
-    assert_eq!(OPTIONS.len(), Config::FIELD_COUNT, "one row per field");
-    for (at, row) in OPTIONS.iter().enumerate() {
+    // The options without effect share a field.
+    assert_eq!(OPTIONS.len() + 1, Config::FIELD_COUNT, "one row per field");
+    let rows: Vec<&Opt> = all().collect();
+    for (at, row) in rows.iter().enumerate() {
+        let is_inert = row.group == Group::Inert;
         assert!(
-            row.summary.ends_with('.') && row.summary.len() > 20,
+            is_inert || row.summary.ends_with('.') && row.summary.len() > 20,
             "{} has a summary",
             row.name
         );
@@ -73,32 +78,32 @@ fn each_row_is_complete_and_its_default_passes_its_check() {
         assert!(
             row.name
                 .bytes()
-                .all(|byte| byte.is_ascii_lowercase() || byte == b'-'),
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-'),
             "{}",
             row.name
         );
         assert!(
-            Group::ALL.contains(&row.group),
+            is_inert || Group::ALL.contains(&row.group),
             "{} is in a group that the template shows",
             row.name
         );
         for name in row.names() {
             assert!(
-                OPTIONS[..at].iter().all(|earlier| !earlier.is_named(name)),
+                rows[..at].iter().all(|earlier| !earlier.is_named(name)),
                 "{name} stands twice"
             );
-            assert!(std::ptr::eq(option(&name.to_uppercase()).unwrap(), row));
+            assert!(std::ptr::eq(option(&name.to_uppercase()).unwrap(), *row));
         }
     }
 }
 
 #[test]
 fn each_row_writes_its_own_field_and_no_other() {
-    for row in OPTIONS {
+    for row in all() {
         let mut config = Config::default();
         let changed = other_value(row);
         row.kind.read_text(&mut config, &changed).unwrap();
-        for other in OPTIONS {
+        for other in all() {
             let same = other.text(&config) == other.text(&Config::default());
             assert_eq!(
                 same,
@@ -130,6 +135,22 @@ fn other_value(row: &Opt) -> String {
         "/x",
         "normal 1 1 1",
         "user: pinned",
+        "300",
+        "CN",
+        "3600 1",
+        "ip",
+        "relative",
+        "hostname",
+        "panic",
+        "swapdb",
+        "allchannels",
+        "best-effort",
+        "relaxed",
+        "iso8601",
+        "0",
+        "get fetch",
+        "save",
+        "systemd",
     ];
     let mut usable = candidates.into_iter().filter(|candidate| {
         let mut config = Config::default();
@@ -203,7 +224,8 @@ fn config_get_matches_in_any_case_and_tells_each_name_once() {
             "maxmemory-clients",
             "maxmemory",
             "maxmemory-policy",
-            "maxmemory-samples"
+            "maxmemory-samples",
+            "maxmemory-eviction-tenacity"
         ]
     );
     assert_eq!(get_one(&config, "maxmemory"), "1024");
@@ -211,7 +233,11 @@ fn config_get_matches_in_any_case_and_tells_each_name_once() {
     assert_eq!(get_one(&config, "appendonly"), "no");
     assert_eq!(get_one(&config, "cluster-enabled"), "no");
     assert!(!get_one(&config, "dir").is_empty());
-    assert_eq!(get(&config, &[b"*"], glob).len(), OPTIONS.len() + 9);
+    let shown = all().filter(|option| !option.is_directive);
+    assert_eq!(
+        get(&config, &[b"*"], glob).len(),
+        shown.flat_map(Opt::names).count()
+    );
 }
 
 #[test]
@@ -257,7 +283,7 @@ fn config_set_refuses_in_the_words_of_redis() {
         (
             "maxmemory-samples",
             "0",
-            "argument must be between 1 and 2147483647 inclusive",
+            "argument must be between 1 and 64 inclusive",
         ),
         ("maxmemory-samples", "1.5", INT),
         (
@@ -293,7 +319,7 @@ fn config_set_refuses_in_the_words_of_redis() {
         (
             "loglevel",
             "foo",
-            "argument(s) must be one of the following: debug, verbose, notice, warning",
+            "argument(s) must be one of the following: debug, verbose, notice, warning, nothing",
         ),
         (
             "client-output-buffer-limit",
@@ -306,13 +332,24 @@ fn config_set_refuses_in_the_words_of_redis() {
             "Invalid latency-tracking-info-percentiles parameters",
         ),
         ("port", "1", "can't set immutable config"),
+        ("rdbcompression", "maybe", "argument must be 'yes' or 'no'"),
         ("bind", "127.0.0.1", "can't set immutable config"),
         ("databases", "3", "can't set immutable config"),
         ("tcp-backlog", "1", "can't set immutable config"),
         ("unixsocket", "/x", "can't set immutable config"),
         ("logfile", "x", "can't set immutable config"),
         ("enable-debug-command", "yes", "can't set immutable config"),
-        ("appendonly", "yes", "can't set immutable config"),
+        ("daemonize", "yes", "can't set immutable config"),
+        ("dir", "/x", "can't set protected config"),
+        ("dbfilename", "x", "can't set protected config"),
+        ("hz", "x", INT),
+        ("min-replicas-to-write", "1", "Strata does not replicate"),
+        (
+            "notify-keyspace-events",
+            "KEA",
+            "keyspace events are not supported in this version",
+        ),
+        ("save", "900", "Invalid save parameters"),
     ] {
         let text =
             format!("ERR CONFIG SET failed (possibly related to argument '{name}') - {reason}");
@@ -488,10 +525,13 @@ fn flags_are_written_as_for_redis_server() {
 
 #[test]
 fn help_and_version_are_printed() {
-    let print = |flag: &str| match from_process(["strata", flag].map(OsString::from), []).unwrap() {
-        Invocation::Print(text) => text,
-        Invocation::Serve(_) => panic!("{flag} serves"),
-    };
+    let print =
+        |flag: &str| match from_process(["strata", flag].map(OsString::from), [], |_| Vec::new())
+            .unwrap()
+        {
+            Invocation::Print(text) => text,
+            other => panic!("{flag}: {other:?}"),
+        };
     assert_eq!(
         print("--version"),
         format!("strata {}\n", env!("CARGO_PKG_VERSION"))
@@ -504,7 +544,6 @@ fn help_and_version_are_printed() {
         !help.contains("--appendonly"),
         "foreign directives are not shown"
     );
-    load::command().debug_assert();
 }
 
 #[test]
@@ -534,7 +573,8 @@ fn errors_are_one_line_with_name_value_and_what_is_allowed() {
         "--port: a value must follow: a number from 0 to 65535"
     );
     assert!(start_error(&["--bind"], &[]).starts_with("bind \"\": wrong number of arguments"));
-    assert!(start_error(&["a.conf", "b.conf"], &[]).contains("b.conf"));
+    let two = start(&["a.conf", "b.conf"], &[]).unwrap_err().to_string();
+    assert!(two.contains("b.conf: there may be one configuration file"));
     assert!(start_error(&["/no/such.conf"], &[]).starts_with("/no/such.conf: cannot be read"));
     assert!(start_error(&["--port", "0"], &[]).starts_with("port 0: "));
 }
@@ -575,33 +615,231 @@ fn a_secret_is_in_no_error() {
         line.starts_with("requirepass (hidden): wrong number of arguments"),
         "{line}"
     );
-    assert!(!start_error(&["--tls-key-file-pass", "hunter2"], &[]).contains("hunter2"));
-    let warnings = start(&["--masterauth", "hunter2"], &[]).unwrap().warnings;
+    let args = ["--masterauth", "hunter2", "--tls-key-file-pass", "hunter2"];
+    let loaded = start(&args, &[]).unwrap();
+    assert!(!format!("{loaded:?}").contains("hunter2"));
     assert_eq!(
-        warnings,
-        ["masterauth has no effect: Strata does not replicate"]
+        loaded.warnings,
+        [
+            "masterauth has no effect: Strata does not replicate",
+            "tls-key-file-pass has no effect: TLS is not supported in this version"
+        ]
     );
 }
 
 #[test]
-fn foreign_directives_warn_once_each() {
+fn options_without_effect_warn_once_each() {
     let scratch = Scratch::new();
-    let text = "save 900 1\nsave 300 10\nappendonly yes\nhz 10\nlazyfree-lazy-user-del yes\n";
+    let text = "save 900 1\nsave 300 10\nappendonly yes\nhz 10\nlazyfree-lazy-user-del yes\nappendfsync always\nhz 20\n";
     let file = scratch.write("my.conf", text);
-    let warnings = start(&[file.to_str().unwrap(), "--appendonly", "yes"], &[])
-        .unwrap()
-        .warnings;
+    let file = file.to_str().unwrap();
+    let loaded = start(&[file, "--appendonly", "yes", "--tier-max-bytes", "0"], &[]).unwrap();
+    let aof =
+        "Strata has no append only file: the disk tier keeps changes, as tier-durability says";
     assert_eq!(
-        warnings,
+        loaded.warnings,
         [
-            "save has no effect: Strata writes no RDB snapshots",
-            "appendonly has no effect: Strata has no append only file"
+            format!("appendfsync has no effect: {aof}"),
+            format!("appendonly has no effect: {aof}"),
+            "hz has no effect: Strata paces its own maintenance".to_owned(),
+            "save has no effect: Strata writes no RDB snapshots: the disk tier keeps changes, as tier-durability says".to_owned(),
         ]
     );
-    assert_eq!(
-        start_error(&["--tls-port", "6380"], &[]),
-        "tls-port: TLS is not supported in this version (command line)"
+    assert_eq!(get_one(&loaded.config, "save"), "900 1 300 10");
+    // What the disk tier does anyway is no reason for a warning.
+    let loaded = start(&[file, "--hz", "10", "--tier-durability", "always"], &[]).unwrap();
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
+}
+
+#[test]
+fn options_that_would_break_a_promise_are_refused_at_the_start() {
+    for (name, value, why) in [
+        ("tls-port", "6380", "TLS is not supported in this version"),
+        ("cluster-enabled", "yes", "Strata serves as a single node"),
+        ("replicaof", "host 6379", "Strata does not replicate"),
+        ("slaveof", "host 6379", "Strata does not replicate"),
+        ("min-slaves-to-write", "1", "Strata does not replicate"),
+        (
+            "aclfile",
+            "/x",
+            "users and ACL files are not supported in this version",
+        ),
+        (
+            "user",
+            "default off",
+            "users and ACL files are not supported in this version",
+        ),
+    ] {
+        let args: Vec<String> = std::iter::once(format!("--{name}"))
+            .chain(value.split(' ').map(str::to_owned))
+            .collect();
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let own_name = option(name).unwrap().name;
+        assert_eq!(
+            start_error(&args, &[]),
+            format!("{own_name}: {why} (command line)")
+        );
+    }
+    assert!(start(&["--replicaof", "no", "one", "--tls-port", "0"], &[]).is_ok());
+}
+
+#[test]
+fn config_set_takes_options_without_effect_and_shows_them() {
+    let config = Config::default();
+    let changed = try_set(
+        &config,
+        &[("hz", "50"), ("slave-priority", "7"), ("save", "900 1")],
+    )
+    .unwrap();
+    assert_eq!(get_one(&changed, "hz"), "50");
+    assert_eq!(get_one(&changed, "replica-priority"), "7");
+    assert_eq!(get_one(&changed, "save"), "900 1");
+    let changed = try_set(&changed, &[("save", "60 5"), ("repl-backlog-size", "2mb")]).unwrap();
+    assert_eq!(get_one(&changed, "save"), "60 5");
+    assert_eq!(get_one(&changed, "repl-backlog-size"), "2097152");
+    let back = [
+        ("hz", "10"),
+        ("replica-priority", "100"),
+        ("save", ""),
+        ("repl-backlog-size", "1mb"),
+    ];
+    assert_eq!(try_set(&changed, &back), Ok(config.clone()));
+    // The promise of the append only file is kept by the disk tier, or not at all.
+    assert!(try_set(&config, &[("appendonly", "yes")]).is_ok());
+    assert!(try_set(&config, &[("appendonly", "yes"), ("appendfsync", "always")]).is_err());
+    let mut without = config.clone();
+    without.tier_max_bytes = 0;
+    for (name, value) in [("appendonly", "yes"), ("save", "900 1")] {
+        assert!(try_set(&without, &[(name, value)]).is_err(), "{name}");
+    }
+    assert!(try_set(&without, &[("appendonly", "no"), ("save", "")]).is_ok());
+    // Commands that have other names are nothing for clients.
+    assert!(get(&config, &[b"rename-command", b"user"], glob).is_empty());
+    assert!(
+        try_set(&config, &[("rename-command", "GET x")])
+            .unwrap_err()
+            .contains("Unknown option")
     );
+}
+
+#[test]
+fn port_and_bind_may_be_set_to_what_they_are() {
+    let config = Config::default();
+    let pairs = [("port", "6379"), ("bind", "127.0.0.1 -::1")];
+    assert_eq!(try_set(&config, &pairs), Ok(config.clone()));
+}
+
+#[test]
+fn all_problems_are_told_at_once() {
+    let scratch = Scratch::new();
+    let text = "port 99999\nmaxmemry 1gb\ntimeout \"1\nhz x\ninclude /no/such.conf\nmaxclients 5\n";
+    let file = scratch.write("my.conf", text);
+    let args = [
+        file.to_str().unwrap(),
+        "--databases",
+        "99",
+        "--nope",
+        "1",
+        "--tls-port",
+        "1",
+        "b.conf",
+    ];
+    let problems = start(&args, &[("STRATA_MAXMEMORY", "1zb")])
+        .unwrap_err()
+        .to_string();
+    let lines: Vec<&str> = problems.lines().collect();
+    for words in [
+        "port 99999",
+        "maxmemry",
+        "Unbalanced",
+        "hz x",
+        "/no/such.conf",
+        "databases 99",
+        "nope",
+        "tls-port",
+        "b.conf",
+        "STRATA_MAXMEMORY",
+    ] {
+        assert!(
+            lines.iter().filter(|line| line.contains(words)).count() == 1,
+            "{words} in {problems}"
+        );
+    }
+    assert_eq!(lines.len(), 10, "{problems}");
+}
+
+#[test]
+fn check_config_and_healthcheck_are_words_before_the_options() {
+    let read = |args: &[&str]| {
+        let args = ["strata"].iter().chain(args).map(OsString::from);
+        from_process(args, [], |_| Vec::new()).unwrap()
+    };
+    assert!(
+        matches!(read(&["check-config", "--port", "1"]), Invocation::Check(loaded) if loaded.config.port == 1)
+    );
+    assert!(matches!(read(&["healthcheck"]), Invocation::Ask(_)));
+    assert!(matches!(read(&[]), Invocation::Serve(_)));
+}
+
+#[test]
+fn faults_that_only_others_see_are_told_too() {
+    let args = ["strata", "--rename-command", "GET", ""].map(OsString::from);
+    let faults = |config: &Config| vec![format!("{:?}", config.rename_command)];
+    let problems = from_process(args, [], faults).unwrap_err().to_string();
+    assert_eq!(problems, r#"[Rename { command: "GET", name: "" }]"#);
+}
+
+#[test]
+fn secrets_go_from_the_command_line_into_the_environment() {
+    let split = |args: &[&str]| load::without_secrets(args.iter().map(OsString::from));
+    let (rest, secrets) = split(&[
+        "strata",
+        "my.conf",
+        "--requirepass",
+        "hunter2",
+        "--port",
+        "1",
+        "--PrimaryAuth=a b",
+        "--requirepass",
+        "--x",
+    ])
+    .unwrap();
+    assert_eq!(
+        rest,
+        ["strata", "my.conf", "--port", "1", "--requirepass=", "--x"]
+    );
+    let expected = [
+        ("STRATA_REQUIREPASS", "hunter2"),
+        ("STRATA_MASTERAUTH", "a b"),
+    ];
+    assert_eq!(
+        secrets,
+        expected.map(|(name, value)| (name.to_owned(), value.to_owned()))
+    );
+    assert_eq!(split(&["strata", "--port", "1", "--requirepass", ""]), None);
+    let env = [
+        ("STRATA_REQUIREPASS", "hunter2"),
+        ("STRATA_MASTERAUTH", "x"),
+    ];
+    let config = start(&[], &env).unwrap().config;
+    assert_eq!(
+        (
+            config.requirepass.reveal(),
+            get_one(&config, "masterauth").as_str()
+        ),
+        ("hunter2", "x")
+    );
+}
+
+#[test]
+fn relative_paths_start_from_dir() {
+    let config = start(&["--dir", "/var/lib/redis"], &[]).unwrap().config;
+    let tier = config.in_dir(config.tier_dir.as_deref().unwrap());
+    assert_eq!(tier, std::path::Path::new("/var/lib/redis/./data"));
+    assert_eq!(config.in_dir("/x".as_ref()), std::path::Path::new("/x"));
+    assert_eq!(get_one(&config, "dir"), "/var/lib/redis");
+    let here = std::env::current_dir().unwrap();
+    assert_eq!(get_one(&Config::default(), "dir"), here.to_str().unwrap());
 }
 
 #[test]

@@ -170,6 +170,8 @@ words! {
         Notice = "notice",
         /// Only what is important or wrong.
         Warning = "warning",
+        /// None at all.
+        Nothing = "nothing",
     }
 }
 
@@ -179,6 +181,8 @@ words! {
         /// For people.
         #[default]
         Text = "text",
+        /// The same, in the word of Valkey.
+        Legacy = "legacy",
         /// One JSON object a line.
         Json = "json",
     }
@@ -188,11 +192,11 @@ words! {
     /// From where a guarded command may be called.
     CallableFrom {
         /// From nowhere.
+        #[default]
         No = "no",
         /// From everywhere.
         Yes = "yes",
         /// From loopback and the unix socket.
-        #[default]
         Local = "local",
     }
 }
@@ -403,6 +407,15 @@ impl fmt::Display for TierRules {
         }
         Ok(())
     }
+}
+
+/// A command that has another name, or none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rename {
+    /// The command.
+    pub command: String,
+    /// Its name from now on; empty where it has none.
+    pub name: String,
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use super::StartError;
 use crate::config::{Bind, Config};
 use crate::server::clients::Origin;
+use crate::umask;
 
 /// What a client from another machine reads while there is no password.
 pub(super) const PROTECTED: &[u8] = b"-DENIED Strata is running in protected mode because protected mode is enabled and \
@@ -37,7 +38,10 @@ impl Listeners {
             }
         }
         let unix = match &config.unixsocket {
-            Some(path) => Some((open_unix(path, config.unixsocketperm)?, path.clone())),
+            Some(path) => {
+                let path = config.in_dir(path);
+                Some((open_unix(&path, config.unixsocketperm)?, path))
+            }
             None => None,
         };
         if tcp.is_empty() && unix.is_none() {
@@ -136,8 +140,11 @@ fn open_unix(path: &PathBuf, mode: u32) -> Result<UnixListener, StartError> {
         std::fs::remove_file(path).map_err(failed)?;
     }
     let listener = UnixListener::bind(path).map_err(failed)?;
-    if mode != 0 {
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(failed)?;
+    match mode {
+        0 => umask::widen(path, 0o777).map_err(failed)?,
+        _ => {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).map_err(failed)?
+        }
     }
     Ok(listener)
 }

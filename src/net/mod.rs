@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use sd_notify::NotifyState;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
@@ -21,7 +22,7 @@ use tokio::time::Instant;
 use self::listen::{Accepted, Listeners};
 use self::worker::Workers;
 use crate::descriptors;
-use crate::server::{Server, maintenance, warming};
+use crate::server::{Server, banner, maintenance, warming};
 use crate::tier::Tier;
 
 /// How often a stop looks whether the last connection has gone.
@@ -70,16 +71,17 @@ pub fn serve(server: &Arc<Server>) -> Result<(), StartError> {
             .map_err(|error| StartError::new("cannot start a worker thread", error))?;
         let maintenance = maintenance::start(Arc::clone(server))
             .map_err(|error| StartError::new("cannot start the maintenance thread", error))?;
-        tracing::info!(
-            "Ready to accept connections on {listeners} ({} worker threads)",
-            server.engine.workers
-        );
+        for line in banner::lines(server) {
+            tracing::info!("{line}");
+        }
+        tracing::info!("Ready to accept connections on {listeners}");
         let tier = Tier::start(&server.engine)
             .map_err(|error| StartError::new("cannot start the disk tier's threads", error))?;
         if let Some(path) = &server.engine.config.load().warm {
-            warming::start(server, path)
+            warming::start(server, &server.engine.config.load().in_dir(path))
                 .map_err(|refusal| StartError::new("cannot warm", refusal.into()))?;
         }
+        tell_service_manager(NotifyState::Ready);
         run(server, listeners, workers).await?;
         // Before the tier counts its keys for the last time. A panic has told of itself.
         let _ = maintenance.join();
@@ -89,6 +91,13 @@ pub fn serve(server: &Arc<Server>) -> Result<(), StartError> {
         tracing::info!("Bye");
         Ok(())
     })
+}
+
+/// Tells systemd, where it waits for it (`Type=notify`), how the server is.
+fn tell_service_manager(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!("The service manager cannot be told that the server runs: {error}");
+    }
 }
 
 /// Lowers `maxclients` to what the system has descriptors for.
@@ -143,6 +152,7 @@ async fn run(
     }
     server.shutdown.asked().await;
     tracing::info!("Stopping: finishing what was begun");
+    tell_service_manager(NotifyState::Stopping);
     accepting.iter().for_each(|task| task.abort());
     drain(server).await;
     if let Some(path) = unix_path {

@@ -1,5 +1,6 @@
 //! What all connections share: the keyspace, the options in force, the clients, statistics and logs.
 
+pub mod banner;
 pub mod clients;
 pub mod delivery;
 pub mod figures;

@@ -4,13 +4,6 @@ use std::collections::VecDeque;
 
 use parking_lot::Mutex;
 
-use crate::resp::Args;
-
-/// Arguments of a command that are kept; the last place tells how many more there were.
-const ARGS_MAX: usize = 32;
-/// Bytes of an argument that are kept.
-const ARG_BYTES_MAX: usize = 128;
-
 /// A slow command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlowCommand {
@@ -74,25 +67,30 @@ impl SlowLog {
     }
 }
 
-/// The arguments as the log keeps them.
-pub fn shortened(args: &Args<'_>) -> Vec<Vec<u8>> {
-    let kept = if args.len() > ARGS_MAX {
-        ARGS_MAX - 1
-    } else {
-        args.len()
-    };
-    let mut short: Vec<Vec<u8>> = args.from(0).take(kept).map(shorten).collect();
-    if kept < args.len() {
-        short.push(format!("... ({} more arguments)", args.len() - kept).into_bytes());
+/// The `count` arguments as the log keeps them: at most `most`, of which the last tells how many more there were, and of
+/// each at most so many bytes.
+pub fn shortened<'a>(
+    shown: impl Fn(usize) -> &'a [u8],
+    count: usize,
+    most: usize,
+    most_bytes: usize,
+) -> Vec<Vec<u8>> {
+    let kept = if count > most { most - 1 } else { count };
+    let mut short: Vec<Vec<u8>> = (0..kept).map(|at| shorten(shown(at), most_bytes)).collect();
+    if kept < count {
+        short.push(format!("... ({} more arguments)", count - kept).into_bytes());
     }
     short
 }
 
-fn shorten(arg: &[u8]) -> Vec<u8> {
-    if arg.len() <= ARG_BYTES_MAX {
+fn shorten(arg: &[u8], most_bytes: usize) -> Vec<u8> {
+    let Some((kept, left)) = arg
+        .split_at_checked(most_bytes)
+        .filter(|(_, left)| !left.is_empty())
+    else {
         return arg.to_vec();
-    }
-    let mut short = arg[..ARG_BYTES_MAX].to_vec();
-    short.extend_from_slice(format!("... ({} more bytes)", arg.len() - ARG_BYTES_MAX).as_bytes());
+    };
+    let mut short = kept.to_vec();
+    short.extend_from_slice(format!("... ({} more bytes)", left.len()).as_bytes());
     short
 }

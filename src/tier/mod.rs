@@ -173,7 +173,7 @@ impl Tier {
         if config.tier_max_bytes == 0 {
             return Ok((Keyspace::new(threads), None));
         }
-        let dir = config.tier_dir.clone().unwrap_or_else(|| "data".into());
+        let dir = config.tier_dir();
         Self::open_in(&dir, config, threads).map_err(|source| StoreError::Open {
             dir: std::path::absolute(&dir).unwrap_or(dir),
             source: Box::new(source),

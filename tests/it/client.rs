@@ -64,6 +64,16 @@ impl Reply {
         }
     }
 
+    /// The elements of an array of strings, as text.
+    pub(crate) fn strings(&self) -> Vec<String> {
+        let items = self
+            .items()
+            .unwrap_or_else(|| panic!("an array, not {self}"));
+        let text =
+            |item: &Reply| String::from_utf8_lossy(item.bytes().unwrap_or_default()).into_owned();
+        items.iter().map(text).collect()
+    }
+
     /// The bytes of a bulk, simple or verbatim string.
     pub(crate) fn bytes(&self) -> Option<&[u8]> {
         match self {

@@ -9,6 +9,7 @@ mod clients;
 mod differential;
 mod generator;
 mod migration;
+mod options;
 mod robustness;
 mod server;
 mod shutdown;

@@ -99,7 +99,13 @@ impl Strata {
         if Self::is_oracle() {
             Redis::ARGS.to_vec()
         } else {
-            Vec::new()
+            // What tests need and is off, for good reasons.
+            vec![
+                "--enable-debug-command",
+                "local",
+                "--warm-dir",
+                env!("CARGO_TARGET_TMPDIR"),
+            ]
         }
     }
 }
@@ -108,7 +114,7 @@ impl Strata {
 pub(crate) struct Redis;
 
 impl Redis {
-    /// Nothing is saved; DEBUG is open to us, as it is in Strata.
+    /// Nothing is saved; DEBUG is open to us.
     const ARGS: &[&str] = &[
         "--save",
         "",

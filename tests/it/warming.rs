@@ -176,13 +176,12 @@ fn of_a_broken_file_nothing_is_loaded() {
     ] {
         fs::write(&broken, bytes).expect("write a broken file");
         let refused = warm(&mut client, &broken).to_string();
-        assert!(
-            refused.contains("ERR cannot warm from") && refused.contains(error),
-            "{refused}"
-        );
+        assert!(refused.contains("ERR cannot warm from it"), "{refused}");
+        // Why is for the operator.
+        assert!(strata.stdout().contains(error), "{}", strata.stdout());
     }
     let refused = warm(&mut client, &path.with_file_name("none")).to_string();
-    assert!(refused.contains("No such file"), "{refused}");
+    assert!(refused.contains("ERR cannot warm from it"), "{refused}");
     assert!(run(&mut client, "CACHE.WARM URL x").is_error());
 }
 

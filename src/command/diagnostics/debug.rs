@@ -20,6 +20,9 @@ use crate::value::listpack::{Listpack, OneWay, Pack};
 use crate::value::number;
 use crate::value::value_type::ValueType;
 
+/// The longest sleep: longer than any test's, and not for ever.
+const SLEEP_S_MAX: f64 = 300.0;
+
 /// The row of DEBUG.
 pub(super) const DEBUG: Command = Command {
     name: "debug",
@@ -161,9 +164,13 @@ fn help(cx: &mut Context<'_>, _: &Args<'_>) -> Result<(), CommandError> {
 /// The server sleeps: no command of any client runs until the time has passed, and then this one
 /// answers. It counts as having run all the while.
 fn sleep(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
-    let seconds = number::parse_f64(args.at(2)).unwrap_or(0.0);
-    // The conversion saturates.
-    let ms = (seconds.max(0.0) * 1000.0) as i64;
+    let seconds = number::parse_f64(args.at(2)).unwrap_or(0.0).max(0.0);
+    if seconds > SLEEP_S_MAX {
+        return Err(CommandError::text(
+            "ERR the server sleeps for 300 seconds at the most",
+        ));
+    }
+    let ms = (seconds * 1000.0) as i64;
     if cx.session.wait.is_none() {
         let until = UnixMs(cx.now.0.saturating_add(ms));
         cx.server.pause.sleep(until);

@@ -161,6 +161,48 @@ mod tests {
         db.run("SLOWLOG GET -1").is("*0\r\n");
     });
 
+    script!(no_secret_is_in_the_slow_log, |db| {
+        db.run("CONFIG SET slowlog-log-slower-than 0").ok();
+        for line in [
+            "AUTH hunter2",
+            "AUTH bob hunter2",
+            "HELLO 2 AUTH default hunter2 SETNAME x",
+            "hello 2 setname x auth default hunter2",
+            "CONFIG SET hz 11 requirepass hunter2",
+            "CONFIG SET REQUIREPASS hunter2 timeout 0",
+            "CONFIG SET masterauth hunter2",
+            "CONFIG SET primaryauth hunter2 tls-key-file-pass hunter2",
+            "CONFIG SET tls-client-key-file-pass hunter2",
+            "MIGRATE 127.0.0.1 1 nokey 0 1 AUTH hunter2",
+            "MIGRATE 127.0.0.1 1 nokey 0 1 COPY auth2 bob hunter2",
+            "MIGRATE 127.0.0.1 1 \"\" 0 1 AUTH hunter2 KEYS nokey",
+        ] {
+            let _ = db.run(line);
+            // Whoever has set a password has to tell it.
+            let _ = db.run("AUTH hunter2");
+        }
+        let answer = db.run("SLOWLOG GET -1");
+        let text = String::from_utf8_lossy(answer.bytes()).into_owned();
+        assert!(!text.contains("hunter2"), "{text}");
+        assert!(text.contains("$2\r\nhz\r\n$2\r\n11\r\n$11\r\nrequirepass\r\n$10\r\n(redacted)"));
+        assert!(text.contains(
+            "AUTH\r\n$10\r\n(redacted)\r\n$10\r\n(redacted)\r\n$7\r\nSETNAME\r\n$1\r\nx"
+        ));
+        db.run("CONFIG SET requirepass \"\"").ok();
+    });
+
+    script!(entries_are_as_long_as_the_options_say, |db| {
+        db.run("CONFIG SET slowlog-entry-max-argc 3 slowlog-entry-max-string-len 4")
+            .ok();
+        db.run("CONFIG SET slowlog-log-slower-than 0").ok();
+        db.run("DEL abcde b c d").int(0);
+        db.run("CONFIG SET slowlog-log-slower-than -1").ok();
+        let text = String::from_utf8_lossy(db.run("SLOWLOG GET -1").bytes()).into_owned();
+        let words =
+            "$3\r\nDEL\r\n$22\r\nabcd... (1 more bytes)\r\n$22\r\n... (3 more arguments)\r\n";
+        assert!(text.contains(words), "{text}");
+    });
+
     script!(slowlog_refuses_other_counts, |db| {
         for count in ["-2", "x", "99999999999999999999"] {
             db.run(&format!("SLOWLOG GET {count}"))
