@@ -115,6 +115,7 @@ struct Writer {
     keys: Vec<Key>,
     refused: u64,
     unreadable: u64,
+    last_refusal: String,
 }
 
 impl Writer {
@@ -131,6 +132,7 @@ impl Writer {
             keys: vec![Key(vec![none]); KEYS],
             refused: 0,
             unreadable: 0,
+            last_refusal: String::new(),
         }
     }
 
@@ -197,7 +199,10 @@ impl Writer {
         );
         let refused = reply.is_error();
         assert!(!refused || is_refusal(&reply), "{name}: {reply}");
-        self.refused += u64::from(refused);
+        if refused {
+            self.refused += 1;
+            self.last_refusal = reply.to_string();
+        }
         self.give(index, version, !refused);
         true
     }
@@ -222,6 +227,7 @@ impl Writer {
         if reply.is_error() {
             assert!(is_refusal(&reply), "GET {name}: {reply}");
             self.unreadable += 1;
+            self.last_refusal = reply.to_string();
             return true;
         }
         let version = self.version_of(index, &reply);
@@ -280,7 +286,7 @@ fn work(server: &Server, writers: &mut [Writer], time: Duration, middle: impl Fn
 fn run(random: &mut Random, durability: &str, fault: Fault, end: End) {
     let about = format!("{durability}, {fault:?}, {end:?}");
     let failing = FailingDisk::new();
-    let args = ["--tier-durability", durability, "--maxmemory", "1mb"];
+    let args = ["--tier-durability", durability, "--maxmemory", "3mb"];
     let mut server = failing.start(&args);
     let mut writers: Vec<_> = (0..WRITERS)
         .map(|number| Writer::new(number, random.split()))
@@ -349,7 +355,9 @@ fn heals(server: &Server, writers: &mut [Writer], about: &str) {
     });
     assert!(
         healed.is_some(),
-        "{about}: not well again\n{}",
+        "{about}: not well again: {:?}, {}\n{}",
+        writers.iter().map(|w| &w.last_refusal).collect::<Vec<_>>(),
+        text(&client.run(&["INFO", "tier"])).replace("\r\n", " "),
         server.stdout()
     );
 }
