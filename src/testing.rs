@@ -2,9 +2,11 @@
 //!
 //! [`script!`] makes a test that runs in every residency mode, so that each command's test is a test of the tiers too.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Waker};
 
 use crate::clock::{Clock, UnixMs};
 use crate::command::table::table;
@@ -13,10 +15,13 @@ use crate::dispatch::{Executor, Next};
 use crate::engine::Engine;
 use crate::keyspace::ThreadSlot;
 use crate::keyspace::eviction::Limits;
+use crate::net::waiting::came;
 use crate::resp::{Protocol, Reply};
 use crate::server::Server;
 use crate::server::clients::{Client, Origin};
 use crate::server::session::{Session, Then};
+use crate::server::suspended::{Came, Suspend};
+use crate::server::waiters::{End, Waiter};
 use crate::tier::Need;
 
 /// Where the clock stands when a script starts: 2023-11-14T22:13:20Z.
@@ -26,6 +31,12 @@ pub(crate) const START: UnixMs = UnixMs(1_700_000_000_000);
 pub(crate) struct Db {
     executor: Executor,
     session: Session,
+    /// The clients whose turn it is not, by their numbers.
+    others: HashMap<usize, Session>,
+    /// Whose turn it is.
+    client: usize,
+    /// What it sent last.
+    sent: HashMap<usize, Vec<u8>>,
     reply: Reply,
     now: UnixMs,
     closed: bool,
@@ -37,6 +48,10 @@ pub(crate) struct Db {
     compresses: bool,
     /// The disk takes nothing while anybody who waits for room does so.
     pub(crate) is_stalled: bool,
+    /// What is done before something that a command waits for is there, once.
+    pub(crate) meanwhile: Option<fn(&Server)>,
+    /// No key can be read from the disk.
+    pub(crate) unreadable: bool,
 }
 
 impl Drop for Db {
@@ -134,6 +149,9 @@ impl Db {
         Self {
             executor,
             session,
+            others: HashMap::new(),
+            client: 0,
+            sent: HashMap::new(),
             reply: Reply::new(Protocol::Resp2),
             now: START,
             closed: false,
@@ -141,6 +159,8 @@ impl Db {
             spills: false,
             compresses: false,
             is_stalled: false,
+            meanwhile: None,
+            unreadable: false,
         }
     }
 
@@ -230,6 +250,23 @@ impl Db {
         self.closed
     }
 
+    /// Another client sends from now on. A command that waits is sent again to see whether it is answered.
+    pub(crate) fn switch(&mut self, client: usize) {
+        let session = self.others.remove(&client);
+        let session = session
+            .unwrap_or_else(|| Session::new(self.connect(&format!("127.0.0.1:{client}")), true));
+        let before = std::mem::replace(&mut self.session, session);
+        self.others.insert(self.client, before);
+        self.client = client;
+    }
+
+    /// Who the client's command waits as.
+    pub(crate) fn waiter(&self) -> Arc<Waiter> {
+        let waits = self.session.suspended.as_ref();
+        let queued = waits.and_then(|waits| waits.queued.as_ref());
+        Arc::clone(queued.expect("the command waits").waiter())
+    }
+
     /// Connects another client, which sends nothing.
     pub(crate) fn connect(&self, address: &str) -> Arc<Client> {
         let origin = Origin {
@@ -280,8 +317,66 @@ impl Db {
         }
     }
 
+    /// Meets what the command needs, if it is the tier that gives it.
+    fn meet(&mut self) -> bool {
+        let Some((request, needed)) = self.session.take_needed() else {
+            return false;
+        };
+        if let Some(meanwhile) = self.meanwhile.take() {
+            meanwhile(self.server());
+        }
+        let need = match needed {
+            Suspend::Loads(wanted, _) if self.unreadable => {
+                let hashes = wanted.into_iter().map(|wanted| wanted.hash);
+                let unreadable = Came::Unreadable(hashes.collect());
+                self.session.resume(request, unreadable);
+                return true;
+            }
+            Suspend::Loads(wanted, now) => Need::Keys(wanted, now),
+            Suspend::Answer(ask) => Need::Answer(ask),
+            Suspend::Room(Some(patience)) if self.is_stalled => {
+                self.advance(i64::try_from(patience.as_millis()).expect("not long"));
+                return true;
+            }
+            Suspend::Room(_) => Need::Written,
+            _ => return false,
+        };
+        let server = Arc::clone(self.executor.server());
+        let tier = server.engine.tier.as_ref();
+        let met = tier.map(|tier| tier.meet_now(&server.engine, need));
+        let met = met.expect("it is the tier that is asked");
+        self.session.resume(request, came(met));
+        true
+    }
+
+    /// Whether the client's command waits on: it is sent again, and neither served nor is its time over.
+    fn waits_on(&mut self, bytes: &[u8]) -> bool {
+        let before = self.sent.insert(self.client, bytes.to_vec());
+        let waits = self.session.suspended.as_ref();
+        let Some(queued) = waits.and_then(|waits| waits.queued.as_ref()) else {
+            return false;
+        };
+        let waiter = queued.waiter();
+        let looks = Context::from_waker(Waker::noop());
+        if waiter.wanted.until.is_some_and(|until| until <= self.now) {
+            waiter.end(End::TimedOut);
+        }
+        if waiter.poll_over(&looks).is_ready() {
+            return false;
+        }
+        let is_same = before.as_deref() == Some(bytes);
+        if !is_same {
+            // It has given up.
+            self.session.end_request();
+        }
+        is_same
+    }
+
     /// Sends raw bytes, which must be whole requests, and gives the replies.
     pub(crate) fn send(&mut self, bytes: &[u8]) -> Vec<u8> {
+        if self.waits_on(bytes) {
+            return Vec::new();
+        }
         let mut from = 0;
         loop {
             let ran = self
@@ -290,18 +385,10 @@ impl Db {
             from = ran.consumed;
             match ran.next {
                 Next::More => {}
-                Next::Below(Need::Room(patience)) if self.is_stalled => {
-                    self.advance(i64::try_from(patience.as_millis()).expect("not long"));
-                }
-                Next::Below(need) => {
-                    let server = Arc::clone(self.executor.server());
-                    let tier = server
-                        .engine
-                        .tier
-                        .as_ref()
-                        .expect("it is the tier that is asked");
-                    let met = tier.meet_now(&server.engine, need);
-                    self.session.meet(met);
+                Next::Wait => {
+                    if !self.meet() {
+                        break;
+                    }
                 }
                 _ => break,
             }

@@ -1,109 +1,61 @@
 //! Commands that wait until a key has something for them.
 //!
-//! Such a command is a wish and some keys. It tries the wish on each key; where none has anything its client waits, and
-//! whoever writes to one of the keys tries the wish again, in the name of the client.
+//! Such a command tries its keys one after the other; where none has anything its client waits, and whoever writes to one of
+//! the keys tries that one again, in the name of the client, by the function that the command gives here. So nothing in this
+//! file knows what can be waited for.
 
-use super::stream::read::{self, Reader};
-use super::{Context, list, zset};
+use super::Context;
 use crate::clock::UnixMs;
 use crate::error::CommandError;
 use crate::keyspace::EventName;
 use crate::keyspace::entry::ValueType;
-use crate::value::list::End;
+use crate::resp::{Args, OwnedArgs, Reply};
+use crate::server::suspended::{Stop, Suspend};
+use crate::server::waiters::{Queued, Wanted};
 use crate::value::number::LongDouble;
-use crate::value::stream::Id;
 
-/// What a client wants of a key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Wish {
-    /// An element of a list: BLPOP, BRPOP.
-    Element(End),
-    /// Several: BLMPOP.
-    Elements(End, usize),
-    /// To have an element moved to a list: BLMOVE, BRPOPLPUSH.
-    Move {
-        /// Where it is taken.
-        from: End,
-        /// The key of the other list.
-        destination: Box<[u8]>,
-        /// Where it is put.
-        to: End,
-    },
-    /// A member of a sorted set: BZPOPMIN, or the last one, BZPOPMAX.
-    Member(Last),
-    /// Several: BZMPOP.
-    Members(Last, usize),
-    /// The entries of streams behind ids, and how many of each: XREAD.
-    Entries(Vec<(Box<[u8]>, Id)>, usize),
-    /// New entries for a consumer of a group, and how many: XREADGROUP.
-    Share(Reader, usize),
+/// How those are served who wait with a command.
+#[derive(Debug)]
+pub struct Waits {
+    /// The type of value that can serve them.
+    pub value_type: Option<ValueType>,
+    /// The arguments that are keys needed besides the one that serves.
+    pub also: &'static [usize],
+    /// Takes what a key has and replies with it. False where it has nothing. An error is for the client that waits.
+    pub serve: fn(&mut Context<'_>, &Args<'_>, &[u8]) -> Result<bool, CommandError>,
+    /// Replies where nothing came in time.
+    pub timed_out: fn(&mut Reply),
+    /// The name of the change that serving them makes.
+    pub event: EventName,
+    /// Whether the command runs again when a key is deleted or becomes another type: it is refused then.
+    pub needs_keys: bool,
 }
 
-/// Whether the last members are meant, and not the first ones.
-type Last = bool;
-
-impl Wish {
-    /// The type of value that can fulfil it.
-    pub fn value_type(&self) -> ValueType {
-        match self {
-            Self::Element(_) | Self::Elements(..) | Self::Move { .. } => ValueType::List,
-            Self::Member(_) | Self::Members(..) => ValueType::Zset,
-            Self::Entries(..) | Self::Share(..) => ValueType::Stream,
-        }
-    }
-
-    /// The name of the change that fulfils it.
-    pub fn event(&self) -> EventName {
-        match self {
-            Self::Element(End::Head) | Self::Elements(End::Head, _) => &"lpop",
-            Self::Element(End::Tail) | Self::Elements(End::Tail, _) => &"rpop",
-            Self::Move { .. } => &"lmove",
-            Self::Member(false) | Self::Members(false, _) => &"zpopmin",
-            Self::Member(true) | Self::Members(true, _) => &"zpopmax",
-            Self::Entries(..) => &"xread",
-            Self::Share(..) => &"xreadgroup",
-        }
-    }
-
-    /// Another key that it needs.
-    pub fn destination(&self) -> Option<&[u8]> {
-        match self {
-            Self::Move { destination, .. } => Some(destination),
-            _ => None,
-        }
-    }
-
-    /// What a client is told whose key is gone. `None`: it waits on.
-    pub fn forlorn(&self) -> Option<CommandError> {
-        const GONE: CommandError = CommandError::text("UNBLOCKED the stream key no longer exists");
-        matches!(self, Self::Share(..)).then_some(GONE)
-    }
-
-    /// Takes what a key has and replies with it. False where it has nothing.
-    ///
-    /// # Errors
-    /// The key, or the destination, is of another type.
-    pub fn serve(&self, cx: &mut Context<'_>, key: &[u8]) -> Result<bool, CommandError> {
-        match self {
-            Self::Element(end) => list::reply_with_element(cx, key, *end),
-            Self::Elements(end, count) => list::reply_with_elements(cx, key, *end, *count),
-            Self::Move {
-                from,
-                destination,
-                to,
-            } => list::move_element(cx, (key, *from), (destination, *to)),
-            Self::Entries(after, count) => {
-                let after = after.iter().find(|(of, _)| **of == *key);
-                match after {
-                    Some((_, after)) => read::reply_with_new(cx, key, *after, *count),
-                    None => Ok(false),
-                }
-            }
-            Self::Share(reader, count) => read::reply_with_shared(cx, key, reader, *count),
-            Self::Member(last) => zset::members::reply_with_member(cx, key, *last),
-            Self::Members(last, count) => zset::members::reply_with_members(cx, key, *last, *count),
-        }
-    }
+impl Waits {
+    /// For what a list has.
+    pub(super) const LIST: Self = Self {
+        value_type: Some(ValueType::List),
+        ..Self::TIME
+    };
+    /// For what a sorted set has.
+    pub(super) const ZSET: Self = Self {
+        value_type: Some(ValueType::Zset),
+        ..Self::TIME
+    };
+    /// For what a stream has.
+    pub(super) const STREAM: Self = Self {
+        value_type: Some(ValueType::Stream),
+        ..Self::TIME
+    };
+    /// For nothing but the time.
+    pub(super) const TIME: Self = Self {
+        value_type: None,
+        also: &[],
+        serve: |_, _, _| Ok(false),
+        timed_out: Reply::nil_array,
+        event: &"wait",
+        needs_keys: false,
+    };
 }
 
 /// A timeout in seconds as a time; `None`: never.
@@ -111,10 +63,12 @@ pub(super) fn until(text: &[u8], now: UnixMs) -> Result<Option<UnixMs>, CommandE
     let seconds = LongDouble::parse(text).ok_or(CommandError::text(
         "ERR timeout is not a float or out of range",
     ))?;
-    let ms = (seconds.to_f64() * 1000.0).ceil();
-    // One that is too large is negative to Redis, too.
-    let ms = if ms < i64::MAX as f64 { ms as i64 } else { -1 };
-    until_after(ms, now)
+    let ms = seconds.to_f64() * 1000.0;
+    if ms >= i64::MAX as f64 {
+        return Err(OUT_OF_RANGE);
+    }
+    // The conversion saturates.
+    until_after(ms.ceil() as i64, now)
 }
 
 /// A timeout in milliseconds as a time; `None`: never.
@@ -122,38 +76,148 @@ pub(super) fn until_after(ms: i64, now: UnixMs) -> Result<Option<UnixMs>, Comman
     match ms {
         ..0 => Err(CommandError::text("ERR timeout is negative")),
         0 => Ok(None),
-        ms => Ok(Some(UnixMs(now.0.saturating_add(ms)))),
+        ms => {
+            let until = now.0.checked_add(ms).ok_or(OUT_OF_RANGE)?;
+            Ok(Some(UnixMs(until)))
+        }
     }
 }
 
-/// Fulfils a wish with the first key that can, or has the client wait.
+const OUT_OF_RANGE: CommandError = CommandError::text("ERR timeout is out of range");
+
+/// Serves the client with the first key that can, or has it wait.
 pub(super) fn serve_or_wait<'k>(
     cx: &mut Context<'_>,
+    args: &Args<'_>,
     keys: impl Iterator<Item = &'k [u8]> + Clone,
-    wish: Wish,
     until: Option<UnixMs>,
-) -> Result<(), CommandError> {
+    waits: &'static Waits,
+) -> Result<(), Stop> {
     for key in keys.clone() {
-        if wish.serve(cx, key)? {
+        if (waits.serve)(cx, args, key)? {
             return Ok(());
         }
     }
-    wait(cx, keys, wish, until);
-    Ok(())
+    Err(wait(cx, args.from(0).collect(), keys, until, waits))
 }
 
-/// Has the client wait for keys.
+/// Has the client wait for keys: for as long as at first, and in the same place, where it has waited before.
 pub(super) fn wait<'k>(
     cx: &mut Context<'_>,
+    request: OwnedArgs,
     keys: impl Iterator<Item = &'k [u8]>,
-    wish: Wish,
     until: Option<UnixMs>,
-) {
-    cx.session.waiter = Some(cx.server.waiters.add(
-        cx.keys.keyspace().queues(),
-        &cx.session.client,
-        (cx.keys.db(), keys.map(Into::into).collect()),
-        (wish, until),
-        cx.reply.protocol(),
-    ));
+    waits: &'static Waits,
+) -> Stop {
+    let before = cx.session.suspended.as_ref();
+    let before = before.and_then(|before| before.queued.as_ref());
+    let (ticket, until) = match before {
+        Some(before) => (before.waiter().ticket, before.waiter().wanted.until),
+        None => (cx.keys.keyspace().queues().draw_ticket(), until),
+    };
+    let wanted = Wanted {
+        waits,
+        request,
+        db: cx.keys.db(),
+        keys: keys.map(Into::into).collect(),
+        until,
+        protocol: cx.reply.protocol(),
+    };
+    let queued = Queued::join(cx.server, &cx.session.client, wanted, ticket);
+    Suspend::Queued(queued).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::server::waiters::End;
+    use crate::testing::{Db, script};
+
+    fn text(db: &mut Db, line: &str) -> String {
+        String::from_utf8_lossy(db.run(line).bytes()).into_owned()
+    }
+
+    const WRONG: &str = "WRONGTYPE Operation against a key holding the wrong kind of value";
+
+    script!(an_error_that_ends_a_wait_is_counted, |db| {
+        db.switch(1);
+        db.run("BLMOVE a d LEFT LEFT 0").is("");
+        db.switch(0);
+        db.run("SET d v").ok();
+        db.run("RPUSH a x").int(1);
+        db.switch(1);
+        db.run("BLMOVE a d LEFT LEFT 0").error(WRONG);
+        db.run("BLPOP none 0").is("");
+        let waiter = db.waiter();
+        assert!(waiter.end(End::Unblocked));
+        db.run("BLPOP none 0")
+            .error("UNBLOCKED client unblocked via CLIENT UNBLOCK");
+        let errors = text(&mut db, "INFO errorstats");
+        assert!(
+            errors.contains("errorstat_WRONGTYPE:count=1\r\n"),
+            "{errors}"
+        );
+        assert!(
+            errors.contains("errorstat_UNBLOCKED:count=1\r\n"),
+            "{errors}"
+        );
+        let commands = text(&mut db, "INFO commandstats");
+        for name in ["blmove", "blpop"] {
+            let line = commands
+                .lines()
+                .find(|line| line.contains(&format!("_{name}:")));
+            let line = line.unwrap_or_default();
+            assert!(line.contains(":calls=1,"), "{commands}");
+            assert!(
+                line.contains("rejected_calls=0,failed_calls=1"),
+                "{commands}"
+            );
+        }
+    });
+
+    script!(client_list_names_the_command_that_waits, |db| {
+        db.switch(1);
+        db.run("PING").simple("PONG");
+        db.run("BLPOP k 0").is("");
+        db.switch(0);
+        assert!(text(&mut db, "CLIENT LIST").contains(" cmd=blpop "));
+    });
+
+    script!(
+        a_command_that_runs_again_keeps_its_deadline_and_its_place,
+        |db| {
+            db.switch(1);
+            db.run("BLPOP k 1").is("");
+            db.switch(2);
+            db.run("BLPOP k 0").is("");
+            db.advance(900);
+            db.switch(1);
+            let waiter = db.waiter();
+            assert!(waiter.end(End::Again));
+            db.run("BLPOP k 1").is("");
+            db.switch(0);
+            db.run("RPUSH k first").int(1);
+            db.switch(2);
+            db.run("BLPOP k 0").is("");
+            db.switch(1);
+            db.run("BLPOP k 1").bulks(&["k", "first"]);
+            db.run("BLPOP k 1").is("");
+            db.advance(900);
+            assert!(db.waiter().end(End::Again));
+            db.run("BLPOP k 1").is("");
+            db.advance(100);
+            db.run("BLPOP k 1").is("*-1\r\n");
+        }
+    );
+
+    script!(a_reader_that_runs_again_reads_from_where_it_began, |db| {
+        db.run("XADD s 1-1 a 1").bulk("1-1");
+        db.switch(1);
+        db.run("XREAD BLOCK 0 STREAMS s $").is("");
+        assert!(db.waiter().end(End::Again));
+        db.switch(0);
+        db.run("XADD s 2-1 a 2").bulk("2-1");
+        db.switch(1);
+        let read = text(&mut db, "XREAD BLOCK 0 STREAMS s $");
+        assert!(read.contains("2-1") && !read.contains("1-1\r\n"), "{read}");
+    });
 }

@@ -6,6 +6,7 @@ use super::{Argument, Arity::*, Command, Context, Flags, KeySpec};
 use crate::error::CommandError;
 use crate::keyspace::Renamed;
 use crate::resp::Args;
+use crate::server::suspended::{OtherKey, Stop};
 
 /// The rows of this family.
 pub(super) const COMMANDS: &[Command] = &[
@@ -105,7 +106,7 @@ pub(super) const COMMANDS: &[Command] = &[
             KeySpec::at(2, &["OW", "update"]),
         ],
         flags: Flags::WRITE.and(Flags::DENYOOM),
-        run: copy,
+        run_or_suspend: Some(copy),
         since: "6.2.0",
         complexity: "O(N) in the size of the value.",
         summary: "Copies the value and the expiry of a key to another.",
@@ -125,7 +126,7 @@ pub(super) const COMMANDS: &[Command] = &[
         arity: Exactly(3),
         keys: &[KeySpec::at(1, &["RW", "access", "update"])],
         flags: Flags::WRITE.and(Flags::FAST),
-        run: move_key,
+        run_or_suspend: Some(move_key),
         complexity: "O(1).",
         summary: "Moves a key to another database.",
         arguments: &[KEY, Argument::new("db", "integer")],
@@ -198,19 +199,26 @@ fn rename_key(
     Ok(cx.keys.rename(from, to, db, replace))
 }
 
-fn copy(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
+fn copy(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), Stop> {
     let (from, to) = (args.at(1), args.at(2));
     let options = CopyOptions::parse(cx, args)?;
     if options.db == cx.keys.db() && from == to {
-        return Err(SAME_OBJECT);
+        return Err(SAME_OBJECT.into());
     }
-    if cx.must_fetch(options.db, to)? {
-        return Ok(());
-    }
+    need_in(cx, options.db, to)?;
     let copied = cx.keys.read(from).is_some()
         && cx.keys.copy(from, to, options.db, options.replace) == Renamed::Done;
     cx.reply.flag(copied);
     Ok(())
+}
+
+/// Has a key of another database in memory.
+fn need_in(cx: &mut Context<'_>, db: usize, key: &[u8]) -> Result<(), Stop> {
+    let other = (db != cx.keys.db()).then(|| OtherKey {
+        db,
+        key: key.into(),
+    });
+    cx.need_keys(other)
 }
 
 struct CopyOptions {
@@ -239,15 +247,13 @@ impl CopyOptions {
     }
 }
 
-fn move_key(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
+fn move_key(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), Stop> {
     let key = args.at(1);
     let db = parse::database(cx, args.at(2))?;
     if db == cx.keys.db() {
-        return Err(SAME_OBJECT);
+        return Err(SAME_OBJECT.into());
     }
-    if cx.must_fetch(db, key)? {
-        return Ok(());
-    }
+    need_in(cx, db, key)?;
     let moved = cx.keys.rename(key, key, db, false);
     cx.reply.flag(moved == Renamed::Done);
     Ok(())

@@ -6,7 +6,7 @@ use super::{Argument, Arity::*, Command, Context, Flags, Group, argument, parse}
 use crate::error::CommandError;
 use crate::keyspace::below::{Ask, KeyFilter, Page};
 use crate::resp::{Args, Reply};
-use crate::server::session::Asked;
+use crate::server::suspended::{Stop, Suspend};
 use crate::value::number;
 
 /// Keys that SCAN shows at once, unless told otherwise.
@@ -22,7 +22,7 @@ pub(super) const COMMANDS: &[Command] = &[
         name: "randomkey",
         arity: Exactly(1),
         flags: Flags::READONLY,
-        run: randomkey,
+        run_or_suspend: Some(randomkey),
         summary: "Returns one key at random.",
         tips: &["request_policy:all_shards", "nondeterministic_output"],
         ..Command::BLANK
@@ -31,7 +31,7 @@ pub(super) const COMMANDS: &[Command] = &[
         name: "keys",
         arity: Exactly(2),
         flags: Flags::READONLY,
-        run: keys,
+        run_or_suspend: Some(keys),
         categories: &["@dangerous"],
         complexity: "O(N) in the number of keys in all databases.",
         summary: "Returns all keys that match a pattern.",
@@ -43,7 +43,7 @@ pub(super) const COMMANDS: &[Command] = &[
         name: "scan",
         arity: AtLeast(2),
         flags: Flags::READONLY,
-        run: scan,
+        run_or_suspend: Some(scan),
         since: "2.8.0",
         complexity: "O(1) for a call that asks for few keys, O(N) for a whole walk over N keys.",
         summary: "Walks over the keys a few at a time.",
@@ -66,7 +66,7 @@ pub(super) const COMMANDS: &[Command] = &[
         name: "dbsize",
         arity: Exactly(1),
         flags: Flags::READONLY.and(Flags::FAST),
-        run: dbsize,
+        run_or_suspend: Some(dbsize),
         group: Group::Server,
         categories: &["@keyspace"],
         summary: "Tells the number of keys in the database.",
@@ -125,16 +125,15 @@ const MODE: Argument = argument::optional(argument::oneof(
     ],
 ));
 
-fn randomkey(cx: &mut Context<'_>, _: &Args<'_>) -> Result<(), CommandError> {
+fn randomkey(cx: &mut Context<'_>, _: &Args<'_>) -> Result<(), Stop> {
     if cx.keys.keyspace().has_below() {
         let ask = Ask::AnyKey {
             db: cx.keys.db(),
             random: cx.random,
             now: cx.now,
         };
-        if let Some(page) = cx.ask_below(ask)? {
-            cx.reply.bulk_or_nil(page.names.iter().next());
-        }
+        let page = cx.ask_below(ask)?;
+        cx.reply.bulk_or_nil(page.names.iter().next());
         return Ok(());
     }
     let key = cx
@@ -145,15 +144,14 @@ fn randomkey(cx: &mut Context<'_>, _: &Args<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
-fn keys(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
+fn keys(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), Stop> {
     let filter = Filter {
         pattern: Some(args.at(1)),
         type_name: None,
     };
     if cx.keys.keyspace().has_below() {
-        if let Some(page) = page_below(cx, filter, 0, usize::MAX)? {
-            show_page(cx.reply, page);
-        }
+        let page = page_below(cx, filter, 0, usize::MAX)?;
+        show_page(cx.reply, page);
         return Ok(());
     }
     let array = cx.reply.array_deferred();
@@ -162,15 +160,14 @@ fn keys(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
-fn scan(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
+fn scan(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), Stop> {
     let cursor = number::parse_cursor(args.at(1)).ok_or(CommandError::InvalidCursor)?;
     let (filter, count) = scan_options(args)?;
     if cx.keys.keyspace().has_below() {
-        if let Some(page) = page_below(cx, filter, cursor, count)? {
-            cx.reply.array(2);
-            cx.reply.bulk(&number::format_u64(page.next));
-            show_page(cx.reply, page);
-        }
+        let page = page_below(cx, filter, cursor, count)?;
+        cx.reply.array(2);
+        cx.reply.bulk(&number::format_u64(page.next));
+        show_page(cx.reply, page);
         return Ok(());
     }
     let home = std::mem::take(cx.reply.buffer_mut());
@@ -216,13 +213,13 @@ fn show(cx: &mut Context<'_>, filter: Filter<'_>, cursor: u64, look_at: usize) -
     (next, shown)
 }
 
-/// The same keys of memory and the tier below, which is asked first: then there is nothing yet.
+/// The same keys of memory and the tier below.
 fn page_below(
     cx: &mut Context<'_>,
     filter: Filter<'_>,
     cursor: u64,
     look_at: usize,
-) -> Result<Option<Page>, CommandError> {
+) -> Result<Page, Stop> {
     let ask = Ask::Keys {
         db: cx.keys.db(),
         cursor,
@@ -230,10 +227,11 @@ fn page_below(
         filter: filter.to_owned(),
         now: cx.now,
     };
-    match cx.ask_below(ask)? {
-        Some(page) if page.too_long => Err(CommandError::text(TOO_LONG)),
-        page => Ok(page),
+    let page = cx.ask_below(ask)?;
+    if page.too_long {
+        return Err(CommandError::text(TOO_LONG).into());
     }
+    Ok(page)
 }
 
 /// Writes the keys of a page as an array. The room is made at once: a long reply is not copied as it grows.
@@ -245,13 +243,11 @@ fn show_page(reply: &mut Reply, page: Page) {
     page.names.drain(|key| reply.bulk(key));
 }
 
-fn dbsize(cx: &mut Context<'_>, _: &Args<'_>) -> Result<(), CommandError> {
+fn dbsize(cx: &mut Context<'_>, _: &Args<'_>) -> Result<(), Stop> {
     let keyspace = cx.keys.keyspace();
     // Where the tier below could not look for all, the count is the best that is known.
-    let has_looked = cx.session.answer.take().is_some();
-    if !has_looked && keyspace.has_unsure() {
-        cx.session.asked = Some(Asked::Below(Ask::Count));
-        return Ok(());
+    if cx.answer().is_none() && keyspace.has_unsure() {
+        return Err(Suspend::Answer(Ask::Count).into());
     }
     cx.reply.count(keyspace.db_size(cx.keys.db()));
     Ok(())

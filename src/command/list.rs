@@ -1,12 +1,13 @@
 //! Lists: texts in an order, added and taken at both ends.
 
 use super::argument::{KEY, after, key, multiple, oneof, optional, since, word};
-use super::blocking::{self, Wish};
+use super::blocking::{self, Waits};
 use super::{Argument, Arity::*, Command, Context, Flags, Group, KeySpec, parse};
 use crate::engine::encoding_limits;
 use crate::error::CommandError;
 use crate::keyspace::entry::ValueType;
 use crate::resp::{Args, Reply};
+use crate::server::suspended::Stop;
 use crate::value::list::{End, List, ListRef};
 use crate::value::listpack::{Digits, Element};
 
@@ -212,13 +213,13 @@ pub(super) const COMMANDS: &[Command] = &[
     },
     Command {
         name: "blpop",
-        run: |cx, args| pop_or_wait(cx, args, End::Head),
+        run_or_suspend: Some(|cx, args| pop_or_wait(cx, args, &FIRST)),
         summary: "Takes an element from the head of the first of several lists that has any; waits for one.",
         ..WAIT_AND_POP
     },
     Command {
         name: "brpop",
-        run: |cx, args| pop_or_wait(cx, args, End::Tail),
+        run_or_suspend: Some(|cx, args| pop_or_wait(cx, args, &LAST)),
         summary: "Takes an element from the tail of the first of several lists that has any; waits for one.",
         ..WAIT_AND_POP
     },
@@ -227,7 +228,7 @@ pub(super) const COMMANDS: &[Command] = &[
         arity: Exactly(6),
         keys: MOVE,
         flags: ADD.and(WAITS),
-        run: blmove,
+        run_or_suspend: Some(blmove),
         since: "6.2.0",
         summary: "Moves an element from an end of a list to an end of another one; waits for it.",
         arguments: &[
@@ -245,7 +246,7 @@ pub(super) const COMMANDS: &[Command] = &[
         arity: Exactly(4),
         keys: MOVE,
         flags: ADD.and(WAITS),
-        run: |cx, args| move_or_wait(cx, args, End::Tail, End::Head),
+        run_or_suspend: Some(|cx, args| move_or_wait(cx, args, &LAST_TO_FIRST)),
         since: "2.2.0",
         summary: "Moves an element from the tail of a list to the head of another one; waits for it. BLMOVE does the same.",
         arguments: &[key("source", 0), key("destination", 1), TIMEOUT],
@@ -256,7 +257,7 @@ pub(super) const COMMANDS: &[Command] = &[
         arity: AtLeast(5),
         keys: &[KeySpec::counted(2, &["RW", "access", "delete"])],
         flags: Flags::WRITE.and(Flags::MOVABLE_KEYS).and(Flags::BLOCKING),
-        run: blmpop,
+        run_or_suspend: Some(blmpop),
         since: "7.0.0",
         complexity: "O(N+M): keys, and elements taken.",
         summary: "Takes elements from the first of several lists that has any; waits for them.",
@@ -601,7 +602,7 @@ fn move_or_nil(
 }
 
 /// Moves an element and replies with it. False where there is none.
-pub(super) fn move_element(
+fn move_element(
     cx: &mut Context<'_>,
     (source, from): (&[u8], End),
     (destination, to): (&[u8], End),
@@ -633,39 +634,65 @@ pub(super) fn move_element(
     Ok(true)
 }
 
-fn blmove(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
-    let (from, to) = (end_of(args.at(3))?, end_of(args.at(4))?);
-    move_or_wait(cx, args, from, to)
+/// BLMOVE.
+const MOVED: Waits = Waits {
+    event: &"lmove",
+    also: &[2],
+    serve: |cx, args, key| {
+        let (from, to) = (end_of(args.at(3))?, end_of(args.at(4))?);
+        move_element(cx, (key, from), (args.at(2), to))
+    },
+    ..Waits::LIST
+};
+/// BRPOPLPUSH.
+const LAST_TO_FIRST: Waits = Waits {
+    event: &"lmove",
+    also: &[2],
+    serve: |cx, args, key| move_element(cx, (key, End::Tail), (args.at(2), End::Head)),
+    ..Waits::LIST
+};
+/// BLPOP.
+const FIRST: Waits = Waits {
+    event: &"lpop",
+    serve: |cx, _, key| reply_with_element(cx, key, End::Head),
+    ..Waits::LIST
+};
+/// BRPOP.
+const LAST: Waits = Waits {
+    event: &"rpop",
+    serve: |cx, _, key| reply_with_element(cx, key, End::Tail),
+    ..Waits::LIST
+};
+/// BLMPOP.
+const SEVERAL: Waits = Waits {
+    serve: |cx, args, key| {
+        let at = parse::numkeys(args, 2)?;
+        let count = parse::count_option(args, at + 1)?;
+        reply_with_elements(cx, key, end_of(args.at(at))?, count)
+    },
+    ..Waits::LIST
+};
+
+fn blmove(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), Stop> {
+    end_of(args.at(3))?;
+    end_of(args.at(4))?;
+    move_or_wait(cx, args, &MOVED)
 }
 
-fn move_or_wait(
-    cx: &mut Context<'_>,
-    args: &Args<'_>,
-    from: End,
-    to: End,
-) -> Result<(), CommandError> {
+fn move_or_wait(cx: &mut Context<'_>, args: &Args<'_>, waits: &'static Waits) -> Result<(), Stop> {
     let until = blocking::until(args.at(args.len() - 1), cx.now)?;
-    let wish = Wish::Move {
-        from,
-        destination: args.at(2).into(),
-        to,
-    };
-    blocking::serve_or_wait(cx, std::iter::once(args.at(1)), wish, until)
+    blocking::serve_or_wait(cx, args, std::iter::once(args.at(1)), until, waits)
 }
 
-fn pop_or_wait(cx: &mut Context<'_>, args: &Args<'_>, end: End) -> Result<(), CommandError> {
+fn pop_or_wait(cx: &mut Context<'_>, args: &Args<'_>, waits: &'static Waits) -> Result<(), Stop> {
     let last = args.len() - 1;
     let until = blocking::until(args.at(last), cx.now)?;
     let keys = (1..last).map(|at| args.at(at));
-    blocking::serve_or_wait(cx, keys, Wish::Element(end), until)
+    blocking::serve_or_wait(cx, args, keys, until, waits)
 }
 
 /// Takes an element and replies with it and its key. False where there is none.
-pub(super) fn reply_with_element(
-    cx: &mut Context<'_>,
-    key: &[u8],
-    end: End,
-) -> Result<bool, CommandError> {
+fn reply_with_element(cx: &mut Context<'_>, key: &[u8], end: End) -> Result<bool, CommandError> {
     take(cx, key, end, 1, |reply, _| {
         reply.array(2);
         reply.bulk(key);
@@ -673,7 +700,7 @@ pub(super) fn reply_with_element(
 }
 
 /// Takes elements and replies with them and their key. False where there are none.
-pub(super) fn reply_with_elements(
+fn reply_with_elements(
     cx: &mut Context<'_>,
     key: &[u8],
     end: End,
@@ -686,13 +713,13 @@ pub(super) fn reply_with_elements(
     })
 }
 
-fn blmpop(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
+fn blmpop(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), Stop> {
     let at = parse::numkeys(args, 2)?;
-    let end = end_of(args.at(at))?;
-    let wish = Wish::Elements(end, parse::count_option(args, at + 1)?);
+    end_of(args.at(at))?;
+    parse::count_option(args, at + 1)?;
     let until = blocking::until(args.at(1), cx.now)?;
     let keys = (3..at).map(|at| args.at(at));
-    blocking::serve_or_wait(cx, keys, wish, until)
+    blocking::serve_or_wait(cx, args, keys, until, &SEVERAL)
 }
 
 fn lmpop(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {

@@ -14,7 +14,7 @@ use crate::error::CommandError;
 use crate::keyspace::Keys;
 use crate::resp::Args;
 use crate::server::delivery::{Delivery, Errand, Parcel, Target};
-use crate::server::session::Asked;
+use crate::server::suspended::{Stop, Suspend};
 use crate::value::rdb;
 
 /// The row of this family.
@@ -30,7 +30,7 @@ pub(super) const COMMANDS: &[Command] = &[Command {
     }),
     flags: Flags::WRITE.and(Flags::MOVABLE_KEYS),
     categories: &["@dangerous"],
-    run: migrate,
+    run_or_suspend: Some(migrate),
     since: "2.6.0",
     complexity: "O(N) in the size of the values, here and at the target.",
     summary: "Moves keys to another server.",
@@ -136,23 +136,24 @@ impl<'a> Order<'a> {
     }
 }
 
-fn migrate(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
+fn migrate(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), Stop> {
     let order = Order::parse(cx, args)?;
-    let Some(mut delivery) = cx.session.delivered.take() else {
+    let sent = cx.session.suspended.as_mut();
+    let Some(mut delivery) = sent.and_then(|sent| sent.take_delivered()) else {
         let pack = |key: &&[u8]| parcel(&mut cx.keys, key);
         let parcels: Vec<_> = order.keys.iter().filter_map(pack).collect();
         if parcels.is_empty() {
             cx.reply.simple("NOKEY");
             return Ok(());
         }
-        cx.session.asked = Some(Asked::Delivery(Box::new(Delivery {
+        let delivery = Box::new(Delivery {
             target: order.target,
             parcels,
             replaces: order.replaces,
             rounds: 0,
             failure: None,
-        })));
-        return Ok(());
+        });
+        return Err(Suspend::Delivery(delivery).into());
     };
     let mut sent = std::mem::take(&mut delivery.parcels);
     sent.retain(|parcel| parcel.is_done && !order.copies);
@@ -162,7 +163,7 @@ fn migrate(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     delivery.parcels = again.collect();
     if delivery.parcels.is_empty() {
         return match delivery.failure {
-            Some(failure) => Err(failure),
+            Some(failure) => Err(failure.into()),
             None => {
                 cx.reply.ok();
                 Ok(())
@@ -170,13 +171,12 @@ fn migrate(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
         };
     }
     if delivery.rounds == ROUNDS_MAX {
-        return Err(RESTLESS);
+        return Err(RESTLESS.into());
     }
     delivery.rounds += 1;
     // What is there now is what was sent before.
     delivery.replaces = true;
-    cx.session.asked = Some(Asked::Delivery(delivery));
-    Ok(())
+    Err(Suspend::Delivery(delivery).into())
 }
 
 /// Deletes a key that the target has now, if it still is what was sent. Otherwise what is to be sent then.

@@ -57,8 +57,10 @@ use crate::keyspace::Keys;
 use crate::keyspace::below::{Ask, Page};
 use crate::resp::{Args, Reply};
 use crate::server::Server;
-use crate::server::session::{Asked, Session};
+use crate::server::session::Session;
+use crate::server::suspended::{OtherKey, Stop, Suspend};
 
+pub use self::blocking::Waits;
 pub use self::key_specs::{Begin, Find, KeySpec};
 
 /// The rows of all families, in the order of the reference page.
@@ -122,6 +124,8 @@ pub struct Command {
     pub flags: Flags,
     /// The function. A container's own is never called while it has subcommands.
     pub run: Run,
+    /// The function of a command that may have to wait for something, in the place of `run`.
+    pub run_or_suspend: Option<RunOrSuspend>,
     /// The rows of a container.
     pub subcommands: &'static [Command],
     /// Which family the command belongs to.
@@ -146,6 +150,9 @@ pub struct Command {
 
 /// A command's function.
 pub type Run = fn(&mut Context<'_>, &Args<'_>) -> Result<(), CommandError>;
+
+/// The function of a command that may say what it needs first. It runs again from its beginning when that is there.
+pub type RunOrSuspend = fn(&mut Context<'_>, &Args<'_>) -> Result<(), Stop>;
 
 /// The number of arguments that a command takes, counting its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -356,6 +363,7 @@ impl Command {
         secrets: None,
         flags: Flags::NONE,
         run: container,
+        run_or_suspend: None,
         subcommands: &[],
         group: Group::Generic,
         categories: &[],
@@ -394,42 +402,28 @@ pub struct Context<'a> {
 }
 
 impl Context<'_> {
-    /// Has a key fetched that no row declares: one of another database. True where the command must
-    /// wait for it, and runs again then.
-    fn must_fetch(&mut self, db: usize, key: &[u8]) -> Result<bool, CommandError> {
-        if self.session.answer.take().is_some_and(|page| page.failed) {
-            return Err(CommandError::Unreadable);
+    /// Has keys locked, and in memory, that no row declares.
+    fn need_keys(&mut self, keys: impl IntoIterator<Item = OtherKey>) -> Result<(), Stop> {
+        let has = self.session.suspended.as_ref();
+        let has: HashSet<&OtherKey> = has.into_iter().flat_map(|has| &has.others).collect();
+        let keys: HashSet<OtherKey> = keys.into_iter().collect();
+        if keys.iter().all(|key| has.contains(key)) {
+            return Ok(());
         }
-        let lacking = !self.keys.is_resident_in(db, key);
-        self.session.asked = lacking.then(|| {
-            Asked::Below(Ask::Key {
-                db,
-                key: key.into(),
-                now: self.now,
-            })
-        });
-        Ok(lacking)
+        Err(Suspend::Keys(keys.into_iter().collect()).into())
     }
 
-    /// Has keys locked that no row declares. True where the command must run again, with them.
-    fn must_lock(&mut self, keys: HashSet<Box<[u8]>>) -> bool {
-        let is_lacking = !keys.is_subset(&self.session.further_keys);
-        if is_lacking {
-            self.session.further_keys = keys;
-        }
-        self.session.runs_again = is_lacking;
-        is_lacking
+    /// The answer of the tier below, if it is what the command waited for.
+    fn answer(&mut self) -> Option<Page> {
+        self.session.suspended.as_mut()?.take_page()
     }
 
-    /// Asks the tier below. `None`: the answer comes later, and the command runs again then.
-    fn ask_below(&mut self, ask: Ask) -> Result<Option<Page>, CommandError> {
-        match self.session.answer.take() {
-            Some(page) if page.failed => Err(CommandError::Unreadable),
-            Some(page) => Ok(Some(page)),
-            None => {
-                self.session.asked = Some(Asked::Below(ask));
-                Ok(None)
-            }
+    /// Asks the tier below.
+    fn ask_below(&mut self, ask: Ask) -> Result<Page, Stop> {
+        match self.answer() {
+            Some(page) if page.failed => Err(CommandError::Unreadable.into()),
+            Some(page) => Ok(page),
+            None => Err(Suspend::Answer(ask).into()),
         }
     }
 }

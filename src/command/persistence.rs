@@ -4,6 +4,7 @@ use super::{Argument, Arity::*, Command, Context, Flags, Group};
 use crate::error::CommandError;
 use crate::keyspace::below::Ask;
 use crate::resp::Args;
+use crate::server::suspended::Stop;
 
 /// The rows of this family.
 pub(super) const COMMANDS: &[Command] = &[
@@ -11,7 +12,7 @@ pub(super) const COMMANDS: &[Command] = &[
         name: "save",
         arity: Exactly(1),
         flags: Flags::ADMIN.and(Flags::NOSCRIPT),
-        run: save,
+        run_or_suspend: Some(save),
         group: Group::Server,
         since: "1.0.0",
         complexity: "O(N) where N is the number of keys that changed and are not written yet",
@@ -61,13 +62,12 @@ pub(super) const COMMANDS: &[Command] = &[
 const NO_TIER: CommandError =
     CommandError::text("ERR there is no disk tier to save to, tier-max-bytes is 0");
 
-fn save(cx: &mut Context<'_>, _: &Args<'_>) -> Result<(), CommandError> {
+fn save(cx: &mut Context<'_>, _: &Args<'_>) -> Result<(), Stop> {
     if !cx.keys.keyspace().has_below() {
-        return Err(NO_TIER);
+        return Err(NO_TIER.into());
     }
-    if cx.ask_below(Ask::Sync)?.is_some() {
-        cx.reply.ok();
-    }
+    cx.ask_below(Ask::Sync)?;
+    cx.reply.ok();
     Ok(())
 }
 

@@ -1,11 +1,13 @@
 //! The server as a whole: its time, its role, its end.
 
+use super::blocking::{self, Waits};
 use super::{Argument, Arity::*, Command, Context, Flags, Group, cluster};
 use crate::clock;
 use crate::error::CommandError;
 use crate::resp::Args;
 use crate::server::REDIS_VERSION;
 use crate::server::session::Then;
+use crate::server::suspended::Stop;
 use crate::value::number;
 
 /// The rows of this family.
@@ -39,7 +41,7 @@ pub(super) const COMMANDS: &[Command] = &[
         name: "wait",
         arity: Exactly(3),
         flags: Flags::NOSCRIPT,
-        run: wait,
+        run_or_suspend: Some(wait),
         group: Group::Generic,
         categories: &["@connection"],
         since: "3.0.0",
@@ -136,25 +138,32 @@ fn role(cx: &mut Context<'_>, _: &Args<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
+/// WAIT: nobody serves.
+const REPLICAS: Waits = Waits {
+    timed_out: |reply| reply.int(0),
+    ..Waits::TIME
+};
+
 /// There are no replicas: whoever waits for one waits until the timeout (0 is for ever), and learns
 /// that none has the writes.
-fn wait(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
+fn wait(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), Stop> {
     let replicas = number::parse_i64(args.at(1)).ok_or(CommandError::NotInteger)?;
     let timeout_ms = number::parse_i64(args.at(2)).ok_or(CommandError::text(
         "ERR timeout is not an integer or out of range",
     ))?;
-    if timeout_ms < 0 {
-        return Err(CommandError::text("ERR timeout is negative"));
-    }
-    let ms = if timeout_ms == 0 {
-        i64::MAX
-    } else {
-        timeout_ms
-    };
-    if replicas <= 0 || cx.session.has_waited(cx.now, ms, false) {
+    let until = blocking::until_after(timeout_ms, cx.now)?;
+    if replicas <= 0 {
         cx.reply.int(0);
+        return Ok(());
     }
-    Ok(())
+    let request = args.from(0).collect();
+    Err(blocking::wait(
+        cx,
+        request,
+        std::iter::empty(),
+        until,
+        &REPLICAS,
+    ))
 }
 
 /// How wide and how high the picture is.
@@ -289,8 +298,9 @@ mod tests {
         db.run("WAIT 0 x")
             .error("ERR timeout is not an integer or out of range");
         db.run("WAIT 0 -1").error("ERR timeout is negative");
-        db.run("WAIT 0 9223372036854775807").int(0);
-        db.run("WAIT 1 9223372036854775807").is("");
+        db.run("WAIT 0 9223372036854775807")
+            .error("ERR timeout is out of range");
+        db.run("WAIT 1 9000000000000000000").is("");
     });
 
     script!(lolwut_draws_and_tells_the_version, |db| {

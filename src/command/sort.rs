@@ -4,7 +4,6 @@
 //! them locked too, it finds the same elements or asks again.
 
 use std::cmp::Ordering;
-use std::collections::HashSet;
 
 use super::argument::{KEY, after, block, flagged, oneof, optional, word};
 use super::{Argument, Arity::*, Command, Context, Flags, KeySpec, parse};
@@ -12,6 +11,7 @@ use crate::engine::encoding_limits;
 use crate::error::{CommandError, c_text};
 use crate::keyspace::entry::ValueType;
 use crate::resp::Args;
+use crate::server::suspended::{OtherKey, Stop};
 use crate::value::list::{End, List};
 use crate::value::listpack::{Element, Listpack};
 use crate::value::number;
@@ -60,7 +60,7 @@ pub(super) const COMMANDS: &[Command] = &[
             KeySpec::unknown(Some(store_at), &["OW", "update"]),
         ],
         flags: Flags::WRITE.and(Flags::DENYOOM).and(Flags::MOVABLE_KEYS),
-        run: |cx, args| sort(cx, args, true),
+        run_or_suspend: Some(|cx, args| sort(cx, args, true)),
         summary: "Returns or stores the elements of a list, a set or a sorted set in order.",
         arguments: &[
             KEY,
@@ -83,7 +83,7 @@ pub(super) const COMMANDS: &[Command] = &[
         name: "sort_ro",
         keys: &[SOURCE, PATTERNS],
         flags: Flags::READONLY.and(Flags::MOVABLE_KEYS),
-        run: |cx, args| sort(cx, args, false),
+        run_or_suspend: Some(|cx, args| sort(cx, args, false)),
         since: "7.0.0",
         summary: "Returns the elements of a list, a set or a sorted set in order.",
         arguments: &[KEY, BY, LIMIT, GET, ORDER, ALPHA],
@@ -286,13 +286,11 @@ fn compare(a: &(Weight, Vec<u8>), b: &(Weight, Vec<u8>)) -> Ordering {
     }
 }
 
-fn sort(cx: &mut Context<'_>, args: &Args<'_>, may_store: bool) -> Result<(), CommandError> {
+fn sort(cx: &mut Context<'_>, args: &Args<'_>, may_store: bool) -> Result<(), Stop> {
     let request = Request::parse(args, may_store)?;
     let (mut all, value_type) = elements(cx, args.at(1))?;
     let order = request.order(value_type);
-    if asks_for_keys(cx, &request, order, &all) {
-        return Ok(());
-    }
+    need_named(cx, &request, order, &all)?;
     match order {
         None if request.is_descending && value_type != Some(ValueType::Set) => all.reverse(),
         None => {}
@@ -325,27 +323,28 @@ fn sort(cx: &mut Context<'_>, args: &Args<'_>, may_store: bool) -> Result<(), Co
     Ok(())
 }
 
-/// Whether keys are needed that are not locked: the command runs again with them.
-fn asks_for_keys(
+/// Has the keys locked that the patterns name.
+fn need_named(
     cx: &mut Context<'_>,
     request: &Request<'_>,
     order: Option<Order<'_>>,
     elements: &[Vec<u8>],
-) -> bool {
+) -> Result<(), Stop> {
     let by = match order {
         Some(Order::Pattern(pattern)) => Some(pattern),
         _ => None,
     };
     let patterns = by.into_iter().chain(request.get.iter().copied());
-    let keys: HashSet<Box<[u8]>> = patterns
-        .flat_map(|pattern| {
-            elements
-                .iter()
-                .filter_map(|element| named(pattern, element))
-        })
-        .map(|named| named.key.into_boxed_slice())
-        .collect();
-    cx.must_lock(keys)
+    let named = patterns.flat_map(|pattern| {
+        let elements = elements.iter();
+        elements.filter_map(|element| named(pattern, element))
+    });
+    let db = cx.keys.db();
+    let key = |named: Named| OtherKey {
+        db,
+        key: named.key.into_boxed_slice(),
+    };
+    cx.need_keys(named.map(key))
 }
 
 fn sorted(

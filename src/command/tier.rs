@@ -12,7 +12,7 @@ use crate::keyspace::below::{Ask, DiskCopy, Page, Presence};
 use crate::resp::{Args, Reply};
 use crate::server::Server;
 use crate::server::figures::{Figure, compression_ratio};
-use crate::server::session::Asked;
+use crate::server::suspended::{Stop, Suspend};
 
 /// The rows of this family.
 pub(super) const COMMANDS: &[Command] = &[
@@ -22,7 +22,7 @@ pub(super) const COMMANDS: &[Command] = &[
         keys: &[KeySpec::at(1, &["RO"])],
         blind: Some(|_| true),
         flags: Flags::READONLY,
-        run: info,
+        run_or_suspend: Some(info),
         since: "0.1.0",
         complexity: "O(1), with a read of the disk where the key may be there, unless MEMORY is given",
         summary: "Tells where a key is, and what it takes there.",
@@ -36,7 +36,7 @@ pub(super) const COMMANDS: &[Command] = &[
         keys: &[KeySpec::range(1, -1, 1, &["RO"])],
         blind: Some(|_| true),
         flags: Flags::READONLY,
-        run: demote,
+        run_or_suspend: Some(demote),
         since: "0.1.0",
         complexity: "O(N) in the number of keys, with a write of the disk where one has changed",
         summary: "Sends keys out of memory, and counts those that are on disk only now.",
@@ -107,16 +107,17 @@ struct Told {
     copy: Option<DiskCopy>,
 }
 
-fn info(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
+fn info(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), Stop> {
     let key = args.at(1);
     match args.len() {
         2 => {}
-        3 if args.at(2).eq_ignore_ascii_case(b"memory") => return info_of_memory(cx, key),
-        _ => return Err(CommandError::Syntax),
+        3 if args.at(2).eq_ignore_ascii_case(b"memory") => {
+            info_of_memory(cx, key);
+            return Ok(());
+        }
+        _ => return Err(CommandError::Syntax.into()),
     }
-    let Some(page) = copy_below(cx, key)? else {
-        return Ok(());
-    };
+    let page = copy_below(cx, key)?;
     let policy = cx.keys.keyspace().policy_of(key);
     let mut told = look(cx, key, page.copy);
     told.policy = policy;
@@ -127,7 +128,7 @@ fn info(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
 }
 
 /// What memory alone knows: whoever asks often does not want the disk read for it.
-fn info_of_memory(cx: &mut Context<'_>, key: &[u8]) -> Result<(), CommandError> {
+fn info_of_memory(cx: &mut Context<'_>, key: &[u8]) {
     let location = match cx.keys.presence(key) {
         Presence::Held => "memory",
         Presence::Absent => "none",
@@ -136,15 +137,13 @@ fn info_of_memory(cx: &mut Context<'_>, key: &[u8]) -> Result<(), CommandError> 
     cx.reply.map(1);
     cx.reply.text("location");
     cx.reply.text(location);
-    Ok(())
 }
 
-/// What the tier below has of a key. `None`: the answer comes later, and the command runs again then.
-fn copy_below(cx: &mut Context<'_>, key: &[u8]) -> Result<Option<Page>, CommandError> {
+/// What the tier below has of a key.
+fn copy_below(cx: &mut Context<'_>, key: &[u8]) -> Result<Page, Stop> {
     // What is gone, or was never below, needs no search.
     if !cx.keys.may_be_below(key) || cx.keys.presence(key) == Presence::Absent {
-        cx.session.answer = None;
-        return Ok(Some(Page::default()));
+        return Ok(Page::default());
     }
     let ask = Ask::Copy {
         db: cx.keys.db(),
@@ -152,10 +151,9 @@ fn copy_below(cx: &mut Context<'_>, key: &[u8]) -> Result<Option<Page>, CommandE
     };
     let page = cx.ask_below(ask.clone())?;
     // It was written and left memory between the search and now.
-    let has_left = |page: &Page| page.held && page.copy.is_none();
-    if page.as_ref().is_some_and(has_left) && cx.keys.presence(key) == Presence::Unknown {
-        cx.session.asked = Some(Asked::Below(ask));
-        return Ok(None);
+    let has_left = page.held && page.copy.is_none();
+    if has_left && cx.keys.presence(key) == Presence::Unknown {
+        return Err(Suspend::Answer(ask).into());
     }
     Ok(page)
 }
@@ -243,19 +241,18 @@ fn tell(reply: &mut Reply, told: &Told) {
 
 const NO_TIER: CommandError = CommandError::text("ERR there is no disk tier, tier-max-bytes is 0");
 
-fn demote(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
+fn demote(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), Stop> {
     if !cx.keys.keyspace().has_below() {
-        return Err(NO_TIER);
+        return Err(NO_TIER.into());
     }
-    match cx.session.answer.take() {
-        Some(page) if page.failed => return Err(CommandError::Unwritable),
+    match cx.answer() {
+        Some(page) if page.failed => return Err(CommandError::Unwritable.into()),
         // One that has changed again meanwhile stays: this ends.
         Some(_) => {}
         None => {
             let changed = args.from(1).filter(|key| cx.keys.write_below(key)).count();
             if changed > 0 {
-                cx.session.asked = Some(Asked::Below(Ask::Sync));
-                return Ok(());
+                return Err(Suspend::Answer(Ask::Sync).into());
             }
         }
     }

@@ -1,16 +1,23 @@
 //! Clients that wait for keys: served by whoever writes to one, in the order in which they came, before its next command.
 
+use std::sync::Arc;
+
 use smallvec::SmallVec;
 
-use super::Executor;
+use super::call::Called;
+use super::{Executor, Outcome};
 use crate::clock::UnixMs;
 use crate::command::Context;
+use crate::command::table::Row;
 use crate::error::CommandError;
 use crate::keyspace::KeyHash;
 use crate::keyspace::queues::{Queues, Ready};
-use crate::resp::Reply;
+use crate::resp::{Args, Reply};
 use crate::server::session::Session;
+use crate::server::suspended::Stop;
 use crate::server::waiters::{End, Waiter};
+
+const UNBLOCKED: CommandError = CommandError::text("UNBLOCKED client unblocked via CLIENT UNBLOCK");
 
 impl Executor {
     /// Serves those who wait for the keys that the last command wrote to. What it gives them may be a write itself.
@@ -30,10 +37,8 @@ impl Executor {
             let Some(waiter) = self.server.waiters.get(ticket) else {
                 continue;
             };
-            if waiter.serve(|| self.fulfil(&waiter, key, now)) {
-                let queues = self.engine.keyspace.queues();
-                self.server.waiters.remove(queues, &waiter);
-            } else if !ready.is_gone && !self.exists(db, key, now) {
+            let is_over = waiter.serve(|| self.fulfil(&waiter, key, now));
+            if !is_over && !ready.is_gone && !self.exists(db, key, now) {
                 return;
             }
         }
@@ -50,66 +55,80 @@ impl Executor {
         if self.is_tier_failing() && self.engine.is_durable_always() {
             return Some(End::Again);
         }
-        let (terms, random) = self.terms(waiter.wish.event(), now, false);
-        let server = &self.server;
-        let needed = [Some(key), waiter.wish.destination()];
-        let needed = needed.into_iter().flatten();
-        let hashes: SmallVec<[KeyHash; 2]> = needed
-            .clone()
-            .map(|key| server.engine.keyspace.hash(key))
-            .collect();
-        let mut keys = server.engine.keyspace.lock(&hashes, waiter.db, terms);
-        if !needed.clone().all(|key| keys.is_resident(key)) {
+        let wanted = &waiter.wanted;
+        let (waits, args) = (wanted.waits, wanted.request.args());
+        let (terms, random) = self.terms(waits.event, now, false);
+        let keyspace = &self.engine.keyspace;
+        let also = waits.also.iter().filter_map(|&at| args.get(at));
+        let needed: SmallVec<[&[u8]; 2]> = std::iter::once(key).chain(also).collect();
+        let hashes: SmallVec<[KeyHash; 2]> = needed.iter().map(|key| keyspace.hash(key)).collect();
+        let mut keys = keyspace.lock(&hashes, wanted.db, terms);
+        if !needed.iter().all(|key| keys.is_resident(key)) {
             return Some(End::Again);
         }
-        let mut reply = Reply::new(waiter.protocol);
-        if keys.value_type(key) != Some(waiter.wish.value_type()) {
-            reply.error(&waiter.wish.forlorn()?);
-            return Some(End::Served(std::mem::take(reply.buffer_mut())));
+        if keys.value_type(key) != waits.value_type {
+            return waits.needs_keys.then_some(End::Again);
         }
+        let mut reply = Reply::new(wanted.protocol);
         let mut session = Session::new(waiter.client.clone(), true);
-        session.db = waiter.db;
+        session.db = wanted.db;
         let mut context = Context {
             keys,
             reply: &mut reply,
             now,
             session: &mut session,
             config: self.config.current(),
-            server,
+            server: &self.server,
             random,
         };
-        let served = waiter.wish.serve(&mut context, key);
+        let served = (waits.serve)(&mut context, &args, key);
         drop(context);
         match served {
-            Ok(false) => return None,
-            Ok(true) => {}
-            Err(error) => reply.error(&error),
+            Ok(false) => None,
+            Ok(true) => Some(End::Served(Ok(std::mem::take(reply.buffer_mut())))),
+            Err(error) => Some(End::Served(Err(error))),
         }
-        Some(End::Served(std::mem::take(reply.buffer_mut())))
     }
 
-    /// Replies for a client whose wait is over. `None`: its command is to run again.
-    pub(super) fn conclude(
+    /// A command that stood in queues goes on: it is told how its wait ended, or runs again.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn go_on(
         &mut self,
-        waiter: &Waiter,
+        row: Option<&'static Row>,
+        index: usize,
+        args: &Args<'_>,
+        session: &mut Session,
         reply: &mut Reply,
-    ) -> Option<Result<(), CommandError>> {
-        self.server
-            .waiters
-            .remove(self.engine.keyspace.queues(), waiter);
-        match waiter.conclude()? {
-            End::Served(bytes) => {
+        now: UnixMs,
+    ) -> (Outcome, Result<Called, Stop>) {
+        let queued = session.suspended.as_ref();
+        let queued = queued.and_then(|waits| waits.queued.as_ref());
+        let Some(waiter) = queued.map(|queued| Arc::clone(queued.waiter())) else {
+            return self.check_and_call(row, index, args, session, reply, now);
+        };
+        let ended = match waiter.conclude() {
+            None | Some(End::Again) => {
+                let args = waiter.wanted.request.args();
+                return self.check_and_call(row, index, &args, session, reply, now);
+            }
+            Some(End::Served(served)) => served.map(|bytes| {
                 self.told_of_change = true;
                 reply.buffer_mut().extend_from_slice(&bytes);
+            }),
+            Some(End::TimedOut) => {
+                (waiter.wanted.waits.timed_out)(reply);
+                Ok(())
             }
-            End::TimedOut => reply.nil_array(),
-            End::Unblocked => {
-                return Some(Err(CommandError::text(
-                    "UNBLOCKED client unblocked via CLIENT UNBLOCK",
-                )));
-            }
-            End::Again => return None,
+            Some(End::Unblocked) => Err(UNBLOCKED),
+        };
+        if let (Err(_), Some(row)) = (&ended, row) {
+            let stripe = self.server.stats.stripe(self.thread);
+            stripe.per_command[row.id].failed.add(1);
         }
-        Some(Ok(()))
+        (
+            Outcome::Ran,
+            ended.map(|()| Called::Done).map_err(Stop::from),
+        )
     }
 }

@@ -18,10 +18,10 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::runtime::Handle;
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::outbox::Outbox;
+use super::waiting::Waiting;
 use super::worker::{Local, with_local};
 use crate::clock::{self, UnixMs};
 use crate::config::OutputLimit;
@@ -31,13 +31,13 @@ use crate::resp::Protocol;
 use crate::resp::request::Partial;
 use crate::server::Server;
 use crate::server::clients::Origin;
-use crate::server::delivery::Delivery;
 use crate::server::session::Session;
-use crate::server::waiters::End;
-use crate::tier::{Met, Need};
 
 /// The thread's reply buffer is given back when one reply made it larger than this.
 const REPLY_BUFFER_MAX: usize = 1024 * 1024;
+/// What a client sends while its command waits for the disk is taken in up to so many bytes: more would fill memory just when
+/// there is none.
+const READ_AHEAD_MAX: usize = 64 * 1024;
 /// Replies of up to so many bytes wait for those of the thread's other ready connections.
 const DEFERRED_BYTES_MAX: usize = 16 * 1024;
 /// Buffers for them that a thread keeps.
@@ -46,9 +46,6 @@ const SPARE_BUFFERS_MAX: usize = 128;
 /// more than the second.
 const INPUT_GROW_MIN: usize = 16 * 1024;
 const INPUT_GROW_MAX: usize = 64 * 1024 * 1024;
-
-/// A need of the tier that will be met.
-type Waiting = Pin<Box<dyn Future<Output = Met> + Send>>;
 
 /// A connection and all that it owns.
 pub(super) struct Connection<S> {
@@ -66,15 +63,8 @@ pub(super) struct Connection<S> {
     /// Replies that the client was too slow to take.
     output: Outbox,
     over_soft_limit_since: Option<Instant>,
-    pause: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
-    /// When its command that waits for keys gives up, if ever.
-    patience: Option<Pin<Box<tokio::time::Sleep>>>,
-    /// What its next command waits for.
-    need: Option<Waiting>,
-    /// Keys that its next command has sent to another server.
-    delivering: Option<JoinSet<Box<Delivery>>>,
-    /// What its deferred replies wait for: that the changes which they tell of are durable.
-    syncing: Option<Waiting>,
+    /// The one thing that it waits for besides the socket.
+    waiting: Option<Waiting>,
     closing: bool,
     /// What is counted for this connection's buffers.
     counted_bytes: usize,
@@ -99,11 +89,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             deferred: Vec::new(),
             output: Outbox::default(),
             over_soft_limit_since: None,
-            pause: None,
-            patience: None,
-            need: None,
-            delivering: None,
-            syncing: None,
+            waiting: None,
             closing: false,
             counted_bytes: 0,
             thread: None,
@@ -120,13 +106,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             Err(Closed) => Poll::Ready(()),
             Ok(()) => {
                 self.session.client.set_waker(cx.waker());
-                // A kill between the last look and the waker would wake nobody, nor would the end of a wait.
+                // A kill between the last look and the waker would wake nobody.
                 if self.session.client.is_killed() {
                     return Poll::Ready(());
-                }
-                let waiter = self.session.waiter.as_ref();
-                if waiter.is_some_and(|waiter| waiter.is_over()) {
-                    cx.waker().wake_by_ref();
                 }
                 Poll::Pending
             }
@@ -139,8 +121,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             if self.session.client.is_killed() && !self.closing {
                 return Err(Closed);
             }
-            if self.is_syncing(cx) {
-                return Ok(());
+            if self.has_held_replies() {
+                // What is older than those.
+                self.poll_send(cx)?;
+                if self.is_waiting(cx)? {
+                    return Ok(());
+                }
             }
             self.send_deferred(cx)?;
             self.poll_send(cx)?;
@@ -151,13 +137,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     Ok(())
                 };
             }
-            let waits = self.is_paused(cx) || self.is_in_need(cx);
-            if waits || self.is_delivering(cx)? || self.is_blocked(cx)? {
+            if self.is_waiting(cx)? {
                 return Ok(());
             }
             let progressed = with_local(|local| self.poll_receive(cx, local))?;
             self.account();
-            if self.syncing.is_some() {
+            if self.has_held_replies() {
                 continue;
             }
             if !self.deferred.is_empty() {
@@ -175,116 +160,61 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// Whether commands are held back; looks again when the pause is over.
-    fn is_paused(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(pause) = &mut self.pause else {
-            return false;
-        };
-        if !self.server.shutdown.is_asked() && pause.as_mut().poll(cx).is_pending() {
-            return true;
-        }
-        self.pause = None;
-        self.session.client.blocked.store(false, Ordering::Relaxed);
-        // What was held back is in `input`, complete.
-        self.needed = 0;
-        false
+    /// Whether replies wait until what they tell of is durable.
+    fn has_held_replies(&self) -> bool {
+        let waiting = self.waiting.as_ref();
+        waiting.is_some_and(|waiting| waiting.request.is_none())
     }
 
-    /// Whether its command still waits for keys. Meanwhile what the client sends is taken in, as far as its limit goes, so
-    /// that a closed connection is noticed.
-    fn is_blocked(&mut self, cx: &mut Context<'_>) -> Result<bool, Closed> {
-        let Some(waiter) = &self.session.waiter else {
+    /// Whether what it waits for is still to come. Meanwhile what the client sends is taken in, as far as its limits go, so
+    /// that a closed connection is noticed: all that it waits for is dropped then.
+    fn is_waiting(&mut self, cx: &mut Context<'_>) -> Result<bool, Closed> {
+        let Some(waiting) = &mut self.waiting else {
             return Ok(false);
         };
-        if self.server.shutdown.is_asked() {
+        if waiting.is_blocked && self.server.shutdown.is_asked() {
             return Err(Closed);
         }
-        if let Some(patience) = &mut self.patience
-            && patience.as_mut().poll(cx).is_ready()
-        {
-            waiter.end(End::TimedOut);
-        }
-        if !waiter.is_over() {
-            self.read_ahead(cx)?;
+        let Poll::Ready(came) = waiting.poll(cx) else {
+            if waiting.is_blocked {
+                // Its limit closes it.
+                self.read_ahead(cx, usize::MAX)?;
+            } else {
+                // Who has sent all that it wants to send still gets its replies, and the disk takes not for ever.
+                let _ = self.read_ahead(cx, READ_AHEAD_MAX);
+            }
             return Ok(true);
+        };
+        let (request, came) = (waiting.request, came.ok_or(Closed)?);
+        self.waiting = waiting.then.take().map(|then| *then);
+        if let Some(request) = request {
+            self.session.resume(request, came);
+            self.session.client.blocked.store(false, Ordering::Relaxed);
         }
-        self.patience = None;
-        self.session.client.blocked.store(false, Ordering::Relaxed);
-        // The command is in `input`, complete.
-        self.needed = 0;
         Ok(false)
     }
 
-    fn read_ahead(&mut self, cx: &mut Context<'_>) -> Result<(), Closed> {
-        loop {
-            self.reserve_input();
-            match pin!(self.stream.read_buf(&mut self.input)).poll(cx) {
-                Poll::Pending => return Ok(()),
-                Poll::Ready(Ok(0) | Err(_)) => return Err(Closed),
-                Poll::Ready(Ok(n)) => {
-                    self.count_input(n);
-                    with_local(|local| self.check_input_limit(local))?;
+    /// Takes in what has arrived, up to so many bytes in all.
+    fn read_ahead(&mut self, cx: &mut Context<'_>, most: usize) -> Result<(), Closed> {
+        with_local(|local| {
+            let mut input = local.take_input();
+            let mut result = Ok(());
+            while self.input.len() < most && result.is_ok() {
+                match self.poll_read_shared(cx, &mut input) {
+                    Poll::Pending => break,
+                    Poll::Ready(Err(closed)) => result = Err(closed),
+                    Poll::Ready(Ok(n)) => {
+                        self.input.extend_from_slice(&input[..n]);
+                        result = self.check_input_limit(local);
+                    }
                 }
             }
-        }
-    }
-
-    /// Whether what the replies tell of is not durable yet.
-    fn is_syncing(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(syncing) = &mut self.syncing else {
-            return false;
-        };
-        loop {
-            match syncing.as_mut().poll(cx) {
-                Poll::Pending => return true,
-                Poll::Ready(Met::Written(false)) if !self.server.shutdown.is_asked() => {
-                    // Nothing is told before it is true: the writer tries again.
-                    let tier = self.server.engine.tier.as_ref();
-                    let Some(again) = tier.map(|tier| tier.meet(Need::Durable)) else {
-                        break;
-                    };
-                    *syncing = again;
-                }
-                Poll::Ready(_) => break,
+            local.input = input;
+            if self.input.len() >= self.needed {
+                self.needed = 0;
             }
-        }
-        self.syncing = None;
-        false
-    }
-
-    /// Whether the next command still waits for the tier below.
-    fn is_in_need(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(need) = &mut self.need else {
-            return false;
-        };
-        let Poll::Ready(met) = need.as_mut().poll(cx) else {
-            return true;
-        };
-        self.session.meet(met);
-        self.need = None;
-        self.needed = 0;
-        false
-    }
-
-    /// Whether keys are still on their way to another server. Meanwhile a closed connection is noticed, and they are stopped.
-    fn is_delivering(&mut self, cx: &mut Context<'_>) -> Result<bool, Closed> {
-        let Some(delivering) = &mut self.delivering else {
-            return Ok(false);
-        };
-        if self.server.shutdown.is_asked() {
-            return Err(Closed);
-        }
-        let Poll::Ready(delivered) = delivering.poll_join_next(cx) else {
-            self.read_ahead(cx)?;
-            return Ok(true);
-        };
-        // Only a panic there, which is logged, gives nothing.
-        let delivery = delivered.and_then(Result::ok).ok_or(Closed)?;
-        self.session.delivered = Some(delivery);
-        self.delivering = None;
-        self.session.client.blocked.store(false, Ordering::Relaxed);
-        self.needed = 0;
-        Ok(false)
+            result
+        })
     }
 
     /// Reads once and runs what is complete. False where there was nothing to read.
@@ -427,25 +357,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     self.needed = needed;
                     false
                 }
-                Next::Pause(until) => {
-                    self.start_pause(until, executor.now(), timers);
-                    false
-                }
-                Next::Blocked(until) => {
-                    self.start_waiting(until, executor.now(), timers);
-                    false
-                }
-                Next::Below(need) => {
-                    self.needed = usize::MAX;
-                    self.need = self.start_need(need, timers);
-                    false
-                }
-                Next::Deliver(delivery) => {
-                    self.session.client.blocked.store(true, Ordering::Relaxed);
-                    self.needed = usize::MAX;
-                    let mut delivering = JoinSet::new();
-                    delivering.spawn_on(delivery.deliver(), timers);
-                    self.delivering = Some(delivering);
+                Next::Wait => {
+                    self.needed = 0;
+                    self.begin_to_wait(executor.now(), timers);
                     false
                 }
                 Next::Close => {
@@ -454,12 +368,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 }
             };
             if must_sync {
-                self.syncing = self
-                    .server
-                    .engine
-                    .tier
-                    .as_ref()
-                    .map(|tier| tier.meet(Need::Durable));
+                let then = self.waiting.take().map(Box::new);
+                self.waiting = Waiting::durable(&self.server, then);
                 let empty = spare.pop().unwrap_or_default();
                 self.deferred = std::mem::replace(reply.buffer_mut(), empty);
                 break;
@@ -482,41 +392,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Ok(consumed)
     }
 
-    fn start_need(&self, need: Need, timers: &Handle) -> Option<Waiting> {
-        let tier = self.server.engine.tier.as_ref()?;
-        let Need::Room(patience) = need else {
-            return Some(tier.meet(need));
+    /// Its command waits from now on.
+    fn begin_to_wait(&mut self, now: UnixMs, timers: &Handle) {
+        let Some(needed) = self.session.take_needed() else {
+            return;
         };
-        let met = tier.meet(need);
-        let _timers = timers.enter();
-        let met = tokio::time::timeout(patience, met);
-        Some(Box::pin(
-            async move { met.await.unwrap_or(Met::Written(false)) },
-        ))
-    }
-
-    fn start_waiting(&mut self, until: Option<UnixMs>, now: UnixMs, timers: &Handle) {
-        self.session.client.blocked.store(true, Ordering::Relaxed);
-        self.needed = usize::MAX;
-        let _timers = timers.enter();
-        self.patience = until.map(|until| {
-            let wait = Duration::from_millis((until.0 - now.0).max(0).cast_unsigned());
-            Box::pin(tokio::time::sleep(wait))
-        });
-    }
-
-    fn start_pause(&mut self, until: UnixMs, now: UnixMs, timers: &Handle) {
-        let server = Arc::clone(&self.server);
-        let wait = Duration::from_millis((until.0 - now.0).max(1).cast_unsigned());
-        self.session.client.blocked.store(true, Ordering::Relaxed);
-        self.needed = usize::MAX;
-        let ended = async move { server.pause.wait_for_end().await };
-        let _timers = timers.enter();
-        let ended = tokio::time::timeout(wait, ended);
-        self.pause = Some(Box::pin(async move {
-            // Either way the command is looked at again.
-            let _ = ended.await;
-        }));
+        let waiting = Waiting::begin(&self.server, needed, now, timers);
+        let client = &self.session.client;
+        client.blocked.store(waiting.is_blocked, Ordering::Relaxed);
+        self.waiting = Some(waiting);
     }
 
     /// Sends the replies of the last batch.
@@ -660,12 +544,6 @@ impl<S> Connection<S> {
 
 impl<S> Drop for Connection<S> {
     fn drop(&mut self) {
-        if let Some(waiter) = self.session.waiter.take() {
-            // So that nothing is taken for it any more.
-            waiter.conclude();
-            let queues = self.server.engine.keyspace.queues();
-            self.server.waiters.remove(queues, &waiter);
-        }
         self.server.clients.remove(self.session.client.id);
         self.count_buffers(0);
     }

@@ -6,6 +6,7 @@
 mod connection;
 mod listen;
 mod outbox;
+pub(crate) mod waiting;
 mod worker;
 
 use std::fmt;

@@ -4,4 +4,4 @@ pub mod reply;
 pub mod request;
 
 pub use self::reply::{Protocol, Reply};
-pub use self::request::{Args, Batch, ProtocolError, RequestLimits};
+pub use self::request::{Args, Batch, OwnedArgs, ProtocolError, RequestLimits};

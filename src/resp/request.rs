@@ -126,6 +126,35 @@ impl<'a> Args<'a> {
     }
 }
 
+/// The arguments of a request that outlives the buffer which it came in.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OwnedArgs {
+    bytes: Vec<u8>,
+    spans: Vec<Span>,
+}
+
+impl OwnedArgs {
+    /// The arguments.
+    pub fn args(&self) -> Args<'_> {
+        Args {
+            bytes: &self.bytes,
+            spans: &self.spans,
+        }
+    }
+}
+
+impl<'w> FromIterator<&'w [u8]> for OwnedArgs {
+    fn from_iter<I: IntoIterator<Item = &'w [u8]>>(words: I) -> Self {
+        let mut owned = Self::default();
+        for word in words {
+            let (start, len) = (owned.bytes.len(), word.len());
+            owned.bytes.extend_from_slice(word);
+            owned.spans.push(Span { start, len });
+        }
+        owned
+    }
+}
+
 /// An unfinished request with many arguments: how far it was parsed. Offsets count from its start.
 ///
 /// Invariant: it is of the request that the next parse finds first.

@@ -15,6 +15,7 @@ pub mod shutdown;
 pub mod signals;
 pub mod slowlog;
 pub mod stats;
+pub mod suspended;
 pub mod waiters;
 pub mod warming;
 

@@ -1,5 +1,6 @@
 //! CLIENT PAUSE and DEBUG SLEEP: commands are held back until a time, or until CLIENT UNPAUSE.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU8, Ordering};
 
 use crate::clock::UnixMs;
@@ -21,7 +22,7 @@ pub struct Pause {
     asleep_until_ms: AtomicI64,
     held: AtomicU8,
     /// Wakes connections that wait.
-    ended: tokio::sync::Notify,
+    ended: Arc<tokio::sync::Notify>,
 }
 
 impl Pause {
@@ -71,8 +72,14 @@ impl Pause {
         (all || writes).then_some(UnixMs(until))
     }
 
-    /// Completes when the pause is ended before its time.
-    pub async fn wait_for_end(&self) {
-        self.ended.notified().await;
+    /// Completes when the pause is ended before its time: at once, if it is already.
+    pub fn ended(&self) -> impl Future<Output = ()> + Send + use<> {
+        let ended = Arc::clone(&self.ended).notified_owned();
+        let is_over = self.until_ms.load(Ordering::Acquire) == 0;
+        async move {
+            if !is_over {
+                ended.await;
+            }
+        }
     }
 }

@@ -1,17 +1,11 @@
 //! A connection's own state, which only its task touches.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::clients::Client;
-use super::delivery::Delivery;
-use super::waiters::Waiter;
+use super::suspended::{Came, Suspend, Suspended};
 use crate::clock::UnixMs;
 use crate::config::Config;
-use crate::engine::overdraft::Rounds;
-use crate::keyspace::KeyHash;
-use crate::keyspace::below::{Ask, Page};
-use crate::tier::Met;
 
 /// Which replies a client wants: CLIENT REPLY.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,26 +31,6 @@ pub enum Then {
     Close,
 }
 
-/// A command that answers later, and meanwhile keeps the commands behind it waiting: WAIT, DEBUG SLEEP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wait {
-    /// When it came.
-    pub since: UnixMs,
-    /// When it answers.
-    pub until: UnixMs,
-    /// Whether the time counts as the command's own, as if it had worked all the while.
-    pub counted: bool,
-}
-
-/// What a command asks others for.
-#[derive(Debug)]
-pub enum Asked {
-    /// An answer of the tier below.
-    Below(Ask),
-    /// That keys be sent to another server.
-    Delivery(Box<Delivery>),
-}
-
 /// A connection's own state.
 #[derive(Debug)]
 pub struct Session {
@@ -72,27 +46,10 @@ pub struct Session {
     pub no_touch: bool,
     /// What follows this command.
     pub then: Then,
-    /// Its command that answers later. While it is set and its time has not come, the command is
-    /// not done: it stays in the buffer and runs again.
-    pub wait: Option<Wait>,
-    /// Its command that waits for keys. While it is set the command is not done: it stays in the buffer.
-    pub waiter: Option<Arc<Waiter>>,
-    /// Keys that its command needs besides those that it names: known only when it has run once.
-    pub further_keys: HashSet<Box<[u8]>>,
-    /// Whether it is to run again with those.
-    pub runs_again: bool,
-    /// What its command waits for: it runs again then.
-    pub asked: Option<Asked>,
-    /// The answer.
-    pub answer: Option<Page>,
-    /// What became of the keys that it had sent away.
-    pub delivered: Option<Box<Delivery>>,
-    /// Keys that the tier below could not read, for the command that waits for them.
-    pub unreadable: Vec<KeyHash>,
-    /// How often it has waited.
-    pub rounds: Rounds,
-    /// Since when its command waits for room in memory.
-    pub short_since: Option<UnixMs>,
+    /// How many of its requests are done, which is the number of the next one.
+    pub requests: u64,
+    /// Its command that waits, with all that belongs to it. Such a command is not done: it stays in the buffer.
+    pub suspended: Option<Box<Suspended>>,
 }
 
 impl Session {
@@ -105,16 +62,8 @@ impl Session {
             reply_mode: ReplyMode::On,
             no_touch: false,
             then: Then::GoOn,
-            wait: None,
-            waiter: None,
-            further_keys: HashSet::new(),
-            runs_again: false,
-            asked: None,
-            answer: None,
-            delivered: None,
-            unreadable: Vec::new(),
-            rounds: Rounds::default(),
-            short_since: None,
+            requests: 0,
+            suspended: None,
         }
     }
 
@@ -124,23 +73,38 @@ impl Session {
         self.authenticated || config.requirepass.is_empty()
     }
 
-    /// Takes what was waited for. Its command looks again.
-    pub fn meet(&mut self, met: Met) {
-        match met {
-            Met::Keys(unreadable) => self.unreadable = unreadable,
-            // The command looks for itself.
-            Met::Written(_) => {}
-            Met::Answer(page) => self.answer = Some(page),
+    /// The present command's own place for what it has while it waits.
+    pub fn suspended(&mut self, now: UnixMs) -> &mut Suspended {
+        let request = self.requests;
+        self.suspended
+            .get_or_insert_with(|| Box::new(Suspended::new(request, now)))
+    }
+
+    /// The present command waits.
+    pub fn suspend(&mut self, needed: Suspend, now: UnixMs) {
+        self.suspended(now).need(needed);
+    }
+
+    /// What its command waits for, to be waited for, and the number of its request.
+    pub fn take_needed(&mut self) -> Option<(u64, Suspend)> {
+        let suspended = self.suspended.as_mut()?;
+        Some((suspended.request(), suspended.take_needed()?))
+    }
+
+    /// What a request waited for is there. It is dropped where another one is the next.
+    pub fn resume(&mut self, request: u64, came: Came) {
+        let suspended = self.suspended.as_mut();
+        if let Some(waits) = suspended.filter(|waits| waits.request() == request) {
+            waits.has_come(came);
         }
     }
 
-    /// For a command that answers later: whether its time has come. The first call starts the wait.
-    pub fn has_waited(&mut self, now: UnixMs, ms: i64, counted: bool) -> bool {
-        let wait = self.wait.get_or_insert(Wait {
-            since: now,
-            until: UnixMs(now.0.saturating_add(ms)),
-            counted,
-        });
-        wait.until <= now
+    /// A request is done, and with it all that it had while it waited.
+    #[inline]
+    pub fn end_request(&mut self) {
+        self.requests += 1;
+        if self.suspended.is_some() {
+            self.suspended = None;
+        }
     }
 }

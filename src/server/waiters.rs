@@ -1,56 +1,70 @@
-//! Clients whose commands wait for keys.
+//! Clients whose commands wait for keys, or for nothing but a time.
 //!
 //! A waiter is served by the thread that wrote to one of its keys, which hands over the finished reply. Whether it is still
 //! there to be served is decided under its lock: no element is taken for one whose time was over.
 
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use dashmap::DashMap;
 use parking_lot::Mutex;
 
+use super::Server;
 use super::clients::Client;
 use crate::clock::UnixMs;
-use crate::command::blocking::Wish;
+use crate::command::Waits;
+use crate::error::CommandError;
 use crate::keyspace::queues::{Queues, Ready};
-use crate::resp::Protocol;
+use crate::resp::{OwnedArgs, Protocol};
 
 /// How a wait ended.
 #[derive(Debug, PartialEq, Eq)]
 pub enum End {
     /// With this reply.
-    Served(Vec<u8>),
+    Served(Result<Vec<u8>, CommandError>),
     /// Nothing came in time.
     TimedOut,
     /// CLIENT UNBLOCK with ERROR.
     Unblocked,
-    /// The command is to run again: it needs what only its own connection can wait for.
+    /// The command is to run again: it needs what only its own connection can wait for, or its keys are not what it waits for
+    /// any more.
     Again,
 }
 
 /// How far a waiter is.
 #[derive(Debug)]
 enum State {
-    Waits,
+    /// It waits; this wakes its connection.
+    Waits(Option<Waker>),
     Ended(End),
     /// Its client has been told how it ended.
     Concluded,
 }
 
-/// A client that waits for keys.
+/// What a client waits for.
 #[derive(Debug)]
-pub struct Waiter {
-    /// Its place in the queues of the keys.
-    pub ticket: u64,
+pub struct Wanted {
+    /// How it is served.
+    pub waits: &'static Waits,
+    /// Its request, as it runs again.
+    pub request: OwnedArgs,
     /// The database of the keys.
     pub db: usize,
     /// The keys.
     pub keys: Vec<Box<[u8]>>,
-    /// What it wants of them.
-    pub wish: Wish,
-    /// How it wants its reply.
-    pub protocol: Protocol,
     /// How long it waits; `None`: for ever.
     pub until: Option<UnixMs>,
+    /// How it wants its reply.
+    pub protocol: Protocol,
+}
+
+/// A client that waits.
+#[derive(Debug)]
+pub struct Waiter {
+    /// Its place in the queues of the keys.
+    pub ticket: u64,
+    /// What it waits for.
+    pub wanted: Wanted,
     /// The client.
     pub client: Arc<Client>,
     state: Mutex<State>,
@@ -61,13 +75,18 @@ impl Waiter {
     /// wait is over now.
     pub fn serve(&self, serve: impl FnOnce() -> Option<End>) -> bool {
         let mut state = self.state.lock();
-        if matches!(*state, State::Waits) {
-            let Some(end) = serve() else {
-                return false;
-            };
-            *state = State::Ended(end);
-            self.client.wake();
-        }
+        let State::Waits(waker) = &mut *state else {
+            return true;
+        };
+        // It may be served, and its connection woken, by its own thread.
+        let waker = waker.take();
+        let Some(end) = serve() else {
+            *state = State::Waits(waker);
+            return false;
+        };
+        *state = State::Ended(end);
+        drop(state);
+        waker.into_iter().for_each(Waker::wake);
         true
     }
 
@@ -81,21 +100,75 @@ impl Waiter {
         waited
     }
 
-    /// Whether its wait is over.
-    pub fn is_over(&self) -> bool {
-        !matches!(*self.state.lock(), State::Waits)
+    /// Whether its wait is over; otherwise its connection is woken when it is.
+    pub fn poll_over(&self, cx: &Context<'_>) -> Poll<()> {
+        match &mut *self.state.lock() {
+            State::Waits(waker) => {
+                *waker = Some(cx.waker().clone());
+                Poll::Pending
+            }
+            State::Ended(_) | State::Concluded => Poll::Ready(()),
+        }
     }
 
     /// How it ended, once: nobody serves it from then on.
     pub fn conclude(&self) -> Option<End> {
         match std::mem::replace(&mut *self.state.lock(), State::Concluded) {
             State::Ended(end) => Some(end),
-            State::Waits | State::Concluded => None,
+            State::Waits(_) | State::Concluded => None,
         }
     }
 
     fn key_slices(&self) -> impl Iterator<Item = &[u8]> {
-        self.keys.iter().map(AsRef::as_ref)
+        self.wanted.keys.iter().map(AsRef::as_ref)
+    }
+}
+
+/// A client's place in the queues, which it leaves when this is dropped.
+#[derive(Debug)]
+pub struct Queued {
+    waiter: Arc<Waiter>,
+    server: Arc<Server>,
+}
+
+impl Queued {
+    /// Has a client wait for keys, which the caller has locked. One that has waited before keeps its place, given by its
+    /// ticket.
+    pub fn join(server: &Arc<Server>, client: &Arc<Client>, wanted: Wanted, ticket: u64) -> Self {
+        let waiter = Arc::new(Waiter {
+            ticket,
+            wanted,
+            client: Arc::clone(client),
+            state: Mutex::new(State::Waits(None)),
+        });
+        let by_ticket = &server.waiters.by_ticket;
+        by_ticket.insert(waiter.ticket, Arc::clone(&waiter));
+        let queues = server.engine.keyspace.queues();
+        queues.join(waiter.wanted.db, waiter.key_slices(), waiter.ticket);
+        Self {
+            waiter,
+            server: Arc::clone(server),
+        }
+    }
+
+    /// The client that waits.
+    pub fn waiter(&self) -> &Arc<Waiter> {
+        &self.waiter
+    }
+}
+
+impl Drop for Queued {
+    fn drop(&mut self) {
+        // So that nothing is taken for it any more.
+        self.waiter.conclude();
+        let waiter = &self.waiter;
+        // One that waits again has the same ticket, and stays in its place.
+        let is_same = |_: &u64, other: &Arc<Waiter>| Arc::ptr_eq(other, waiter);
+        let by_ticket = &self.server.waiters.by_ticket;
+        if by_ticket.remove_if(&waiter.ticket, is_same).is_some() {
+            let queues = self.server.engine.keyspace.queues();
+            queues.leave(waiter.wanted.db, waiter.key_slices(), waiter.ticket);
+        }
     }
 }
 
@@ -106,36 +179,6 @@ pub struct Waiters {
 }
 
 impl Waiters {
-    /// Has a client wait for keys, which the caller has locked.
-    pub fn add(
-        &self,
-        queues: &Queues,
-        client: &Arc<Client>,
-        (db, keys): (usize, Vec<Box<[u8]>>),
-        (wish, until): (Wish, Option<UnixMs>),
-        protocol: Protocol,
-    ) -> Arc<Waiter> {
-        let waiter = Arc::new(Waiter {
-            ticket: queues.draw_ticket(),
-            db,
-            keys,
-            wish,
-            protocol,
-            until,
-            client: Arc::clone(client),
-            state: Mutex::new(State::Waits),
-        });
-        self.by_ticket.insert(waiter.ticket, Arc::clone(&waiter));
-        queues.join(db, waiter.key_slices(), waiter.ticket);
-        waiter
-    }
-
-    /// Forgets one that waits no longer.
-    pub fn remove(&self, queues: &Queues, waiter: &Waiter) {
-        queues.leave(waiter.db, waiter.key_slices(), waiter.ticket);
-        self.by_ticket.remove(&waiter.ticket);
-    }
-
     /// The one with a ticket.
     pub fn get(&self, ticket: u64) -> Option<Arc<Waiter>> {
         let waiter = self.by_ticket.get(&ticket)?;
@@ -149,7 +192,7 @@ impl Waiters {
             while let Some(next) = queues.next(db, &key, ticket) {
                 ticket = next;
                 let waiter = self.get(ticket);
-                let concerns = |w: &Arc<Waiter>| !is_gone || w.wish.forlorn().is_some();
+                let concerns = |w: &Arc<Waiter>| !is_gone || w.wanted.waits.needs_keys;
                 if let Some(waiter) = waiter.filter(concerns) {
                     waiter.end(End::Again);
                 }

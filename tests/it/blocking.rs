@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use crate::client::{Client, Reply};
-use crate::server::{Redis, Strata};
+use crate::server::{Redis, Server, Strata};
 
 /// How long a server may take to have a client wait, or to notice that it is gone.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -33,8 +33,6 @@ const CONVERSATIONS: &[&str] = &[
     // Streams: all who read get what comes, one of a group does.
     "A> XREAD BLOCK 0 STREAMS s $|C> XREAD BLOCK 0 COUNT 1 STREAMS t s 0 0|B: XADD s 5-1 a 1|A<|C<|A: XREAD BLOCK 5 STREAMS s $",
     "B: XGROUP CREATE s g $ MKSTREAM|A> XREADGROUP GROUP g ann BLOCK 0 STREAMS s >|C> XREADGROUP GROUP g bob BLOCK 0 STREAMS s >|B: XADD s 1-1 a 1|A<|B: XADD s 1-2 b 2|C<|B: XPENDING s g",
-    "B: XGROUP CREATE s g $ MKSTREAM|A> XREADGROUP GROUP g ann BLOCK 0 STREAMS s >|B: XGROUP DESTROY s g|A<",
-    "B: XGROUP CREATE s g $ MKSTREAM|A> XREADGROUP GROUP g ann BLOCK 0 STREAMS s >|C> XREAD BLOCK 0 STREAMS s $|B: DEL s|A<|B: XADD s 9-1 a 1|C<",
     "A: HELLO 3|A> XREAD BLOCK 0 STREAMS s 0|B: XADD s 1-1 a 1|A<|A: XREAD BLOCK -1 STREAMS s 0|A: XREAD BLOCK x STREAMS s 0",
     // Other ways to make a key.
     "A> BLPOP k 0|B: RPUSH o a b|B: RENAME o k|A<|C> BLPOP c 0|B: COPY k c|C<|B: LRANGE k 0 -1",
@@ -52,11 +50,19 @@ const CONVERSATIONS: &[&str] = &[
     "A> BLPOP k 0|C> BLPOP k 0|A!|B: RPUSH k a|C<|B: EXISTS k",
     "A> BLPOP k 0.05|A<|B: RPUSH k a|B: LRANGE k 0 -1",
     // Timeouts that are none.
-    "A: BLPOP k -1|A: BLPOP k x|A: BLPOP k 1e400|A: BLPOP k inf|A: BLPOP k nan|A: BLMOVE a b LEFT UP 0|A: BLPOP k 9223372036854775807",
+    "A: BLPOP k -1|A: BLPOP k x|A: BLPOP k nan|A: BLMOVE a b LEFT UP 0",
     "A: BLMPOP -1 1 k LEFT|A: BLMPOP 0 0 k LEFT|A: BLMPOP 0 2 k LEFT|A: BLMPOP 0 1 k UP|A: BLMPOP 0 1 k LEFT COUNT 0|A: BZMPOP 0 1 k LEFT",
     "A: BLPOP k 0.0001|A: BZPOPMIN k 0.001|A: BLMPOP 0.01 1 k LEFT COUNT 3",
     // CLIENT REPLY SKIP is for the command that waits.
     "A> CLIENT REPLY SKIP|A> BLPOP k 0|A> PING|B: RPUSH k a|A<|B: EXISTS k",
+];
+
+/// What Redis 7.2 and later do, and 7.0 does not.
+const NEWEST: &[&str] = &[
+    "A: BLPOP k -1e400|A: BLPOP k x|A: BLPOP k 1e400|A: BLPOP k inf|A: BLPOP k nan|A: BLMOVE a b LEFT UP 0|A: BLPOP k 9223372036854775807",
+    "A: WAIT 0 9223372036854775807|A: XREAD BLOCK 9223372036854775807 STREAMS s 0|A: BLPOP k 9223372036854775.807",
+    "B: XGROUP CREATE s g $ MKSTREAM|A> XREADGROUP GROUP g ann BLOCK 0 STREAMS s >|B: XGROUP DESTROY s g|A<",
+    "B: XGROUP CREATE s g $ MKSTREAM|A> XREADGROUP GROUP g ann BLOCK 0 STREAMS s >|C> XREAD BLOCK 0 STREAMS s $|B: DEL s|A<|B: XADD s 9-1 a 1|C<",
 ];
 
 /// How many clients wait.
@@ -122,8 +128,11 @@ fn converse(port: u16, conversation: &str) -> Vec<(String, Reply)> {
 
 #[test]
 fn conversations_of_several_equal_those_with_redis() {
-    let (redis, strata) = (Redis::start(&[]), Strata::start(&[]));
-    for conversation in CONVERSATIONS {
+    let newest = Redis::newest(&[]);
+    let more = if newest.is_some() { NEWEST } else { &[] };
+    let redis = newest.unwrap_or_else(|| Redis::start(&[]));
+    let strata = Strata::start(&[]);
+    for conversation in CONVERSATIONS.iter().chain(more) {
         let theirs = converse(redis.port(), conversation);
         let ours = converse(strata.port(), conversation);
         assert_eq!(theirs, ours, "{conversation}\nleft: redis, right: strata");
@@ -213,4 +222,98 @@ fn no_element_is_lost_or_given_twice() {
         (PRODUCERS * EACH, PRODUCERS * EACH)
     );
     assert_eq!(strata.connect().run(&["EXISTS", "jobs"]).int(), Some(0));
+}
+
+/// The lines of CLIENT LIST.
+fn clients(observer: &mut Client) -> usize {
+    let list = observer.run(&["CLIENT", "LIST"]);
+    list.bytes()
+        .unwrap_or_default()
+        .split(|b| *b == b'\n')
+        .count()
+        - 1
+}
+
+fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !holds() {
+        assert!(Instant::now() < deadline, "{what}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn a_client_that_closes_is_noticed_whatever_it_waits_for() {
+    let strata = Strata::start(&["--enable-debug-command", "local"]);
+    let mut observer = Client::connect(strata.port());
+    let waits: [&[&str]; 5] = [
+        &["WAIT", "1", "0"],
+        &["BLPOP", "k", "0"],
+        &["XREAD", "BLOCK", "0", "STREAMS", "s", "$"],
+        &["WAIT", "1", "1000000000"],
+        &["BZPOPMIN", "z", "0"],
+    ];
+    for request in waits {
+        let before = blocked(&mut observer);
+        let mut client = Client::connect(strata.port());
+        client.send(request);
+        wait_for_change(&mut observer, &before);
+        assert_eq!(clients(&mut observer), 2, "{request:?}");
+        drop(client);
+        wait_until("the client is gone", || clients(&mut observer) == 1);
+        assert_eq!(blocked(&mut observer), before);
+    }
+}
+
+#[test]
+fn a_client_that_closes_while_commands_are_held_back_has_them_not_run() {
+    let strata = Strata::start(&[]);
+    let mut observer = Client::connect(strata.port());
+    for pause in [
+        &["CLIENT", "PAUSE", "60000", "WRITE"][..],
+        &["CLIENT", "PAUSE", "60000"],
+    ] {
+        observer.run(pause);
+        let before = held_back(&strata);
+        let mut client = Client::connect(strata.port());
+        client.send_raw(b"SET k v\r\nSET l v\r\n");
+        wait_until("it is held back", || held_back(&strata) != before);
+        drop(client);
+        wait_until("it is gone", || held_back(&strata) == before);
+        observer.run(&["CLIENT", "UNPAUSE"]);
+        wait_until("it is gone", || clients(&mut observer) == 1);
+        assert_eq!(observer.run(&["EXISTS", "k", "l"]).int(), Some(0));
+    }
+}
+
+/// What CLIENT LIST says of blocked clients, which runs in every pause.
+fn held_back(strata: &Server) -> usize {
+    let list = Client::connect(strata.port()).run(&["CLIENT", "LIST"]);
+    let text = String::from_utf8_lossy(list.bytes().unwrap_or_default()).into_owned();
+    text.matches(" flags=b ").count()
+}
+
+#[test]
+fn wait_is_ended_by_unblock_as_in_redis() {
+    let (redis, strata) = (Redis::start(&[]), Strata::start(&[]));
+    let replies = [redis.port(), strata.port()].map(|port| {
+        let (mut waiter, mut other) = (Client::connect(port), Client::connect(port));
+        let id = waiter
+            .run(&["CLIENT", "ID"])
+            .int()
+            .expect("a number")
+            .to_string();
+        let mut replies = Vec::new();
+        for reason in ["TIMEOUT", "ERROR"] {
+            let before = blocked(&mut other);
+            waiter.send(&["WAIT", "1", "0"]);
+            wait_for_change(&mut other, &before);
+            replies.push(other.run(&["CLIENT", "UNBLOCK", &id, reason]));
+            replies.push(waiter.read());
+            replies.push(waiter.run(&["PING"]));
+        }
+        replies.push(waiter.run(&["WAIT", "1", "1"]));
+        replies
+    });
+    assert_eq!(replies[0], replies[1], "left: redis, right: strata");
 }

@@ -6,15 +6,14 @@ use std::sync::atomic::Ordering;
 use super::digest::Digest;
 use super::unknown_form;
 use crate::clock::UnixMs;
-use crate::command::{Arity, Arity::*, Command, Context, Flags, Group, Run, dump, help, object};
+use crate::command::{
+    Arity, Arity::*, Command, Context, Flags, Group, RunOrSuspend, dump, help, object,
+};
 use crate::error::CommandError;
 use crate::keyspace::below::{Ask, Fold};
 use crate::keyspace::entry::EntryRef;
-use crate::keyspace::eviction::AccessPolicy;
-use crate::keyspace::lfu::LfuSettings;
-use crate::keyspace::{Keys, Terms};
 use crate::resp::Args;
-use crate::server::session::Asked;
+use crate::server::suspended::{OtherKey, Stop, Suspend};
 use crate::value::large::LargeRef;
 use crate::value::listpack::{Listpack, OneWay, Pack};
 use crate::value::number;
@@ -32,7 +31,7 @@ pub(super) const DEBUG: Command = Command {
         .and(Flags::LOADING)
         .and(Flags::STALE)
         .and(Flags::PROTECTED),
-    run: debug,
+    run_or_suspend: Some(debug),
     group: Group::Server,
     since: "1.0.0",
     complexity: "Depends on subcommand.",
@@ -44,7 +43,7 @@ pub(super) const DEBUG: Command = Command {
 struct Subcommand {
     name: &'static str,
     arity: Arity,
-    run: Run,
+    run: RunOrSuspend,
     help: &'static [&'static str],
 }
 
@@ -139,7 +138,7 @@ const SUBCOMMANDS: &[Subcommand] = &[
     },
 ];
 
-fn debug(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
+fn debug(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), Stop> {
     let name = args.at(1);
     let subcommand = SUBCOMMANDS.iter().find(|subcommand| {
         name.eq_ignore_ascii_case(subcommand.name.as_bytes())
@@ -147,11 +146,11 @@ fn debug(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     });
     match subcommand {
         Some(subcommand) => (subcommand.run)(cx, args),
-        None => Err(unknown_form("DEBUG", name)),
+        None => Err(unknown_form("DEBUG", name).into()),
     }
 }
 
-fn help(cx: &mut Context<'_>, _: &Args<'_>) -> Result<(), CommandError> {
+fn help(cx: &mut Context<'_>, _: &Args<'_>) -> Result<(), Stop> {
     let lines: Vec<&str> = SUBCOMMANDS
         .iter()
         .flat_map(|subcommand| subcommand.help)
@@ -163,36 +162,33 @@ fn help(cx: &mut Context<'_>, _: &Args<'_>) -> Result<(), CommandError> {
 
 /// The server sleeps: no command of any client runs until the time has passed, and then this one
 /// answers. It counts as having run all the while.
-fn sleep(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
+fn sleep(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), Stop> {
     let seconds = number::parse_f64(args.at(2)).unwrap_or(0.0).max(0.0);
     if seconds > SLEEP_S_MAX {
-        return Err(CommandError::text(
-            "ERR the server sleeps for 300 seconds at the most",
-        ));
+        const TOO_LONG: &str = "ERR the server sleeps for 300 seconds at the most";
+        return Err(CommandError::text(TOO_LONG).into());
     }
     let ms = (seconds * 1000.0) as i64;
-    if cx.session.wait.is_none() {
-        let until = UnixMs(cx.now.0.saturating_add(ms));
-        cx.server.pause.sleep(until);
-    }
-    if cx.session.has_waited(cx.now, ms, true) {
+    let until = UnixMs(cx.now.0.saturating_add(ms));
+    let sleeps = cx.session.suspended(cx.now);
+    if sleeps.works || until <= cx.now {
         cx.reply.ok();
+        return Ok(());
     }
-    Ok(())
+    sleeps.works = true;
+    cx.server.pause.sleep(until);
+    Err(Suspend::Time(until).into())
 }
 
-fn digest(cx: &mut Context<'_>, _: &Args<'_>) -> Result<(), CommandError> {
+fn digest(cx: &mut Context<'_>, _: &Args<'_>) -> Result<(), Stop> {
     let (databases, now) = (cx.config.databases, cx.now);
     let digest = if cx.keys.keyspace().has_below() {
         let fold = Fold(Digest::fold);
-        let ask = Ask::Everything {
+        let page = cx.ask_below(Ask::Everything {
             databases,
             fold,
             now,
-        };
-        let Some(page) = cx.ask_below(ask)? else {
-            return Ok(());
-        };
+        })?;
         Digest::of_page(&page)
     } else {
         Digest::of_all(cx.keys.keyspace(), databases, now, cx.keys.thread())
@@ -201,69 +197,30 @@ fn digest(cx: &mut Context<'_>, _: &Args<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// Has the first of some keys fetched that memory cannot answer for. True where there is one.
-fn must_fetch<'k>(
-    cx: &mut Context<'_>,
-    keys: impl Iterator<Item = &'k [u8]>,
-) -> Result<bool, CommandError> {
-    if cx.session.answer.take().is_some_and(|page| page.failed) {
-        return Err(CommandError::Unreadable);
-    }
-    let (keyspace, db, thread) = (cx.keys.keyspace(), cx.keys.db(), cx.keys.thread());
-    let mut lacking = keys.filter(|key| !keyspace.is_resident(keyspace.hash(key), db, key, thread));
-    let lacking = lacking.next();
-    cx.session.asked = lacking.map(|key| {
-        Asked::Below(Ask::Key {
-            db,
-            key: key.into(),
-            now: cx.now,
-        })
-    });
-    Ok(lacking.is_some())
+/// Has keys locked, of which the row declares none.
+fn need<'k>(cx: &mut Context<'_>, keys: impl Iterator<Item = &'k [u8]>) -> Result<(), Stop> {
+    let db = cx.keys.db();
+    cx.need_keys(keys.map(|key| OtherKey {
+        db,
+        key: key.into(),
+    }))
 }
 
-fn digest_value(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
-    if must_fetch(cx, args.from(2))? {
-        return Ok(());
-    }
+fn digest_value(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), Stop> {
+    need(cx, args.from(2))?;
     cx.reply.array(args.len() - 2);
     for key in args.from(2) {
-        let mut keys = lock(cx, key);
-        let digest = keys.peek(key).map(Digest::of_value).unwrap_or_default();
-        drop(keys);
+        let digest = cx.keys.peek(key).map(Digest::of_value);
+        let digest = digest.unwrap_or_default();
         cx.reply.simple(&digest.hex());
     }
     Ok(())
 }
 
-/// Locks one key. DEBUG's row declares none, so that its context holds no lock.
-fn lock<'a>(cx: &Context<'a>, key: &[u8]) -> Keys<'a> {
-    let keyspace = cx.keys.keyspace();
-    let terms = Terms {
-        now: cx.now,
-        access: access(cx),
-        default_ttl_ms: 0,
-        thread: cx.keys.thread(),
-        event: &"debug",
-    };
-    keyspace.lock(&[keyspace.hash(key)], cx.keys.db(), terms)
-}
-
-fn access(cx: &Context<'_>) -> AccessPolicy {
-    let lfu = LfuSettings {
-        log_factor: cx.config.lfu_log_factor,
-        decay_time_min: cx.config.lfu_decay_time_min,
-    };
-    AccessPolicy::new(cx.config.maxmemory_policy, lfu, cx.now, cx.random).frozen(true)
-}
-
-fn object(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
-    if must_fetch(cx, args.from(2))? {
-        return Ok(());
-    }
-    let access = access(cx);
-    let mut keys = lock(cx, args.at(2));
-    let entry = keys.peek(args.at(2)).ok_or(CommandError::NoSuchKey)?;
+fn object(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), Stop> {
+    need(cx, args.from(2))?;
+    let access = cx.keys.access_policy();
+    let entry = cx.keys.peek(args.at(2)).ok_or(CommandError::NoSuchKey)?;
     let mut serialized = Vec::new();
     dump::write_value(entry, &mut serialized);
     // Values have no address that would mean anything to a client.
@@ -298,16 +255,12 @@ fn show(
     key: &[u8],
     what: &'static str,
     shown: impl FnOnce(EntryRef<'_>) -> Option<String>,
-) -> Result<(), CommandError> {
-    if must_fetch(cx, std::iter::once(key))? {
-        return Ok(());
-    }
-    let mut keys = lock(cx, key);
-    let entry = keys.peek(key).ok_or(CommandError::NoSuchKey)?;
+) -> Result<(), Stop> {
+    need(cx, std::iter::once(key))?;
+    let entry = cx.keys.peek(key).ok_or(CommandError::NoSuchKey)?;
     let shown = shown(entry).ok_or_else(|| {
         CommandError::message(format!("ERR Not a {} encoded object.", what.to_lowercase()))
     })?;
-    drop(keys);
     tracing::info!("{what} of {}: {shown}", key.escape_ascii());
     cx.reply
         .simple(&format!("{what} structure printed on stdout"));
@@ -325,7 +278,7 @@ fn texts<const BACK: bool>(pack: Pack<'_, BACK>) -> String {
     )
 }
 
-fn listpack(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
+fn listpack(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), Stop> {
     show(cx, args.at(2), "Listpack", |entry| {
         let mut scratch = Vec::new();
         let is_packed = object::encoding_name(entry).starts_with("listpack");
@@ -337,7 +290,7 @@ fn listpack(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
 }
 
 /// With 1 the elements are shown too.
-fn quicklist(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
+fn quicklist(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), Stop> {
     let full = args.from(3).next().and_then(number::parse_i64);
     show(cx, args.at(2), "Quicklist", |entry| match entry.large() {
         Some(LargeRef::List(list)) => {
@@ -351,17 +304,16 @@ fn quicklist(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> 
     })
 }
 
-fn set_active_expire(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
+fn set_active_expire(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), Stop> {
     let on = number::parse_i64(args.at(2)).is_some_and(|number| number != 0);
     cx.server.active_expire.store(on, Ordering::Relaxed);
     cx.reply.ok();
     Ok(())
 }
 
-fn error(_: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
-    Err(CommandError::message(
-        String::from_utf8_lossy(args.at(2)).into_owned(),
-    ))
+fn error(_: &mut Context<'_>, args: &Args<'_>) -> Result<(), Stop> {
+    let text = String::from_utf8_lossy(args.at(2)).into_owned();
+    Err(CommandError::message(text).into())
 }
 
 #[cfg(test)]

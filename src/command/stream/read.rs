@@ -1,13 +1,14 @@
 //! XREAD and XREADGROUP: what is new, waited for if need be, and what a consumer has not acknowledged.
 
 use super::super::argument::{after, block, multiple, optional, word};
-use super::super::blocking::{self, Wish};
+use super::super::blocking::{self, Waits};
 use super::super::{Argument, Arity::*, Command, Context, Flags, KeySpec, parse};
 use super::{ROW, no_group, reply_with_entries, reply_with_entry, reply_with_id, strict_id};
 use crate::clock::UnixMs;
 use crate::error::CommandError;
 use crate::keyspace::entry::ValueType;
 use crate::resp::{Args, Protocol, Reply};
+use crate::server::suspended::Stop;
 use crate::value::number;
 use crate::value::stream::{Id, Stream};
 
@@ -33,7 +34,7 @@ pub(in crate::command) const COMMANDS: &[Command] = &[
         flags: Flags::READONLY
             .and(Flags::BLOCKING)
             .and(Flags::MOVABLE_KEYS),
-        run: xread,
+        run_or_suspend: Some(xread),
         complexity: "O(N) in the number of entries that are returned.",
         summary: "Returns the entries of streams behind given ids; waits for them.",
         arguments: &[COUNT, BLOCK, STREAMS],
@@ -44,7 +45,7 @@ pub(in crate::command) const COMMANDS: &[Command] = &[
         arity: AtLeast(7),
         keys: &[KeySpec::half_behind("STREAMS", 4, &["RO", "access"])],
         flags: Flags::WRITE.and(Flags::BLOCKING).and(Flags::MOVABLE_KEYS),
-        run: xreadgroup,
+        run_or_suspend: Some(xreadgroup),
         complexity: "O(N) in the number of entries that are returned.",
         summary: "Gives a consumer of a group new entries, or those that it has not acknowledged; waits for them.",
         arguments: &[
@@ -68,26 +69,25 @@ pub(in crate::command) const COMMANDS: &[Command] = &[
 ];
 
 /// Who reads, and how.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reader {
-    group: Box<[u8]>,
-    consumer: Box<[u8]>,
+struct Reader<'a> {
+    group: &'a [u8],
+    consumer: &'a [u8],
     no_ack: bool,
 }
 
 /// A request, read.
-struct Request {
+struct Request<'a> {
     /// How many entries of each stream; `usize::MAX`: all.
     count: usize,
     /// `None`: it does not wait. `Some(None)`: it waits for ever.
     until: Option<Option<UnixMs>>,
-    reader: Option<Reader>,
+    reader: Option<Reader<'a>>,
     /// The argument that is the first key, and how many there are.
     keys: std::ops::Range<usize>,
 }
 
-impl Request {
-    fn parse(args: &Args<'_>, is_group: bool, now: UnixMs) -> Result<Self, CommandError> {
+impl<'a> Request<'a> {
+    fn parse(args: &Args<'a>, is_group: bool, now: UnixMs) -> Result<Self, CommandError> {
         let only_group = |option: &str| {
             CommandError::message(format!(
                 "ERR The {option} option is only supported by XREADGROUP. You called XREAD instead."
@@ -137,8 +137,8 @@ impl Request {
             ));
         }
         let reader = names.map(|(group, consumer)| Reader {
-            group: group.into(),
-            consumer: consumer.into(),
+            group,
+            consumer,
             no_ack,
         });
         Ok(Self {
@@ -186,7 +186,7 @@ fn finish(reply: &mut Reply, at: usize, streams: usize) -> bool {
     true
 }
 
-fn xread(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
+fn xread(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), Stop> {
     let request = Request::parse(args, false, cx.now)?;
     let keys = request.keys.clone();
     let mut after = Vec::with_capacity(keys.len());
@@ -195,9 +195,9 @@ fn xread(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
         after.push(match args.at(key + keys.len()) {
             b"$" => stream.map_or(Id::ZERO, |stream| stream.state.last),
             b">" => {
-                return Err(CommandError::text(
+                return Err(Stop::from(CommandError::text(
                     "ERR The > ID can be specified only when calling XREADGROUP using the GROUP <group> <consumer> option.",
-                ));
+                )));
             }
             text => strict_id(text)?,
         });
@@ -209,17 +209,31 @@ fn xread(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     if finish(cx.reply, at, streams) {
         return Ok(());
     }
+    let Some(until) = request.until else {
+        cx.reply.nil_array();
+        return Ok(());
+    };
+    // When it runs again, the last entry of now is meant still.
+    let ids: Vec<_> = after.into_iter().map(Id::to_text).collect();
+    let words = args.from(0).take(keys.end);
+    let request = words.chain(ids.iter().map(String::as_bytes)).collect();
     let keys = keys.map(|key| args.at(key));
-    match request.until {
-        Some(until) => {
-            let after = keys.clone().map(Into::into).zip(after).collect();
-            let wish = Wish::Entries(after, request.count);
-            blocking::wait(cx, keys, wish, until);
-        }
-        None => cx.reply.nil_array(),
-    }
-    Ok(())
+    Err(blocking::wait(cx, request, keys, until, &NEW))
 }
+
+/// XREAD.
+const NEW: Waits = Waits {
+    event: &"xread",
+    serve: |cx, args, key| {
+        let Request { count, keys, .. } = Request::parse(args, false, cx.now)?;
+        let Some(at) = keys.clone().find(|&at| args.at(at) == key) else {
+            return Ok(false);
+        };
+        let after = strict_id(args.at(at + keys.len()))?;
+        reply_with_new(cx, key, after, count)
+    },
+    ..Waits::STREAM
+};
 
 /// Replies with the entries of a stream behind an id, as one of several. False where there are none.
 fn read_new(
@@ -239,7 +253,7 @@ fn read_new(
 }
 
 /// Replies with what is new of a stream to a client that has waited for it. False where there is nothing.
-pub(in crate::command) fn reply_with_new(
+fn reply_with_new(
     cx: &mut Context<'_>,
     key: &[u8],
     after: Id,
@@ -259,24 +273,23 @@ enum Asked {
     Own(Id),
 }
 
-fn xreadgroup(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
+fn xreadgroup(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), Stop> {
     let request = Request::parse(args, true, cx.now)?;
     let Some(reader) = &request.reader else {
-        return Err(CommandError::Syntax);
+        return Err(CommandError::Syntax.into());
     };
     let keys = request.keys.clone();
     let mut asked = Vec::with_capacity(keys.len());
     for key in keys.clone() {
         let stream = cx.keys.stream(args.at(key))?;
-        if stream.is_none_or(|stream| !stream.groups.contains_key(&reader.group)) {
-            let behind = b" in XREADGROUP with GROUP option";
-            return Err(no_group(args.at(key), &reader.group, behind));
+        if stream.is_none_or(|stream| !stream.groups.contains_key(reader.group)) {
+            return Err(no_such_group(args.at(key), reader).into());
         }
         asked.push(match args.at(key + keys.len()) {
             b"$" => {
-                return Err(CommandError::text(
+                return Err(Stop::from(CommandError::text(
                     "ERR The $ ID is meaningless in the context of XREADGROUP: you want to read the history of this consumer by specifying a proper ID, or use the > ID to get new messages. The $ ID would just return an empty result set.",
-                ));
+                )));
             }
             b">" => Asked::New,
             text => Asked::Own(strict_id(text)?),
@@ -290,21 +303,36 @@ fn xreadgroup(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError>
     if finish(cx.reply, at, streams) {
         return Ok(());
     }
-    match request.until {
-        Some(until) => {
-            let wish = Wish::Share(reader.clone(), request.count);
-            blocking::wait(cx, keys.map(|key| args.at(key)), wish, until);
-        }
-        None => cx.reply.nil_array(),
-    }
-    Ok(())
+    let Some(until) = request.until else {
+        cx.reply.nil_array();
+        return Ok(());
+    };
+    let keys = keys.map(|key| args.at(key));
+    let request = args.from(0).collect();
+    Err(blocking::wait(cx, request, keys, until, &SHARE))
+}
+
+/// XREADGROUP.
+const SHARE: Waits = Waits {
+    event: &"xreadgroup",
+    serve: |cx, args, key| {
+        let request = Request::parse(args, true, cx.now)?;
+        let reader = request.reader.as_ref().ok_or(CommandError::Syntax)?;
+        reply_with_shared(cx, key, reader, request.count)
+    },
+    needs_keys: true,
+    ..Waits::STREAM
+};
+
+fn no_such_group(key: &[u8], reader: &Reader<'_>) -> CommandError {
+    no_group(key, reader.group, b" in XREADGROUP with GROUP option")
 }
 
 /// Gives a consumer what it asks for of a stream, and replies with it. False where there is nothing new.
 fn give(
     cx: &mut Context<'_>,
     key: &[u8],
-    reader: &Reader,
+    reader: &Reader<'_>,
     asked: Asked,
     count: usize,
 ) -> Result<bool, CommandError> {
@@ -312,16 +340,15 @@ fn give(
     let given = cx
         .keys
         .change(key, ValueType::Stream, false, |stream: &mut Box<Stream>| {
-            let group = stream.groups.get(&reader.group);
-            let last = group.map(|group| group.last).ok_or(CommandError::text(
-                "NOGROUP the consumer group this client was blocked on no longer exists",
-            ))?;
+            let group = stream.groups.get(reader.group);
+            let last = group.map(|group| group.last);
+            let last = last.ok_or_else(|| no_such_group(key, reader))?;
             if asked == Asked::New && stream.last_there() <= last {
                 return Ok((false, false));
             }
             // The group is taken out, so that it can be changed while the entries are read.
-            let mut group = stream.groups.remove(&reader.group).unwrap_or_default();
-            let (consumer, is_new) = group.see(&reader.consumer, now);
+            let mut group = stream.groups.remove(reader.group).unwrap_or_default();
+            let (consumer, is_new) = group.see(reader.consumer, now);
             let mut given = 0;
             begin_stream(reply, key);
             match asked {
@@ -366,7 +393,7 @@ fn give(
             {
                 consumer.active_at = now;
             }
-            stream.groups.insert(reader.group.clone(), group);
+            stream.groups.insert(reader.group.into(), group);
             Ok((true, is_new || given > 0))
         })?;
     Ok(given.unwrap_or(false))
@@ -387,10 +414,10 @@ fn reply_with_own(reply: &mut Reply, stream: &Stream, id: Id) -> bool {
 }
 
 /// Gives a consumer that has waited what is new. False where there is nothing.
-pub(in crate::command) fn reply_with_shared(
+fn reply_with_shared(
     cx: &mut Context<'_>,
     key: &[u8],
-    reader: &Reader,
+    reader: &Reader<'_>,
     count: usize,
 ) -> Result<bool, CommandError> {
     let at = cx.reply.len();

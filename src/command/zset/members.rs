@@ -1,7 +1,7 @@
 //! Members one by one: set, looked up, taken out, walked over.
 
 use super::super::argument::{self, KEY, after, block, multiple, oneof, optional, since, word};
-use super::super::blocking::{self, Wish};
+use super::super::blocking::{self, Waits};
 use super::super::random_elements;
 use super::super::{Argument, Arity::*, Command, Context, Flags, KeySpec, parse, scan};
 use super::{ADD, DELETE, Form, MEMBER, READ, READ_FAST, ROW, WRITE_FAST, change};
@@ -10,6 +10,7 @@ use crate::error::CommandError;
 use crate::keyspace::entry::ValueType;
 use crate::random::Random;
 use crate::resp::{Args, Reply};
+use crate::server::suspended::Stop;
 use crate::value::listpack::{Digits, Element};
 use crate::value::number;
 use crate::value::zset::{Change, MEMBERS_MAX, Zset, ZsetRef};
@@ -143,13 +144,13 @@ pub(in crate::command) const COMMANDS: &[Command] = &[
     },
     Command {
         name: "bzpopmin",
-        run: |cx, args| pop_or_wait(cx, args, false),
+        run_or_suspend: Some(|cx, args| pop_or_wait(cx, args, &FIRST)),
         summary: "Takes the member with the lowest score out of the first of several sorted sets that has any; waits for one.",
         ..WAIT_AND_POP
     },
     Command {
         name: "bzpopmax",
-        run: |cx, args| pop_or_wait(cx, args, true),
+        run_or_suspend: Some(|cx, args| pop_or_wait(cx, args, &LAST)),
         summary: "Takes the member with the highest score out of the first of several sorted sets that has any; waits for one.",
         ..WAIT_AND_POP
     },
@@ -158,7 +159,7 @@ pub(in crate::command) const COMMANDS: &[Command] = &[
         arity: AtLeast(5),
         keys: &[KeySpec::counted(2, TAKE)],
         flags: Flags::WRITE.and(Flags::MOVABLE_KEYS).and(Flags::BLOCKING),
-        run: bzmpop,
+        run_or_suspend: Some(bzmpop),
         since: "7.0.0",
         complexity: "O(K) + O(log(N)) for each member, with K keys.",
         summary: "Takes members out of the first of several sorted sets that has any; waits for them.",
@@ -570,7 +571,7 @@ fn zmpop(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
 }
 
 /// Takes members out and replies with them and their key. False where there are none.
-pub(in crate::command) fn reply_with_members(
+fn reply_with_members(
     cx: &mut Context<'_>,
     key: &[u8],
     last: bool,
@@ -584,31 +585,49 @@ pub(in crate::command) fn reply_with_members(
 }
 
 /// Takes a member out and replies with its key, it and its score. False where there is none.
-pub(in crate::command) fn reply_with_member(
-    cx: &mut Context<'_>,
-    key: &[u8],
-    last: bool,
-) -> Result<bool, CommandError> {
+fn reply_with_member(cx: &mut Context<'_>, key: &[u8], last: bool) -> Result<bool, CommandError> {
     take(cx, key, last, 1, Form::Flat, |reply, _| {
         reply.array(3);
         reply.bulk(key);
     })
 }
 
-fn pop_or_wait(cx: &mut Context<'_>, args: &Args<'_>, last: bool) -> Result<(), CommandError> {
+/// BZPOPMIN.
+const FIRST: Waits = Waits {
+    event: &"zpopmin",
+    serve: |cx, _, key| reply_with_member(cx, key, false),
+    ..Waits::ZSET
+};
+/// BZPOPMAX.
+const LAST: Waits = Waits {
+    event: &"zpopmax",
+    serve: |cx, _, key| reply_with_member(cx, key, true),
+    ..Waits::ZSET
+};
+/// BZMPOP.
+const SEVERAL: Waits = Waits {
+    serve: |cx, args, key| {
+        let at = parse::numkeys(args, 2)?;
+        let count = parse::count_option(args, at + 1)?;
+        reply_with_members(cx, key, is_max(args.at(at))?, count)
+    },
+    ..Waits::ZSET
+};
+
+fn pop_or_wait(cx: &mut Context<'_>, args: &Args<'_>, waits: &'static Waits) -> Result<(), Stop> {
     let end = args.len() - 1;
     let until = blocking::until(args.at(end), cx.now)?;
     let keys = (1..end).map(|at| args.at(at));
-    blocking::serve_or_wait(cx, keys, Wish::Member(last), until)
+    blocking::serve_or_wait(cx, args, keys, until, waits)
 }
 
-fn bzmpop(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
+fn bzmpop(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), Stop> {
     let at = parse::numkeys(args, 2)?;
-    let last = is_max(args.at(at))?;
-    let wish = Wish::Members(last, parse::count_option(args, at + 1)?);
+    is_max(args.at(at))?;
+    parse::count_option(args, at + 1)?;
     let until = blocking::until(args.at(1), cx.now)?;
     let keys = (3..at).map(|at| args.at(at));
-    blocking::serve_or_wait(cx, keys, wish, until)
+    blocking::serve_or_wait(cx, args, keys, until, &SEVERAL)
 }
 
 /// MAX, and not MIN.

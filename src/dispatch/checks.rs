@@ -1,0 +1,148 @@
+//! Whether a request may run, in Redis's order: what is wrong with it costs nothing, and nothing does before authentication.
+
+use super::Executor;
+use crate::clock::UnixMs;
+use crate::command::Flags;
+use crate::command::table::Row;
+use crate::config::CallableFrom;
+use crate::error::{CommandError, c_text};
+use crate::keyspace::eviction::Room;
+use crate::resp::Args;
+use crate::server::session::Session;
+use crate::server::suspended::{Stop, Suspend};
+
+/// Bytes of an unknown command and of its arguments that the error repeats.
+const UNKNOWN_BYTES_MAX: usize = 128;
+
+impl Executor {
+    /// Whether a request may run at all, and now.
+    #[inline]
+    pub(super) fn check(
+        &mut self,
+        row: Option<&'static Row>,
+        args: &Args<'_>,
+        session: &mut Session,
+        now: UnixMs,
+    ) -> Result<&'static Row, Stop> {
+        if let Some(until) = self.server.pause.asleep(now) {
+            return Err(Suspend::Time(until).into());
+        }
+        let row = row.ok_or_else(|| unknown_command(args))?;
+        if let Some(error) = self.refusal(row, args, session) {
+            return Err(self.reject(row, error));
+        }
+        if let Some(until) = self.held_back(row, now) {
+            return Err(Suspend::Pause(until).into());
+        }
+        if row.command.flags.has(Flags::DENYOOM) {
+            if let Some(needed) = self.lacks_room(row, session, now) {
+                return Err(needed.into());
+            }
+            match self.has_room(now) {
+                Room::None => return Err(self.reject(row, CommandError::OutOfMemory)),
+                Room::Soon if self.is_tier_failing() => {
+                    return Err(self.reject(row, CommandError::Unwritable));
+                }
+                _ => {}
+            }
+        }
+        if row.command.flags.has(Flags::WRITE)
+            && self.is_tier_failing()
+            && self.engine.is_durable_always()
+        {
+            return Err(self.reject(row, CommandError::Unwritable));
+        }
+        Ok(row)
+    }
+
+    /// What is wrong with a request, or with who asks.
+    #[inline]
+    fn refusal(&mut self, row: &Row, args: &Args<'_>, session: &Session) -> Option<CommandError> {
+        if !row.command.arity.accepts(args.len()) {
+            return Some(CommandError::WrongArity(row.full_name.clone().into()));
+        }
+        // A container alone, such as COMMAND, runs if its arity allows it.
+        if !row.subcommands.is_empty() && args.len() > 1 {
+            return Some(unknown_subcommand(row, args));
+        }
+        if row.command.flags.has(Flags::PROTECTED)
+            && !may_call(self.config.current().enable_debug_command, session)
+        {
+            return Some(CommandError::text(PROTECTED));
+        }
+        if !row.command.flags.has(Flags::NO_AUTH) && !session.may_run(self.config.current()) {
+            return Some(CommandError::text("NOAUTH Authentication required."));
+        }
+        None
+    }
+
+    #[cold]
+    fn reject(&self, row: &Row, error: CommandError) -> Stop {
+        let stripe = self.server.stats.stripe(self.thread);
+        stripe.per_command[row.id].rejected.add(1);
+        error.into()
+    }
+
+    /// Until when CLIENT PAUSE holds a command back.
+    #[inline]
+    fn held_back(&self, row: &Row, now: UnixMs) -> Option<UnixMs> {
+        let flags = row.command.flags;
+        let writes = flags.has(Flags::WRITE) || flags.has(Flags::MAY_REPLICATE);
+        let until = self.server.pause.holds(writes, now)?;
+        let is_exempt = row.command.name == "client" || row.full_name.starts_with("client|");
+        (!is_exempt).then_some(until)
+    }
+}
+
+/// The error for DEBUG where it is not enabled.
+const PROTECTED: &str = "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can \
+     run it from a local connection, otherwise you need to set this option in the configuration file, and then restart \
+     the server.";
+
+/// Whether a client may call a guarded command.
+fn may_call(from: CallableFrom, session: &Session) -> bool {
+    match from {
+        CallableFrom::No => false,
+        CallableFrom::Yes => true,
+        CallableFrom::Local => session.client.is_local(),
+    }
+}
+
+/// Whether a line is of HTTP. A browser that was lured into sending a request here must not get past its headers to
+/// commands in its body.
+pub(super) fn is_http(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")
+}
+
+fn unknown_command(args: &Args<'_>) -> CommandError {
+    let mut shown = Vec::new();
+    for arg in args.from(1) {
+        if shown.len() >= UNKNOWN_BYTES_MAX {
+            break;
+        }
+        let arg = &c_text(arg);
+        let arg = &arg[..arg.len().min(UNKNOWN_BYTES_MAX - shown.len())];
+        shown.extend_from_slice(&[b"'", arg, b"' "].concat());
+    }
+    let name = c_text(args.at(0));
+    let name = &name[..name.len().min(UNKNOWN_BYTES_MAX)];
+    CommandError::bytes(&[
+        b"ERR unknown command '",
+        name,
+        b"', with args beginning with: ",
+        &shown,
+    ])
+}
+
+fn unknown_subcommand(row: &Row, args: &Args<'_>) -> CommandError {
+    let name = c_text(args.get(1).unwrap_or_default());
+    let name = &name[..name.len().min(UNKNOWN_BYTES_MAX)];
+    let container = row.full_name.to_ascii_uppercase();
+    CommandError::bytes(&[
+        b"ERR unknown subcommand '",
+        name,
+        b"'. Try ",
+        container.as_bytes(),
+        b" HELP.",
+    ])
+}

@@ -1,0 +1,163 @@
+//! Which rows and keys the requests of a batch have, and which of the keys memory cannot answer for.
+
+use std::ops::Range;
+
+use super::Executor;
+use crate::clock::UnixMs;
+use crate::command::Flags;
+use crate::command::key_specs::Positions;
+use crate::command::table::{Row, table};
+use crate::engine::Engine;
+use crate::equality::equal;
+use crate::resp::{Args, Batch};
+use crate::server::session::Session;
+use crate::server::suspended::Suspend;
+use crate::tier::Wanted;
+
+/// A request whose row and keys are known.
+#[derive(Debug)]
+pub(super) struct Planned {
+    /// `None`: there is no such command.
+    pub(super) row: Option<&'static Row>,
+    /// Its keys, among the hashes of the batch.
+    pub(super) hashes: Range<usize>,
+}
+
+impl Executor {
+    /// Finds the rows and the keys of a batch, and has the keys' memory fetched: first the buckets
+    /// of all, then, when those have arrived, the entries of all.
+    pub(super) fn plan(&mut self, batch: &Batch, buffer: &[u8]) {
+        self.plan.clear();
+        self.hashes.clear();
+        // Most pipelines repeat one command: its row is looked up once.
+        let mut last: (&[u8], Option<&'static Row>) = (b"", None);
+        for index in 0..batch.len() {
+            let args = batch.args(buffer, index);
+            let first = self.hashes.len();
+            let row = if equal(args.at(0), last.0) {
+                last.1
+            } else {
+                find_row(&args)
+            };
+            if row.is_some_and(|row| row.is_plain) {
+                last = (args.at(0), row);
+            }
+            if let Some(row) = row
+                .filter(|row| !row.command.keys.is_empty() && row.command.arity.accepts(args.len()))
+            {
+                let hash = |position| self.engine.keyspace.hash(args.at(position));
+                match row.single_key {
+                    Some(position) => self.hashes.push(hash(position)),
+                    None => self
+                        .hashes
+                        .extend(key_positions(row, &args).into_iter().map(hash)),
+                }
+            }
+            self.plan.push(Planned {
+                row,
+                hashes: first..self.hashes.len(),
+            });
+        }
+        if self.hashes.len() > 1 {
+            let keyspace = &self.engine.keyspace;
+            // Most pipelines on one key are of nothing else.
+            let different = || self.hashes.chunk_by(PartialEq::eq).map(|same| same[0]);
+            different().for_each(|hash| keyspace.prefetch_bucket(hash));
+            different().for_each(|hash| keyspace.prefetch_entry(hash));
+        }
+    }
+
+    /// Says which keys a request needs that is to wait for its keys.
+    #[cold]
+    pub(super) fn load_lacking(
+        &self,
+        batch: &Batch,
+        buffer: &[u8],
+        index: usize,
+        session: &mut Session,
+        now: UnixMs,
+    ) {
+        let waits = session.suspended(now);
+        if !waits.waits_for_loads() {
+            return;
+        }
+        waits.rounds.begin(&self.engine.overdraft);
+        let wanted = self.lacking(batch, buffer, index, session);
+        session.suspend(Suspend::Loads(wanted, now), now);
+    }
+
+    /// The keys of a request, and of those behind it, that memory cannot answer for.
+    fn lacking(&self, batch: &Batch, buffer: &[u8], from: usize, session: &Session) -> Vec<Wanted> {
+        let keyspace = &self.engine.keyspace;
+        let name = keyspace.space_name(session.db);
+        let mut wanted = Vec::new();
+        let waits = session.suspended.as_ref();
+        let end = match waits.is_some_and(|waits| waits.rounds.own_keys_only()) {
+            true => from + 1,
+            false => batch.len(),
+        };
+        for index in from..end {
+            let args = batch.args(buffer, index);
+            let needs_keys = |row: &&Row| needs_keys(&self.engine, row, &args);
+            let Some(row) = self.plan[index].row.filter(needs_keys) else {
+                continue;
+            };
+            let hashes = &self.hashes[self.plan[index].hashes.clone()];
+            for (position, &hash) in key_positions(row, &args).into_iter().zip(hashes) {
+                let key = args.at(position);
+                if !keyspace.is_resident(hash, session.db, key, self.thread) {
+                    wanted.push(Wanted {
+                        hash,
+                        name,
+                        key: key.into(),
+                    });
+                }
+            }
+        }
+        for other in waits.into_iter().flat_map(|waits| &waits.others) {
+            let hash = keyspace.hash(&other.key);
+            if !keyspace.is_resident(hash, other.db, &other.key, self.thread) {
+                wanted.push(Wanted {
+                    hash,
+                    name: keyspace.space_name(other.db),
+                    key: other.key.clone(),
+                });
+            }
+        }
+        wanted
+    }
+}
+
+/// The places of a request's keys. Where its options do not fit its row the command is going to refuse it; until then
+/// every argument counts as a key, so that it cannot reach one that is not locked.
+#[inline]
+pub(super) fn key_positions(row: &Row, args: &Args<'_>) -> Positions {
+    row.key_positions(args)
+        .unwrap_or_else(|| (1..args.len()).collect())
+}
+
+/// Whether a request must have its keys in memory. One that only writes over them must too while what it writes over may
+/// be pinned.
+#[inline]
+pub(super) fn needs_keys(engine: &Engine, row: &Row, args: &Args<'_>) -> bool {
+    row.looks_at_keys(args) || may_lose_pins(engine, row) && row.has_keys(args)
+}
+
+fn may_lose_pins(engine: &Engine, row: &Row) -> bool {
+    let tier = engine.tier.as_ref();
+    row.command.flags.has(Flags::WRITE) && tier.is_some_and(|tier| tier.has_cold_pins())
+}
+
+/// The row of a request: its command's, or its subcommand's.
+#[inline]
+pub(super) fn find_row(args: &Args<'_>) -> Option<&'static Row> {
+    let row = table().find(args.at(0))?;
+    if row.subcommands.is_empty() {
+        return Some(row);
+    }
+    Some(
+        args.get(1)
+            .and_then(|name| row.subcommand(name))
+            .unwrap_or(row),
+    )
+}

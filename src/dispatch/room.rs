@@ -1,0 +1,89 @@
+//! Room in memory for a command that may need some: made where the policy allows it, waited for where the tier below must take
+//! something first.
+
+use super::Executor;
+use crate::clock::UnixMs;
+use crate::command::Flags;
+use crate::command::table::Row;
+use crate::config::{Config, TierDurability, TierOverload};
+use crate::keyspace::eviction::{Limits, Room, Unwritten};
+use crate::server::latency::Event;
+use crate::server::session::Session;
+use crate::server::suspended::Suspend;
+
+impl Executor {
+    pub(super) fn is_tier_failing(&self) -> bool {
+        let tier = self.engine.tier.as_ref();
+        tier.is_some_and(|tier| tier.is_failing())
+    }
+
+    /// What a command that needs memory must wait for where the tier below has not taken some yet.
+    pub(super) fn lacks_room(
+        &mut self,
+        row: &Row,
+        session: &mut Session,
+        now: UnixMs,
+    ) -> Option<Suspend> {
+        let lacks = row.command.flags.has(Flags::DENYOOM)
+            && self.engine.keyspace.has_below()
+            && !self.is_tier_failing()
+            && self.has_room(now) == Room::Soon;
+        if !lacks {
+            return None;
+        }
+        if !may_shed(self.config.current()) {
+            return Some(Suspend::Room(None));
+        }
+        let since = *session.suspended(now).short_since.get_or_insert(now);
+        let settled = self.engine.keyspace.settled();
+        if let Some(patience) = self.engine.overload.patience(now.0 - since.0, settled) {
+            return Some(Suspend::Room(Some(patience)));
+        }
+        if self.make_room(now, Unwritten::Goes) == Room::Soon {
+            // Nothing but marks of deleted keys is left.
+            return Some(Suspend::Room(None));
+        }
+        None
+    }
+
+    /// Whether there is memory for a command that may need some; makes room where the policy allows
+    /// it. While this thread has added less than its share of what was left, the answer is known.
+    #[inline]
+    pub(super) fn has_room(&mut self, now: UnixMs) -> Room {
+        let added = self.engine.keyspace.counters(self.thread).used_bytes.read();
+        if added < self.room_until && self.room_generation == self.engine.config.generation() {
+            return Room::Enough;
+        }
+        let policy = self.config.current().maxmemory_policy;
+        self.make_room(now, Unwritten::Judged { policy, now })
+    }
+
+    fn make_room(&mut self, now: UnixMs, unwritten: Unwritten) -> Room {
+        let began = self.ticker.read();
+        let (server, engine) = (&self.server, &self.engine);
+        self.room_generation = engine.config.generation();
+        let limits = Limits {
+            unwritten,
+            ..engine.limits(self.config.current(), now)
+        };
+        let has_room = engine
+            .keyspace
+            .make_room(&limits, self.thread, &mut self.pool);
+        let added = engine.keyspace.counters(self.thread).used_bytes.read();
+        self.room_until = match server.engine.overdraft.is_taken() {
+            // What is allowed now is not for long.
+            true => i64::MIN,
+            false => added.saturating_add(server.engine.keyspace.headroom(&limits)),
+        };
+        let nanos = self.ticker.nanos_between(began, self.ticker.read());
+        let threshold_ms = self.config.current().latency_monitor_threshold_ms;
+        let latency = &self.server.latency;
+        latency.note(Event::EvictionCycle, nanos / 1_000_000, threshold_ms, now);
+        has_room
+    }
+}
+
+/// Whether keys may be evicted that the disk has not taken yet: under `tier-durability always` they are a promise.
+fn may_shed(config: &Config) -> bool {
+    config.tier_overload == TierOverload::Shed && config.tier_durability != TierDurability::Always
+}
