@@ -135,6 +135,10 @@ impl Db {
     fn open(config: Config) -> Self {
         let server = Server::open(config, None, table().ids())
             .expect("a temporary directory can be written");
+        Self::of(server)
+    }
+
+    fn of(server: Server) -> Self {
         let server = Arc::new(server);
         let origin = Origin {
             address: "127.0.0.1:50000".into(),
@@ -169,7 +173,16 @@ impl Db {
         let dir = self.tier_dir.take();
         let config = Config::clone(&self.engine().config.load());
         drop(self);
-        let mut db = Self::open(config);
+        // A filter may still be made for the server that ended.
+        let start = std::time::Instant::now();
+        let server = loop {
+            match Server::open(config.clone(), None, table().ids()) {
+                Ok(server) => break server,
+                Err(error) if start.elapsed().as_secs() >= 20 => panic!("{error}"),
+                Err(_) => std::thread::sleep(std::time::Duration::from_millis(5)),
+            }
+        };
+        let mut db = Self::of(server);
         db.tier_dir = dir;
         let tier = db.engine().tier.as_ref();
         tier.expect("it had one").count_now(db.engine());

@@ -121,6 +121,8 @@ config! {
         pub tier_admission: TierAdmission,
         /// What happens when it takes less than is written.
         pub tier_overload: TierOverload,
+        /// For how long writes go on while it takes none.
+        pub tier_write_ahead_limit_ms: u32,
         /// Which keys it gets, and which stay in memory.
         pub tier_policy: TierRules,
         /// How its values are compressed.

@@ -492,6 +492,15 @@ pub static OPTIONS: &[Opt] = &[
          nothing is shed.",
     ),
     live(
+        Tier,
+        "tier-write-ahead-limit",
+        "1000",
+        integer(0, 3_600_000, number!(tier_write_ahead_limit_ms)),
+        "For how many milliseconds writes go on while the disk takes none of them. Then they are refused with an IOERR, and \
+         so are replies that wait for the disk under tier-durability always. What deletes goes on under everysec, as long \
+         as the reserve on the disk has room to remember it.",
+    ),
+    live(
         Memory,
         "lfu-log-factor",
         "10",

@@ -46,9 +46,7 @@ impl Executor {
                 _ => {}
             }
         }
-        if row.command.flags.has(Flags::WRITE)
-            && self.is_tier_failing()
-            && self.engine.is_durable_always()
+        if row.command.flags.has(Flags::WRITE) && self.is_tier_failing() && self.is_unrecorded(row)
         {
             return Err(self.reject(row, CommandError::Unwritable));
         }

@@ -17,6 +17,16 @@ impl Executor {
         tier.is_some_and(|tier| tier.is_failing())
     }
 
+    /// Whether a write is refused because the disk does not take it. Emptying a database is what helps a full one.
+    #[cold]
+    pub(super) fn is_unrecorded(&mut self, row: &Row) -> bool {
+        let helps = matches!(row.command.name, "flushall" | "flushdb");
+        let grows = row.command.flags.has(Flags::DENYOOM);
+        let config = self.config.current();
+        let tier = self.engine.tier.as_ref();
+        !helps && tier.is_some_and(|tier| tier.refuses(config, grows))
+    }
+
     /// What a command that needs memory must wait for where the tier below has not taken some yet.
     pub(super) fn lacks_room(
         &mut self,

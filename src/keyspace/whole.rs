@@ -38,6 +38,16 @@ impl Keyspace {
         usize::try_from(keys).unwrap_or(0)
     }
 
+    /// Whether a database is sure to have no key. Counts may be wrong by a little where the disk was damaged; not so that they are
+    /// nothing in each tier.
+    pub fn is_empty(&self, db: usize) -> bool {
+        let space = self.space_of(db);
+        let counted = self.sum_space(space, |c, space| c.keys[space].read());
+        let tally = self.below.as_ref().map(|below| below.tally(space));
+        let (keys, cold) = tally.map_or((0, 0), |tally| (tally.keys(), tally.cold()));
+        counted + keys == 0 && cold == 0
+    }
+
     /// Counts for INFO, in constant time.
     pub fn space_stats(&self, db: usize, now: UnixMs) -> SpaceStats {
         let space = self.space_of(db);

@@ -26,12 +26,15 @@ use super::worker::{Local, with_local};
 use crate::clock::{self, UnixMs};
 use crate::config::OutputLimit;
 use crate::dispatch::{Next, REPLY_BYTES_MAX};
+use crate::error::CommandError;
 use crate::keyspace::ThreadSlot;
 use crate::resp::Protocol;
+use crate::resp::count::count_replies;
 use crate::resp::request::Partial;
 use crate::server::Server;
 use crate::server::clients::Origin;
 use crate::server::session::Session;
+use crate::server::suspended::Came;
 
 /// The thread's reply buffer is given back when one reply made it larger than this.
 const REPLY_BUFFER_MAX: usize = 1024 * 1024;
@@ -190,8 +193,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if let Some(request) = request {
             self.session.resume(request, came);
             self.session.client.blocked.store(false, Ordering::Relaxed);
+        } else if matches!(came, Came::Lost) {
+            self.take_back_replies();
         }
         Ok(false)
+    }
+
+    /// Nobody knows whether what the replies tell of is going to be durable: each of them becomes an error.
+    fn take_back_replies(&mut self) {
+        let error = format!("-{}\r\n", CommandError::Unwritable);
+        let replies = count_replies(&self.deferred);
+        self.deferred.clear();
+        for _ in 0..replies {
+            self.deferred.extend_from_slice(error.as_bytes());
+        }
     }
 
     /// Takes in what has arrived, up to so many bytes in all.

@@ -86,8 +86,12 @@ pub fn serve(server: &Arc<Server>) -> Result<(), StartError> {
         run(server, listeners, workers).await?;
         // Before the tier counts its keys for the last time. A panic has told of itself.
         let _ = maintenance.join();
-        if let Some(tier) = tier {
-            tier.stop(&server.engine);
+        let lost = tier.map_or(0, |tier| tier.stop(&server.engine));
+        if lost > 0 {
+            let what = format!("the newest versions of {lost} keys are lost");
+            tracing::error!("Stopped, but {what}: the disk tier could not be written");
+            let source = io::Error::other("the disk tier could not be written");
+            return Err(StartError::new(what, source));
         }
         tracing::info!("Bye");
         Ok(())

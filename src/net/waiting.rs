@@ -50,7 +50,7 @@ impl Waiting {
         }
     }
 
-    /// Has replies wait until what they tell of is durable.
+    /// Has replies wait until what they tell of is durable, or has not become so for too long.
     pub(super) fn durable(server: &Arc<Server>, then: Option<Box<Self>>) -> Option<Self> {
         let tier = server.engine.tier.as_ref()?;
         let (first, server) = (tier.meet(Need::Durable), Arc::clone(server));
@@ -59,9 +59,12 @@ impl Waiting {
                 let mut met = first.await;
                 // Nothing is told before it is true: the writer tries again.
                 while let Met::Written(false) = met
-                    && !server.shutdown.is_asked()
                     && let Some(tier) = &server.engine.tier
                 {
+                    let too_long = tier.is_failing_too_long(&server.engine.config.load());
+                    if too_long || server.shutdown.is_asked() {
+                        return Some(Came::Lost);
+                    }
                     met = tier.meet(Need::Durable).await;
                 }
                 Some(Came::Nothing)

@@ -1,5 +1,6 @@
 //! The Redis protocol: bytes to requests, replies to bytes. It knows no command.
 
+pub mod count;
 pub mod reply;
 pub mod request;
 

@@ -91,6 +91,7 @@ impl Server {
             number("tier_evicted_keys", sum(|c| &c.evicted)),
             number("tier_shed_keys", sum(|c| &c.shed)),
             number("tier_unwritten_bytes", keyspace.unwritten_bytes()),
+            number("tier_unsaved_keys", stats.unsaved),
             number("tier_generations", stats.store.generations),
             number("tier_dictionaries", stats.dictionaries),
             number("tier_memory_bytes", tier.memory_bytes()),

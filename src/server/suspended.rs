@@ -65,6 +65,8 @@ pub enum Came {
     Unreadable(Vec<KeyHash>),
     /// What became of the keys that were sent away.
     Delivered(Box<Delivery>),
+    /// What replies tell of has not become durable in time.
+    Lost,
 }
 
 /// Why a command's function ended before its command is done.

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use super::chunks;
 use super::record::{self, Body};
 use super::store::{Entry, Part, PartEnd, StoreError};
-use super::writer::Writer;
+use super::writer::{Writer, generation_bytes};
 use super::{Tier, TierError};
 use crate::clock::{self, UnixMs};
 use crate::keyspace::below::Held;
@@ -32,6 +32,13 @@ const KEYS_SHARE: f64 = 0.6;
 /// But no more bytes than changes have written, or this part of the limit at once: the disk must become emptier by it,
 /// whatever the sizes of keys are.
 const KEPT_PART: u64 = 2;
+
+/// A disk of so many bytes is cleared up although it is not full where fewer keys are there than this share of its records:
+/// for each byte that is written again about three come free.
+const SPARSE_BYTES: u64 = if cfg!(test) { 256 << 10 } else { 16 << 20 };
+const SPARSE_SHARE: f64 = 0.25;
+/// If more of a part, which has about twice as many bytes, is written again that is not so.
+const SPARSE_PART_BYTES: u64 = 1024 * 1024;
 
 /// Keys that go with a part, if nothing is written over them.
 #[derive(Default)]
@@ -145,7 +152,11 @@ impl Writer<'_> {
 
     fn sort_out_parts(&mut self) -> Result<(), TierError> {
         let start = Instant::now();
-        while self.tier.store.is_full() && start.elapsed() < WORK {
+        while start.elapsed() < WORK {
+            let is_full = self.tier.store.is_full();
+            if !is_full && !self.is_sparse() {
+                break;
+            }
             let after = self.leaving.as_ref().map(|leaving| leaving.end);
             let part = match self.tier.disk.lock().as_mut() {
                 Some(disk) => disk.next_part(after)?,
@@ -153,12 +164,20 @@ impl Writer<'_> {
             };
             let Some(part) = part else { break };
             let end = part.end();
-            let mut going = self.leaving.take().map_or_else(Going::default, |l| l.going);
-            if let Err(error) = self.sort_out(part, &mut going) {
-                tracing::error!("A generation goes whose keys cannot be read: {error}");
-                return self.finish_unread(end.of_all());
+            let before = self.leaving.take();
+            let end_before = before.as_ref().map(|leaving| leaving.end);
+            let mut going = before.map_or_else(Going::default, |leaving| leaving.going);
+            match self.sort_out(part, &mut going, !is_full) {
+                Ok(true) => self.leaving = Some(Leaving { going, end }),
+                Ok(false) => {
+                    self.leaving = end_before.map(|end| Leaving { going, end });
+                    break;
+                }
+                Err(error) => {
+                    tracing::error!("A generation goes whose keys cannot be read: {error}");
+                    return self.finish_unread(end.of_all());
+                }
             }
-            self.leaving = Some(Leaving { going, end });
         }
         Ok(())
     }
@@ -202,9 +221,11 @@ impl Writer<'_> {
         found.unwrap_or(false)
     }
 
-    /// Sees to it that keys which shall stay are written again, and adds the others to those that go.
-    fn sort_out(&mut self, part: Part, going: &mut Going) -> Result<(), TierError> {
+    /// Sees to it that keys which shall stay are written again, and adds the others to those that go. With `all` every key
+    /// must stay; false where that would be too much.
+    fn sort_out(&mut self, part: Part, going: &mut Going, all: bool) -> Result<bool, TierError> {
         let (generation, now) = (part.generation(), clock::now());
+        let (keys_before, bytes_before) = (going.keys.len(), going.bytes.len());
         let mut allowance = match self.keeps_cold_keys() {
             true => self.allowance.take(self.tier),
             false => 0,
@@ -229,12 +250,39 @@ impl Writer<'_> {
             if lives && held == Held::Not && bytes <= allowance {
                 allowance -= bytes;
                 keep(found, &body, &mut kept);
+            } else if lives && held == Held::Not && all {
+                going.keys.truncate(keys_before);
+                going.bytes.truncate(bytes_before);
+                self.look_again_later();
+                return Ok(false);
             } else {
                 going.push(hash, &found.key, head.expires_at);
             }
         }
-        self.allowance.spend(self.write_again(kept)?);
-        Ok(())
+        let again = self.write_again(kept)?;
+        self.allowance.spend(again);
+        if all && again > SPARSE_PART_BYTES {
+            self.look_again_later();
+        }
+        Ok(true)
+    }
+
+    /// Whether little of what is on disk is wanted, so that it pays to write that again and drop the rest.
+    fn is_sparse(&self) -> bool {
+        let (tier, keyspace) = (self.tier, &self.engine.keyspace);
+        let store = tier.store.stats();
+        let may_look = store.bytes_ingested >= self.dense_until
+            && generation_bytes(tier) >= SPARSE_BYTES
+            && tier.is_counted.load(Ordering::Acquire)
+            && self.engine.config.load().tier_ttl_s == 0;
+        let keys = || -> usize { (0..DATABASES).map(|db| keyspace.db_size(db)).sum() };
+        may_look && (keys() as f64) < store.records as f64 * SPARSE_SHARE
+    }
+
+    /// There is more on disk that is wanted than it seemed: it is looked again when as much has been written as is there.
+    fn look_again_later(&mut self) {
+        let store = self.tier.store.stats();
+        self.dense_until = store.bytes_ingested + generation_bytes(self.tier);
     }
 
     /// Sees to it that a key gets a newer copy where memory has the version of this one.
@@ -336,6 +384,39 @@ mod tests {
     }
 
     #[test]
+    fn what_is_out_of_sight_is_what_was_sorted_out() {
+        let mut db = Db::tiered(|_| {});
+        for i in 0..6_000 {
+            db.run(&format!("SET key{i} {i:0200}")).ok();
+        }
+        db.write();
+        let engine = std::sync::Arc::clone(db.engine_arc());
+        let tier = tier(&db);
+        let mut disk = tier.disk.lock();
+        let disk = disk.as_mut().expect("the tier is open");
+        let part = disk.next_part(None).expect("the disk is well");
+        let part = part.expect("it has keys");
+        let end = part.end();
+        let sorted_out: Vec<_> = part
+            .map(|found| found.expect("the disk is well").key.to_vec())
+            .collect();
+        disk.let_go(end).expect("the disk is well");
+        let mut gone = 0;
+        for i in 0..6_000 {
+            let key = format!("key{i}");
+            let hash = engine.keyspace.hash(key.as_bytes());
+            let mut on_disk = Vec::new();
+            let place = crate::keyspace::below::Place::of(hash);
+            record::encode_key(place, 0, key.as_bytes(), &mut on_disk);
+            let found = tier.store.find(hash.value(), &on_disk);
+            let found = found.expect("the disk is well").is_some();
+            assert_eq!(found, !sorted_out.contains(&on_disk), "{key}");
+            gone += usize::from(!found);
+        }
+        assert!(gone > 0 && gone < 6_000, "{gone}");
+    }
+
+    #[test]
     fn a_key_that_is_set_while_its_copy_goes_is_counted_once() {
         let mut db = Db::tiered(|_| {});
         for i in 0..10 {
@@ -351,7 +432,7 @@ mod tests {
         let end = part.end();
         let mut writer = Writer::new(db.engine(), tier(&db));
         let mut going = Going::default();
-        let sorted = writer.sort_out(part, &mut going);
+        let sorted = writer.sort_out(part, &mut going, false);
         sorted.expect("the disk is well");
         assert_eq!(going.keys.len(), 10);
         // Set before its copy is out of sight, and after.

@@ -10,6 +10,7 @@
 //! * `log` has what is durable before a run has it.
 //! * `writer` takes what changed, and makes it safe below, when `pace` says so; `copies` is what it has
 //!   taken and not written yet, and `draft` what it is going to write.
+//! * `marks` remembers what a full disk does not take.
 //! * `limit` lets go of the oldest when the disk is full.
 //! * `chunks` writes and reads long values in parts.
 //! * `walk` goes over all keys of both tiers, on the threads of `walks`.
@@ -24,6 +25,7 @@ mod draft;
 mod limit;
 pub mod loads;
 mod log;
+mod marks;
 mod pace;
 pub mod record;
 mod restore;
@@ -48,6 +50,7 @@ use tokio::sync::oneshot;
 use self::compress::{ClassStats, DecodeError, Dictionaries};
 use self::loads::Loads;
 use self::log::Log;
+use self::marks::Reserve;
 use self::pace::{Pace, Round};
 use self::store::{GenerationStats, Recovery, Store, StoreError, StoreOptions};
 use self::walks::{Lane, WALKERS, Walks};
@@ -57,7 +60,9 @@ use crate::descriptors;
 use crate::engine::Engine;
 use crate::keyspace::below::{Ask, Filter, Page};
 use crate::keyspace::cold::ColdCounts;
-use crate::keyspace::{DATABASES, KeyHash, Keyspace};
+use crate::keyspace::eviction::AccessPolicy;
+use crate::keyspace::lfu::LfuSettings;
+use crate::keyspace::{DATABASES, KeyHash, Keyspace, ThreadSlot};
 use crate::threads::{self, Part};
 
 pub use self::loads::Wanted;
@@ -94,6 +99,11 @@ pub struct Tier {
     last_write: Mutex<Option<UnixMs>>,
     /// What the blocks that were read take, and all else.
     cache_bytes: AtomicUsize,
+    reserve: Mutex<Reserve>,
+    /// Keys whose newest version would be lost if the process ended now, while runs fail.
+    unsaved: AtomicU64,
+    /// Whether the reserve takes what the last run that failed would have written.
+    has_marks: AtomicBool,
     memory_bytes: AtomicUsize,
     /// Keys that a start after a crash has still to count.
     uncounted: Mutex<Option<store::Scan>>,
@@ -211,7 +221,13 @@ impl Tier {
                 restore::restore(&mut disk, &logged)?;
             }
         }
-        let spaces = Spaces::newest(&store);
+        let mut spaces = Spaces::newest(&store);
+        let disk_bytes = writer::disk_bytes(dir);
+        let (reserve, marks) = Reserve::open(dir, config.tier_max_bytes, disk_bytes);
+        let is_kept = config.tier_durability != TierDurability::None;
+        let marks = marks.filter(|(after, _)| is_kept && *after >= spaces.moment);
+        let marks = marks.map_or_else(Vec::new, |(_, marks)| marks);
+        spaces.follow(&marks, store.hash_seed());
         log.clear(spaces.moment).map_err(StoreError::File)?;
         let filter = Arc::new(StoreFilter(Arc::clone(&store)));
         let keyspace = Keyspace::over(
@@ -245,6 +261,9 @@ impl Tier {
             classes: Mutex::default(),
             last_write: Mutex::new(None),
             cache_bytes: AtomicUsize::new(0),
+            reserve: Mutex::new(reserve),
+            unsaved: AtomicU64::new(0),
+            has_marks: AtomicBool::new(false),
             memory_bytes: AtomicUsize::new(0),
             is_counted: AtomicBool::new(is_counted),
             is_listed: is_counted,
@@ -260,6 +279,7 @@ impl Tier {
             pace: Pace::default(),
         };
         tier.measure_memory(0);
+        tier.recall(&marks, &keyspace, config, ThreadSlot(threads));
         Ok((keyspace, Some(tier)))
     }
 
@@ -329,8 +349,10 @@ impl Tier {
 
 impl Threads {
     /// Has all that changed written, and ends the threads.
-    pub fn stop(self, engine: &Engine) {
-        let Some(tier) = &engine.tier else { return };
+    ///
+    /// Gives the number of keys whose newest version is lost because the disk does not take it.
+    pub fn stop(self, engine: &Engine) -> u64 {
+        let Some(tier) = &engine.tier else { return 0 };
         // A thread that panicked has said so already.
         let end = |thread: JoinHandle<()>| {
             let _ = thread.join();
@@ -344,6 +366,7 @@ impl Threads {
         readers.chain([self.warmer]).for_each(end);
         tier.pace.stop();
         end(self.writer);
+        tier.unsaved()
     }
 }
 
@@ -374,6 +397,15 @@ impl Spaces {
             Some(of_run) if of_run.moment >= kept.moment && of_run.names != kept.names => of_run,
             Some(of_run) if of_run.moment > kept.moment => of_run,
             _ => kept,
+        }
+    }
+
+    /// Takes over the names that marks tell of.
+    fn follow(&mut self, marks: &[(Vec<u8>, Vec<u8>)], seed: u64) {
+        let key = record::spaces_key(seed);
+        let told = marks.iter().find(|(found, _)| *found == key);
+        if let Some(told) = told.and_then(|(_, record)| Self::decode(record)) {
+            (self.names, self.next_name, self.keys) = (told.names, told.next_name, None);
         }
     }
 
@@ -483,6 +515,7 @@ impl Tier {
             log_bytes: self.log_bytes.load(Ordering::Relaxed),
             logged_bytes: self.logged_bytes.load(Ordering::Relaxed),
             is_failing: self.is_failing(),
+            unsaved: self.unsaved(),
         }
     }
 
@@ -497,8 +530,64 @@ impl Tier {
     }
 
     /// Whether the last changes could not be written.
+    #[inline]
     pub fn is_failing(&self) -> bool {
-        self.pace.is_failing()
+        self.pace.failing_for().is_some()
+    }
+
+    /// Whether they could not be for longer than writes may go on without.
+    pub fn is_failing_too_long(&self, config: &Config) -> bool {
+        let limit = Duration::from_millis(config.tier_write_ahead_limit_ms.into());
+        self.pace.failing_for().is_some_and(|time| time >= limit)
+    }
+
+    /// Whether a write is refused because the disk does not take it. `grows`: it may need memory.
+    pub fn refuses(&self, config: &Config, grows: bool) -> bool {
+        match config.tier_durability {
+            TierDurability::None => false,
+            TierDurability::Always => self.is_failing(),
+            TierDurability::Everysec => {
+                let is_marked = !grows && self.has_marks.load(Ordering::Relaxed);
+                !is_marked && self.is_failing_too_long(config)
+            }
+        }
+    }
+
+    /// Keys whose newest version would be lost if the process ended now, because the disk does not take them.
+    pub fn unsaved(&self) -> u64 {
+        self.unsaved.load(Ordering::Relaxed)
+    }
+
+    /// Puts what a full disk did not take before the last end into memory, to be written.
+    fn recall(
+        &self,
+        marks: &[(Vec<u8>, Vec<u8>)],
+        keyspace: &Keyspace,
+        config: &Config,
+        thread: ThreadSlot,
+    ) {
+        let now = crate::clock::now();
+        let access = AccessPolicy::new(config.maxmemory_policy, LfuSettings::of(config), now, 0);
+        let mut part = Vec::new();
+        for (on_disk, record) in marks {
+            let Some((name, key)) = record::decode_key(on_disk) else {
+                continue;
+            };
+            let entry = record::decode(record).map(|parts| {
+                let none = |_: &[u8]| Ok(None);
+                self.entry(on_disk, parts, none, &mut part)
+            });
+            let entry = entry.transpose().unwrap_or_else(|error| {
+                tracing::error!("What the reserve has of a key is lost: {error}");
+                None
+            });
+            let hash = KeyHash::of_value(self.store.hash_of(on_disk));
+            keyspace.recall((hash, name, key), entry, &access, thread);
+        }
+        if !marks.is_empty() {
+            let keys = marks.len();
+            tracing::warn!("{keys} changes that the disk was too full for come from its reserve");
+        }
     }
 
     /// Memory that the tier takes, in bytes.
@@ -623,6 +712,8 @@ pub struct TierStats {
     pub logged_bytes: u64,
     /// Whether the last run failed.
     pub is_failing: bool,
+    /// Keys whose newest version would be lost if the process ended now, while runs fail.
+    pub unsaved: u64,
 }
 
 /// Why something could not be had from the tier.

@@ -4,8 +4,10 @@
 //!
 //! Invariant: who waits is told of a round only when it has ended well; an ended one that failed drops them.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+#[cfg(test)]
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
@@ -16,15 +18,29 @@ use super::Tier;
 const LOOK: Duration = Duration::from_millis(20);
 
 /// When runs are written, and who waits for them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Pace {
     state: Mutex<State>,
     changed: Condvar,
-    /// The last run failed.
-    failing: AtomicBool,
+    /// Milliseconds from `started` to when the first of the last rounds failed, and one more; 0: the last one ended well.
+    failing_since: AtomicU64,
+    started: Instant,
     /// The writer panics at its next round.
     #[cfg(test)]
     pub(super) panics: AtomicBool,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            failing_since: AtomicU64::new(0),
+            started: Instant::now(),
+            #[cfg(test)]
+            panics: AtomicBool::new(false),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -75,8 +91,12 @@ impl Pace {
         self.changed.notify_all();
     }
 
-    pub(super) fn is_failing(&self) -> bool {
-        self.failing.load(Ordering::Relaxed)
+    /// For how long rounds have failed; `None`: the last one ended well.
+    #[inline]
+    pub(super) fn failing_for(&self) -> Option<Duration> {
+        let since = self.failing_since.load(Ordering::Relaxed).checked_sub(1)?;
+        let elapsed = self.started.elapsed();
+        Some(elapsed.saturating_sub(Duration::from_millis(since)))
     }
 
     /// Waits for the next round, but not for long: `due` says whether it is time for a run. True after the stop.
@@ -96,13 +116,14 @@ impl Pace {
 
     pub(super) fn end(&self, well: bool) {
         let mut state = self.state.lock();
-        self.failing.store(!well, Ordering::Relaxed);
         if !well {
+            self.begin_failing();
             state.begun -= 1;
             // A dropped sender says that it failed.
             state.waiting.clear();
             return;
         }
+        self.failing_since.store(0, Ordering::Relaxed);
         state.done += 1;
         let done = state.done;
         for (_, waiter) in state.waiting.extract_if(.., |(wanted, _)| *wanted <= done) {
@@ -117,8 +138,15 @@ impl Pace {
         let mut state = self.state.lock();
         state.failed = true;
         state.waiting.clear();
-        self.failing.store(true, Ordering::Relaxed);
+        self.begin_failing();
         self.changed.notify_all();
+    }
+
+    fn begin_failing(&self) {
+        let now = self.started.elapsed().as_millis() as u64;
+        // Where it fails already it has failed for longer.
+        let since = &self.failing_since;
+        let _ = since.compare_exchange(0, now + 1, Ordering::Relaxed, Ordering::Relaxed);
     }
 
     /// Waits until all that had changed before the call is safe.

@@ -33,13 +33,14 @@ use super::copies::{Copies, Value};
 use super::draft::Draft;
 use super::limit::{Allowance, Leaving};
 use super::log::Log;
+use super::marks::Marks;
 use super::pace::Round;
 use super::record::{self, Body, Chunks};
 use super::store::{self, Recovery, Slice, Store, StoreError};
 use super::warm::{self, ColdPins, Pins};
 use super::{Spaces, Tier, cache_share};
 use crate::clock::{self, UnixMs};
-use crate::config::TierCompression;
+use crate::config::{TierCompression, TierDurability};
 use crate::engine::Engine;
 use crate::keyspace::below::{Place, Versions};
 use crate::keyspace::{DATABASES, ThreadSlot};
@@ -51,6 +52,8 @@ const PERIOD: Duration = Duration::from_millis(700);
 const RUN_BYTES: usize = 32 * 1024 * 1024;
 /// A store that the disk was too full for is opened anew when there is so much room.
 const FREE_BYTES_MIN: u64 = 64 * 1024 * 1024;
+/// Or this part of a small file system.
+const FREE_PART: u64 = 8;
 /// What has changed of a collection may take this part of it on disk: then all of it is written again.
 const CHANGES_PART: u64 = 2;
 /// So much is copied with the gate closed, in about a quarter of a millisecond.
@@ -61,6 +64,8 @@ const ALONE_BYTES: usize = 512 * 1024;
 const LATE_ROUNDS: usize = 4;
 /// So many moments may pass before they are written.
 const ATTEMPTS: usize = 3;
+/// Where all keys on disk were deleted its files go, if they have so much.
+const UNWANTED_BYTES: u64 = if cfg!(test) { 64 << 10 } else { 1 << 20 };
 /// After a failure the next try waits so long.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -81,6 +86,7 @@ pub(super) fn run(engine: &Engine) {
         if stopped {
             engine.keyspace.prepare_end(writer.thread);
         }
+        let mut is_healed = false;
         let is_run = round == Round::Run || tier.log.lock().is_broken();
         let written = if is_run {
             last = Instant::now();
@@ -91,8 +97,11 @@ pub(super) fn run(engine: &Engine) {
         tier.pace.end(written.is_ok());
         match &written {
             Err(error) => {
-                tracing::error!("The disk tier could not be written, it is tried again: {error}");
-                writer.revive();
+                is_healed = writer.recover(stopped);
+                let unsaved = tier.unsaved();
+                tracing::error!(
+                    "The disk tier could not be written, it is tried again; {unsaved} keys are not saved: {error}"
+                );
             }
             Ok(()) if is_run && !stopped => {
                 writer.keep_limit();
@@ -108,7 +117,7 @@ pub(super) fn run(engine: &Engine) {
                 return;
             }
         }
-        if written.is_err() {
+        if written.is_err() && !is_healed {
             std::thread::sleep(RETRY);
         }
     }
@@ -141,12 +150,18 @@ pub(super) struct Writer<'a> {
     again: Vec<Place>,
     /// Whether there is a list of pinned keys.
     has_pins: bool,
+    /// Whether all that was on disk was removed, and no run has ended since.
+    is_emptied: bool,
+    /// When so many bytes have been written since the start it is looked again whether the disk has little that is wanted.
+    pub(super) dense_until: u64,
 }
 
 /// Where changes are made durable.
 enum Sink<'a> {
     Run(&'a mut Draft),
     Log(&'a mut Log),
+    /// With the bytes that there is room for.
+    Marks(&'a mut Marks, u64),
 }
 
 /// What is to be written: where it stands, and how much that is, about.
@@ -170,6 +185,10 @@ impl Sink<'_> {
     fn put(&mut self, hash: u64, key: &[u8], record: &[u8]) -> Result<(), StoreError> {
         match self {
             Self::Run(draft) => draft.put(hash, key, record),
+            Self::Marks(marks, half) => {
+                marks.put(key, record, *half);
+                Ok(())
+            }
             Self::Log(log) => log.append(key, record).map_err(StoreError::File),
         }
     }
@@ -182,7 +201,7 @@ impl Sink<'_> {
     fn target(&self, store: &Store) -> Option<u64> {
         match self {
             Self::Run(draft) => Some(draft.generation),
-            Self::Log(_) => store.newest(),
+            Self::Log(_) | Self::Marks(..) => store.newest(),
         }
     }
 
@@ -190,7 +209,7 @@ impl Sink<'_> {
     fn chunked(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
         match self {
             Self::Run(draft) => draft.chunked(key),
-            Self::Log(_) => Ok(None),
+            Self::Log(_) | Self::Marks(..) => Ok(None),
         }
     }
 }
@@ -216,6 +235,8 @@ impl<'a> Writer<'a> {
             is_past: false,
             again: Vec::new(),
             has_pins: warm::has_pins(&tier.dir),
+            is_emptied: false,
+            dense_until: 0,
         }
     }
 
@@ -242,6 +263,7 @@ impl<'a> Writer<'a> {
                 self.tier.log_bytes.store(0, Ordering::Relaxed);
                 *self.tier.classes.lock() = self.compressor.stats();
                 *self.tier.last_write.lock() = Some(clock::now());
+                self.tier.unsaved.store(0, Ordering::Relaxed);
             }
             Err(_) => keyspace.unsettle(&places, self.thread),
         }
@@ -310,11 +332,103 @@ impl<'a> Writer<'a> {
         self.tier.measure_cache();
     }
 
+    /// After a failure: does what helps, and remembers in the reserve what the disk does not take. True where it may be tried
+    /// again at once.
+    fn recover(&mut self, stopped: bool) -> bool {
+        if self.is_unwanted() && !self.is_emptied && self.empty() {
+            self.is_emptied = true;
+            return true;
+        }
+        self.revive();
+        if self.engine.config.load().tier_durability == TierDurability::Everysec {
+            self.write_marks();
+        } else if !stopped || !self.is_logged() {
+            let places = self.take_changed().sorted();
+            let unsaved = &self.tier.unsaved;
+            unsaved.store(places.len() as u64, Ordering::Relaxed);
+            self.engine.keyspace.unsettle(&places, self.thread);
+        }
+        false
+    }
+
+    /// Whether the log of `always` has all that no run has, or takes it now.
+    fn is_logged(&mut self) -> bool {
+        let is_always = self.engine.config.load().tier_durability == TierDurability::Always;
+        let is_logged = is_always && self.log_changes().is_ok();
+        if is_logged {
+            self.tier.unsaved.store(0, Ordering::Relaxed);
+        }
+        is_logged
+    }
+
+    /// Whether nobody wants anything of what is on disk: all databases that were not emptied since the last run have no key.
+    fn is_unwanted(&self) -> bool {
+        let (names, _) = self.engine.keyspace.space_names();
+        let is_counted = self.tier.is_counted.load(Ordering::Acquire);
+        let has_keys = |db| !is_counted || !self.engine.keyspace.is_empty(db);
+        let mut old = names
+            .iter()
+            .enumerate()
+            .filter(|(_, name)| **name < self.spaces.next_name);
+        old.all(|(db, _)| !has_keys(db))
+    }
+
+    /// Removes all that is on disk, which needs no room there.
+    fn empty(&mut self) -> bool {
+        let emptied = self
+            .tier
+            .disk
+            .lock()
+            .as_mut()
+            .ok_or(StoreError::Closed)
+            .and_then(store::Writer::empty);
+        match emptied {
+            Ok(()) => {
+                tracing::warn!("All keys on the full disk were deleted: the disk tier begins anew");
+                true
+            }
+            Err(error) => {
+                tracing::error!("The disk tier could not be emptied: {error}");
+                false
+            }
+        }
+    }
+
+    /// Remembers in the reserve what no run has, as far as there is room: at least which versions on disk are old.
+    fn write_marks(&mut self) {
+        let mut taken = self.take_changed();
+        let half = self.tier.reserve.lock().half();
+        let mut marks = Marks::default();
+        let mut sink = Sink::Marks(&mut marks, half);
+        let told = self.write_moment(&mut taken, &mut sink);
+        let places = taken.sorted();
+        let told = told.and_then(|mut spaces| {
+            spaces.moment = self.spaces.moment;
+            let key = record::spaces_key(self.tier.store.hash_seed());
+            marks.put(&key, &spaces.encode(), u64::MAX);
+            let mut reserve = self.tier.reserve.lock();
+            reserve
+                .write(spaces.moment, &marks)
+                .map_err(StoreError::File)
+        });
+        let unsaved = match &told {
+            Ok(()) => marks.unsaved,
+            Err(error) => {
+                tracing::error!("The reserve of the disk tier does not take all changes: {error}");
+                places.len() as u64
+            }
+        };
+        self.tier.unsaved.store(unsaved, Ordering::Relaxed);
+        self.tier.has_marks.store(told.is_ok(), Ordering::Relaxed);
+        self.engine.keyspace.unsettle(&places, self.thread);
+    }
+
     /// After the disk was full the store takes no more until it is opened anew, which helps only when
     /// there is room again.
     fn revive(&self) {
         let tier = self.tier;
-        if !tier.store.is_poisoned() || free_bytes(&tier.dir) < FREE_BYTES_MIN {
+        let enough = FREE_BYTES_MIN.min(disk_bytes(&tier.dir) / FREE_PART);
+        if !tier.store.is_poisoned() || free_bytes(&tier.dir) < enough {
             return;
         }
         let mut disk = tier.disk.lock();
@@ -379,12 +493,19 @@ impl<'a> Writer<'a> {
     }
 
     fn write_run(&mut self, taken: &mut Taken) -> Result<(), StoreError> {
-        if taken.places.is_empty() && self.spaces.names == self.spaces_now().names {
+        let tier = self.tier;
+        let is_fresh = self.is_unwanted() && generation_bytes(tier) > UNWANTED_BYTES;
+        let is_same = self.spaces.names == self.spaces_now().names;
+        if taken.places.is_empty() && is_same && !is_fresh {
             return Ok(());
         }
-        let tier = self.tier;
         let mut disk = tier.disk.lock();
-        let mut run = disk.as_mut().ok_or(StoreError::Closed)?.begin_run()?;
+        let disk = disk.as_mut().ok_or(StoreError::Closed)?;
+        let mut run = match is_fresh {
+            true => disk.begin_fresh_run()?,
+            false => disk.begin_run()?,
+        };
+        let generation = run.generation();
         let mut draft = Draft::new(&tier.dir, run.generation());
         let spaces = self.write_moment(taken, &mut Sink::Run(&mut draft))?;
         let key = record::spaces_key(tier.store.hash_seed());
@@ -392,7 +513,12 @@ impl<'a> Writer<'a> {
         draft.write(&mut run, &tier.store, &spaces.names)?;
         run.finish()?;
         self.spaces = spaces;
+        self.is_emptied = false;
         self.keep_spaces();
+        if is_fresh {
+            self.leaving = None;
+            drop_before(disk, generation)?;
+        }
         Ok(())
     }
 
@@ -500,7 +626,7 @@ impl<'a> Writer<'a> {
         let late: usize = late.iter().map(Copies::memory_bytes).sum();
         let draft = match sink {
             Sink::Run(draft) => draft.memory_bytes(),
-            Sink::Log(_) => 0,
+            Sink::Log(_) | Sink::Marks(..) => 0,
         };
         let compressor = self.compressor.memory_bytes();
         self.tier.measure_memory(late + draft + compressor);
@@ -530,6 +656,16 @@ impl<'a> Writer<'a> {
     /// Writes the chunks of an entry, if its value is long or a large collection.
     fn write_long(&mut self, index: usize, sink: &mut Sink<'_>) -> Result<(), StoreError> {
         let (keyspace, thread) = (&self.engine.keyspace, self.thread);
+        if let Sink::Marks(..) = sink {
+            if !matches!(
+                self.copies.entry(index).value,
+                Value::Whole(..) | Value::Absent
+            ) {
+                self.copies.set_value(index, Value::Gone);
+                self.mark_long(index, sink);
+            }
+            return Ok(());
+        }
         if matches!(self.copies.entry(index).value, Value::Changes(..)) {
             if self.write_piece(index, sink)? {
                 return Ok(());
@@ -560,6 +696,21 @@ impl<'a> Writer<'a> {
         self.copies.take_again(index, keyspace, thread, None);
         self.is_newer = true;
         self.write_long(index, sink)
+    }
+
+    /// Remembers that the value which the disk has of a key is not the newest, which is too long to be kept.
+    fn mark_long(&mut self, index: usize, sink: &mut Sink<'_>) {
+        let entry = self.copies.entry(index);
+        self.key.clear();
+        record::encode_key(
+            entry.place,
+            entry.name,
+            self.copies.key(index),
+            &mut self.key,
+        );
+        if let Sink::Marks(marks, _) = sink {
+            marks.put_mark(&self.key);
+        }
     }
 
     /// Writes what has changed of a collection as a piece behind those that the disk has of it. False where that cannot be
@@ -666,7 +817,7 @@ impl<'a> Writer<'a> {
     }
 
     fn write_entry(&mut self, index: usize, sink: &mut Sink<'_>) -> Result<(), StoreError> {
-        if self.copies.entry(index).value.is_pinned() {
+        if self.copies.entry(index).value.is_pinned() && !matches!(sink, Sink::Marks(..)) {
             self.begin_pins()?;
         }
         let entry = self.copies.entry(index);
@@ -694,6 +845,10 @@ impl<'a> Writer<'a> {
             Value::Chunks(head, pieces) => {
                 record::encode_head(*head, &mut self.record);
                 record::encode_pieces(pieces, &mut self.record);
+            }
+            // There is nothing to come back.
+            Value::Absent if matches!(sink, Sink::Marks(..)) && !self.tier.store.may_hold(hash) => {
+                return Ok(());
             }
             Value::Absent => {}
             Value::Gone => return Ok(()),
@@ -725,9 +880,33 @@ impl<'a> Writer<'a> {
     }
 }
 
+/// What the generations take on disk.
+pub(super) fn generation_bytes(tier: &Tier) -> u64 {
+    tier.store.generations().iter().map(|g| g.disk_bytes).sum()
+}
+
+/// Drops all older generations than this one, whose keys nobody wants.
+fn drop_before(disk: &mut store::Writer, generation: u64) -> Result<(), StoreError> {
+    while let Some(part) = disk.next_part(None)? {
+        if part.generation() >= generation {
+            break;
+        }
+        let end = part.end().of_all();
+        drop(part);
+        let freed = disk.let_go(end)?;
+        tracing::info!("All keys on disk were deleted: {freed} bytes of it come free");
+    }
+    Ok(())
+}
+
 /// What the file system of a directory has left; nothing where it does not say.
 fn free_bytes(dir: &Path) -> u64 {
     rustix::fs::statvfs(dir).map_or(0, |stat| stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+/// The size of that file system.
+pub(super) fn disk_bytes(dir: &Path) -> u64 {
+    rustix::fs::statvfs(dir).map_or(0, |stat| stat.f_blocks.saturating_mul(stat.f_frsize))
 }
 
 pub(super) fn expiry(record: &[u8]) -> Option<UnixMs> {
@@ -1012,6 +1191,204 @@ mod tests {
         assert!(tier.is_failing());
         assert!(FAILURES.of(Part::TierWriter) > before);
         threads.stop(&engine);
+    }
+
+    /// Keys on disk, a disk that takes nothing more, and commands; then a failed run and a kill.
+    fn after_a_full_disk(before: &[&str], meanwhile: &[&str]) -> (Db, u64) {
+        let mut db = Db::tiered(|_| {});
+        for command in before {
+            let _ = db.run(command);
+        }
+        db.write();
+        let engine = std::sync::Arc::clone(db.engine_arc());
+        let mut writer = Writer::new(&engine, tier(&engine));
+        let disk = tier(&engine).disk.lock().take();
+        for command in meanwhile {
+            let _ = db.run(command);
+        }
+        assert!(writer.write_changes().is_err());
+        assert!(!writer.recover(false));
+        let unsaved = tier(&engine).unsaved();
+        drop((writer, disk));
+        drop(engine);
+        (db.killed(), unsaved)
+    }
+
+    #[test]
+    fn no_older_version_comes_back_after_a_full_disk() {
+        let long = format!("SET long {}", "v".repeat(5_000));
+        let before = [
+            "MSET k old d old a old t old",
+            "SADD s 1 2",
+            &long,
+            "SELECT 1",
+            "SET x 1",
+            "SELECT 0",
+        ];
+        let overwritten = format!("SETRANGE long 0 {}", "w".repeat(2_000));
+        let meanwhile = [
+            "SET k new",
+            "DEL d",
+            "RENAME a b",
+            "PEXPIREAT t 1",
+            "SREM s 1",
+            &overwritten,
+            "SWAPDB 0 1",
+            "SET y 2",
+        ];
+        let (mut db, unsaved) = after_a_full_disk(&before, &meanwhile);
+        assert_eq!(unsaved, 1);
+        for _ in 0..2 {
+            assert_eq!(keys(&mut db, 0), "x y");
+            assert_eq!(keys(&mut db, 1), "b k s");
+            db.run("DBSIZE").int(3);
+            db.run("MGET k b d a")
+                .is("*4\r\n$3\r\nnew\r\n$3\r\nold\r\n$-1\r\n$-1\r\n");
+            db.run("SMEMBERS s").bulks(&["2"]);
+            db.run("EXISTS long t").int(0);
+            // The disk has room again.
+            db.write();
+            db = db.killed();
+        }
+    }
+
+    #[test]
+    fn a_flush_on_a_full_disk_survives() {
+        let (mut db, unsaved) = after_a_full_disk(
+            &["MSET a 1 b 2", "SELECT 1", "SET c 1"],
+            &["FLUSHDB", "SET d 4", "SELECT 0", "DEL a"],
+        );
+        assert_eq!(unsaved, 0);
+        assert_eq!(
+            (keys(&mut db, 0), keys(&mut db, 1)),
+            ("b".into(), "d".into())
+        );
+    }
+
+    #[test]
+    fn what_a_failing_disk_does_not_take_is_refused() {
+        let mut db = Db::tiered(|config| config.tier_write_ahead_limit_ms = 0);
+        db.run("MSET k 1 l 2").ok();
+        db.write();
+        let engine = std::sync::Arc::clone(db.engine_arc());
+        let fail = |engine: &Engine| {
+            let _ = tier(engine).pace.begin(|| true);
+            tier(engine).pace.end(false);
+        };
+        fail(&engine);
+        let refusal = "IOERR the disk tier cannot be written, see the log of the server";
+        for command in ["SET k 2", "DEL k", "RENAME k m", "RPUSH list 1"] {
+            db.run(command).error(refusal);
+        }
+        db.run("GET k").bulk("1");
+        tier(&engine).has_marks.store(true, Ordering::Relaxed);
+        db.run("SET k 2").error(refusal);
+        db.run("DEL k").int(1);
+        db.run("FLUSHALL").ok();
+        let told = db.run("INFO persistence");
+        assert!(String::from_utf8_lossy(told.bytes()).contains("rdb_last_bgsave_status:err"));
+        let _ = tier(&engine).pace.begin(|| true);
+        tier(&engine).pace.end(true);
+        db.run("SET k 3").ok();
+        db.run("CONFIG SET tier-write-ahead-limit 3600000").ok();
+        fail(&engine);
+        db.run("SET k 4").ok();
+    }
+
+    fn disk_bytes_of(db: &Db) -> u64 {
+        generation_bytes(tier(db.engine()))
+    }
+
+    fn fill(db: &mut Db) {
+        for i in 0..3_000 {
+            let noise: String = (0..8)
+                .map(|j| {
+                    format!(
+                        "{:08x}",
+                        (i * 31 + j) * 0x9e37_79b1_u64 as u32 as u64 % 0xffff_ffff
+                    )
+                })
+                .collect();
+            db.run(&format!("SET key:{i} {noise}{noise}{noise}{noise}"))
+                .ok();
+        }
+        db.write();
+        assert!(disk_bytes_of(db) > 200_000, "{}", disk_bytes_of(db));
+    }
+
+    #[test]
+    fn a_flush_on_a_full_disk_frees_it() {
+        let mut db = Db::tiered(|_| {});
+        fill(&mut db);
+        let engine = std::sync::Arc::clone(db.engine_arc());
+        let mut writer = Writer::new(&engine, tier(&engine));
+        db.run("FLUSHALL").ok();
+        db.run("SET new 1").ok();
+        assert!(writer.recover(false));
+        assert!(disk_bytes_of(&db) < 20_000);
+        drop(writer);
+        drop(engine);
+        db.write();
+        let mut db = db.killed();
+        assert_eq!(keys(&mut db, 0), "new");
+        db.run("DBSIZE").int(1);
+    }
+
+    #[test]
+    fn deleted_keys_give_their_disk_back() {
+        for all in ["FLUSHALL", "FLUSHDB", "DEL"] {
+            let mut db = Db::tiered(|_| {});
+            fill(&mut db);
+            match all {
+                "DEL" => (0..3_000).for_each(|i| db.run(&format!("DEL key:{i}")).int(1)),
+                _ => db.run(all).ok(),
+            }
+            db.run("SET new 1").ok();
+            db.write();
+            if all == "DEL" {
+                db.run("DEL new").int(1);
+                db.write();
+            }
+            assert!(
+                disk_bytes_of(&db) < 120_000,
+                "{all}: {}",
+                disk_bytes_of(&db)
+            );
+            let mut db = db.killed();
+            let left = if all == "DEL" { "" } else { "new" };
+            assert_eq!(keys(&mut db, 0), left);
+        }
+    }
+
+    #[test]
+    fn a_disk_of_which_little_is_wanted_is_cleared_up() {
+        let mut db = Db::tiered(|_| {});
+        for _ in 0..3 {
+            fill(&mut db);
+        }
+        let before = disk_bytes_of(&db);
+        for i in 0..2_700 {
+            db.run(&format!("DEL key:{i}")).int(1);
+        }
+        db.write();
+        db.demote_all();
+        let engine = std::sync::Arc::clone(db.engine_arc());
+        let mut writer = Writer::new(&engine, tier(&engine));
+        for _ in 0..60 {
+            writer.write_changes().expect("the disk is well");
+            writer.keep_limit();
+        }
+        assert!(
+            disk_bytes_of(&db) < before / 3,
+            "{before} {}",
+            disk_bytes_of(&db)
+        );
+        drop(writer);
+        drop(engine);
+        db.run("DBSIZE").int(300);
+        let mut db = db.killed();
+        db.run("DBSIZE").int(300);
+        db.run("EXISTS key:2700 key:2999 key:0 key:2699").int(2);
     }
 
     #[test]

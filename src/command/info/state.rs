@@ -165,7 +165,12 @@ pub(super) fn persistence(look: &Look<'_>, lines: &mut Lines) {
     let warming = &look.server.warming;
     lines.field("warm_status", warming.status());
     let count = |counter: &AtomicU64| counter.load(Relaxed) as i64;
-    lines.field("rdb_last_bgsave_status", "ok");
+    let tier = look.server.engine.tier.as_ref();
+    let status = match tier.is_some_and(|tier| tier.is_failing()) {
+        true => "err",
+        false => "ok",
+    };
+    lines.field("rdb_last_bgsave_status", status);
     lines.fields(&[
         ("rdb_last_bgsave_time_sec", -1),
         ("rdb_current_bgsave_time_sec", -1),
@@ -188,7 +193,7 @@ pub(super) fn persistence(look: &Look<'_>, lines: &mut Lines) {
         ("aof_rewrites", 0),
         ("aof_rewrites_consecutive_failures", 0),
     ]);
-    lines.field("aof_last_write_status", "ok");
+    lines.field("aof_last_write_status", status);
     lines.fields(&[
         ("aof_last_cow_size", 0),
         ("module_fork_in_progress", 0),

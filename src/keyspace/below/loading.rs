@@ -85,6 +85,38 @@ impl Keyspace {
         true
     }
 
+    /// Puts in what the tier below has not got of a key: its newest value, or that it is gone. For the start.
+    pub fn recall(
+        &self,
+        (hash, name, key): (KeyHash, u32, &[u8]),
+        value: Option<Entry>,
+        access: &AccessPolicy,
+        thread: ThreadSlot,
+    ) {
+        let mut locked = self.lock_shard(hash.shard(), thread);
+        let (Some(below), Some(space)) = (&self.below, self.space_named(name)) else {
+            return;
+        };
+        let mut entry = value.unwrap_or_else(|| Entry::absent(space, key));
+        entry.view_mut().set_space(space);
+        let expires_at = entry.view().expires_at();
+        let is_key = !entry.view().is_absent();
+        let at = self.load(&mut locked, hash, entry, access);
+        if is_key {
+            self.count_key(self.counters(thread), space, expires_at, 1);
+        }
+        let place = Place::of(hash);
+        let is_unsure = below.may_hold(hash);
+        let mut entry = locked.table.get_mut(at);
+        let unsure = if is_unsure { UNSURE } else { 0 };
+        let bits = entry.view().policy_bits() & !CLEAN | unsure;
+        entry.set_policy_bits(bits);
+        below.queue(entry, place, thread);
+        if is_unsure {
+            below.changed[thread.0].lock().unsure.push(place);
+        }
+    }
+
     /// What memory has of a key that has a copy below.
     pub fn held(&self, hash: KeyHash, name: u32, key: &[u8], thread: ThreadSlot) -> Held {
         let locked = self.lock_shard(hash.shard(), thread);

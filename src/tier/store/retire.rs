@@ -15,6 +15,10 @@ use super::{StoreError, Writer, log_failure};
 /// A part has about so many bytes: what is let go in one step, in some milliseconds.
 const PART_BYTES: u64 = if cfg!(test) { 64 << 10 } else { 2 << 20 };
 
+/// Parts end at multiples of this: of a prefix only the upper bits need be those of the key's hash, by which it is known whether
+/// a key is out of sight.
+const PART_STEP: u64 = 1 << 20;
+
 /// A part of the oldest generation: its keys in order, markers among them. It ends after an error.
 pub struct Part {
     walk: Option<Walk>,
@@ -105,7 +109,9 @@ impl Writer {
         Ok(Some(Part {
             walk: Walk::new(Arc::clone(oldest), &snapshot, from)?,
             generation: oldest.number,
-            end: (from + PREFIXES.div_ceil(parts)).min(PREFIXES),
+            end: (from + PREFIXES.div_ceil(parts))
+                .next_multiple_of(PART_STEP)
+                .min(PREFIXES),
         }))
     }
 

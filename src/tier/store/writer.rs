@@ -62,7 +62,28 @@ impl Writer {
     /// # Errors
     /// The store is closed or poisoned, or the disk refuses.
     pub fn begin_run(&mut self) -> Result<Run<'_>, StoreError> {
-        let target = self.store.note_poison(self.choose_target())?;
+        let target = self.choose_target();
+        self.begin_run_in(target)
+    }
+
+    /// The same, always into a new generation.
+    ///
+    /// # Errors
+    /// As [`Self::begin_run`].
+    pub fn begin_fresh_run(&mut self) -> Result<Run<'_>, StoreError> {
+        let newest = self.store.list.load().generations.first().cloned();
+        let target = match self.store.is_poisoned() {
+            true => Err(StoreError::Poisoned),
+            false => self.begin_generation(newest.as_deref()),
+        };
+        self.begin_run_in(target)
+    }
+
+    fn begin_run_in(
+        &mut self,
+        target: Result<Arc<Generation>, StoreError>,
+    ) -> Result<Run<'_>, StoreError> {
+        let target = self.store.note_poison(target)?;
         // Before the first key: from then on the file lacks some.
         self.store
             .files
@@ -170,17 +191,8 @@ impl Writer {
     /// [`StoreError::Busy`] if somebody still reads after some seconds; the disk refuses.
     pub fn reopen(&mut self) -> Result<Recovery, StoreError> {
         let (before, trees) = self.shut();
+        self.wait_for_readers(trees)?;
         let store = &self.store;
-        let start = Instant::now();
-        // Whoever reads holds a tree.
-        while trees.as_ref().is_some_and(|trees| trees.users() > 1) {
-            if start.elapsed() >= REOPEN_TIMEOUT {
-                *store.trees.lock() = trees;
-                return Err(StoreError::Busy);
-            }
-            std::thread::sleep(REOPEN_POLL);
-        }
-        drop(trees);
         let meta = store.meta.lock().clone();
         let (opened, recovery) = Opened::open_or_put_aside(&store.files, Some(&meta))?;
         let known = match recovery {
@@ -235,6 +247,32 @@ impl Writer {
             }
         }
         Ok(done)
+    }
+
+    /// Whoever reads holds a tree.
+    fn wait_for_readers(&self, trees: Option<Trees>) -> Result<(), StoreError> {
+        let start = Instant::now();
+        while trees.as_ref().is_some_and(|trees| trees.users() > 1) {
+            if start.elapsed() >= REOPEN_TIMEOUT {
+                *self.store.trees.lock() = trees;
+                return Err(StoreError::Busy);
+            }
+            std::thread::sleep(REOPEN_POLL);
+        }
+        Ok(())
+    }
+
+    /// Removes all that the store has, and begins anew. It needs no room on the disk. After an error it can be tried again.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] if somebody still reads after some seconds; the disk refuses.
+    pub fn empty(&mut self) -> Result<(), StoreError> {
+        let (_, trees) = self.shut();
+        self.wait_for_readers(trees)?;
+        // Where the next step fails it is opened when there is room.
+        self.store.poisoned.store(true, Ordering::Relaxed);
+        self.store.files.remove_all()?;
+        self.reopen().map(drop)
     }
 
     /// Removes all that the store has, so that the next open begins a new one.
