@@ -4,7 +4,7 @@ use super::argument::{self, KEY};
 use super::bitmap::offset;
 use super::{Argument, Arity::*, Command, Context, Flags, Group, KeySpec, parse};
 use crate::error::CommandError;
-use crate::resp::Args;
+use crate::resp::{Args, Reply};
 use crate::value::bits::{self, FieldType, Overflow};
 
 /// The rows of this family.
@@ -170,38 +170,53 @@ fn write_fields(
     operations: &[FieldOperation],
     needed: usize,
 ) -> Result<(), CommandError> {
-    let len = cx.keys.string_for_write(key)?.map_or(0, <[u8]>::len);
+    let old = cx.keys.string_for_write(key)?;
+    let len = old.map_or(0, <[u8]>::len);
+    let grows = needed > len;
+    if let Some(old) = old.filter(|old| !grows && operations.iter().all(|o| !o.changes(old))) {
+        cx.reply.array(operations.len());
+        for operation in operations {
+            operation.reply(operation.outcome(old), cx.reply);
+        }
+        return Ok(());
+    }
+    let mut changes = 0;
     let value = cx.keys.string_resized(key, len.max(needed))?;
     cx.reply.array(operations.len());
     for operation in operations {
-        match operation.apply(value) {
-            Some(result) => cx.reply.int(result),
-            None => cx.reply.nil(),
+        let outcome = operation.outcome(value);
+        if let (false, Some((old, new))) = (matches!(operation.action, Action::Get), outcome) {
+            changes += i64::from(grows || old != new);
+            operation.field.set(value, operation.offset, new);
         }
+        operation.reply(outcome, cx.reply);
     }
+    cx.keys.count_further(changes - 1);
     Ok(())
 }
 
 impl FieldOperation {
-    /// Carries the operation out and gives its reply: none where it fails on overflow.
-    fn apply(&self, value: &mut [u8]) -> Option<i64> {
-        let Self {
-            field,
-            offset,
-            action,
-        } = *self;
-        let old = field.get(value, offset);
-        match action {
-            Action::Get => Some(old),
-            Action::Set(new, overflow) => {
-                field.set(value, offset, field.fit(new, overflow)?);
-                Some(old)
-            }
-            Action::Increment(by, overflow) => {
-                let new = field.add(old, by, overflow)?;
-                field.set(value, offset, new);
-                Some(new)
-            }
+    /// What the field has and what it gets; none where the operation fails on overflow.
+    fn outcome(&self, value: &[u8]) -> Option<(i64, i64)> {
+        let old = self.field.get(value, self.offset);
+        let new = match self.action {
+            Action::Get => old,
+            Action::Set(new, overflow) => self.field.fit(new, overflow)?,
+            Action::Increment(by, overflow) => self.field.add(old, by, overflow)?,
+        };
+        Some((old, new))
+    }
+
+    /// Whether the field gets what it does not have.
+    fn changes(&self, value: &[u8]) -> bool {
+        self.outcome(value).is_some_and(|(old, new)| old != new)
+    }
+
+    fn reply(&self, outcome: Option<(i64, i64)>, reply: &mut Reply) {
+        match (outcome, self.action) {
+            (Some((_, new)), Action::Increment(..)) => reply.int(new),
+            (Some((old, _)), _) => reply.int(old),
+            (None, _) => reply.nil(),
         }
     }
 }

@@ -153,6 +153,10 @@ fn setbit(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     };
     let needed = bits::bytes_for(offset);
     let old = cx.keys.string_for_write(key)?;
+    if let Some(old) = old.filter(|old| old.len() >= needed && bits::get(old, offset) == bit) {
+        cx.reply.flag(bits::get(old, offset));
+        return Ok(());
+    }
     let len = old.map_or(0, <[u8]>::len).max(needed);
     let was = bits::set(cx.keys.string_resized(key, len)?, offset, bit);
     cx.reply.flag(was);

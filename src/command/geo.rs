@@ -623,6 +623,7 @@ fn radius(cx: &mut Context<'_>, args: &Args<'_>, kind: Kind) -> Result<(), Comma
         let members = found.iter().map(|f| (f.member.clone(), score(f)));
         let members: Vec<_> = members.collect();
         let stored = Zset::of_members(&members, encoding_limits::zset(cx.config));
+        cx.keys.count_further((members.len() as i64 - 1).max(0));
         cx.keys.replace(args.at(store), ValueType::Zset, stored);
         cx.reply.count(members.len());
         return Ok(());

@@ -7,6 +7,7 @@ use super::random_elements;
 use super::{Argument, Arity::*, Command, Context, Flags, Group, KeySpec, parse, scan};
 use crate::engine::encoding_limits;
 use crate::error::CommandError;
+use crate::keyspace::Amount;
 use crate::keyspace::entry::ValueType;
 use crate::random::Random;
 use crate::resp::{Args, Protocol};
@@ -225,10 +226,10 @@ const WHOLE: Command = Command {
 };
 
 /// Changes the hash at a key, which is made if it does not exist.
-fn change<R>(
+fn change<R, A: Amount>(
     cx: &mut Context<'_>,
     key: &[u8],
-    change: impl FnOnce(&mut Hash) -> Result<(R, bool), CommandError>,
+    change: impl FnOnce(&mut Hash) -> Result<(R, A), CommandError>,
 ) -> Result<R, CommandError> {
     let changed = cx.keys.change(key, ValueType::Hash, true, change)?;
     Ok(changed.expect("it is made where there is none"))
@@ -263,7 +264,7 @@ fn set_all(
         while let (Some(field), Some(value)) = (pairs.next(), pairs.next()) {
             added += usize::from(hash.set(field, value, limits) == Set::Added);
         }
-        Ok((added, true))
+        Ok((added, args.len() / 2 - 1))
     })
 }
 
@@ -307,7 +308,7 @@ fn hdel(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
         .keys
         .change(key, ValueType::Hash, false, |hash: &mut Hash| {
             let removed = args.from(2).filter(|field| hash.remove(field)).count();
-            Ok((removed, removed > 0))
+            Ok((removed, removed))
         })?;
     cx.reply.count(removed.unwrap_or(0));
     Ok(())

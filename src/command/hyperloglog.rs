@@ -141,15 +141,16 @@ fn add_to(
     mut hll: Vec<u8>,
     is_new: bool,
 ) -> Result<(), CommandError> {
-    let mut changed = is_new;
+    let mut changes = usize::from(is_new);
     for element in args.from(2) {
-        changed |= hll::add(&mut hll, element, sparse_max_bytes(cx))?;
+        changes += usize::from(hll::add(&mut hll, element, sparse_max_bytes(cx))?);
     }
     if is_new {
         hll::invalidate_cache(&mut hll);
     }
     store(&mut cx.keys, args.at(1), &hll)?;
-    cx.reply.flag(changed);
+    cx.keys.count_further(changes as i64 - 1);
+    cx.reply.flag(changes > 0);
     Ok(())
 }
 

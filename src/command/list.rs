@@ -5,6 +5,7 @@ use super::blocking::{self, Waits};
 use super::{Argument, Arity::*, Command, Context, Flags, Group, KeySpec, parse};
 use crate::engine::encoding_limits;
 use crate::error::CommandError;
+use crate::keyspace::Amount;
 use crate::keyspace::entry::ValueType;
 use crate::resp::{Args, Reply};
 use crate::server::suspended::Stop;
@@ -315,18 +316,18 @@ const POP: Command = Command {
     ..ROW
 };
 
-/// Changes a list, where there is one or it is to be made. `change` gives its result and whether it changed anything.
-fn change<R>(
+/// Changes a list, where there is one or it is to be made. `change` gives its result and how much it changed.
+fn change<R, A: Amount>(
     cx: &mut Context<'_>,
     key: &[u8],
     make: bool,
-    change: impl FnOnce(&mut List) -> Result<(R, bool), CommandError>,
+    change: impl FnOnce(&mut List) -> Result<(R, A), CommandError>,
 ) -> Result<Option<R>, CommandError> {
     let limits = encoding_limits::list(cx.config);
     cx.keys
         .change(key, ValueType::List, make, |list: &mut List| {
             let changed = change(list)?;
-            if changed.1 {
+            if changed.1.amount() > 0 {
                 list.shrink(limits);
             }
             Ok(changed)
@@ -339,7 +340,7 @@ fn push(cx: &mut Context<'_>, args: &Args<'_>, end: End, make: bool) -> Result<(
         .keys
         .change(args.at(1), ValueType::List, make, |list: &mut List| {
             args.from(2).for_each(|text| list.push(end, text, limits));
-            Ok((list.view().len(), true))
+            Ok((list.view().len(), args.len() - 2))
         })?;
     cx.reply.count(len.unwrap_or(0));
     Ok(())
@@ -387,7 +388,7 @@ fn take(
         if count > 0 {
             list.shrink(limits);
         }
-        Ok(((), count > 0))
+        Ok(((), count))
     })?;
     Ok(taken.is_some())
 }
@@ -447,7 +448,7 @@ fn ltrim(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
         let kept = parse::index_range(start, stop, len);
         list.remove(kept.end, len - kept.end);
         list.remove(0, kept.start);
-        Ok(((), kept.len() < len))
+        Ok(((), len - kept.len()))
     })?;
     cx.reply.ok();
     Ok(())
@@ -462,7 +463,7 @@ fn lrem(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     };
     let removed = change(cx, args.at(1), false, |list| {
         let removed = list.remove_equal(args.at(3), most, end);
-        Ok((removed, removed > 0))
+        Ok((removed, removed))
     })?;
     cx.reply.count(removed.unwrap_or(0));
     Ok(())
@@ -629,6 +630,7 @@ fn move_element(
             Ok(((), true))
         })?;
         change(cx, source, false, |list| Ok((list.pop(from), true)))?;
+        cx.keys.count_further(-1);
     }
     cx.reply.bulk(&element);
     Ok(true)

@@ -7,6 +7,7 @@ use super::random_elements;
 use super::{Argument, Arity::*, Command, Context, Flags, Group, KeySpec, parse, scan};
 use crate::engine::encoding_limits;
 use crate::error::CommandError;
+use crate::keyspace::Amount;
 use crate::keyspace::entry::ValueType;
 use crate::random::Random;
 use crate::resp::Args;
@@ -245,12 +246,12 @@ const STORE: Command = Command {
     ..ROW
 };
 
-/// Changes the set at a key, where there is one. `change` gives its result and whether it changed anything.
-fn change<R>(
+/// Changes the set at a key, where there is one. `change` gives its result and how much it changed.
+fn change<R, A: Amount>(
     cx: &mut Context<'_>,
     key: &[u8],
     make: bool,
-    change: impl FnOnce(&mut Set) -> (R, bool),
+    change: impl FnOnce(&mut Set) -> (R, A),
 ) -> Result<Option<R>, CommandError> {
     let change = |set: &mut Set| Ok(change(set));
     cx.keys.change(key, ValueType::Set, make, change)
@@ -263,7 +264,7 @@ fn sadd(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
             .from(2)
             .filter(|member| set.add(member, limits))
             .count();
-        (added, added > 0)
+        (added, added)
     })?;
     cx.reply.count(added.unwrap_or(0));
     Ok(())
@@ -272,7 +273,7 @@ fn sadd(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
 fn srem(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     let removed = change(cx, args.at(1), false, |set| {
         let removed = args.from(2).filter(|member| set.remove(member)).count();
-        (removed, removed > 0)
+        (removed, removed)
     })?;
     cx.reply.count(removed.unwrap_or(0));
     Ok(())
@@ -328,8 +329,8 @@ fn spop(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     let popped = change(cx, args.at(1), false, |set| {
         let again = std::iter::from_fn(|| pop(set, &mut random));
         let popped: Vec<_> = again.take(count).collect();
-        let is_changed = !popped.is_empty();
-        (popped, is_changed)
+        let count = popped.len();
+        (popped, count)
     })?;
     let popped = popped.unwrap_or_default();
     cx.reply.set(popped.len());

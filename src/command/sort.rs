@@ -318,6 +318,7 @@ fn sort(cx: &mut Context<'_>, args: &Args<'_>, may_store: bool) -> Result<(), St
     for text in &shown {
         stored.push(End::Tail, text.as_deref().unwrap_or_default(), limits);
     }
+    cx.keys.count_further((shown.len() as i64 - 1).max(0));
     cx.keys.replace(destination, ValueType::List, stored);
     cx.reply.count(shown.len());
     Ok(())

@@ -8,6 +8,7 @@ pub(super) mod read;
 use super::{Command, Context, Group, KeySpec};
 use crate::config::Config;
 use crate::error::{CommandError, c_text};
+use crate::keyspace::Amount;
 use crate::keyspace::entry::ValueType;
 use crate::resp::Reply;
 use crate::value::listpack::Digits;
@@ -39,11 +40,11 @@ fn limits(config: &Config) -> NodeLimits {
 }
 
 /// Changes the stream at a key; `None` where there is none and none is to be made.
-fn change<R>(
+fn change<R, A: Amount>(
     cx: &mut Context<'_>,
     key: &[u8],
     make: bool,
-    change: impl FnOnce(&mut Stream) -> Result<(R, bool), CommandError>,
+    change: impl FnOnce(&mut Stream) -> Result<(R, A), CommandError>,
 ) -> Result<Option<R>, CommandError> {
     let change = |stream: &mut Box<Stream>| change(stream);
     cx.keys.change(key, ValueType::Stream, make, change)

@@ -6,6 +6,7 @@ pub(super) mod range;
 
 use super::{Argument, Command, Context, Flags, Group, KeySpec};
 use crate::error::CommandError;
+use crate::keyspace::Amount;
 use crate::keyspace::entry::ValueType;
 use crate::resp::{Protocol, Reply};
 use crate::value::listpack::{Digits, Element};
@@ -26,11 +27,11 @@ const ROW: Command = Command {
 };
 
 /// Changes the sorted set at a key; `None` where there is none and none is to be made.
-fn change<R>(
+fn change<R, A: Amount>(
     cx: &mut Context<'_>,
     key: &[u8],
     make: bool,
-    change: impl FnOnce(&mut Zset) -> Result<(R, bool), CommandError>,
+    change: impl FnOnce(&mut Zset) -> Result<(R, A), CommandError>,
 ) -> Result<Option<R>, CommandError> {
     cx.keys.change(key, ValueType::Zset, make, change)
 }

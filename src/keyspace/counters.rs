@@ -53,6 +53,8 @@ pub struct Counters {
     pub expired_fields: Counter,
     /// Keys dropped for space.
     pub evicted: Counter,
+    /// What they count beyond one for each write of a key, less or more: elements, or a move as one.
+    pub further_changes: Counter,
     /// Those of them that the tier below was too slow for.
     pub shed: Counter,
     /// Keys that left memory for the tier below.
@@ -132,6 +134,7 @@ impl Default for Counters {
             compressed_bytes: Counter::default(),
             restored: Counter::default(),
             changes: Counter::default(),
+            further_changes: Counter::default(),
             memory_only_changes: Counter::default(),
             keys: std::array::from_fn(|_| Counter::default()),
             expiring: std::array::from_fn(|_| Counter::default()),

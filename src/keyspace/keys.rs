@@ -39,6 +39,25 @@ pub enum Expiry {
     Set(Option<UnixMs>),
 }
 
+/// How much a change has changed, as the number of changes since the last save counts it: whether anything, or how many
+/// elements.
+pub trait Amount: Copy {
+    /// It as a number.
+    fn amount(self) -> usize;
+}
+
+impl Amount for bool {
+    fn amount(self) -> usize {
+        usize::from(self)
+    }
+}
+
+impl Amount for usize {
+    fn amount(self) -> usize {
+        self
+    }
+}
+
 /// What RENAME and COPY found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Renamed {
@@ -394,8 +413,9 @@ impl<'a> Keys<'a> {
 
     /// Puts a collection in the place of whatever was at a key. An empty one leaves no key.
     pub fn replace<C: Collection>(&mut self, key: &[u8], value_type: ValueType, with: C) {
-        self.remove(key);
+        let was_there = self.remove(key);
         if !with.is_empty() {
+            self.count_further(-i64::from(was_there));
             self.add_collection(key, value_type, with.into_content());
         }
     }
@@ -422,15 +442,15 @@ impl<'a> Keys<'a> {
         }
     }
 
-    /// Has a collection changed. `change` gives its result and whether it changed anything; where it refuses it has not. A
+    /// Has a collection changed. `change` gives its result and how much it changed; where it refuses it has not. A
     /// missing key is as good as an empty collection if it is to be made; else nothing is done, and `None` is given. A
     /// collection that is empty in the end goes with its key.
-    pub fn change<C: Collection, R>(
+    pub fn change<C: Collection, R, A: Amount>(
         &mut self,
         key: &[u8],
         value_type: ValueType,
         make: bool,
-        change: impl FnOnce(&mut C) -> Result<(R, bool), CommandError>,
+        change: impl FnOnce(&mut C) -> Result<(R, A), CommandError>,
     ) -> Result<Option<R>, CommandError> {
         let Some(found) = self.find_value(key) else {
             if !make {
@@ -438,9 +458,10 @@ impl<'a> Keys<'a> {
             }
             let mut collection = C::empty(SCRATCH.take());
             let (result, changed) = change(&mut collection)?;
-            let is_kept = changed && !collection.is_empty();
+            let is_kept = changed.amount() > 0 && !collection.is_empty();
             let content = collection.into_content();
             if is_kept {
+                self.count_further(changed.amount() as i64 - 1);
                 self.add_collection(key, value_type, content);
             } else if let Content::Packed(bytes) = content {
                 keep_buffer(bytes);
@@ -457,7 +478,8 @@ impl<'a> Keys<'a> {
         let content = self.keyspace.lend(locked, found.at, || SCRATCH.take());
         let mut collection = C::of(content).ok_or(CommandError::WrongType)?;
         let changed = change(&mut collection);
-        let is_changed = matches!(changed, Ok((_, true)));
+        let amount = changed.as_ref().map_or(0, |(_, changed)| changed.amount());
+        let is_changed = amount > 0;
         let goes = is_changed && collection.is_empty();
         let content = collection.into_content();
         if was_large || (is_changed && !goes) {
@@ -466,6 +488,9 @@ impl<'a> Keys<'a> {
             buffer.into_iter().for_each(keep_buffer);
         } else if let Content::Packed(bytes) = content {
             keep_buffer(bytes);
+        }
+        if is_changed {
+            self.count_further(amount as i64 - 1);
         }
         if goes {
             self.take(found, Cause::Client(DEL));
@@ -579,6 +604,14 @@ impl<'a> Keys<'a> {
     fn take(&mut self, found: Found, cause: Cause) {
         let locked = &mut self.locked[found.lock];
         self.keyspace.take_out(locked, found.at, cause);
+    }
+
+    /// The changes of this command count so many more, or fewer, than it wrote keys.
+    #[inline]
+    pub fn count_further(&self, changes: i64) {
+        if changes != 0 {
+            self.counters.further_changes.add(changes);
+        }
     }
 
     /// Says that a key was changed.
@@ -799,6 +832,7 @@ impl<'a> Keys<'a> {
         let existing = self.find(to);
         if let (Some(found), true) = (existing, replace) {
             self.take(found, Cause::Client(DEL));
+            self.count_further(-1);
         }
         self.use_db(home);
         if existing.is_some() && !replace {
@@ -815,6 +849,7 @@ impl<'a> Keys<'a> {
         let entry = self.keyspace.take_away(locked, at, Cause::Client(left));
         locked.table.shrink_if_sparse();
         let entry = entry.renamed(self.keyspace.space_of(to_db), to);
+        self.count_further(-1);
         let event = std::mem::replace(&mut self.event, came);
         let (lock, tag, hash) = self.locate(to);
         self.add(lock, tag, hash, entry);
@@ -839,6 +874,7 @@ impl<'a> Keys<'a> {
                 let (lock, tag, hash) = self.locate(to);
                 if let Some(found) = existing {
                     self.take(found, Cause::Client(DEL));
+                    self.count_further(-1);
                 }
                 self.add(lock, tag, hash, entry);
                 Renamed::Done

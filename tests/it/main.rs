@@ -4,6 +4,7 @@
 //! its own on free loopback ports and in a directory of its own, so that all run side by side.
 
 mod blocking;
+mod changes;
 mod client;
 mod clients;
 mod differential;

@@ -146,7 +146,10 @@ pub(super) fn tier(look: &Look<'_>, lines: &mut Lines) {
 /// As of a server that neither saves nor logs: nothing is under way, nothing has failed.
 pub(super) fn persistence(look: &Look<'_>, lines: &mut Lines) {
     let counters = look.server.engine.keyspace.all_counters();
-    let changes: i64 = counters.iter().map(|c| c.changes.read()).sum();
+    let changes: i64 = counters
+        .iter()
+        .map(|c| c.changes.read() + c.further_changes.read())
+        .sum();
     lines.fields(&[
         ("loading", 0),
         ("async_loading", 0),

@@ -357,7 +357,7 @@ fn xdel(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
         let ids = args.from(2).map(strict_id);
         let ids = ids.collect::<Result<Vec<_>, _>>()?;
         let deleted = ids.into_iter().filter(|id| stream.remove(*id)).count();
-        Ok((deleted, deleted > 0))
+        Ok((deleted, deleted))
     })?;
     cx.reply.count(deleted.unwrap_or(0));
     Ok(())
@@ -367,7 +367,7 @@ fn xtrim(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     let options = Options::parse(args, false, cx.config)?;
     let gone = change(cx, args.at(1), false, |stream| {
         let gone = options.trim(stream);
-        Ok((gone, gone > 0))
+        Ok((gone, usize::try_from(gone).unwrap_or(usize::MAX)))
     })?;
     cx.reply.int(gone.unwrap_or(0) as i64);
     Ok(())

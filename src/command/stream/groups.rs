@@ -10,6 +10,7 @@ use super::{
     reply_with_id, start, strict_id,
 };
 use crate::error::CommandError;
+use crate::keyspace::Amount;
 use crate::resp::{Args, Reply};
 use crate::value::number;
 use crate::value::stream::{Group, Id, Pending, Stream};
@@ -362,12 +363,12 @@ fn delconsumer(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError
 fn xack(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     let acknowledged = change(cx, args.at(1), false, |stream| {
         let Some(group) = stream.groups.get_mut(args.at(2)) else {
-            return Ok((0, false));
+            return Ok((0, 0));
         };
         let ids = args.from(3).map(strict_id);
         let ids = ids.collect::<Result<Vec<_>, _>>()?;
         let acknowledged = ids.into_iter().filter(|id| group.take(*id)).count();
-        Ok((acknowledged, acknowledged > 0))
+        Ok((acknowledged, acknowledged))
     })?;
     cx.reply.count(acknowledged.unwrap_or(0));
     Ok(())
@@ -598,11 +599,11 @@ impl Claimer<'_> {
 }
 
 /// Changes the stream at a key and one of its groups, which is taken out meanwhile.
-fn change_both<R>(
+fn change_both<R, A: Amount>(
     cx: &mut Context<'_>,
     key: &[u8],
     name: &[u8],
-    with: impl FnOnce(&mut Reply, &mut Stream, &mut Group) -> Result<(R, bool), CommandError>,
+    with: impl FnOnce(&mut Reply, &mut Stream, &mut Group) -> Result<(R, A), CommandError>,
 ) -> Result<R, CommandError> {
     let reply = &mut *cx.reply;
     let changed = cx.keys.change(
@@ -708,6 +709,6 @@ fn xautoclaim(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError>
             .for_each(|id| claimer.reply(reply, stream, *id));
         reply.array(gone.len());
         gone.iter().for_each(|id| reply_with_id(reply, *id));
-        Ok(((), !(claimed.is_empty() && gone.is_empty())))
+        Ok(((), claimed.len() + gone.len()))
     })
 }

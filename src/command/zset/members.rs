@@ -400,7 +400,7 @@ pub(in crate::command) fn set_all<'p>(
                 last = Some(score);
             }
         }
-        Ok(((), added + moved > 0))
+        Ok(((), added + moved))
     });
     done?;
     match (options.increment, last) {
@@ -438,7 +438,7 @@ fn set(
 fn zrem(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     let removed = change(cx, args.at(1), false, |zset| {
         let removed = args.from(2).filter(|member| zset.remove(member)).count();
-        Ok((removed, removed > 0))
+        Ok((removed, removed))
     })?;
     cx.reply.count(removed.unwrap_or(0));
     Ok(())
@@ -552,7 +552,7 @@ fn take(
         for _ in 0..count {
             zset.pop_with(last, |name, score| form.member(reply, name, score));
         }
-        Ok(((), count > 0))
+        Ok(((), count))
     })?;
     Ok(taken.is_some())
 }

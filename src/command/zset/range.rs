@@ -460,7 +460,7 @@ fn remove(cx: &mut Context<'_>, args: &Args<'_>, by: By) -> Result<(), CommandEr
         let ranks = wanted.ranks(zset.view(), false);
         let removed = ranks.len();
         zset.remove_range(ranks);
-        Ok((removed, removed > 0))
+        Ok((removed, removed))
     })?;
     cx.reply.count(removed.unwrap_or(0));
     Ok(())
