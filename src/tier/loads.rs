@@ -4,6 +4,9 @@
 //! reader puts what it found into the keyspace and only then wakes them; their commands look again,
 //! under their locks. So nothing is lost if the key was written or left again meanwhile: the command
 //! waits once more.
+//!
+//! Very many keys of one command are no single loads: they are sorted into the order of the disk and read in parts, which
+//! come after all that others wait for. Nobody is told of each.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -39,12 +42,19 @@ pub struct Wanted {
 /// Work for the readers.
 enum Job {
     Load(Wanted, UnixMs),
+    /// Keys of a command that wants very many, in the order of the disk. Those that could not be read are told.
+    Part(Vec<Wanted>, UnixMs, oneshot::Sender<Vec<KeyHash>>),
     /// A question about one key.
     Ask(Ask, oneshot::Sender<Page>),
 }
 
 /// Whom to tell whether the key is in memory now.
 type Waiters = Vec<oneshot::Sender<bool>>;
+
+/// A command that wants so many keys is served in parts.
+const MANY_KEYS: usize = 512;
+/// Keys of a part: about a millisecond's work.
+const PART_KEYS: usize = 256;
 
 /// The loads under way.
 #[derive(Default)]
@@ -100,6 +110,8 @@ impl Failed {
 #[derive(Default)]
 struct Queue {
     jobs: VecDeque<Job>,
+    /// Parts of what wants very many keys: they wait for all others.
+    parts: VecDeque<Job>,
     stopped: bool,
 }
 
@@ -113,7 +125,12 @@ impl std::fmt::Debug for Loads {
 
 impl Loads {
     fn push(&self, job: Job) {
-        self.queue.lock().jobs.push_back(job);
+        let mut queue = self.queue.lock();
+        match job {
+            Job::Part(..) => queue.parts.push_back(job),
+            _ => queue.jobs.push_back(job),
+        }
+        drop(queue);
         self.arrived.notify_one();
     }
 
@@ -121,7 +138,8 @@ impl Loads {
     fn next(&self) -> Option<Job> {
         let mut queue = self.queue.lock();
         loop {
-            if let Some(job) = queue.jobs.pop_front() {
+            let first = queue.jobs.pop_front();
+            if let Some(job) = first.or_else(|| queue.parts.pop_front()) {
                 return Some(job);
             }
             if queue.stopped {
@@ -133,7 +151,8 @@ impl Loads {
 
     /// How many jobs wait for a reader.
     pub(super) fn waiting(&self) -> usize {
-        self.queue.lock().jobs.len()
+        let queue = self.queue.lock();
+        queue.jobs.len() + queue.parts.len()
     }
 
     /// For as long as something is looked for on disk and told to the keyspace.
@@ -159,7 +178,11 @@ impl Tier {
         wanted: Vec<Wanted>,
         now: UnixMs,
     ) -> impl Future<Output = Vec<KeyHash>> + Send + use<> {
-        let waiting: Vec<_> = wanted
+        let (single, parts) = match wanted.len() {
+            0..MANY_KEYS => (wanted, Vec::new()),
+            _ => (Vec::new(), self.begin_parts(wanted, now)),
+        };
+        let waiting: Vec<_> = single
             .into_iter()
             .map(|wanted| {
                 let hash = wanted.hash;
@@ -174,7 +197,30 @@ impl Tier {
                     failed.push(hash);
                 }
             }
+            for (hashes, done) in parts {
+                failed.extend(done.await.unwrap_or(hashes));
+            }
             failed
+        }
+    }
+
+    /// Begins to fetch very many keys. Gives for each part its keys, and who tells which of them could not be read.
+    fn begin_parts(
+        &self,
+        mut wanted: Vec<Wanted>,
+        now: UnixMs,
+    ) -> Vec<(Vec<KeyHash>, oneshot::Receiver<Vec<KeyHash>>)> {
+        wanted.sort_unstable_by_key(|wanted| Place::of(wanted.hash));
+        let mut parts = Vec::new();
+        let mut wanted = wanted.into_iter();
+        loop {
+            let part: Vec<Wanted> = wanted.by_ref().take(PART_KEYS).collect();
+            if part.is_empty() {
+                return parts;
+            }
+            let (sender, receiver) = oneshot::channel();
+            parts.push((part.iter().map(|wanted| wanted.hash).collect(), receiver));
+            self.loads.push(Job::Part(part, now, sender));
         }
     }
 
@@ -263,6 +309,22 @@ pub(super) fn read(engine: &Engine, thread: ThreadSlot) {
                 if let Some(page) = threads::caught("a walk over the disk tier", answer) {
                     let _ = done.send(page);
                 }
+            }
+            Job::Part(wanted, now, done) => {
+                let (mut failed, mut error) = (Vec::new(), None);
+                for wanted in wanted {
+                    if let Err(fault) = tier.load_now(engine, &wanted, now, thread) {
+                        failed.push(wanted.hash);
+                        error = Some(fault);
+                    }
+                    engine.make_room(now, thread, &mut pool);
+                }
+                if let Some(error) = error {
+                    let count = failed.len();
+                    tracing::error!("The disk tier could not read {count} keys: {error}");
+                }
+                // A connection that has gone does not wait any more.
+                let _ = done.send(failed);
             }
             Job::Load(wanted, now) => {
                 let load = || tier.load_now(engine, &wanted, now, thread);
