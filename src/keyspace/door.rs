@@ -120,6 +120,7 @@ impl Keyspace {
 
     fn insert(&self, locked: &mut Locked<'_>, hash: KeyHash, entry: Entry) -> Position {
         self.group_entries[group_of_shard(locked.shard)].fetch_add(1, Ordering::Relaxed);
+        locked.hint.note_space(entry.view().space());
         locked.table.insert(hash.tag(), entry)
     }
 }

@@ -190,6 +190,7 @@ impl Keyspace {
             let done = bucket >= locked.table.bucket_count();
             if done {
                 locked.table.shrink_if_sparse();
+                spaces.iter().for_each(|of| locked.hint.forget_space(*of));
             }
             drop(locked);
             taken.clear();

@@ -700,6 +700,16 @@ impl Table {
             })
     }
 
+    /// The position of an entry that a random number names; often of none.
+    pub fn random_position(&self, random: u64) -> Option<Position> {
+        let at = Position {
+            bucket: (random >> 32).checked_rem(self.buckets.len() as u64)? as u32,
+            slot: (random as u32) % SLOTS as u32,
+        };
+        let slot = self.buckets[at.bucket as usize].slots[at.slot as usize];
+        (!slot.is_empty()).then_some(at)
+    }
+
     /// The positions of all entries.
     pub fn all_positions(&self) -> impl Iterator<Item = Position> + use<'_> {
         (0..self.buckets.len()).flat_map(|bucket| self.positions(bucket))
@@ -770,9 +780,31 @@ impl Table {
 pub struct TableHint {
     base: AtomicPtr<u8>,
     buckets: AtomicU32,
+    /// For each space whether it may have entries in the table: none that is not here has.
+    spaces: AtomicU32,
 }
 
 impl TableHint {
+    /// Whether a space may have entries in the table.
+    pub fn may_have(&self, space: u8) -> bool {
+        self.spaces.load(Ordering::Acquire) & (1 << space) != 0
+    }
+
+    /// An entry of a space came. Called with the shard's lock held, as the next.
+    #[inline]
+    pub fn note_space(&self, space: u8) {
+        let spaces = self.spaces.load(Ordering::Relaxed);
+        if spaces & (1 << space) == 0 {
+            self.spaces.store(spaces | 1 << space, Ordering::Release);
+        }
+    }
+
+    /// A space has no entries in the table.
+    pub fn forget_space(&self, space: u8) {
+        let spaces = self.spaces.load(Ordering::Relaxed);
+        self.spaces.store(spaces & !(1 << space), Ordering::Release);
+    }
+
     /// Notes where the table is now. Called with the shard's lock held.
     #[inline]
     pub fn note(&self, table: &Table) {

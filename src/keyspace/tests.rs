@@ -203,3 +203,38 @@ script!(strings_of_all_sizes_get_other_names, |db| {
     db.run("DBSIZE").int(0);
     db.engine().keyspace.validate();
 });
+
+#[test]
+fn a_nearly_empty_database_is_not_looked_for_among_the_keys_of_others() {
+    let mut db = Db::new();
+    for i in 0..30_000 {
+        db.run(&format!("SET key:{i} v")).ok();
+    }
+    db.run("SELECT 1").ok();
+    for i in 0..3 {
+        db.run(&format!("SET few:{i} v")).ok();
+    }
+    let spaces = |db: &Db| {
+        let shards = db.engine().keyspace.shards.iter();
+        shards.filter(|shard| shard.hint.may_have(1)).count()
+    };
+    assert_eq!(spaces(&db), 3);
+    let mut drawn = [0; 3];
+    for _ in 0..300 {
+        let key = String::from_utf8(db.run("RANDOMKEY").bulk_bytes()).unwrap();
+        let number: usize = key.strip_prefix("few:").unwrap().parse().unwrap();
+        drawn[number] += 1;
+    }
+    assert!(drawn.iter().all(|&times| times > 20), "{drawn:?}");
+    let scanned = db.run("SCAN 0 COUNT 100");
+    assert!(scanned.bytes().starts_with(b"*2\r\n$1\r\n0\r\n*3\r\n"));
+    db.run("DEL few:0 few:1").int(2);
+    db.run("RANDOMKEY").bulk("few:2");
+    db.run("DEL few:2").int(1);
+    db.run("RANDOMKEY").nil();
+    db.run("SET few:3 v").ok();
+    db.run("RANDOMKEY").bulk("few:3");
+    assert!(spaces(&db) <= 4);
+    db.run("FLUSHDB").ok();
+    assert_eq!(spaces(&db), 0);
+}

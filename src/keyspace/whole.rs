@@ -6,13 +6,15 @@ use std::sync::atomic::Ordering;
 
 use super::cold::{ColdDeadlines, Tally};
 use super::entry::EntryRef;
-use super::table::Tag;
-use super::{Keyspace, SHARDS, ThreadSlot};
+use super::table::{Position, Tag};
+use super::{Keyspace, SHARDS, Shard, ThreadSlot};
 use crate::clock::UnixMs;
 use crate::random::Random;
 
 /// A random key is looked for so many times before the search walks from shard to shard.
 const RANDOM_TRIES: usize = 100;
+/// So often a random place of a table is looked at before all of them are.
+const DRAWS: usize = 32;
 /// Keys freed at once by FLUSHDB itself; more are left to the background.
 const FREE_AT_ONCE: usize = 50_000;
 const TAG_BITS: u32 = Tag::END.trailing_zeros();
@@ -149,6 +151,10 @@ impl Keyspace {
         let mut tag = (cursor & u64::from(Tag::END - 1)) as u32;
         let mut shown = 0;
         while shard < SHARDS {
+            if !self.shards[shard].hint.may_have(self.space_of(db)) {
+                (shard, tag) = (shard + 1, 0);
+                continue;
+            }
             let table = self.shards[shard].table.lock();
             let space = self.space_of(db);
             let mut met_expired = false;
@@ -180,19 +186,21 @@ impl Keyspace {
     /// A random living key of a database.
     pub fn random_key(&self, db: usize, now: UnixMs, random: u64) -> Option<Vec<u8>> {
         let mut random = Random(random);
-        let mut next = move || random.next_u64() as usize;
         if self.db_size(db) == 0 {
             return None;
         }
         for _ in 0..RANDOM_TRIES {
-            if let Some(key) = self.random_key_of_shard(db, next() % SHARDS, now, next()) {
+            let shard = random.next_u64() as usize % SHARDS;
+            if let Some(key) = self.random_key_of_shard(db, shard, now, &mut random) {
                 return Some(key);
             }
         }
         // Few keys: walk from a random shard to the first that has any, then draw there.
-        let start = next();
-        (0..SHARDS)
-            .find_map(|i| self.random_key_of_shard(db, start.wrapping_add(i) % SHARDS, now, next()))
+        let start = random.next_u64() as usize;
+        (0..SHARDS).find_map(|i| {
+            let shard = start.wrapping_add(i) % SHARDS;
+            self.random_key_of_shard(db, shard, now, &mut random)
+        })
     }
 
     fn random_key_of_shard(
@@ -200,20 +208,32 @@ impl Keyspace {
         db: usize,
         shard: usize,
         now: UnixMs,
-        random: usize,
+        random: &mut Random,
     ) -> Option<Vec<u8>> {
-        let table = self.shards[shard].table.lock();
+        let Shard { hint, table } = &self.shards[shard];
+        if !hint.may_have(self.space_of(db)) {
+            return None;
+        }
+        let table = table.lock();
         let space = self.space_of(db);
-        let fits = |entry: EntryRef<'_>| entry.space() == space && lives(entry, now);
-        let count = table
-            .all_positions()
-            .filter(|&at| fits(table.get(at)))
-            .count();
-        let at = table
-            .all_positions()
-            .filter(|&at| fits(table.get(at)))
-            .nth(random.checked_rem(count)?)?;
-        Some(table.get(at).key().to_vec())
+        let fits = |at: &Position| {
+            let entry = table.get(*at);
+            entry.space() == space && lives(entry, now)
+        };
+        let drawn = (0..DRAWS).find_map(|_| table.random_position(random.next_u64()).filter(fits));
+        // Where most are of other databases all are looked at, and each of those that fit is as likely as the others.
+        let at = drawn.or_else(|| {
+            let all = table.all_positions().filter(fits).enumerate();
+            all.fold(None, |chosen, (before, at)| {
+                let is_next = random.next_u64().is_multiple_of(before as u64 + 1);
+                if is_next { Some(at) } else { chosen }
+            })
+        });
+        let is_left = |at: Position| table.get(at).space() == space;
+        if at.is_none() && !table.all_positions().any(is_left) {
+            hint.forget_space(space);
+        }
+        at.map(|at| table.get(at).key().to_vec())
     }
 }
 
