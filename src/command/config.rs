@@ -4,6 +4,7 @@ use super::help;
 use super::{Argument, Arity::*, Command, Context, Flags, Group};
 use crate::config::{self, Opt};
 use crate::error::CommandError;
+use crate::keyspace::eviction::EvictionPool;
 use crate::resp::Args;
 use crate::value::glob;
 
@@ -143,6 +144,10 @@ fn set(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
             keyspace.set_policies(&changed.tier_policy)
         })
         .map_err(|error| CommandError::message(error.to_string()))?;
+    let thread = cx.keys.thread();
+    let mut pool = EvictionPool::default();
+    let engine = &cx.server.engine;
+    engine.follow_limits(cx.config, cx.now, thread, &mut pool);
     // All else looks at the options each time; what was kept under a longer limit has to go now.
     let kept = usize::try_from(changed.slowlog_max_len).unwrap_or(usize::MAX);
     cx.server.slowlog.trim(kept);

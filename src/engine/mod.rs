@@ -5,6 +5,7 @@
 //!
 //! Invariant: nothing here, in [`crate::keyspace`] or in [`crate::tier`] knows the server, the network or a command.
 
+pub mod easing;
 pub mod encoding_limits;
 pub mod overdraft;
 pub mod overload;
@@ -14,6 +15,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
+use self::easing::Easing;
 use self::overdraft::Overdraft;
 use self::overload::Overload;
 use crate::config::{Config, Live, TierDurability};
@@ -36,6 +38,8 @@ pub struct Engine {
     pub keyspace: Keyspace,
     /// What lies below memory, if anything.
     pub tier: Option<Tier>,
+    /// Limits of memory that were lowered and come down.
+    pub easing: Easing,
     /// Whether a command may exceed the limits of memory.
     pub overdraft: Overdraft,
     /// Whether the disk takes less than clients write.
@@ -69,6 +73,7 @@ impl Engine {
             config: Arc::new(Live::new(config)),
             keyspace,
             tier,
+            easing: Easing::default(),
             overdraft: Overdraft::default(),
             overload: Overload::default(),
             workers,

@@ -17,6 +17,9 @@ const RESIDENT_ALLOWANCE: u64 = 48 * 1024 * 1024;
 /// it never falls below.
 const CHOOSE_PERCENT: u64 = 80;
 
+/// At most so many keys are evicted for one command: some milliseconds' work. The next ones, and maintenance, go on.
+const VICTIMS_PER_COMMAND: usize = 10_000;
+
 impl Engine {
     /// Bytes in use that are not the keyspace's: clients, the counters of statistics, the tier. Together
     /// with the keyspace's they are `used_memory`, which `maxmemory` limits.
@@ -43,8 +46,12 @@ impl Engine {
     pub fn limits(&self, config: &Config, now: UnixMs) -> Limits {
         let overdrawn = self.overdraft.is_taken();
         Limits {
-            maxmemory_bytes: self.overdraft.extend(config.maxmemory),
-            max_entries: if overdrawn { 0 } else { config.max_entries },
+            maxmemory_bytes: self.overdraft.extend(self.easing.bytes(config.maxmemory)),
+            max_entries: match overdrawn {
+                true => 0,
+                false => self.easing.entries(config.max_entries),
+            },
+            victims_max: VICTIMS_PER_COMMAND,
             policy: config.maxmemory_policy,
             samples: config.maxmemory_samples as usize,
             other_bytes: self.other_bytes_to_evict(config.maxmemory) as u64,

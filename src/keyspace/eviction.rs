@@ -44,9 +44,6 @@ use crate::lz4;
 const SMALL_PERCENT: usize = 15;
 /// Memory counts as nearly full from this share of the limit on, in percent.
 const PRESSED_PERCENT: u64 = 90;
-/// At most so many keys are evicted for one command: about a millisecond's work. The next ones,
-/// and maintenance, go on.
-const EVICTIONS_PER_COMMAND: usize = 10_000;
 /// The hand moves over so many buckets in one lock of a shard.
 const HAND_BUCKETS: usize = 64;
 /// Keys that the tier below must have first, after which the hand stops and waits for it.
@@ -206,6 +203,8 @@ pub struct Limits {
     pub maxmemory_bytes: u64,
     /// Keys in all; 0 is no limit.
     pub max_entries: u64,
+    /// So many keys are evicted at once at most.
+    pub victims_max: usize,
     /// How a victim is chosen.
     pub policy: EvictionPolicy,
     /// Keys looked at for each victim of the sampled policies.
@@ -508,6 +507,11 @@ impl Keyspace {
         !limits.are_exceeded_by(used) && (limits.max_entries == 0 || entries <= limits.max_entries)
     }
 
+    /// The bytes and keys in use, as these limits count them.
+    pub fn used_of(&self, limits: &Limits) -> (u64, u64) {
+        (self.used_with_others(limits), self.entries() as u64)
+    }
+
     fn used_with_others(&self, limits: &Limits) -> u64 {
         self.used_bytes() as u64 + limits.other_bytes
     }
@@ -526,7 +530,7 @@ impl Keyspace {
             compressed_bytes: 0,
             looks_left: 0,
         };
-        for _ in 0..EVICTIONS_PER_COMMAND {
+        for _ in 0..limits.victims_max {
             if self.within(limits) {
                 return Room::Enough;
             }

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use super::{Server, process};
 use crate::clock::{self, UnixMs};
 use crate::config::Config;
+use crate::engine::easing::Eased;
 use crate::keyspace::eviction::{EvictionPool, Limits, Unwritten};
 use crate::threads::{self, Part};
 
@@ -31,6 +32,9 @@ const REST: Duration = Duration::from_millis(3);
 /// All shards are looked at for idle entries so often within `memory-ttl`, but not more often than this.
 const IDLE_ROUNDS: i64 = 8;
 const IDLE_ROUND_MS_MIN: i64 = 1000;
+
+/// At most so many slices of room are made for a lowered limit before other work has its turn.
+const EASE_SLICES: usize = 1000;
 
 /// Starts the thread. It ends when the server is asked to stop.
 pub fn start(server: Arc<Server>) -> io::Result<JoinHandle<()>> {
@@ -88,6 +92,13 @@ fn run_tick(server: &Server, tick: u64, pool: &mut EvictionPool, walk: &mut Idle
     server
         .engine
         .make_room(clock::now(), server.engine.maintenance_slot(), pool);
+    for _ in 0..EASE_SLICES {
+        let engine = &server.engine;
+        if engine.ease(clock::now(), engine.maintenance_slot(), pool) != Eased::Again {
+            break;
+        }
+        pacer.pause();
+    }
     server.waiters.rouse(server.engine.keyspace.queues());
     if tick.is_multiple_of(CLIENT_TICKS) {
         server
