@@ -313,9 +313,11 @@ pub(super) fn read(engine: &Engine, thread: ThreadSlot) {
             Job::Part(wanted, now, done) => {
                 let (mut failed, mut error) = (Vec::new(), None);
                 for wanted in wanted {
-                    if let Err(fault) = tier.load_now(engine, &wanted, now, thread) {
+                    let load = || tier.load_now(engine, &wanted, now, thread);
+                    let loaded = threads::caught("a load from the disk tier", load);
+                    if !matches!(loaded, Some(Ok(()))) {
                         failed.push(wanted.hash);
-                        error = Some(fault);
+                        error = loaded.and_then(Result::err).or(error);
                     }
                     engine.make_room(now, thread, &mut pool);
                 }
