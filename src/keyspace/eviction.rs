@@ -26,19 +26,26 @@
 //!
 //! The policies with Redis's names are Redis's: the best of a few sampled keys goes.
 
+mod access;
+mod ghosts;
+mod sampled;
+
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 
+use self::ghosts::Ghosts;
 use super::below::{self, Place};
 use super::compression;
 use super::door::Cause;
-use super::entry::{EntryMut, EntryRef};
-use super::lfu::{self, LfuSettings};
+use super::entry::EntryRef;
+use super::lfu::LfuSettings;
 use super::table::{Position, Tag};
 use super::{GROUPS, KeyHash, Keyspace, Locked, SHARD_BITS, SHARDS, ThreadSlot, group_of_shard};
 use crate::clock::UnixMs;
 use crate::config::EvictionPolicy;
-use crate::lz4;
+
+pub use self::access::{AccessPolicy, LastAccess};
+pub use self::sampled::EvictionPool;
 
 /// The small queue's share of the keys, in percent. 15 and 20 are equally good, 10 and 5 worse.
 const SMALL_PERCENT: usize = 15;
@@ -52,149 +59,11 @@ const REFUSED_MAX: usize = 512;
 const TTL_WRITTEN_MS_MIN: i64 = 5000;
 /// Where unwritten keys go it passes so many that must stay all the same: marks of deleted keys. About a millisecond.
 const MARKS_MAX: usize = 8192;
-/// How many candidates of the sampled policies are remembered.
-const POOL: usize = 16;
-
 const FREQUENCY: u8 = 0b011;
 const SMALL: u8 = 0b100;
 /// The hand met the entry while it was in the small queue. Met so again, a whole round later, its
 /// record was lost with an older key of the same tag, and it belongs to the main part.
 const MET: u8 = 0b1000;
-
-/// How a key was accessed before it came here, as far as that is known.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct LastAccess {
-    /// Seconds since the last access.
-    pub idle_secs: Option<u64>,
-    /// The logarithmic access counter.
-    pub frequency: Option<u8>,
-}
-
-/// How accesses are recorded, fixed for a batch of commands.
-#[derive(Clone, Copy, Debug)]
-pub struct AccessPolicy {
-    policy: EvictionPolicy,
-    lfu: LfuSettings,
-    now: UnixMs,
-    random: u64,
-    /// CLIENT NO-TOUCH: reads leave no trace.
-    frozen: bool,
-}
-
-/// Bits that an LRU record has for its seconds.
-const LRU_MASK: u32 = (1 << 24) - 1;
-
-impl AccessPolicy {
-    /// The policy for commands at `now`; `random` is any number that varies.
-    pub fn new(policy: EvictionPolicy, lfu: LfuSettings, now: UnixMs, random: u64) -> Self {
-        Self {
-            policy,
-            lfu,
-            now,
-            random: random | 1,
-            frozen: false,
-        }
-    }
-
-    /// The same, for a client whose reads shall leave no trace.
-    #[must_use]
-    pub fn frozen(self, frozen: bool) -> Self {
-        Self { frozen, ..self }
-    }
-
-    fn lru_clock(&self) -> u32 {
-        self.now.as_secs() as u32 & LRU_MASK
-    }
-
-    fn random(&mut self) -> u64 {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        self.random
-    }
-
-    /// Records an access.
-    #[inline]
-    pub(super) fn record(&mut self, mut entry: EntryMut<'_>) {
-        if self.frozen {
-            return;
-        }
-        if self.policy.is_lfu() {
-            let random = self.random();
-            let record = entry.view().access();
-            entry.set_access(lfu::accessed(
-                record,
-                self.now.as_minutes(),
-                self.lfu,
-                random,
-            ));
-            return;
-        }
-        entry.set_access(self.lru_clock());
-        let bits = entry.view().policy_bits();
-        if bits & FREQUENCY < FREQUENCY {
-            entry.set_policy_bits(bits + 1);
-        }
-    }
-
-    /// Starts the record of a new key.
-    /// `state` is how it stands to its copy below.
-    pub(super) fn first(&self, mut entry: EntryMut<'_>, admitted: Admitted, state: u8) {
-        entry.set_access(if self.policy.is_lfu() {
-            lfu::first(self.now.as_minutes())
-        } else {
-            self.lru_clock()
-        });
-        let small = if admitted == Admitted::Small {
-            SMALL
-        } else {
-            0
-        };
-        entry.set_policy_bits(state | small);
-    }
-
-    /// Sets the record of a key as if it had been accessed like this; what the policy does not record is left out.
-    pub(super) fn set_last(&self, mut entry: EntryMut<'_>, last: LastAccess) {
-        match (self.policy.is_lfu(), last.frequency, last.idle_secs) {
-            (true, Some(frequency), _) => {
-                entry.set_access(lfu::with_counter(self.now.as_minutes(), frequency));
-            }
-            (false, _, Some(idle)) => {
-                let idle = idle.min(u64::from(LRU_MASK)) as u32;
-                entry.set_access(self.lru_clock().wrapping_sub(idle) & LRU_MASK);
-            }
-            _ => {}
-        }
-    }
-
-    /// Seconds since the last access. `None` under an LFU policy, which does not know.
-    pub fn idle_secs(&self, entry: EntryRef<'_>) -> Option<u32> {
-        (!self.policy.is_lfu()).then(|| self.lru_clock().wrapping_sub(entry.access()) & LRU_MASK)
-    }
-
-    /// Whether the last access was so long ago. One that seems to lie in the future was a moment ago, at a time that is
-    /// newer than ours.
-    pub(super) fn is_idle(&self, entry: EntryRef<'_>, secs: u32) -> bool {
-        const FUTURE: u32 = LRU_MASK.div_ceil(2);
-        let idle = self.idle_secs(entry);
-        idle.is_some_and(|idle| idle >= secs && idle < FUTURE)
-    }
-
-    /// Whether an entry is in use no more: its last access was so long ago, or it has no more of them than a new key.
-    pub(super) fn has_cooled(&self, entry: EntryRef<'_>, secs: u32) -> bool {
-        match self.frequency(entry) {
-            Some(frequency) => frequency <= lfu::INITIAL,
-            None => self.is_idle(entry, secs),
-        }
-    }
-
-    /// The logarithmic access counter. `None` under any other than an LFU policy.
-    pub fn frequency(&self, entry: EntryRef<'_>) -> Option<u8> {
-        self.policy
-            .is_lfu()
-            .then(|| lfu::counter(entry.access(), self.now.as_minutes(), self.lfu))
-    }
-}
 
 /// The limits that eviction keeps.
 #[derive(Clone, Copy, Debug)]
@@ -345,150 +214,6 @@ impl Group {
 
     fn bytes(&self) -> usize {
         self.small.capacity() * size_of::<Record>() + self.ghosts.bytes()
-    }
-}
-
-/// Hashes of keys that went from the small queue, for as many as the main part has keys.
-///
-/// A table of four-way sets of 32-bit slots: a fingerprint (20 bits) and the time it came (12
-/// bits, in 1024ths of the capacity). Nothing is ever taken out: a ghost that is too old does not
-/// count, and the oldest of a full set gives way.
-#[derive(Debug, Default)]
-struct Ghosts {
-    slots: Vec<u32>,
-    capacity: usize,
-    added: u64,
-}
-
-const GHOST_WAYS: usize = 4;
-const GHOST_STAMP_BITS: u32 = 12;
-const GHOST_STAMP_MASK: u32 = (1 << GHOST_STAMP_BITS) - 1;
-const GHOST_AGES: u64 = 1024;
-
-impl Ghosts {
-    fn bytes(&self) -> usize {
-        self.slots.capacity() * size_of::<u32>()
-    }
-
-    fn fingerprint(hash: u64) -> u32 {
-        // Bits that neither the shard nor the tag uses; zero would read as an empty slot.
-        ((hash >> 24) as u32 & 0xf_ffff).max(1)
-    }
-
-    fn stamp(&self) -> u32 {
-        let unit = (self.capacity as u64 / GHOST_AGES).max(1);
-        (self.added / unit) as u32 & GHOST_STAMP_MASK
-    }
-
-    fn set_of(&self, fingerprint: u32) -> usize {
-        let sets = self.slots.len() / GHOST_WAYS;
-        ((fingerprint as usize * sets) >> 20) * GHOST_WAYS
-    }
-
-    fn age(&self, slot: u32) -> u32 {
-        self.stamp().wrapping_sub(slot) & GHOST_STAMP_MASK
-    }
-
-    fn contains(&self, hash: u64) -> bool {
-        if self.slots.is_empty() {
-            return false;
-        }
-        let fingerprint = Self::fingerprint(hash);
-        let set = self.set_of(fingerprint);
-        let unit = (self.capacity as u64 / GHOST_AGES).max(1);
-        let oldest = (self.capacity as u64 / unit) as u32;
-        self.slots[set..set + GHOST_WAYS]
-            .iter()
-            .any(|&slot| slot >> GHOST_STAMP_BITS == fingerprint && self.age(slot) <= oldest)
-    }
-
-    fn add(&mut self, hash: u64, capacity: usize) {
-        self.resize(capacity.max(64));
-        self.added += 1;
-        let fingerprint = Self::fingerprint(hash);
-        self.put(fingerprint << GHOST_STAMP_BITS | self.stamp());
-    }
-
-    fn put(&mut self, slot: u32) {
-        let set = self.set_of(slot >> GHOST_STAMP_BITS);
-        let place = (set..set + GHOST_WAYS)
-            .max_by_key(|&i| match self.slots[i] {
-                0 => u32::MAX,
-                old if old >> GHOST_STAMP_BITS == slot >> GHOST_STAMP_BITS => u32::MAX - 1,
-                old => self.age(old),
-            })
-            .expect("a set has ways");
-        self.slots[place] = slot;
-    }
-
-    /// Follows the number of keys, in steps of a quarter so that this is rare.
-    fn resize(&mut self, capacity: usize) {
-        if capacity <= self.capacity && capacity * 2 >= self.capacity {
-            return;
-        }
-        let age_unit_before = (self.capacity as u64 / GHOST_AGES).max(1);
-        self.capacity = capacity + capacity / 4;
-        let sets = (self.capacity * 4 / 3).div_ceil(GHOST_WAYS);
-        let old = std::mem::replace(&mut self.slots, vec![0; sets * GHOST_WAYS]);
-        // Stamps are counted in a unit that has changed: all that is known starts young again.
-        if age_unit_before != (self.capacity as u64 / GHOST_AGES).max(1) {
-            self.added = 0;
-        }
-        let stamp = self.stamp();
-        for slot in old.into_iter().filter(|&slot| slot != 0) {
-            self.put(slot & !GHOST_STAMP_MASK | stamp);
-        }
-    }
-}
-
-/// What a thread keeps from one search for victims to the next.
-#[derive(Debug, Default)]
-pub struct EvictionPool {
-    /// Candidates of a sampled policy, the best last.
-    candidates: Vec<Candidate>,
-    random: u64,
-    /// Made when it is needed first.
-    pub(super) compressor: Option<Box<lz4::Compressor>>,
-}
-
-#[derive(Clone, Debug)]
-struct Candidate {
-    score: u64,
-    shard: usize,
-    tag: Tag,
-    space: u8,
-    key: Box<[u8]>,
-}
-
-impl EvictionPool {
-    fn random(&mut self) -> u64 {
-        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut x = self.random;
-        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        x ^ (x >> 31)
-    }
-
-    pub(super) fn compressor_bytes(&self) -> usize {
-        let compressor = self.compressor.as_ref();
-        compressor.map_or(0, |compressor| compressor.memory_bytes())
-    }
-
-    fn offer(&mut self, candidate: Candidate) {
-        if self
-            .candidates
-            .iter()
-            .any(|c| c.tag == candidate.tag && c.key == candidate.key)
-        {
-            return;
-        }
-        let at = self
-            .candidates
-            .partition_point(|c| c.score < candidate.score);
-        self.candidates.insert(at, candidate);
-        if self.candidates.len() > POOL {
-            self.candidates.remove(0);
-        }
     }
 }
 
@@ -911,104 +636,6 @@ impl Keyspace {
                 }
             }
         }
-    }
-
-    fn evict_sampled(&self, hunt: &mut Hunt<'_>, pool: &mut EvictionPool) -> bool {
-        let (limits, thread) = (hunt.limits, hunt.thread);
-        let policy = limits.policy;
-        if matches!(
-            policy,
-            EvictionPolicy::AllkeysRandom | EvictionPolicy::VolatileRandom
-        ) {
-            pool.candidates.clear();
-        }
-        // Twice: what the pool holds may have gone meanwhile.
-        for _ in 0..2 {
-            self.sample(limits, thread, pool);
-            while let Some(candidate) = pool.candidates.pop() {
-                let mut locked = self.lock_shard(candidate.shard, thread);
-                let table = &mut locked.table;
-                let found = table.find(candidate.tag, candidate.space, &candidate.key);
-                let fits =
-                    |at: &Position| !policy.is_volatile() || table.get(*at).expires_at().is_some();
-                match found
-                    .filter(fits)
-                    .map(|at| self.evict_at(&mut locked, at, limits.unwritten))
-                {
-                    Some(Eviction::Gone) => return true,
-                    Some(Eviction::Unwritten) => hunt.refused += 1,
-                    Some(Eviction::Pinned) | None => {}
-                }
-            }
-        }
-        false
-    }
-
-    /// Looks at a few keys from a random place on, and keeps the best candidates. Shards without
-    /// any that qualify are passed, once round at most.
-    fn sample(&self, limits: &Limits, thread: ThreadSlot, pool: &mut EvictionPool) {
-        let policy = limits.policy;
-        let start = pool.random() as usize;
-        let mut left = limits.samples.max(1);
-        for i in 0..SHARDS {
-            let shard = start.wrapping_add(i) % SHARDS;
-            let locked = self.lock_shard(shard, thread);
-            let table = &locked.table;
-            let buckets = table.bucket_count();
-            if buckets == 0 || policy.is_volatile() && table.expiry_floor().is_none() {
-                continue;
-            }
-            let first = (pool.random() >> 32) as usize % buckets;
-            for bucket in (0..buckets).map(|i| (first + i) % buckets) {
-                if policy.is_volatile() && !table.may_expire(bucket) {
-                    continue;
-                }
-                for at in table.positions(bucket) {
-                    let entry = table.get(at);
-                    let live = self.is_live(entry.space());
-                    let stays = live && entry.is_pinned();
-                    if stays || policy.is_volatile() && entry.expires_at().is_none() {
-                        continue;
-                    }
-                    let score = if live {
-                        score(limits, entry, pool)
-                    } else {
-                        u64::MAX
-                    };
-                    let key = entry.key().into();
-                    pool.offer(Candidate {
-                        score,
-                        shard,
-                        tag: table.tag(at),
-                        space: entry.space(),
-                        key,
-                    });
-                    left -= 1;
-                    if left == 0 {
-                        return;
-                    }
-                }
-            }
-        }
-    }
-}
-
-/// How good a victim an entry is; the highest goes.
-fn score(limits: &Limits, entry: EntryRef<'_>, pool: &mut EvictionPool) -> u64 {
-    match limits.policy {
-        EvictionPolicy::AllkeysLru | EvictionPolicy::VolatileLru => {
-            u64::from((limits.now.as_secs() as u32).wrapping_sub(entry.access()) & LRU_MASK)
-        }
-        EvictionPolicy::AllkeysLfu | EvictionPolicy::VolatileLfu => {
-            u64::from(u8::MAX - lfu::counter(entry.access(), limits.now.as_minutes(), limits.lfu))
-        }
-        EvictionPolicy::VolatileTtl => {
-            u64::MAX
-                - entry
-                    .expires_at()
-                    .map_or(u64::MAX - 1, |at| at.0.max(0).cast_unsigned())
-        }
-        _ => pool.random(),
     }
 }
 

@@ -1,0 +1,147 @@
+//! How accesses are recorded in an entry, and what a record tells.
+
+use super::{Admitted, FREQUENCY, SMALL};
+use crate::clock::UnixMs;
+use crate::config::EvictionPolicy;
+use crate::keyspace::entry::{EntryMut, EntryRef};
+use crate::keyspace::lfu::{self, LfuSettings};
+
+/// How a key was accessed before it came here, as far as that is known.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LastAccess {
+    /// Seconds since the last access.
+    pub idle_secs: Option<u64>,
+    /// The logarithmic access counter.
+    pub frequency: Option<u8>,
+}
+
+/// How accesses are recorded, fixed for a batch of commands.
+#[derive(Clone, Copy, Debug)]
+pub struct AccessPolicy {
+    pub(super) policy: EvictionPolicy,
+    lfu: LfuSettings,
+    now: UnixMs,
+    random: u64,
+    /// CLIENT NO-TOUCH: reads leave no trace.
+    frozen: bool,
+}
+
+/// Bits that an LRU record has for its seconds.
+pub(super) const LRU_MASK: u32 = (1 << 24) - 1;
+
+impl AccessPolicy {
+    /// The policy for commands at `now`; `random` is any number that varies.
+    pub fn new(policy: EvictionPolicy, lfu: LfuSettings, now: UnixMs, random: u64) -> Self {
+        Self {
+            policy,
+            lfu,
+            now,
+            random: random | 1,
+            frozen: false,
+        }
+    }
+
+    /// The same, for a client whose reads shall leave no trace.
+    #[must_use]
+    pub fn frozen(self, frozen: bool) -> Self {
+        Self { frozen, ..self }
+    }
+
+    fn lru_clock(&self) -> u32 {
+        self.now.as_secs() as u32 & LRU_MASK
+    }
+
+    fn random(&mut self) -> u64 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 7;
+        self.random ^= self.random << 17;
+        self.random
+    }
+
+    /// Records an access.
+    #[inline]
+    pub(in crate::keyspace) fn record(&mut self, mut entry: EntryMut<'_>) {
+        if self.frozen {
+            return;
+        }
+        if self.policy.is_lfu() {
+            let random = self.random();
+            let record = entry.view().access();
+            entry.set_access(lfu::accessed(
+                record,
+                self.now.as_minutes(),
+                self.lfu,
+                random,
+            ));
+            return;
+        }
+        entry.set_access(self.lru_clock());
+        let bits = entry.view().policy_bits();
+        if bits & FREQUENCY < FREQUENCY {
+            entry.set_policy_bits(bits + 1);
+        }
+    }
+
+    /// Starts the record of a new key.
+    /// `state` is how it stands to its copy below.
+    pub(in crate::keyspace) fn first(
+        &self,
+        mut entry: EntryMut<'_>,
+        admitted: Admitted,
+        state: u8,
+    ) {
+        entry.set_access(if self.policy.is_lfu() {
+            lfu::first(self.now.as_minutes())
+        } else {
+            self.lru_clock()
+        });
+        let small = if admitted == Admitted::Small {
+            SMALL
+        } else {
+            0
+        };
+        entry.set_policy_bits(state | small);
+    }
+
+    /// Sets the record of a key as if it had been accessed like this; what the policy does not record is left out.
+    pub(in crate::keyspace) fn set_last(&self, mut entry: EntryMut<'_>, last: LastAccess) {
+        match (self.policy.is_lfu(), last.frequency, last.idle_secs) {
+            (true, Some(frequency), _) => {
+                entry.set_access(lfu::with_counter(self.now.as_minutes(), frequency));
+            }
+            (false, _, Some(idle)) => {
+                let idle = idle.min(u64::from(LRU_MASK)) as u32;
+                entry.set_access(self.lru_clock().wrapping_sub(idle) & LRU_MASK);
+            }
+            _ => {}
+        }
+    }
+
+    /// Seconds since the last access. `None` under an LFU policy, which does not know.
+    pub fn idle_secs(&self, entry: EntryRef<'_>) -> Option<u32> {
+        (!self.policy.is_lfu()).then(|| self.lru_clock().wrapping_sub(entry.access()) & LRU_MASK)
+    }
+
+    /// Whether the last access was so long ago. One that seems to lie in the future was a moment ago, at a time that is
+    /// newer than ours.
+    pub(in crate::keyspace) fn is_idle(&self, entry: EntryRef<'_>, secs: u32) -> bool {
+        const FUTURE: u32 = LRU_MASK.div_ceil(2);
+        let idle = self.idle_secs(entry);
+        idle.is_some_and(|idle| idle >= secs && idle < FUTURE)
+    }
+
+    /// Whether an entry is in use no more: its last access was so long ago, or it has no more of them than a new key.
+    pub(in crate::keyspace) fn has_cooled(&self, entry: EntryRef<'_>, secs: u32) -> bool {
+        match self.frequency(entry) {
+            Some(frequency) => frequency <= lfu::INITIAL,
+            None => self.is_idle(entry, secs),
+        }
+    }
+
+    /// The logarithmic access counter. `None` under any other than an LFU policy.
+    pub fn frequency(&self, entry: EntryRef<'_>) -> Option<u8> {
+        self.policy
+            .is_lfu()
+            .then(|| lfu::counter(entry.access(), self.now.as_minutes(), self.lfu))
+    }
+}
