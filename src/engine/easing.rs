@@ -150,9 +150,9 @@ mod tests {
                 "memory" => Db::new(),
                 _ => Db::tiered(|_| {}),
             };
-            filled(&mut db, 40_000);
+            filled(&mut db, 60_000);
             let used = db.engine().used_bytes();
-            let limit = used / 3;
+            let limit = used - db.engine().keyspace.used_bytes() / 2;
             db.run(&format!("CONFIG SET maxmemory {limit}")).ok();
             assert!(db.engine().easing.is_on(), "{durability}");
             // Nobody waits, and nobody is refused.

@@ -195,12 +195,17 @@ impl Keyspace {
                 return Some(key);
             }
         }
-        // Few keys: walk from a random shard to the first that has any, then draw there.
-        let start = random.next_u64() as usize;
-        (0..SHARDS).find_map(|i| {
-            let shard = start.wrapping_add(i) % SHARDS;
-            self.random_key_of_shard(db, shard, now, &mut random)
-        })
+        // Few keys: of the shards that may have any, one after the other in random order.
+        let space = self.space_of(db);
+        let may_have = |shard: &usize| self.shards[*shard].hint.may_have(space);
+        let mut left: Vec<usize> = (0..SHARDS).filter(may_have).collect();
+        while !left.is_empty() {
+            let shard = left.swap_remove(random.below(left.len() as u64) as usize);
+            if let Some(key) = self.random_key_of_shard(db, shard, now, &mut random) {
+                return Some(key);
+            }
+        }
+        None
     }
 
     fn random_key_of_shard(

@@ -344,7 +344,7 @@ fn give(
             let last = group.map(|group| group.last);
             let last = last.ok_or_else(|| no_such_group(key, reader))?;
             if asked == Asked::New && stream.last_there() <= last {
-                return Ok((false, false));
+                return Ok((false, 0));
             }
             // The group is taken out, so that it can be changed while the entries are read.
             let mut group = stream.groups.remove(reader.group).unwrap_or_default();
@@ -394,7 +394,9 @@ fn give(
                 consumer.active_at = now;
             }
             stream.groups.insert(reader.group.into(), group);
-            Ok((true, is_new || given > 0))
+            // A stream that is read counts, and a consumer that is made.
+            let changes = usize::from(is_new) + 1;
+            Ok((true, if is_new || given > 0 { changes } else { 0 }))
         })?;
     Ok(given.unwrap_or(false))
 }
