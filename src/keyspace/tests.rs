@@ -238,3 +238,29 @@ fn a_nearly_empty_database_is_not_looked_for_among_the_keys_of_others() {
     db.run("FLUSHDB").ok();
     assert_eq!(spaces(&db), 0);
 }
+
+#[test]
+fn a_key_that_returns_as_a_ghost_starts_with_one_use() {
+    const USES: u8 = 0b011;
+    const SMALL: u8 = 0b100;
+    let mut db = Db::new();
+    db.run("CONFIG SET max-entries 2000").ok();
+    for i in 0..6_000 {
+        db.run(&format!("SET key:{i} v")).ok();
+    }
+    let mut returned = 0;
+    for i in (0..6_000).rev() {
+        let key = format!("key:{i}");
+        if db.run(&format!("SET {key} v NX")).bytes() != b"+OK\r\n" {
+            continue;
+        }
+        let keyspace = &db.engine().keyspace;
+        let hash = keyspace.hash(key.as_bytes());
+        let locked = keyspace.lock_shard(hash.shard(), super::ThreadSlot(0));
+        let at = locked.table.find(hash.tag(), 0, key.as_bytes()).unwrap();
+        let bits = locked.table.get(at).policy_bits() & (USES | SMALL);
+        assert!(bits == SMALL || bits == 1, "{key}: {bits}");
+        returned += usize::from(bits == 1);
+    }
+    assert!(returned > 100, "{returned}");
+}

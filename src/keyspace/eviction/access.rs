@@ -95,12 +95,13 @@ impl AccessPolicy {
         } else {
             self.lru_clock()
         });
-        let small = if admitted == Admitted::Small {
-            SMALL
-        } else {
-            0
+        let bits = match admitted {
+            Admitted::Small => SMALL,
+            // It starts with one use.
+            Admitted::Returned => 1,
+            Admitted::Main => 0,
         };
-        entry.set_policy_bits(state | small);
+        entry.set_policy_bits(state | bits);
     }
 
     /// Sets the record of a key as if it had been accessed like this; what the policy does not record is left out.
