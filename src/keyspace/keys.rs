@@ -6,16 +6,17 @@
 //! Invariant: a command reaches only keys whose shards it locked; asking for another one is a
 //! mistake in its row, and panics.
 
+mod tiers;
+
 use std::cell::Cell;
 
-use super::below::{self, Place, Presence, Written};
 use super::compression;
 use super::counters::Counters;
 use super::door::{Cause, EventName};
 use super::entry::{Entry, EntryParts, EntryRef, ValueType};
-use super::eviction::{AccessPolicy, Eviction, LastAccess, Unwritten};
+use super::eviction::{AccessPolicy, LastAccess};
 use super::table::{Position, Table, Tag};
-use super::{KeyHash, Keyspace, Locked, LockedShards, Terms, ThreadSlot};
+use super::{KeyHash, Keyspace, LockedShards, Terms, ThreadSlot};
 use crate::clock::UnixMs;
 use crate::error::CommandError;
 use crate::value::collection::{Collection, Content};
@@ -26,6 +27,8 @@ use crate::value::listpack::{Listpack, OneWay};
 use crate::value::set::SetRef;
 use crate::value::stream::Stream;
 use crate::value::zset::ZsetRef;
+
+pub use self::tiers::Pinned;
 
 /// The longest value that an entry holds, in bytes: its length has 32 bits.
 pub const VALUE_BYTES_MAX: u64 = u32::MAX as u64;
@@ -67,17 +70,6 @@ pub enum Renamed {
     NoSource,
     /// The destination exists and was to be left alone.
     Occupied,
-}
-
-/// What became of a wish to pin a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pinned {
-    /// It is pinned.
-    Done,
-    /// There is no such key.
-    NoKey,
-    /// Pinned keys would take too much.
-    TooMuch,
 }
 
 /// A larger buffer is given back.
@@ -624,125 +616,6 @@ impl<'a> Keys<'a> {
     /// The type of the value at a living key; neither an access nor counted.
     pub fn value_type(&mut self, key: &[u8]) -> Option<ValueType> {
         self.peek(key).map(EntryRef::value_type)
-    }
-
-    /// Whether the tier below may have a copy of a key, of whatever version.
-    pub fn may_be_below(&self, key: &[u8]) -> bool {
-        let below = self.keyspace.below.as_ref();
-        below.is_some_and(|below| below.may_hold(self.locate(key).2))
-    }
-
-    /// What memory knows of a key, wherever else it is. Neither an access nor counted.
-    pub fn presence(&mut self, key: &[u8]) -> Presence {
-        // One whose time has come goes first.
-        if self.find(key).is_some() {
-            return Presence::Held;
-        }
-        let (lock, tag, _) = self.locate(key);
-        let marked = self.locked[lock].table.find(tag, self.space, key);
-        if marked.is_some() || !self.may_be_below(key) {
-            Presence::Absent
-        } else {
-            Presence::Unknown
-        }
-    }
-
-    /// How a key in memory stands to its copy below; `None` where it is to have none.
-    pub fn written(&mut self, key: &[u8]) -> Option<Written> {
-        let entry = self.peek(key);
-        entry.filter(|e| !e.is_memory_only()).map(Written::of)
-    }
-
-    /// Has a key in memory written below where its copy there is not the same and it may go there.
-    /// False where nothing is to be waited for.
-    pub fn write_below(&mut self, key: &[u8]) -> bool {
-        let Some(found) = self.find(key) else {
-            return false;
-        };
-        let Locked { shard, table, .. } = &mut self.locked[found.lock];
-        let written = Written::of(table.get(found.at));
-        let Some(below) = &self.keyspace.below else {
-            return false;
-        };
-        let entry = table.get(found.at);
-        let stays = key.len() > below::KEY_BYTES_MAX || entry.is_pinned() || entry.is_memory_only();
-        if written == Written::Clean || stays {
-            return false;
-        }
-        let place = Place::new(*shard, table.tag(found.at));
-        below.queue_victim(table.get_mut(found.at), place, self.thread);
-        true
-    }
-
-    /// Keeps a key in memory as long as it exists. Pinned keys take `bytes_max` together at most.
-    pub fn pin(&mut self, key: &[u8], bytes_max: u64) -> Pinned {
-        let Some(found) = self.find_value(key) else {
-            return Pinned::NoKey;
-        };
-        let entry = self.table(found).get(found.at);
-        let (_, bytes) = self.keyspace.pinned();
-        if !entry.is_pinned() && (bytes + entry.allocated_bytes()) as u64 > bytes_max {
-            return Pinned::TooMuch;
-        }
-        if !self.set_pin(found, true) {
-            // The copy below says it too.
-            self.wrote(found);
-        }
-        Pinned::Done
-    }
-
-    /// Ends that. False where the key was not pinned.
-    pub fn unpin(&mut self, key: &[u8]) -> bool {
-        let Some(found) = self.find(key) else {
-            return false;
-        };
-        let was_pinned = self.set_pin(found, false);
-        if was_pinned {
-            self.wrote(found);
-        }
-        was_pinned
-    }
-
-    /// Gives whether a client had pinned the entry before.
-    fn set_pin(&mut self, found: Found, pinned: bool) -> bool {
-        let locked = &mut self.locked[found.lock];
-        self.keyspace.set_pin(locked, found.at, pinned)
-    }
-
-    /// Takes a key out of memory whose copy below is the same. False where there is none such, or it is
-    /// pinned or for memory only.
-    pub fn demote(&mut self, key: &[u8]) -> bool {
-        if !self.keyspace.has_below() || key.len() > below::KEY_BYTES_MAX {
-            return false;
-        }
-        let found = self.find(key);
-        found.is_some_and(|Found { lock, at }| {
-            let entry = self.locked[lock].table.get(at);
-            !entry.is_memory_only()
-                && Written::of(entry) == Written::Clean
-                && self
-                    .keyspace
-                    .evict_at(&mut self.locked[lock], at, Unwritten::Stays)
-                    == Eviction::Gone
-        })
-    }
-
-    /// Whether memory can answer for a key: it holds it, or the key is nowhere.
-    #[inline]
-    pub fn is_resident(&self, key: &[u8]) -> bool {
-        self.is_resident_in(self.db, key)
-    }
-
-    /// The same for a key of another database.
-    #[inline]
-    pub fn is_resident_in(&self, db: usize, key: &[u8]) -> bool {
-        let Some(below) = &self.keyspace.below else {
-            return true;
-        };
-        let (lock, tag, hash) = self.locate(key);
-        let table = &self.locked[lock].table;
-        let held = table.find(tag, self.keyspace.space_of(db), key).is_some();
-        held || !below.may_hold(hash)
     }
 
     /// The string at a key, resized to `len` (zero-filled) and lent for writing. An absent key is
