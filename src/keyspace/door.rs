@@ -127,17 +127,17 @@ impl Keyspace {
 
 /// What changes where it stands.
 impl Keyspace {
-    /// A client writes a string over whatever was there.
+    /// A client writes a string over whatever was there, which expired at a time that the caller has seen.
     #[inline]
     pub(super) fn overwrite(
         &self,
         locked: &mut Locked<'_>,
         at: Position,
-        parts: &EntryParts<'_>,
+        (parts, expired_at): (&EntryParts<'_>, Option<UnixMs>),
         event: EventName,
     ) {
         let before = locked.table.get(at);
-        let expired_at = before.expires_at();
+        debug_assert_eq!(before.expires_at(), expired_at);
         locked.counters.count_compressed(before, -1);
         if self.queues.any() {
             self.announce_end(before);
@@ -458,6 +458,9 @@ impl Counters {
     /// The expiry of a key in memory has changed.
     #[inline]
     fn count_expiry(&self, space: u8, before: Option<UnixMs>, after: Option<UnixMs>) {
+        if before.is_none() && after.is_none() {
+            return;
+        }
         let change = i64::from(after.is_some()) - i64::from(before.is_some());
         if change != 0 {
             self.expiring[usize::from(space)].add(change);

@@ -350,7 +350,7 @@ impl<'a> Keys<'a> {
         };
         let locked = &mut self.locked[found.lock];
         self.keyspace
-            .overwrite(locked, found.at, &parts, self.event);
+            .overwrite(locked, found.at, (&parts, expires_at), self.event);
         Ok(())
     }
 
@@ -560,8 +560,9 @@ impl<'a> Keys<'a> {
             if old_expiry.is_some_and(|at| at <= self.now) {
                 self.keyspace.end_expired(locked, at);
             }
-            self.keyspace.overwrite(locked, at, &parts, self.event);
-            self.touch(Found { lock, at });
+            let written = (&parts, old_expiry);
+            self.keyspace.overwrite(locked, at, written, self.event);
+            self.access.record(locked.table.get_mut(at));
         } else {
             self.put(lock, hash, marked, Entry::new(&parts));
         }
