@@ -21,6 +21,7 @@ use strata::resp::{Protocol, Reply};
 use strata::server::Server;
 use strata::server::clients::Origin;
 use strata::server::session::{ReplyMode, Session};
+use strata::server::suspended::{Came, Suspend};
 
 const START: UnixMs = UnixMs(1_700_000_000_000);
 const THREAD: ThreadSlot = ThreadSlot(0);
@@ -196,7 +197,7 @@ impl Run {
         } else {
             (server.startup_bytes + compressor_bytes) as u64 + room
         };
-        let set = server.config.update(|config| {
+        let set = server.engine.config.update(|config| {
             Ok::<_, ()>(Config {
                 maxmemory: limit,
                 maxmemory_policy: policy,
@@ -246,21 +247,8 @@ impl Run {
                 Next::More => {}
                 Next::Read(_) => break from == wire.len(),
                 Next::Close => break false,
-                Next::Below(_) => unreachable!("nothing is below"),
-                Next::Blocked(_) => return false,
-                Next::Deliver(mut delivery) => {
-                    let all = delivery.parcels.iter_mut();
-                    all.for_each(|parcel| parcel.is_done = true);
-                    self.session.delivered = Some(delivery);
-                }
-                Next::Pause(until) => {
-                    assert!(until > self.now, "it waits for the future");
-                    if until.0 > self.now.0 + PAUSE_MAX_MS || self.now.0 > START.0 + (1 << 40) {
-                        return false;
-                    }
-                    self.now = until;
-                    self.executor.set_clock(Clock::Manual(self.now));
-                }
+                Next::Wait if self.meet() => {}
+                Next::Wait => return false,
             }
         };
         let shown = || {
@@ -275,6 +263,30 @@ impl Run {
         }
         assert!(frames <= 1, "replies to {}", shown());
         is_open
+    }
+
+    /// Gives the command that waits what it waits for. False where it would wait for ever, or for long.
+    fn meet(&mut self) -> bool {
+        let (request, needed) = self.session.take_needed().expect("it waits for something");
+        match needed {
+            Suspend::Delivery(mut delivery) => {
+                let all = delivery.parcels.iter_mut();
+                all.for_each(|parcel| parcel.is_done = true);
+                self.session.resume(request, Came::Delivered(delivery));
+            }
+            Suspend::Time(until) | Suspend::Pause(until) => {
+                assert!(until > self.now, "it waits for the future");
+                if until.0 > self.now.0 + PAUSE_MAX_MS || self.now.0 > START.0 + (1 << 40) {
+                    return false;
+                }
+                self.now = until;
+                self.executor.set_clock(Clock::Manual(self.now));
+                self.session.resume(request, Came::Nothing);
+            }
+            Suspend::Queued(_) | Suspend::Woken(_) => return false,
+            other => unreachable!("nothing is below, and it waits for {other:?}"),
+        }
+        true
     }
 
     fn count_frames(&mut self, shown: &impl Fn() -> String) -> usize {
@@ -330,14 +342,14 @@ fn encoded(args: &[Vec<u8>]) -> Vec<u8> {
 
 /// Compares the accounts with the keys, drops all, and looks that nothing is left.
 fn settle(server: &Server, now: UnixMs) {
-    let keyspace = &server.keyspace;
+    let keyspace = &server.engine.keyspace;
     for shard in 0..keyspace.shard_count() {
         keyspace.expire_shard(shard, now, THREAD);
     }
     let mut all = 0;
     for db in 0..DATABASES {
         let size = keyspace.db_size(db);
-        let stats = keyspace.space_stats(db, now, 1);
+        let stats = keyspace.space_stats(db, now);
         let (mut keys, mut expiring) = (0, 0);
         if size > 0 || db == 0 {
             let end = keyspace.scan(db, 0, usize::MAX, now, THREAD, |entry| {
