@@ -226,7 +226,7 @@ impl Executor {
         let mut done = from;
         let mut now = self.clock.now();
         let mut tick = self.ticker.read();
-        let mut last = None;
+        let (mut last, mut ran) = (None, 0);
         for index in 0..batch.len() {
             inside.give_way();
             let args = batch.args(buffer, index);
@@ -237,7 +237,7 @@ impl Executor {
             }
             if outcome == Outcome::Waits {
                 self.load_lacking(batch, buffer, index, session, now);
-                self.publish(session, last, now);
+                self.publish(session, last, index, now);
                 return (done, Next::Wait);
             }
             let end = self.ticker.read();
@@ -254,6 +254,7 @@ impl Executor {
             }
             tick = end;
             done = batch.end(index);
+            ran = index + 1;
             if session.then == Then::Close {
                 return (done, Next::Close);
             }
@@ -261,7 +262,7 @@ impl Executor {
                 break;
             }
         }
-        self.publish(session, last, now);
+        self.publish(session, last, ran, now);
         (done, Next::More)
     }
 

@@ -170,24 +170,31 @@ fn getbit(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// As in Redis 7.0 the options of an absent key are not looked at, nor is the unit of a range that
-/// is empty by its indexes alone.
+/// What is counted: first and last index, and their unit.
+type Interval = (i64, i64, Unit);
+
+/// The interval of BITCOUNT; without one, all.
+fn count_interval(args: &Args<'_>) -> Result<Option<Interval>, CommandError> {
+    match args.len() {
+        2 => Ok(None),
+        4 | 5 => {
+            let (start, end) = (parse::integer(args.at(2))?, parse::integer(args.at(3))?);
+            Ok(Some((start, end, unit(args.get(4))?)))
+        }
+        _ => Err(CommandError::Syntax),
+    }
+}
+
 fn bitcount(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
+    let interval = count_interval(args)?;
     let Some(value) = cx.keys.string(args.at(1))? else {
         cx.reply.int(0);
         return Ok(());
     };
-    let range = match args.len() {
-        2 => BitRange::whole(value.len()),
-        4 | 5 => {
-            let (start, end) = (parse::integer(args.at(2))?, parse::integer(args.at(3))?);
-            if start < 0 && end < 0 && start > end {
-                None
-            } else {
-                BitRange::for_count(start, end, unit(args.get(4))?, value.len())
-            }
-        }
-        _ => return Err(CommandError::Syntax),
+    let range = match interval {
+        None => BitRange::whole(value.len()),
+        Some((start, end, _)) if start < 0 && end < 0 && start > end => None,
+        Some((start, end, unit)) => BitRange::for_count(start, end, unit, value.len()),
     };
     let count = range.map_or(0, |range| bits::count(value, range));
     cx.reply.int(count.cast_signed());
@@ -203,7 +210,7 @@ fn unit(word: Option<&[u8]>) -> Result<Unit, CommandError> {
     }
 }
 
-/// An absent key is a row of zeros without end; its options are not looked at, as in Redis 7.0.
+/// An absent key is a row of zeros without end.
 fn bitpos(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     let bit = match parse::integer(args.at(2))? {
         0 => false,
@@ -212,27 +219,32 @@ fn bitpos(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
             return Err(CommandError::text("ERR The bit argument must be 1 or 0."));
         }
     };
+    let interval = position_interval(args)?;
     let Some(value) = cx.keys.string(args.at(1))? else {
         cx.reply.int(if bit { -1 } else { 0 });
         return Ok(());
     };
-    let range = position_range(args, value.len())?;
+    let range = match interval {
+        None => BitRange::whole(value.len()),
+        Some((start, end, unit)) => BitRange::for_position(start, end, unit, value.len()),
+    };
     let position = range.and_then(|range| bits::position(value, bit, range, args.len() > 4));
     cx.reply.int(position.map_or(-1, u64::cast_signed));
     Ok(())
 }
 
-fn position_range(args: &Args<'_>, len: usize) -> Result<Option<BitRange>, CommandError> {
+/// The interval of BITPOS, whose end may be left out; without one, all.
+fn position_interval(args: &Args<'_>) -> Result<Option<Interval>, CommandError> {
     if args.len() > 6 {
         return Err(CommandError::Syntax);
     }
     let Some(start) = args.get(3) else {
-        return Ok(BitRange::whole(len));
+        return Ok(None);
     };
     let start = parse::integer(start)?;
     let unit = unit(args.get(5))?;
     let end = args.get(4).map_or(Ok(-1), parse::integer)?;
-    Ok(BitRange::for_position(start, end, unit, len))
+    Ok(Some((start, end, unit)))
 }
 
 fn bitop(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
@@ -329,13 +341,52 @@ mod tests {
         db.run("BITCOUNT k -2 -1").int(7);
         db.run("BITCOUNT k 4 2").int(0);
         db.run("BITCOUNT empty 0 -1").int(0);
-        db.run("BITCOUNT nokey x").int(0);
-        db.run("BITCOUNT k -1 -2 foo").int(0);
         db.run("BITCOUNT k 0").error("ERR syntax error");
         db.run("BITCOUNT k 0 1 foo").error("ERR syntax error");
         db.run("BITCOUNT k 0 1 BIT 3").error("ERR syntax error");
         db.run("BITCOUNT k 0 x")
             .error("ERR value is not an integer or out of range");
+    });
+
+    script!(arguments_are_checked_before_the_key, |db| {
+        db.run("RPUSH l a").int(1);
+        for key in ["nokey", "l"] {
+            for line in ["BITCOUNT K x 1", "BITCOUNT K 1 x foo", "BITPOS K 1 x"] {
+                db.run(&line.replace('K', key))
+                    .error("ERR value is not an integer or out of range");
+            }
+            for line in [
+                "BITCOUNT K 0",
+                "BITCOUNT K x",
+                "BITCOUNT K -1 -2 foo",
+                "BITPOS K 1 0 1 foo",
+            ] {
+                db.run(&line.replace('K', key)).error("ERR syntax error");
+            }
+        }
+    });
+
+    script!(memory: a_bit_that_stays_is_no_change, |db| {
+        let changes = |db: &mut Db| {
+            let info = db.run("INFO persistence");
+            let info = String::from_utf8_lossy(info.bytes()).into_owned();
+            let line = info.lines().find_map(|line| line.strip_prefix("rdb_changes_since_last_save:"));
+            line.and_then(|count| count.parse::<i64>().ok()).unwrap()
+        };
+        db.run("SETBIT k 7 1").int(0);
+        db.run("BITFIELD f SET u8 0 1").is("*1\r\n:0\r\n");
+        let before = changes(&mut db);
+        db.run("SETBIT k 7 1").int(1);
+        db.run("SETBIT k 3 0").int(0);
+        db.run("BITFIELD f SET u8 0 1 INCRBY u8 0 0 GET u8 0")
+            .is("*3\r\n:1\r\n:1\r\n:1\r\n");
+        db.run("BITFIELD f OVERFLOW FAIL INCRBY u8 0 1000").is("*1\r\n$-1\r\n");
+        assert_eq!(changes(&mut db), before);
+        db.run("SETBIT k 8 0").int(0);
+        db.run("BITFIELD f SET u8 8 0").is("*1\r\n:0\r\n");
+        db.run("BITFIELD f SET u8 0 1 SET u8 0 2").is("*2\r\n:1\r\n:1\r\n");
+        assert_eq!(changes(&mut db), before + 3);
+        db.run("STRLEN k").int(2);
     });
 
     script!(bitpos_finds_the_first, |db| {
@@ -350,8 +401,8 @@ mod tests {
         db.run("BITPOS ones 0").int(8);
         db.run("BITPOS ones 0 0 -1").int(-1);
         db.run("BITPOS empty 0").int(-1);
-        db.run("BITPOS nokey 0 x").int(0);
-        db.run("BITPOS nokey 1 x").int(-1);
+        db.run("BITPOS nokey 0").int(0);
+        db.run("BITPOS nokey 1 5").int(-1);
         db.run("BITPOS k 2")
             .error("ERR The bit argument must be 1 or 0.");
         db.run("BITPOS k x")

@@ -17,6 +17,7 @@ pub(super) const COMMANDS: &[Command] = &[Command {
     flags: Flags::ADMIN,
     run: warm,
     group: Group::Server,
+    since: "0.1.0",
     complexity: "O(1); the file is loaded in the background.",
     summary: "Loads the keys of an RDB file of the server's machine that do not exist, in the background.",
     arguments: &[word("file", "FILE"), Argument::new("path", "string")],

@@ -195,6 +195,7 @@ const SUBCOMMANDS: &[Command] = &[
         run: setname,
         since: "2.6.9",
         summary: "Names the connection.",
+        tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
         arguments: &[Argument::new("connection-name", "string")],
         ..BLANK
     },
@@ -538,7 +539,7 @@ mod tests {
         let info = db.run("CLIENT INFO");
         let info = String::from_utf8_lossy(info.bytes()).into_owned();
         assert!(
-            info.ends_with(" lib-name=redis-py lib-ver=1.2\n\r\n"),
+            info.contains(" lib-name=redis-py lib-ver=1.2 tot-net-in="),
             "{info}"
         );
         db.run("CLIENT SETINFO lib-name \"a b\"")

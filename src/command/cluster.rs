@@ -406,6 +406,39 @@ pub(super) const CLUSTER: Command = Command {
     ..Command::BLANK
 };
 
+/// What clients of a cluster say to a node.
+const OF_CONNECTION: Command = Command {
+    arity: Exactly(1),
+    flags: Flags::LOADING.and(Flags::STALE).and(Flags::FAST),
+    run: disabled,
+    group: Group::Cluster,
+    categories: &["@connection"],
+    since: "3.0.0",
+    ..Command::BLANK
+};
+
+/// The row of READONLY.
+pub(super) const READONLY: Command = Command {
+    name: "readonly",
+    summary: "Lets the connection read from a replica in a cluster.",
+    ..OF_CONNECTION
+};
+
+/// The row of READWRITE.
+pub(super) const READWRITE: Command = Command {
+    name: "readwrite",
+    summary: "Ends what READONLY began.",
+    ..OF_CONNECTION
+};
+
+/// The row of ASKING.
+pub(super) const ASKING: Command = Command {
+    name: "asking",
+    flags: Flags::FAST,
+    summary: "Says that the next command was sent here by another node of a cluster.",
+    ..OF_CONNECTION
+};
+
 fn disabled(_: &mut Context<'_>, _: &Args<'_>) -> Result<(), CommandError> {
     Err(CommandError::text(
         "ERR This instance has cluster support disabled",

@@ -56,6 +56,7 @@ pub(super) const COMMANDS: &[Command] = &[Command {
             run: resetstat,
             group: Group::Server,
             since: "2.0.0",
+            tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
             summary: "Starts all counters of INFO again from zero.",
             ..Command::BLANK
         },
@@ -69,6 +70,7 @@ pub(super) const COMMANDS: &[Command] = &[Command {
             run: rewrite,
             group: Group::Server,
             since: "2.8.0",
+            tips: &["request_policy:all_nodes", "response_policy:all_succeeded"],
             summary: "Writes the options in force back into the configuration file.",
             ..Command::BLANK
         },

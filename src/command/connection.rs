@@ -4,7 +4,6 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::client::check_name;
 use super::{Argument, Arity::*, Command, Context, Flags, Group, parse};
-use crate::config::Config;
 use crate::error::CommandError;
 use crate::resp::{Args, Protocol};
 use crate::server::REDIS_VERSION;
@@ -138,17 +137,18 @@ fn auth(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
         3 => (args.at(1), args.at(2)),
         _ => return Err(CommandError::Syntax),
     };
-    check_password(cx.config, user, password)?;
+    check_password(cx, user, password)?;
     cx.session.authenticated = true;
     cx.reply.ok();
     Ok(())
 }
 
-fn check_password(config: &Config, user: &[u8], password: &[u8]) -> Result<(), CommandError> {
-    let expected = config.requirepass.reveal().as_bytes();
+fn check_password(cx: &Context<'_>, user: &[u8], password: &[u8]) -> Result<(), CommandError> {
+    let expected = cx.config.requirepass.reveal().as_bytes();
     if user == DEFAULT_USER && (expected.is_empty() || is_same_secret(expected, password)) {
         Ok(())
     } else {
+        cx.server.stats.denied_logins.fetch_add(1, Relaxed);
         Err(WRONG_PASSWORD)
     }
 }
@@ -182,20 +182,20 @@ fn parse_protocol(version: &[u8]) -> Result<Protocol, CommandError> {
     }
 }
 
-/// Each option takes effect when its turn comes, as in Redis 7.0: a later fault leaves it in force.
+/// All options are looked at before any takes effect.
 fn hello(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     let protocol = args.get(1).map(parse_protocol).transpose()?;
+    let (mut login, mut name) = (None, None);
     let mut at = 2;
     while let Some(option) = args.get(at) {
         match (args.get(at + 1), args.get(at + 2)) {
             (Some(user), Some(password)) if option.eq_ignore_ascii_case(b"AUTH") => {
-                check_password(cx.config, user, password)?;
-                cx.session.authenticated = true;
+                login = Some((user, password));
                 at += 3;
             }
-            (Some(name), _) if option.eq_ignore_ascii_case(b"SETNAME") => {
-                check_name(name)?;
-                *cx.session.client.name.lock() = name.to_vec();
+            (Some(given), _) if option.eq_ignore_ascii_case(b"SETNAME") => {
+                check_name(given)?;
+                name = Some(given);
                 at += 2;
             }
             _ => {
@@ -204,12 +204,19 @@ fn hello(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
             }
         }
     }
+    if let Some((user, password)) = login {
+        check_password(cx, user, password)?;
+        cx.session.authenticated = true;
+    }
     if !cx.session.may_run(cx.config) {
         return Err(CommandError::text(
             "NOAUTH HELLO must be called with the client already authenticated, otherwise the \
              HELLO AUTH <user> <pass> option can be used to authenticate the client and select \
              the RESP protocol version at the same time",
         ));
+    }
+    if let Some(name) = name {
+        *cx.session.client.name.lock() = name.to_vec();
     }
     if let Some(protocol) = protocol {
         speak(cx, protocol);
@@ -313,7 +320,7 @@ mod tests {
 
     fn introduction(head: &str, protocol: u8) -> String {
         format!(
-            "{head}$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$5\r\n7.2.4\r\n$5\r\nproto\r\n:{protocol}\r\n\
+            "{head}$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$6\r\n7.4.11\r\n$5\r\nproto\r\n:{protocol}\r\n\
              $2\r\nid\r\n:1\r\n$4\r\nmode\r\n$10\r\nstandalone\r\n$4\r\nrole\r\n$6\r\nmaster\r\n$7\r\nmodules\r\n*0\r\n"
         )
     }
@@ -394,10 +401,24 @@ mod tests {
         db.run("CLIENT GETNAME").bulk("cd");
         db.run("HELLO 2 SETNAME zz AUTH")
             .error("ERR Syntax error in HELLO option 'AUTH'");
-        db.run("CLIENT GETNAME").bulk("zz");
+        db.run("CLIENT GETNAME").bulk("cd");
         db.run("HELLO 2 SETNAME \"\"")
             .is(introduction("*14\r\n", 2));
         db.run("CLIENT GETNAME").nil();
+    });
+
+    script!(a_hello_that_fails_changes_nothing, |db| {
+        for line in [
+            "HELLO 3 SETNAME new AUTH",
+            "HELLO 3 SETNAME new AUTH other x",
+            "HELLO 3 SETNAME new FOO",
+            "HELLO 3 SETNAME new SETNAME \"a b\"",
+            "HELLO 4 SETNAME new",
+        ] {
+            assert!(db.run(line).bytes().starts_with(b"-"), "{line}");
+            // In RESP2, and without a name.
+            db.run("CLIENT GETNAME").is("$-1\r\n");
+        }
     });
 
     script!(auth_without_a_password_in_force, |db| {

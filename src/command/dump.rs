@@ -9,7 +9,7 @@ use crate::error::CommandError;
 use crate::keyspace::entry::{EntryRef, ValueType};
 use crate::keyspace::{Expiry, LastAccess};
 use crate::resp::Args;
-use crate::value::rdb::{self, Value, ValueRef};
+use crate::value::rdb::{self, Unsealed, Value, ValueRef};
 
 /// The rows of this family.
 pub(super) const COMMANDS: &[Command] = &[
@@ -145,10 +145,14 @@ fn restore(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     if ttl < 0 {
         return Err(CommandError::text("ERR Invalid TTL value, must be >= 0"));
     }
-    let (kind, mut body) = rdb::unseal(args.at(3)).ok_or(CommandError::text(
+    let Unsealed {
+        kind,
+        dialect,
+        value: mut body,
+    } = rdb::unseal(args.at(3)).ok_or(CommandError::text(
         "ERR DUMP payload version or checksum are wrong",
     ))?;
-    let value = rdb::read_value(&mut body, kind, &encoding_limits::all(cx.config))
+    let value = rdb::read_value(&mut body, kind, dialect, &encoding_limits::all(cx.config))
         .map_err(|_| CommandError::text("ERR Bad data format"))?;
     let at = if options.absolute {
         ttl.min(LATEST)

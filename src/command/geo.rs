@@ -127,8 +127,8 @@ pub(super) const COMMANDS: &[Command] = &[
         arity: AtLeast(6),
         keys: &[
             KeySpec::at(1, &["RO", "access"]),
-            KeySpec::behind("STORE", 6, &["OW", "update"]),
-            KeySpec::behind("STOREDIST", 6, &["OW", "update"]),
+            KeySpec::behind("STORE", 6, &["OW", "update", "incomplete"]),
+            KeySpec::behind("STOREDIST", 6, &["OW", "update", "incomplete"]),
         ],
         flags: STORING,
         run: |cx, args| radius(cx, args, Kind::Around { stores: true }),
@@ -181,8 +181,8 @@ pub(super) const COMMANDS: &[Command] = &[
         arity: AtLeast(5),
         keys: &[
             KeySpec::at(1, &["RO", "access"]),
-            KeySpec::behind("STORE", 5, &["OW", "update"]),
-            KeySpec::behind("STOREDIST", 5, &["OW", "update"]),
+            KeySpec::behind("STORE", 5, &["OW", "update", "incomplete"]),
+            KeySpec::behind("STOREDIST", 5, &["OW", "update", "incomplete"]),
         ],
         flags: STORING,
         run: |cx, args| radius(cx, args, Kind::AroundMember { stores: true }),
@@ -323,8 +323,8 @@ fn geopos(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
 
 fn reply_with_place(reply: &mut Reply, place: Position) {
     reply.array(2);
-    reply.human_double(place.longitude);
-    reply.human_double(place.latitude);
+    reply.double(place.longitude);
+    reply.double(place.latitude);
 }
 
 fn geohash(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
@@ -659,6 +659,25 @@ fn radius(cx: &mut Context<'_>, args: &Args<'_>, kind: Kind) -> Result<(), Comma
 mod tests {
     use crate::testing::script;
 
+    script!(places_at_the_end_of_the_earth_are_found, |db| {
+        let corners = "180 85.05112878 ne -180 85.05112878 nw 180 -85.05112878 se -180 -85.05112878 sw \
+                       180 0 e -180 0 w 0 85.05112878 n 0 -85.05112878 s";
+        db.run(&format!("GEOADD g {corners}")).int(8);
+        for name in ["ne", "nw", "se", "sw", "e", "w", "n", "s"] {
+            for shape in [
+                "BYRADIUS 0 m",
+                "BYRADIUS 1 km",
+                "BYBOX 1 1 m",
+                "BYBOX 0 0 m",
+            ] {
+                db.run(&format!("GEOSEARCH g FROMMEMBER {name} {shape}"))
+                    .bulks(&[name]);
+            }
+        }
+        db.run("GEORADIUS g 180 85.05112878 1 km").bulks(&["ne"]);
+        db.run("GEORADIUS g 180 0 10 km").bulks(&["e"]);
+    });
+
     script!(places_are_set_and_found, |db| {
         db.run("GEOADD g 13.361389 38.115556 Palermo 15.087269 37.502669 Catania")
             .int(2);
@@ -668,9 +687,8 @@ mod tests {
         db.run("GEODIST g Palermo none").nil();
         db.run("GEOHASH g Palermo none")
             .is("*2\r\n$11\r\nsqc8b49rny0\r\n$-1\r\n");
-        db.run("GEOPOS g Palermo none").is(
-            "*2\r\n*2\r\n$20\r\n13.36138933897018433\r\n$20\r\n38.11555639549629859\r\n*-1\r\n",
-        );
+        db.run("GEOPOS g Palermo none")
+            .is("*2\r\n*2\r\n$18\r\n13.361389338970184\r\n$16\r\n38.1155563954963\r\n*-1\r\n");
         db.run("GEORADIUS g 15 37 200 km WITHDIST").is(
             "*2\r\n*2\r\n$7\r\nPalermo\r\n$8\r\n190.4424\r\n*2\r\n$7\r\nCatania\r\n$7\r\n56.4413\r\n",
         );

@@ -444,12 +444,12 @@ fn hrandfield(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError>
 }
 
 fn hscan(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
-    let cursor = number::parse_cursor(args.at(2)).ok_or(CommandError::InvalidCursor)?;
+    let cursor = number::parse_u64(args.at(2)).ok_or(CommandError::InvalidCursor)?;
     let Some(hash) = cx.keys.hash(args.at(1))? else {
         scan::reply_with_nothing(cx.reply);
         return Ok(());
     };
-    let options = parse::ScanOptions::of(args, 3, scan::COUNT)?;
+    let options = parse::ScanOptions::of(args, scan::COUNT, Some(b"NOVALUES"))?;
     let mut shown = Vec::new();
     let next = match hash {
         HashRef::Packed(..) => {
@@ -463,12 +463,7 @@ fn hscan(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
             shown.push([field.to_vec(), value.to_vec()]);
         }),
     };
-    if options.without_values {
-        let names = shown.into_iter().map(|[name, _]| [name]).collect();
-        scan::reply_with_page(cx.reply, next, names, options.pattern);
-    } else {
-        scan::reply_with_page(cx.reply, next, shown, options.pattern);
-    }
+    scan::reply_with_pairs(cx.reply, next, shown, &options);
     Ok(())
 }
 

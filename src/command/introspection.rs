@@ -59,7 +59,7 @@ const SUBCOMMANDS: &[Command] = &[
     },
     Command {
         name: "getkeys",
-        arity: AtLeast(4),
+        arity: AtLeast(3),
         run: get_keys::getkeys,
         complexity: "O(N) where N is the number of arguments to the command",
         summary: "Finds the keys in a whole command.",
@@ -67,7 +67,7 @@ const SUBCOMMANDS: &[Command] = &[
     },
     Command {
         name: "getkeysandflags",
-        arity: AtLeast(4),
+        arity: AtLeast(3),
         run: get_keys::getkeysandflags,
         since: "7.0.0",
         complexity: "O(N) where N is the number of arguments to the command",

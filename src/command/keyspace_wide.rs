@@ -24,7 +24,11 @@ pub(super) const COMMANDS: &[Command] = &[
         flags: Flags::READONLY,
         run_or_suspend: Some(randomkey),
         summary: "Returns one key at random.",
-        tips: &["request_policy:all_shards", "nondeterministic_output"],
+        tips: &[
+            "request_policy:all_shards",
+            "response_policy:special",
+            "nondeterministic_output",
+        ],
         ..Command::BLANK
     },
     Command {
@@ -47,7 +51,11 @@ pub(super) const COMMANDS: &[Command] = &[
         since: "2.8.0",
         complexity: "O(1) for a call that asks for few keys, O(N) for a whole walk over N keys.",
         summary: "Walks over the keys a few at a time.",
-        tips: &["nondeterministic_output", "request_policy:special"],
+        tips: &[
+            "nondeterministic_output",
+            "request_policy:special",
+            "response_policy:special",
+        ],
         arguments: &[
             Argument::new("cursor", "integer"),
             argument::optional(argument::after(
@@ -161,7 +169,7 @@ fn keys(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), Stop> {
 }
 
 fn scan(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), Stop> {
-    let cursor = number::parse_cursor(args.at(1)).ok_or(CommandError::InvalidCursor)?;
+    let cursor = number::parse_u64(args.at(1)).ok_or(CommandError::InvalidCursor)?;
     let (filter, count) = scan_options(args)?;
     if cx.keys.keyspace().has_below() {
         let page = page_below(cx, filter, cursor, count)?;
@@ -188,12 +196,12 @@ fn scan_options<'a>(args: &Args<'a>) -> Result<(Filter<'a>, usize), CommandError
     let (mut filter, mut count) = (Filter::default(), SCAN_COUNT);
     let mut words = args.from(2);
     while let Some(word) = words.next() {
-        let value = words.next().ok_or(CommandError::Syntax)?;
+        let mut value = || words.next().ok_or(CommandError::Syntax);
         match word.to_ascii_uppercase().as_slice() {
-            b"COUNT" => count = parse::positive(value)?,
-            b"MATCH" => filter.pattern = Some(value),
-            b"TYPE" => filter.type_name = Some(value),
-            _ => return Err(CommandError::Syntax),
+            b"COUNT" => count = parse::positive(value()?)?,
+            b"MATCH" => filter.pattern = Some(value()?),
+            b"TYPE" => filter.type_name = Some(value()?),
+            word => return Err(parse::misplaced(word)),
         }
     }
     Ok((filter, count))
@@ -264,7 +272,8 @@ fn swapdb(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     let first = parse::database_in_range(cx, first)?;
     let second = parse::database_in_range(cx, second)?;
     let keyspace = cx.keys.keyspace();
-    keyspace.swap_dbs(first, second);
+    let swap = || keyspace.swap_dbs(first, second);
+    cx.server.warming.swap(first, second, swap);
     if keyspace.queues().any() {
         [first, second]
             .into_iter()
@@ -303,10 +312,12 @@ fn check_mode(args: &Args<'_>) -> Result<(), CommandError> {
 
 fn flush(cx: &Context<'_>, db: usize) {
     let keyspace = cx.keys.keyspace();
-    // Exchanging the contents of an empty database would cost a walk over all shards.
-    if keyspace.db_size(db) > 0 {
-        keyspace.flush_db(db, cx.keys.thread());
-    }
+    cx.server.warming.flush(db, || {
+        // Exchanging the contents of an empty database would cost a walk over all shards.
+        if keyspace.db_size(db) > 0 {
+            keyspace.flush_db(db, cx.keys.thread());
+        }
+    });
 }
 
 #[cfg(test)]

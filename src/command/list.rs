@@ -274,7 +274,7 @@ pub(super) const COMMANDS: &[Command] = &[
 ];
 
 const TIMEOUT: Argument = Argument::new("timeout", "double");
-const WAITS: Flags = Flags::NOSCRIPT.and(Flags::BLOCKING);
+const WAITS: Flags = Flags::BLOCKING;
 
 /// What BLPOP and BRPOP have in common.
 const WAIT_AND_POP: Command = Command {
@@ -827,6 +827,24 @@ mod tests {
             .error("ERR numkeys should be greater than 0");
         db.run("LMPOP 1 a LEFT COUNT 0")
             .error("ERR count should be greater than 0");
+    });
+
+    script!(an_element_set_in_a_full_packed_list_makes_it_large, |db| {
+        db.run("CONFIG SET list-max-listpack-size 3").ok();
+        db.run("RPUSH l a b c").int(3);
+        db.run("OBJECT ENCODING l").bulk("listpack");
+        db.run("LSET l 9 x").error("ERR index out of range");
+        db.run("OBJECT ENCODING l").bulk("listpack");
+        db.run("LSET l 0 x").ok();
+        db.run("OBJECT ENCODING l").bulk("quicklist");
+        db.run("LRANGE l 0 -1").bulks(&["x", "b", "c"]);
+        db.run("RPUSH m a b").int(2);
+        db.run("LSET m -1 x").ok();
+        db.run("OBJECT ENCODING m").bulk("listpack");
+        db.run("CONFIG SET list-max-listpack-size -2147483648").ok();
+        db.run("RPUSH n a b c").int(3);
+        db.run("LSET n 0 x").ok();
+        db.run("OBJECT ENCODING n").bulk("listpack");
     });
 
     script!(elements_are_looked_for, |db| {

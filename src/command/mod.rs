@@ -35,6 +35,7 @@ mod object;
 mod parse;
 mod persistence;
 mod random_elements;
+mod replication;
 mod scan;
 mod server;
 mod set;
@@ -100,6 +101,7 @@ const FAMILIES: &[&[Command]] = &[
     info::COMMANDS,
     server::COMMANDS,
     persistence::COMMANDS,
+    replication::COMMANDS,
     tier::COMMANDS,
     diagnostics::COMMANDS,
 ];

@@ -27,41 +27,43 @@ pub(super) struct ScanOptions<'a> {
     pub(super) pattern: Option<&'a [u8]>,
     /// COUNT.
     pub(super) count: usize,
-    /// NOVALUES, of HSCAN.
-    pub(super) without_values: bool,
+    /// Names alone: NOVALUES of HSCAN, NOSCORES of ZSCAN.
+    pub(super) only_names: bool,
 }
 
 impl<'a> ScanOptions<'a> {
-    /// The options from an argument on.
-    pub(super) fn of(args: &Args<'a>, from: usize, count: usize) -> Result<Self, CommandError> {
+    /// The options of a scan over elements; `for_names` is the word for names alone, where these have something else.
+    pub(super) fn of(
+        args: &Args<'a>,
+        count: usize,
+        for_names: Option<&[u8]>,
+    ) -> Result<Self, CommandError> {
         let mut options = Self {
             pattern: None,
             count,
-            without_values: false,
+            only_names: false,
         };
-        let mut words = args.from(from);
+        let mut words = args.from(3);
         while let Some(word) = words.next() {
             let mut value = || words.next().ok_or(CommandError::Syntax);
             match word.to_ascii_uppercase().as_slice() {
                 b"COUNT" => options.count = positive(value()?)?,
                 // Which matches the empty text too, as no other pattern does.
                 b"MATCH" => options.pattern = Some(value()?).filter(|pattern| *pattern != b"*"),
-                b"NOVALUES" => options.without_values = true,
-                _ => return Err(CommandError::Syntax),
+                word if for_names == Some(word) => options.only_names = true,
+                word => return Err(misplaced(word)),
             }
         }
         Ok(options)
     }
+}
 
-    /// The same for collections whose elements have no values to leave out.
-    pub(super) fn of_elements(args: &Args<'a>, count: usize) -> Result<Self, CommandError> {
-        let options = Self::of(args, 3, count)?;
-        if options.without_values {
-            return Err(CommandError::text(
-                "ERR NOVALUES option can only be used in HSCAN",
-            ));
-        }
-        Ok(options)
+/// An option that a scan of its kind has not.
+pub(super) fn misplaced(word: &[u8]) -> CommandError {
+    match word {
+        b"NOVALUES" => CommandError::text("ERR NOVALUES option can only be used in HSCAN"),
+        b"NOSCORES" => CommandError::text("ERR NOSCORES option can only be used in ZSCAN"),
+        _ => CommandError::Syntax,
     }
 }
 

@@ -7,8 +7,9 @@ use crate::error::CommandError;
 use crate::random::Random;
 use crate::resp::Args;
 
-/// A reply with repetitions may become so long, in bytes, and no longer: nothing else limits it.
-const REPLY_BYTES_MAX: usize = 512 * 1024 * 1024;
+/// A reply with repetitions may become so long, in bytes, and no longer: nothing else limits it. It has room for 100 million
+/// short elements, which Redis answers too.
+const REPLY_BYTES_MAX: usize = 2 * 1024 * 1024 * 1024;
 /// What an element takes in a reply at the least, about.
 const ELEMENT_BYTES: usize = 16;
 
@@ -46,26 +47,61 @@ fn wanted(count: i64) -> Result<(usize, bool), CommandError> {
 ///
 /// # Errors
 /// The reply would be too long.
-pub(super) fn chosen<T>(
+pub(super) fn chosen<'r, T, D: Fn(&mut Random) -> Option<T>>(
     (count, len): (i64, usize),
     all: impl Iterator<Item = T>,
-    random: &mut Random,
-    draw: impl Fn(&mut Random) -> Option<T>,
+    random: &'r mut Random,
+    draw: D,
     name: impl Fn(&T) -> Vec<u8>,
-) -> Result<Vec<T>, CommandError> {
+) -> Result<Chosen<'r, T, D>, CommandError> {
     let (wanted, again) = wanted(count)?;
-    if again {
-        return Ok(std::iter::from_fn(|| draw(random)).take(wanted).collect());
-    }
-    Ok(distinct((wanted, len), all, random, draw, name))
+    let distinct = match again {
+        true => Vec::new(),
+        false => distinct((wanted, len), all, random, &draw, name),
+    };
+    Ok(Chosen {
+        to_draw: if again { wanted } else { 0 },
+        draw,
+        random,
+        distinct: distinct.into_iter(),
+    })
 }
+
+/// Elements by chance. Those that may come several times are drawn one by one: they may be many more than there are.
+pub(super) struct Chosen<'r, T, D> {
+    to_draw: usize,
+    draw: D,
+    random: &'r mut Random,
+    distinct: std::vec::IntoIter<T>,
+}
+
+impl<T, D: Fn(&mut Random) -> Option<T>> Iterator for Chosen<'_, T, D> {
+    type Item = T;
+
+    fn next(&mut self) -> Option<T> {
+        match self.to_draw.checked_sub(1) {
+            Some(left) => {
+                self.to_draw = left;
+                (self.draw)(self.random)
+            }
+            None => self.distinct.next(),
+        }
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        let len = self.to_draw + self.distinct.len();
+        (len, Some(len))
+    }
+}
+
+impl<T, D: Fn(&mut Random) -> Option<T>> ExactSizeIterator for Chosen<'_, T, D> {}
 
 /// Different elements by chance; all of them where there are no more.
 fn distinct<T>(
     (wanted, len): (usize, usize),
     all: impl Iterator<Item = T>,
     random: &mut Random,
-    draw: impl Fn(&mut Random) -> Option<T>,
+    draw: &impl Fn(&mut Random) -> Option<T>,
     name: impl Fn(&T) -> Vec<u8>,
 ) -> Vec<T> {
     let mut chosen = Vec::with_capacity(wanted.min(len));
@@ -89,4 +125,23 @@ fn distinct<T>(
         }
     }
     chosen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hundred_million_repetitions_are_answered_and_no_end_of_them_is_refused() {
+        assert_eq!(wanted(-99_999_999), Ok((99_999_999, true)));
+        assert_eq!(wanted(i64::MAX), Ok((i64::MAX as usize, false)));
+        assert!(wanted(-i64::MAX).is_err());
+        let mut random = Random(1);
+        let draw = |random: &mut Random| Some(random.next_u64());
+        let none = std::iter::empty();
+        let name = |_: &u64| Vec::new();
+        let chosen = chosen((-99_999_999, 1), none, &mut random, draw, name);
+        let chosen = chosen.unwrap();
+        assert_eq!((chosen.len(), chosen.take(3).count()), (99_999_999, 3));
+    }
 }

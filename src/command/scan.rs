@@ -1,5 +1,6 @@
 //! What HSCAN, SSCAN and ZSCAN have in common: their replies.
 
+use super::parse::ScanOptions;
 use crate::resp::Reply;
 use crate::value::{glob, number};
 
@@ -25,4 +26,19 @@ pub(super) fn reply_with_page<const N: usize>(
     reply.bulk(&number::format_u64(next));
     reply.array(N * shown.len());
     shown.iter().flatten().for_each(|text| reply.bulk(text));
+}
+
+/// The same of names with what belongs to them, or of the names alone.
+pub(super) fn reply_with_pairs(
+    reply: &mut Reply,
+    next: u64,
+    shown: Vec<[Vec<u8>; 2]>,
+    options: &ScanOptions<'_>,
+) {
+    if options.only_names {
+        let names = shown.into_iter().map(|[name, _]| [name]).collect();
+        reply_with_page(reply, next, names, options.pattern);
+    } else {
+        reply_with_page(reply, next, shown, options.pattern);
+    }
 }

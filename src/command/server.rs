@@ -40,7 +40,7 @@ pub(super) const COMMANDS: &[Command] = &[
     Command {
         name: "wait",
         arity: Exactly(3),
-        flags: Flags::NOSCRIPT,
+        flags: Flags::BLOCKING,
         run_or_suspend: Some(wait),
         group: Group::Generic,
         categories: &["@connection"],
@@ -119,6 +119,9 @@ pub(super) const COMMANDS: &[Command] = &[
         ..Command::BLANK
     },
     cluster::CLUSTER,
+    cluster::READONLY,
+    cluster::READWRITE,
+    cluster::ASKING,
 ];
 
 fn time(cx: &mut Context<'_>, _: &Args<'_>) -> Result<(), CommandError> {
@@ -307,7 +310,7 @@ mod tests {
         for line in ["LOLWUT", "LOLWUT VERSION 5", "LOLWUT VERSION"] {
             let answer = db.run(line);
             let text = String::from_utf8_lossy(answer.bytes()).into_owned();
-            assert!(text.contains("Redis ver. 7.2.4") && text.lines().count() > 10);
+            assert!(text.contains("Redis ver. 7.4.11") && text.lines().count() > 10);
         }
         db.run("LOLWUT VERSION x")
             .error("ERR value is not an integer or out of range");

@@ -159,7 +159,7 @@ pub(super) const COMMANDS: &[Command] = &[
     Command {
         name: "sinterstore",
         keys: &[
-            KeySpec::at(1, &["RW", "update"]),
+            KeySpec::at(1, &["OW", "update"]),
             KeySpec::range(2, -1, 1, &["RO", "access"]),
         ],
         run: |cx, args| store(cx, args, intersection),
@@ -481,12 +481,12 @@ fn sintercard(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError>
 }
 
 fn sscan(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
-    let cursor = number::parse_cursor(args.at(2)).ok_or(CommandError::InvalidCursor)?;
+    let cursor = number::parse_u64(args.at(2)).ok_or(CommandError::InvalidCursor)?;
     let Some(set) = cx.keys.set_members(args.at(1))? else {
         scan::reply_with_nothing(cx.reply);
         return Ok(());
     };
-    let options = parse::ScanOptions::of_elements(args, scan::COUNT)?;
+    let options = parse::ScanOptions::of(args, scan::COUNT, None)?;
     let mut shown = Vec::new();
     let next = match set {
         SetRef::Table(members) => members.scan(cursor, options.count, |member| {

@@ -116,3 +116,14 @@ fn nothing_here_imports_what_is_above_it() {
         }
     }
 }
+
+#[test]
+fn own_commands_came_with_versions_of_this_server() {
+    let own = table().all_rows().filter(|row| row.full_name.contains('.'));
+    let mut count = 0;
+    for row in own {
+        assert_eq!(row.command.since, "0.1.0", "{}", row.full_name);
+        count += 1;
+    }
+    assert!(count > 5, "{count}");
+}

@@ -544,7 +544,7 @@ pub static OPTIONS: &[Opt] = &[
             Values,
             "list-max-listpack-size",
             "-2",
-            integer(-INT_MAX, INT_MAX, number!(list_max_listpack_size)),
+            integer(-INT_MAX - 1, INT_MAX, number!(list_max_listpack_size)),
             "How large a row of elements of a list may be: a number of elements, or -1 to -5 for 4, 8, 16, 32 and 64 KiB. A list \
              of one row is smaller than one of several.",
         )

@@ -71,11 +71,20 @@ impl Executor {
     }
 
     /// Shows others what a batch changed of its client, whose last command had this row.
-    pub(super) fn publish(&self, session: &Session, row: Option<&Row>, now: UnixMs) {
+    pub(super) fn publish(
+        &self,
+        session: &Session,
+        row: Option<&Row>,
+        commands: usize,
+        now: UnixMs,
+    ) {
         use std::sync::atomic::Ordering::Relaxed;
         let client = &session.client;
         client.last_seen_ms.store(now.0, Relaxed);
         client.db.store(session.db as u8, Relaxed);
+        // Only this task writes it, so that no atomic addition is needed.
+        let commands = client.total_commands.load(Relaxed) + commands as u64;
+        client.total_commands.store(commands, Relaxed);
         if let Some(row) = row {
             client.last_command.store(row.id as u16, Relaxed);
         }

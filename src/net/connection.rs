@@ -309,6 +309,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if self.input.len() as u64 <= limit {
             return Ok(());
         }
+        let stats = &self.server.stats;
+        stats
+            .input_limit_disconnections
+            .fetch_add(1, Ordering::Relaxed);
         tracing::warn!(
             "Closing client {} that reached client-query-buffer-limit",
             self.session.client.address

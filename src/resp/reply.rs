@@ -226,15 +226,6 @@ impl Reply {
         }
     }
 
-    /// The same without an exponent.
-    pub fn human_double(&mut self, number: f64) {
-        let text = number::format_f64_human(number);
-        match self.protocol {
-            Protocol::Resp2 => self.text(&text),
-            Protocol::Resp3 => self.line(b',', text.as_bytes()),
-        }
-    }
-
     /// A boolean; RESP2 has an integer.
     pub fn boolean(&mut self, yes: bool) {
         match self.protocol {

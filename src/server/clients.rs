@@ -55,6 +55,8 @@ pub struct Client {
     pub total_input: AtomicU64,
     /// Bytes sent in all.
     pub total_output: AtomicU64,
+    /// Commands sent in all, up to the last batch.
+    pub total_commands: AtomicU64,
     /// CLIENT NO-EVICT.
     pub no_evict: AtomicBool,
     /// CLIENT NO-TOUCH.
@@ -151,6 +153,7 @@ impl Clients {
             output_peak: AtomicUsize::new(0),
             total_input: AtomicU64::new(0),
             total_output: AtomicU64::new(0),
+            total_commands: AtomicU64::new(0),
             no_evict: AtomicBool::new(false),
             no_touch: AtomicBool::new(false),
             blocked: AtomicBool::new(false),

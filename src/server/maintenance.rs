@@ -112,13 +112,16 @@ fn run_tick(server: &Server, tick: u64, pool: &mut EvictionPool, walk: &mut Idle
 
 /// Looks at every shard once.
 fn expire(server: &Server, now: UnixMs, pacer: &mut Pacer) {
-    for shard in 0..server.engine.keyspace.shard_count() {
-        server
-            .engine
-            .keyspace
-            .expire_shard(shard, now, server.engine.maintenance_slot());
+    let (keyspace, thread) = (&server.engine.keyspace, server.engine.maintenance_slot());
+    let mut found = 0;
+    for shard in 0..keyspace.shard_count() {
+        found += keyspace.expire_shard(shard, now, thread);
         pacer.pause();
     }
+    let with_deadline = keyspace.all_counters().iter().flat_map(|c| &c.expiring);
+    let left: i64 = with_deadline.map(|count| count.read()).sum();
+    let left = usize::try_from(left).unwrap_or(0);
+    server.stats.note_stale(found, left);
 }
 
 /// Keeps `memory-ttl`, for as many shards as it is time for.

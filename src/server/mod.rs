@@ -20,7 +20,7 @@ pub mod waiters;
 pub mod warming;
 
 use std::path::PathBuf;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -42,7 +42,7 @@ use crate::logging::LogControl;
 use crate::tier::store::StoreError;
 
 /// The version of Redis that clients are told, by which they choose what to ask for.
-pub const REDIS_VERSION: &str = "7.2.4";
+pub const REDIS_VERSION: &str = "7.4.11";
 
 /// The server's state, shared by all threads.
 #[derive(Debug)]
@@ -69,6 +69,8 @@ pub struct Server {
     pub shutdown: Shutdown,
     /// Whether maintenance drops expired keys that nobody reads: DEBUG SET-ACTIVE-EXPIRE.
     pub active_expire: AtomicBool,
+    /// When somebody last asked for a save, without a tier.
+    asked_to_save_at_ms: AtomicI64,
     /// When the server started.
     pub started_at: UnixMs,
     /// The same moment on the monotonic clock.
@@ -112,6 +114,7 @@ impl Server {
             pause: Pause::default(),
             shutdown: Shutdown::default(),
             active_expire: AtomicBool::new(true),
+            asked_to_save_at_ms: AtomicI64::new(0),
             started_at: clock::now(),
             started: Instant::now(),
             run_id: run_id(),
@@ -130,7 +133,14 @@ impl Server {
             .tier
             .as_ref()
             .and_then(|tier| tier.stats().last_write);
-        written.unwrap_or(self.started_at)
+        let asked = self.asked_to_save_at_ms.load(Ordering::Relaxed);
+        let asked = (asked != 0).then_some(UnixMs(asked));
+        written.or(asked).unwrap_or(self.started_at)
+    }
+
+    /// Somebody has asked for a save where there is nothing to save to.
+    pub fn note_save(&self, now: UnixMs) {
+        self.asked_to_save_at_ms.store(now.0, Ordering::Relaxed);
     }
 
     /// Takes the samples that INFO's rates and peaks are made of. The maintenance thread calls this
@@ -140,6 +150,7 @@ impl Server {
             commands: self.stats.sum(|stripe| &stripe.commands),
             input_bytes: self.stats.sum(|stripe| &stripe.input_bytes),
             output_bytes: self.stats.sum(|stripe| &stripe.output_bytes),
+            reads: self.stats.sum(|stripe| &stripe.reads),
         };
         self.sampling.lock().take(now, totals);
         self.watch_peak();
@@ -154,6 +165,7 @@ impl Server {
     pub fn reset_stats(&self) {
         self.stats.reset();
         self.engine.keyspace.reset_stats();
+        crate::value::large::reset_lazy_frees();
         self.sampling.lock().reset();
     }
 }

@@ -18,6 +18,8 @@ pub struct Totals {
     pub input_bytes: i64,
     /// Bytes sent to clients.
     pub output_bytes: i64,
+    /// Reads from connections.
+    pub reads: i64,
 }
 
 /// The rates of the moment.
@@ -29,6 +31,8 @@ pub struct Rates {
     pub input_bytes: i64,
     /// Bytes each second, sent to clients.
     pub output_bytes: i64,
+    /// Reads from connections each second.
+    pub reads: i64,
 }
 
 /// The last samples.
@@ -56,6 +60,7 @@ impl Sampling {
             commands: rate(totals.commands, before.commands),
             input_bytes: rate(totals.input_bytes, before.input_bytes),
             output_bytes: rate(totals.output_bytes, before.output_bytes),
+            reads: rate(totals.reads, before.reads),
         };
         self.next = (self.next + 1) % SAMPLES;
     }
@@ -68,6 +73,7 @@ impl Sampling {
             commands: mean(|sample| sample.commands),
             input_bytes: mean(|sample| sample.input_bytes),
             output_bytes: mean(|sample| sample.output_bytes),
+            reads: mean(|sample| sample.reads),
         }
     }
 
@@ -86,6 +92,7 @@ mod tests {
             commands,
             input_bytes: commands * 10,
             output_bytes: commands * 20,
+            reads: commands,
         }
     }
 

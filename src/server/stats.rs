@@ -24,6 +24,12 @@ pub struct Stats {
     pub rejected_connections: AtomicU64,
     /// Clients closed because a limit of their buffers was passed.
     pub output_limit_disconnections: AtomicU64,
+    /// Clients closed because a request was longer than client-query-buffer-limit.
+    pub input_limit_disconnections: AtomicU64,
+    /// Logins that were refused.
+    pub denied_logins: AtomicU64,
+    /// See [`Self::stale_percent`].
+    stale_millionths: AtomicU64,
     /// Clients closed to keep `maxmemory-clients`.
     pub evicted_clients: AtomicU64,
     errors: Mutex<BTreeMap<String, u64>>,
@@ -165,6 +171,9 @@ impl Stats {
             connections: AtomicU64::new(0),
             rejected_connections: AtomicU64::new(0),
             output_limit_disconnections: AtomicU64::new(0),
+            input_limit_disconnections: AtomicU64::new(0),
+            denied_logins: AtomicU64::new(0),
+            stale_millionths: AtomicU64::new(0),
             evicted_clients: AtomicU64::new(0),
             errors: Mutex::default(),
             peak_bytes: AtomicU64::new(0),
@@ -232,6 +241,17 @@ impl Stats {
             + usize::try_from(histograms).unwrap_or(0)
     }
 
+    /// The share of keys with a deadline that had expired and were still there when maintenance last looked, in percent.
+    pub fn stale_percent(&self) -> f64 {
+        self.stale_millionths.load(Ordering::Relaxed) as f64 / 10_000.0
+    }
+
+    /// Maintenance has found so many expired keys; so many with a deadline are left.
+    pub fn note_stale(&self, found: usize, left: usize) {
+        let share = found as u64 * 1_000_000 / (found + left).max(1) as u64;
+        self.stale_millionths.store(share, Ordering::Relaxed);
+    }
+
     /// CONFIG RESETSTAT. What tells of the present (buffers in use) stays.
     pub fn reset(&self) {
         for stripe in &self.stripes {
@@ -251,6 +271,8 @@ impl Stats {
             &self.connections,
             &self.rejected_connections,
             &self.output_limit_disconnections,
+            &self.input_limit_disconnections,
+            &self.denied_logins,
             &self.evicted_clients,
             &self.peak_bytes,
         ] {

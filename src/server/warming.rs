@@ -21,7 +21,7 @@ use crate::keyspace::lfu::LfuSettings;
 use crate::keyspace::{Expiry, KeyHash, LastAccess, Terms};
 use crate::threads::{self, Part};
 use crate::tier::{Met, Need, Wanted};
-use crate::value::rdb::{Fault, FileReader, Key, Value};
+use crate::value::rdb::{Fault, FileReader, Key, Skipped, Value};
 
 /// How often the log tells how far it is.
 const PROGRESS: Duration = Duration::from_secs(5);
@@ -32,9 +32,9 @@ const ROOM_PAUSE: Duration = Duration::from_millis(5);
 #[derive(Debug, Default)]
 pub struct Warming {
     is_under_way: AtomicBool,
-    /// Bytes of the file, twice: it is read twice.
+    /// Bytes of the file.
     pub bytes_total: AtomicU64,
-    /// How many of those were read.
+    /// How many of those are done: it is read twice, so that each counts half each time.
     pub bytes_read: AtomicU64,
     /// Keys that were loaded.
     pub loaded: AtomicU64,
@@ -42,8 +42,61 @@ pub struct Warming {
     pub kept: AtomicU64,
     /// Keys whose time was over.
     pub expired: AtomicU64,
+    /// Keys that cannot be kept, such as those of modules.
+    pub skipped: AtomicU64,
     /// How the last one ended.
     status: Mutex<Option<Result<(), String>>>,
+    destinations: Destinations,
+}
+
+/// Into which databases those of the file go: flushes and exchanges change that while it is loaded.
+#[derive(Debug, Default)]
+struct Destinations {
+    /// Changes that have begun, and those that have ended.
+    begun: AtomicU64,
+    ended: AtomicU64,
+    /// For each database of the file the one it goes to; `None`: it was flushed meanwhile.
+    of: Mutex<Vec<Option<usize>>>,
+}
+
+impl Destinations {
+    fn change<R>(&self, change: impl FnOnce(&mut [Option<usize>]), and: impl FnOnce() -> R) -> R {
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        change(&mut self.of.lock());
+        let done = and();
+        self.ended.fetch_add(1, Ordering::SeqCst);
+        done
+    }
+
+    /// A number that stays while nothing changes; `None` during a change.
+    fn moment(&self) -> Option<u64> {
+        let ended = self.ended.load(Ordering::SeqCst);
+        (self.begun.load(Ordering::SeqCst) == ended).then_some(ended)
+    }
+
+    /// The moment, and the database that one of the file goes to now.
+    ///
+    /// # Errors
+    /// All were flushed.
+    fn find(&self, db: usize) -> Result<(u64, Option<usize>), String> {
+        loop {
+            let Some(moment) = self.moment() else {
+                std::thread::yield_now();
+                continue;
+            };
+            let of = self.of.lock();
+            if of.iter().all(Option::is_none) {
+                return Err("all databases were flushed meanwhile".to_owned());
+            }
+            if self.is_still(moment) {
+                return Ok((moment, of.get(db).copied().flatten()));
+            }
+        }
+    }
+
+    fn is_still(&self, moment: u64) -> bool {
+        self.begun.load(Ordering::SeqCst) == moment
+    }
 }
 
 impl Warming {
@@ -52,13 +105,41 @@ impl Warming {
         self.is_under_way.load(Ordering::Acquire)
     }
 
-    /// How the last one ended: `none`, `ok`, or why it did not.
+    /// `running`, or how the last one ended: `none`, `ok`, or why it did not.
     pub fn status(&self) -> String {
+        if self.is_under_way() {
+            return "running".to_owned();
+        }
         match &*self.status.lock() {
             None => "none".to_owned(),
             Some(Ok(())) => "ok".to_owned(),
             Some(Err(error)) => error.clone(),
         }
+    }
+}
+
+impl Warming {
+    /// Flushes a database: what is still to come for it is not loaded any more.
+    pub fn flush(&self, db: usize, flush: impl FnOnce()) {
+        let forget = |all: &mut [Option<usize>]| {
+            let of_it = all.iter_mut().filter(|to| **to == Some(db));
+            of_it.for_each(|to| *to = None);
+        };
+        self.destinations.change(forget, flush);
+    }
+
+    /// Exchanges two databases: what is still to come goes with what has come.
+    pub fn swap(&self, a: usize, b: usize, swap: impl FnOnce()) {
+        let exchange = |all: &mut [Option<usize>]| {
+            for to in all.iter_mut().flatten() {
+                *to = match *to {
+                    db if db == a => b,
+                    db if db == b => a,
+                    db => db,
+                };
+            }
+        };
+        self.destinations.change(exchange, swap);
     }
 }
 
@@ -84,19 +165,22 @@ pub fn start(server: &Arc<Server>, path: &Path) -> Result<(), Refusal> {
     }
     let mut file = File::open(path).map_err(|error| fault(&error))?;
     let bytes = file.metadata().map_err(|error| fault(&error))?.len();
-    let limits = encoding_limits::all(&server.engine.config.load());
+    let config = server.engine.config.load();
+    let (limits, databases) = (encoding_limits::all(&config), config.databases);
     FileReader::new(&file, limits).map_err(|error| fault(&error))?;
     file.rewind().map_err(|error| fault(&error))?;
     let warming = &server.warming;
     if warming.is_under_way.swap(true, Ordering::AcqRel) {
         return Err(Refusal::Busy);
     }
-    warming.bytes_total.store(2 * bytes, Ordering::Relaxed);
+    warming.bytes_total.store(bytes, Ordering::Relaxed);
+    *warming.destinations.of.lock() = (0..databases).map(Some).collect();
     for counter in [
         &warming.bytes_read,
         &warming.loaded,
         &warming.kept,
         &warming.expired,
+        &warming.skipped,
     ] {
         counter.store(0, Ordering::Relaxed);
     }
@@ -158,22 +242,26 @@ impl<'a> Loader<'a> {
     }
 
     fn load(&mut self, mut file: File) -> Result<(), String> {
-        let functions = self.read(&file, 0, |_, _| Ok(()))?;
-        if functions > 0 {
-            tracing::warn!("{functions} libraries of functions in the file are left out");
+        let skipped = self.read(&file, 0, |_, _| Ok(()))?;
+        if skipped != Skipped::default() {
+            tracing::warn!("Left out of the file: {skipped}");
         }
+        let warming = &self.server.warming;
+        warming.skipped.store(skipped.keys(), Ordering::Relaxed);
         file.rewind().map_err(|error| error.to_string())?;
-        let half = self.server.warming.bytes_total.load(Ordering::Relaxed) / 2;
-        self.read(&file, half, Self::load_key).map(|_| ())
+        let total = warming.bytes_total.load(Ordering::Relaxed);
+        self.read(&file, total, Self::load_key)?;
+        warming.bytes_read.store(total, Ordering::Relaxed);
+        Ok(())
     }
 
-    /// Reads the file and does something with each key. Gives how many functions were left out.
+    /// Reads the file and does something with each key. Gives what was left out.
     fn read(
         &mut self,
         file: &File,
         before: u64,
         mut with: impl FnMut(&mut Self, Key) -> Result<(), String>,
-    ) -> Result<usize, String> {
+    ) -> Result<Skipped, String> {
         let limits = encoding_limits::all(&self.server.engine.config.load());
         let mut reader = FileReader::new(file, limits).map_err(|error| error.to_string())?;
         loop {
@@ -181,7 +269,7 @@ impl<'a> Loader<'a> {
             let next = reader.next_key();
             let fault = |fault: Fault| format!("at or behind byte {at}: {fault}");
             let Some(key) = next.map_err(fault)? else {
-                return Ok(reader.functions());
+                return Ok(reader.skipped());
             };
             if self.server.shutdown.is_asked() {
                 return Err("the server stops".to_owned());
@@ -191,8 +279,9 @@ impl<'a> Loader<'a> {
         }
     }
 
+    /// `bytes` of the two times that the file is read.
     fn tell(&mut self, bytes: u64) {
-        let warming = &self.server.warming;
+        let (warming, bytes) = (&self.server.warming, bytes / 2);
         warming.bytes_read.store(bytes, Ordering::Relaxed);
         if self.told.elapsed() >= PROGRESS {
             self.told = Instant::now();
@@ -233,12 +322,17 @@ impl<'a> Loader<'a> {
             thread: server.engine.warming_slot(),
             event: &"restore",
         };
+        let destinations = &server.warming.destinations;
         let (_inside, mut keys) = loop {
-            self.wait_for_key(hash, db, &key.name, now)?;
+            let (moment, to) = destinations.find(db)?;
+            let Some(to) = to else {
+                return Ok(());
+            };
+            self.wait_for_key(hash, to, &key.name, now)?;
             let inside = server.engine.keyspace.gate().enter(terms.thread);
-            let keys = server.engine.keyspace.lock(&[hash], db, terms);
-            // What was fetched may have left memory again.
-            if keys.is_resident(&key.name) {
+            let keys = server.engine.keyspace.lock(&[hash], to, terms);
+            // What was fetched may have left memory again, and the database may be another one.
+            if keys.is_resident(&key.name) && destinations.is_still(moment) {
                 break (inside, keys);
             }
         };

@@ -194,10 +194,13 @@ impl Cell {
     fn moved(self, east: i8, north: i8) -> Self {
         let unused = 64 - 2 * self.steps;
         let step = |bits: u64, own: u64, other: u64, by: i8| {
+            if by == 0 {
+                // All of them: at the very end of the earth there is one more bit.
+                return bits & own;
+            }
             let (own, other) = (own >> unused, other >> unused);
             // The bits of the other coordinate carry.
             let moved = match by {
-                0 => return bits & own,
                 1.. => (bits & own).wrapping_add(other + 1),
                 _ => (bits & own | other).wrapping_sub(other + 1),
             };

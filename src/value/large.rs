@@ -298,12 +298,17 @@ static FREEING: OnceLock<Sender<Large>> = OnceLock::new();
 static PENDING: AtomicUsize = AtomicUsize::new(0);
 static FREED: AtomicUsize = AtomicUsize::new(0);
 
-/// How many collections wait to be freed, and how many have been since the start.
+/// How many collections wait to be freed, and how many have been since the start or [`reset_lazy_frees`].
 pub fn lazy_frees() -> (usize, usize) {
     (
         PENDING.load(Ordering::Relaxed),
         FREED.load(Ordering::Relaxed),
     )
+}
+
+/// Counts those that were freed from zero again.
+pub fn reset_lazy_frees() {
+    FREED.store(0, Ordering::Relaxed);
 }
 
 fn start() -> Sender<Large> {

@@ -141,7 +141,15 @@ impl List {
     }
 
     /// Replaces the element with this index, from the end if it is negative. False where there is none.
+    ///
+    /// As in Redis a packed list that has no room for one more is one no longer, though nothing is added.
     pub fn set(&mut self, index: i64, text: &[u8], limits: NodeLimits) -> bool {
+        if let Self::Packed(bytes) = self
+            && !limits.has_room(bytes, Element::of(text))
+            && Listpack::new(bytes).nth(index).is_some()
+        {
+            self.nodes();
+        }
         self.at(index, limits, |pack, placed| {
             Listpack::replace(pack, placed, 1, text);
         })

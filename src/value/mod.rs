@@ -8,6 +8,7 @@
 pub mod bits;
 mod changes;
 pub mod collection;
+mod double;
 pub mod field_table;
 pub mod fields;
 mod frozen;

@@ -4,8 +4,7 @@
 //! | texts | read by | as Redis's |
 //! |---|---|---|
 //! | INCRBY, list indexes, integer encoding | [`parse_i64`] | `string2ll` |
-//! | stream ids | [`parse_u64`] | `string2ull` |
-//! | SCAN cursors | [`parse_cursor`] | `parseScanCursorOrReply` |
+//! | stream ids, SCAN cursors | [`parse_u64`] | `string2ull` |
 //! | sorted set scores | [`parse_f64`] | `getDoubleFromObject` |
 //! | INCRBYFLOAT | [`LongDouble::parse`] | `string2ld` |
 //!
@@ -16,6 +15,7 @@ use std::ops::Deref;
 
 use rustc_apfloat::{Float, Round, StatusAnd, ieee};
 
+use super::double;
 pub use super::long_double::LongDouble;
 
 /// A short text built on the stack. The longest is a subnormal double, such as `-4.9406564584124654e-324`.
@@ -29,7 +29,7 @@ impl Text {
     /// The longest text in bytes; a double takes 24 and an integer 20.
     pub const CAPACITY: usize = 32;
 
-    const fn new() -> Self {
+    pub(super) const fn new() -> Self {
         Text {
             bytes: [0; Text::CAPACITY],
             len: 0,
@@ -43,7 +43,7 @@ impl Text {
     }
 
     /// Appends `bytes`, cut off at the capacity.
-    fn push(&mut self, bytes: &[u8]) {
+    pub(super) fn push(&mut self, bytes: &[u8]) {
         let len = usize::from(self.len);
         let room = &mut self.bytes[len..];
         let taken = bytes.len().min(room.len());
@@ -120,15 +120,6 @@ pub fn parse_u64(text: &[u8]) -> Option<u64> {
     match parse_i64(text) {
         Some(value) => u64::try_from(value).ok(),
         None => c_unsigned(text).filter(|_| !text.is_empty()),
-    }
-}
-
-/// Reads a SCAN cursor: any text C's `strtoul` takes whole, but no leading space. The empty text is 0, as in Redis.
-pub fn parse_cursor(text: &[u8]) -> Option<u64> {
-    match text {
-        [] => Some(0),
-        [first, ..] if is_c_space(*first) => None,
-        _ => c_unsigned(text),
     }
 }
 
@@ -345,10 +336,8 @@ pub fn format_u64(value: u64) -> Text {
     Text::from_short(itoa::Buffer::new().format(value))
 }
 
-/// Writes a double as Redis 7.0 replies it, in RESP2 and RESP3 alike: C's `%.17g`, and `inf`, `-inf`, `nan`.
-///
-/// Seventeen significant digits, trailing zeros dropped; exponents below -4 or above 16 are written out, with at least
-/// two digits (`1e+17`, `1.0000000000000001e-05`).
+/// Writes a double as Redis 7.2 and later reply it, in RESP2 and RESP3 alike: whole numbers of up to 62 bits as such, others
+/// with as few digits as read back (`0.1`, `1e+20`, `1e-7`), and `inf`, `-inf`, `nan`.
 pub fn format_f64(value: f64) -> Text {
     if value.is_nan() {
         return Text::from_short("nan");
@@ -356,78 +345,27 @@ pub fn format_f64(value: f64) -> Text {
     if value.is_infinite() {
         return Text::from_short(if value > 0.0 { "inf" } else { "-inf" });
     }
-    // Whole numbers of up to 53 bits have at most 16 digits: they need no rounding and no exponent.
-    if value.trunc() == value
-        && value.abs() < MAX_EXACT_INTEGER
-        && (value != 0.0 || value.is_sign_positive())
-    {
-        return format_i64(value as i64);
+    if value == 0.0 {
+        return Text::from_short(if value.is_sign_negative() { "-0" } else { "0" });
     }
-    let mut scientific = Text::new();
-    // Exact: Rust rounds the true value of the double to the digits asked for, half to even, like the C library.
-    let _ = fmt::write(&mut scientific, format_args!("{:.16e}", value.abs()));
-    layout_general(value.is_sign_negative(), &scientific)
+    match whole(value) {
+        Some(integer) => format_i64(integer),
+        None => double::format(value),
+    }
 }
 
-/// 2^53: below it every whole double is written by its own digits.
-const MAX_EXACT_INTEGER: f64 = 9_007_199_254_740_992.0;
-
-/// Turns `d.dddddddddddddddde±x` into the layout of `%g`.
-fn layout_general(negative: bool, scientific: &[u8]) -> Text {
-    let (mantissa, exponent) = split_at_exponent(scientific, b'e');
-    let exponent = exponent.and_then(read_exponent).unwrap_or(0);
-    let mut digits = Text::new();
-    mantissa
-        .iter()
-        .filter(|&&byte| byte != b'.')
-        .for_each(|byte| digits.push(&[*byte]));
-    let significant = digits
-        .iter()
-        .rposition(|&digit| digit != b'0')
-        .map_or(1, |last| last + 1);
-    let digits = &digits[..significant];
-
-    let mut out = Text::new();
-    if negative {
-        out.push(b"-");
+/// The same without whole numbers being told apart, as in Redis's digests: `1e+18`.
+pub fn format_f64_digits(value: f64) -> Text {
+    if value.is_finite() && value != 0.0 {
+        return double::format(value);
     }
-    match usize::try_from(exponent) {
-        // All digits are before the dot: zeros fill up to it.
-        Ok(exponent) if exponent < 17 && digits.len() <= exponent + 1 => {
-            out.push(digits);
-            (digits.len()..exponent + 1).for_each(|_| out.push(b"0"));
-        }
-        Ok(exponent) if exponent < 17 => {
-            out.push(&digits[..exponent + 1]);
-            out.push(b".");
-            out.push(&digits[exponent + 1..]);
-        }
-        Err(_) if exponent >= -4 => {
-            out.push(b"0.");
-            (exponent + 1..0).for_each(|_| out.push(b"0"));
-            out.push(digits);
-        }
-        _ => {
-            out.push(&digits[..1]);
-            if digits.len() > 1 {
-                out.push(b".");
-                out.push(&digits[1..]);
-            }
-            out.push(if exponent < 0 { b"e-" } else { b"e+" });
-            if exponent.abs() < 10 {
-                out.push(b"0");
-            }
-            out.push(&format_i64(exponent.abs()));
-        }
-    }
-    out
+    format_f64(value)
 }
 
-/// Writes a double without an exponent, with at most 17 decimals and no trailing zeros, as GEOPOS replies coordinates.
-///
-/// Up to 328 bytes, so the text is on the heap.
-pub fn format_f64_human(value: f64) -> String {
-    LongDouble::from_f64(value).to_human()
+/// The integer that a double is, if it is one of 62 bits or fewer.
+pub(super) fn whole(value: f64) -> Option<i64> {
+    const MAX: f64 = (i64::MAX / 2) as f64;
+    ((-MAX..=MAX).contains(&value) && value.trunc() == value).then_some(value as i64)
 }
 
 #[cfg(test)]
@@ -506,11 +444,6 @@ mod tests {
         ] {
             assert_eq!(parse_u64(input.as_bytes()), value, "{input:?}");
         }
-        assert_eq!(parse_cursor(b""), Some(0));
-        assert_eq!(parse_cursor(b" 1"), None);
-        assert_eq!(parse_cursor(b"-1"), Some(u64::MAX));
-        assert_eq!(parse_cursor(b"18446744073709551616"), None);
-        assert_eq!(parse_cursor(b"1x"), None);
     }
 
     #[test]
@@ -574,41 +507,24 @@ mod tests {
     }
 
     #[test]
-    fn doubles_are_written_with_seventeen_digits() {
+    fn doubles_are_written_as_whole_numbers_or_with_few_digits() {
         for (value, expected) in [
             (0.0, "0"),
             (-0.0, "-0"),
             (1.0, "1"),
             (-3.0, "-3"),
-            (0.1, "0.10000000000000001"),
-            (1.5, "1.5"),
-            (100.0, "100"),
-            (1e16, "10000000000000000"),
-            (1e17, "1e+17"),
-            (1.5e17, "1.5e+17"),
-            (123456789012345680.0, "1.2345678901234568e+17"),
-            (9007199254740993.0, "9007199254740992"),
-            (1e-4, "0.0001"),
-            (1e-5, "1.0000000000000001e-05"),
-            (1e-300, "1e-300"),
-            (f64::MAX, "1.7976931348623157e+308"),
-            (5e-324, "4.9406564584124654e-324"),
-            (-1.2345e-7, "-1.2345000000000001e-07"),
+            (0.1, "0.1"),
+            (1e17, "100000000000000000"),
+            (123_456_789_012_345_680.0, "123456789012345680"),
+            (-212_516_568_180_053_984.0, "-212516568180053984"),
+            (4_611_686_018_427_387_904.0, "4611686018427387904"),
+            (9_223_372_036_854_775_807.0, "9223372036854776000"),
+            (1e19, "1e+19"),
             (f64::INFINITY, "inf"),
             (f64::NEG_INFINITY, "-inf"),
             (f64::NAN, "nan"),
-            (std::f64::consts::PI, "3.1415926535897931"),
         ] {
             assert_eq!(text(format_f64(value)), expected);
         }
-    }
-
-    #[test]
-    fn human_doubles_have_no_exponent() {
-        assert_eq!(format_f64_human(13.361389338970184), "13.36138933897018433");
-        assert_eq!(format_f64_human(1e20), "100000000000000000000");
-        assert_eq!(format_f64_human(-0.0), "0");
-        assert_eq!(format_f64_human(f64::NEG_INFINITY), "-inf");
-        assert_eq!(format_f64_human(-f64::MAX).len(), 310);
     }
 }

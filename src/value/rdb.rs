@@ -14,6 +14,7 @@
 //! Invariant: nothing is allocated for a length that the bytes do not have, and whatever they are, nothing panics.
 
 mod file;
+mod foreign;
 pub(super) mod input;
 mod kinds;
 mod old;
@@ -22,14 +23,17 @@ mod read;
 mod stream;
 mod write;
 
-pub use file::{FileReader, Key};
+pub use file::{FileReader, Key, Skipped};
 pub use input::Fault;
+pub use kinds::Dialect;
 pub(super) use kinds::{NODE_PACKED, STREAM_LISTPACKS_3};
-pub use payload::{seal, unseal};
+pub use payload::{Unsealed, seal, unseal};
 pub use read::{Limits, Value, read_value};
 pub(super) use stream::{read_beside_nodes, read_stream, write_beside_nodes, write_stream};
 pub(super) use write::Writer;
 pub use write::{ValueRef, write_value};
 
+#[cfg(test)]
+mod file_tests;
 #[cfg(test)]
 mod tests;

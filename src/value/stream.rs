@@ -446,11 +446,31 @@ impl Stream {
         self.state.len > 0 && first <= max_deleted && id <= max_deleted
     }
 
+    /// How many entries a group has read when it is given one more, where that can be told.
+    pub fn entries_read_with(&self, group: &Group, id: Id) -> Option<u64> {
+        match group.entries_read {
+            Some(read) if group.last >= self.state.first && !self.has_gaps_from(group.last) => {
+                Some(read + 1)
+            }
+            read if self.state.added == 0 => read,
+            _ => self.count_up_to(id),
+        }
+    }
+
     /// How many entries a group has not been given, where that can be told.
     pub fn lag(&self, group: &Group) -> Option<i64> {
-        let added = self.state.added;
-        if added == 0 {
+        let State {
+            added,
+            len,
+            first,
+            max_deleted,
+            ..
+        } = self.state;
+        if added == 0 || len == 0 {
             return Some(0);
+        }
+        if group.last < first && max_deleted < first {
+            return Some(len as i64);
         }
         let read = group
             .entries_read

@@ -16,9 +16,6 @@ use super::sorted_set::{Member, SortedSet, compare};
 
 pub use super::sorted_set::{Bound, Change, MEMBERS_MAX};
 
-/// The largest whole number that a listpack keeps as an integer: half of what it could, as in Redis.
-const INTEGER_MAX: f64 = (i64::MAX / 2) as f64;
-
 /// A sorted set that is being changed.
 #[derive(Debug)]
 pub enum Zset {
@@ -37,12 +34,11 @@ pub enum ZsetRef<'a> {
     Large(&'a SortedSet),
 }
 
-/// The text of a score in a listpack.
+/// The text of a score in a listpack, which has no negative zero.
 fn score_text(score: f64) -> number::Text {
-    if (-INTEGER_MAX..=INTEGER_MAX).contains(&score) && score.trunc() == score {
-        number::format_i64(score as i64)
-    } else {
-        number::format_f64(score)
+    match number::whole(score) {
+        Some(integer) => number::format_i64(integer),
+        None => number::format_f64(score),
     }
 }
 

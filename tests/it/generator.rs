@@ -426,10 +426,20 @@ impl Request {
 
     /// The keys of the pools among the arguments.
     pub(crate) fn pool_keys(&self) -> impl Iterator<Item = &[u8]> {
+        const PREFIXES: &[&[u8]] = &[
+            b"stream:",
+            b"zset:",
+            b"lex:",
+            b"geo:",
+            b"sortable:",
+            b"bits:",
+            b"pf:",
+        ];
         let is_pool_key = |arg: &&[u8]| {
             [KEYS, LCS_KEYS, HLL_KEYS, HASH_KEYS, LIST_KEYS, SET_KEYS]
                 .iter()
                 .any(|keys| keys.contains(arg))
+                || PREFIXES.iter().any(|prefix| arg.starts_with(prefix))
         };
         self.args
             .iter()

@@ -7,6 +7,7 @@ mod blocking;
 mod changes;
 mod client;
 mod clients;
+mod differences;
 mod differential;
 mod generator;
 mod migration;

@@ -32,7 +32,8 @@ fn malformed_requests_are_answered_as_redis_answers_them() {
     let seed = number_from_env("STRATA_ROBUST_SEED", u64::from(now.subsec_nanos()));
     println!("STRATA_ROBUST_SEED={seed} STRATA_ROBUST_COUNT={count}");
 
-    let (redis, strata) = (Redis::start(&[]), Strata::start(&[]));
+    // Redis 8.10 sends a reply without its end before it closes for an inline request of 64 KiB.
+    let (redis, strata) = (Redis::installed(&[]), Strata::start(&[]));
     let mut witness = strata.connect();
     let rss_before = strata.rss_bytes();
     let mut random = Random::new(seed);

@@ -110,7 +110,7 @@ impl Strata {
     }
 }
 
-/// Starts redis-server, the oracle. The tests' expectations are those of 7.0.15.
+/// Starts redis-server, the oracle: 8.10, or the installed one where scripts/references could not fetch that.
 pub(crate) struct Redis;
 
 impl Redis {
@@ -126,26 +126,32 @@ impl Redis {
 
     /// A running redis-server that has answered PING.
     pub(crate) fn start(args: &[&str]) -> Server {
-        Server::start(Path::new("redis-server"), Self::ARGS, args)
+        Self::newest(args).unwrap_or_else(|| Self::installed(args))
     }
 
-    /// The same of Redis 8.10, where scripts/references could fetch it.
+    /// The same of Redis 8.10 alone.
     pub(crate) fn newest(args: &[&str]) -> Option<Server> {
         let program = reference("redis-8.10/redis-server")?;
         Some(Server::start(&program, Self::ARGS, args))
     }
+
+    /// The same of the server that is installed, 7.0.15 in Debian 12.
+    pub(crate) fn installed(args: &[&str]) -> Server {
+        Server::start(Path::new("redis-server"), Self::ARGS, args)
+    }
 }
 
-/// Starts valkey-server 8, for what Redis 7.0 has not.
+/// Starts valkey-server: 9.1, or the installed one where scripts/references could not fetch that.
 pub(crate) struct Valkey;
 
 impl Valkey {
     /// A running valkey-server that has answered PING.
     pub(crate) fn start(args: &[&str]) -> Server {
-        Server::start(Path::new("valkey-server"), Redis::ARGS, args)
+        Self::newest(args)
+            .unwrap_or_else(|| Server::start(Path::new("valkey-server"), Redis::ARGS, args))
     }
 
-    /// The same of Valkey 9.1, where scripts/references could fetch it.
+    /// The same of Valkey 9.1 alone.
     pub(crate) fn newest(args: &[&str]) -> Option<Server> {
         let program = reference("valkey-9.1/valkey-server")?;
         Some(Server::start(&program, Redis::ARGS, args))

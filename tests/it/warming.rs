@@ -115,6 +115,152 @@ fn a_file_of_valkey_is_loaded_whole_and_leaves_what_is_there() {
     is_loaded_whole(with_file(Valkey::start(OPTIONS)));
 }
 
+#[test]
+fn a_file_of_the_installed_redis_is_loaded_whole() {
+    is_loaded_whole(with_file(Redis::installed(OPTIONS)));
+}
+
+/// What the newest servers have beyond those data: what can be kept is there, the rest is counted.
+#[test]
+fn what_cannot_be_kept_of_a_new_file_is_left_out_and_counted() {
+    let Some(redis) = Redis::newest(OPTIONS) else {
+        return;
+    };
+    let mut theirs = redis.connect();
+    for line in [
+        "HIMPORT PREPARE people name age",
+        "HIMPORT SET person:1 people Ann 33",
+        "HIMPORT SET person:2 people Bob 34",
+        "HSET deadlines a 1 b 2",
+        "HPEXPIREAT deadlines 9999999999999 FIELDS 1 a",
+        "ARSET array 0 x y 12",
+        "VADD vectors VALUES 3 1 0.5 2 element",
+        "SET after-them yes",
+    ] {
+        let reply = run(&mut theirs, line);
+        assert!(!reply.is_error(), "{line}: {reply}");
+    }
+    let (redis, path) = with_file(redis);
+    let strata = Strata::start(OPTIONS);
+    let mut client = strata.connect();
+    warm(&mut client, &path);
+    wait_until_warm(&mut client);
+    assert_eq!(field(&mut client, "warm_status"), "ok");
+    assert_eq!(field(&mut client, "warm_keys_skipped"), "2");
+    let mut theirs = contents(&mut redis.connect(), "0");
+    theirs.retain(|(key, ..)| key != b"array" && key != b"vectors");
+    assert_eq!(contents(&mut client, "0"), theirs);
+    let deadline = run(&mut client, "HPEXPIRETIME deadlines FIELDS 2 a b");
+    assert_eq!(deadline.to_string(), "[:9999999999999, :-1]");
+}
+
+#[test]
+fn hashes_with_deadlines_of_valkey_are_loaded() {
+    let Some(valkey) = Valkey::newest(OPTIONS) else {
+        return;
+    };
+    let mut theirs = valkey.connect();
+    run(&mut theirs, "HSET deadlines a 1 b 2");
+    run(&mut theirs, "HPEXPIREAT deadlines 9999999999999 FIELDS 1 a");
+    let dumped = run(&mut theirs, "DUMP deadlines");
+    let (_valkey, path) = with_file(valkey);
+    let strata = Strata::start(OPTIONS);
+    let mut client = strata.connect();
+    let payload = dumped.bytes().expect("a payload");
+    let restored = client.run(&[&b"RESTORE"[..], b"copy", b"0", payload]);
+    assert!(restored.is_simple("OK"), "{restored}");
+    warm(&mut client, &path);
+    wait_until_warm(&mut client);
+    assert_eq!(field(&mut client, "warm_status"), "ok");
+    for key in ["deadlines", "copy"] {
+        let deadline = run(&mut client, &format!("HPEXPIRETIME {key} FIELDS 2 a b"));
+        assert_eq!(deadline.to_string(), "[:9999999999999, :-1]", "{key}");
+    }
+}
+
+const MANY: usize = 20_000;
+
+/// A file with so many keys in database 0 and as many in database 2.
+fn file_of_many(name: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let mut bytes = b"REDIS0004".to_vec();
+    for db in [0, 2] {
+        bytes.extend([0xfe, db]);
+        for n in 0..MANY {
+            bytes.extend([0, 10]);
+            bytes.extend(format!("key:{n:06}").as_bytes());
+            bytes.extend(b"\x05value");
+        }
+    }
+    bytes.push(0xff);
+    fs::write(&path, bytes).expect("write a file");
+    path
+}
+
+/// A server that has begun to load that file, which has loaded some of it already.
+fn while_it_warms(name: &str, change: &str) -> (Server, Client) {
+    let path = file_of_many(name);
+    let strata = Strata::start(&[]);
+    let mut client = strata.connect();
+    warm(&mut client, &path);
+    let has_begun = || (field(&mut client, "rdb_last_load_keys_loaded") != "0").then_some(());
+    poll(PATIENCE, has_begun).expect("keys are loaded");
+    assert!(!run(&mut client, change).is_error());
+    wait_until_warm(&mut client);
+    let _ = fs::remove_file(path);
+    (strata, client)
+}
+
+fn sizes(client: &mut Client) -> Vec<Option<i64>> {
+    let size = |db: &&str| {
+        run(client, &format!("SELECT {db}"));
+        run(client, "DBSIZE").int()
+    };
+    ["0", "1", "2"].iter().map(size).collect()
+}
+
+#[test]
+fn flushall_stops_a_warming() {
+    let (_strata, mut client) = while_it_warms("flushall.rdb", "FLUSHALL");
+    assert_eq!(sizes(&mut client), [Some(0), Some(0), Some(0)]);
+    let status = field(&mut client, "warm_status");
+    assert_eq!(status, "all databases were flushed meanwhile");
+}
+
+#[test]
+fn flushdb_stops_a_warming_of_its_database() {
+    let (_strata, mut client) = while_it_warms("flushdb.rdb", "FLUSHDB");
+    assert_eq!(sizes(&mut client), [Some(0), Some(0), Some(MANY as i64)]);
+    assert_eq!(field(&mut client, "warm_status"), "ok");
+}
+
+#[test]
+fn a_warming_follows_exchanged_databases() {
+    let (_strata, mut client) = while_it_warms("swapdb.rdb", "SWAPDB 0 1");
+    let many = Some(MANY as i64);
+    assert_eq!(sizes(&mut client), [Some(0), many, many]);
+}
+
+#[test]
+fn the_progress_of_a_warming_is_exact_and_its_status_right() {
+    let path = file_of_many("progress.rdb");
+    let bytes = fs::metadata(&path).expect("the file").len().to_string();
+    let strata = Strata::start(&[]);
+    let mut client = strata.connect();
+    assert_eq!(field(&mut client, "warm_status"), "none");
+    warm(&mut client, &path);
+    // All of one moment.
+    let info = run(&mut client, "INFO persistence").to_string();
+    if info.contains("warm_in_progress:1") {
+        assert!(info.contains("warm_status:running"), "{info}");
+    }
+    assert_eq!(field(&mut client, "warm_bytes_total"), bytes);
+    wait_until_warm(&mut client);
+    assert_eq!(field(&mut client, "warm_bytes_read"), bytes);
+    assert_eq!(field(&mut client, "warm_status"), "ok");
+    let _ = fs::remove_file(path);
+}
+
 fn is_loaded_whole((redis, path): (Server, PathBuf)) {
     let strata = Strata::start(OPTIONS);
     let mut client = strata.connect();

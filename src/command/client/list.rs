@@ -117,7 +117,7 @@ struct Line<'a> {
 }
 
 impl Line<'_> {
-    /// Writes the fields of Redis 7.2 in its order. Arguments lie in the query buffer and replies in
+    /// Writes the fields of Redis 7.4 in its order, then the traffic as Redis 8 has it. Arguments lie in the query buffer and replies in
     /// one output buffer, so that `argv-mem`, `oll` and `omem` are always 0.
     fn write(&self, text: &mut String) {
         let client = self.client;
@@ -136,11 +136,15 @@ impl Line<'_> {
         ));
         let library = client.library.lock();
         text.push_str(&format!(
-            " cmd={} user=default redir=-1 resp={} lib-name={} lib-ver={}\n",
+            " cmd={} user=default redir=-1 resp={} lib-name={} lib-ver={} tot-net-in={} \
+             tot-net-out={} tot-cmds={}\n",
             self.command,
             client.protocol.load(Relaxed),
             String::from_utf8_lossy(&library.0),
             String::from_utf8_lossy(&library.1),
+            client.total_input.load(Relaxed),
+            client.total_output.load(Relaxed),
+            client.total_commands.load(Relaxed),
         ));
     }
 
@@ -148,7 +152,7 @@ impl Line<'_> {
         let client = self.client;
         text.push_str(&format!(
             "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub=0 psub=0 \
-             ssub=0 multi=-1",
+             ssub=0 multi=-1 watch=0",
             client.id,
             client.address,
             client.local_address,
@@ -214,8 +218,9 @@ mod tests {
         assert_eq!(
             without_memory(&text(&mut db, "client INFO")),
             "id=1 addr=127.0.0.1:50000 laddr=127.0.0.1:6379 fd=7 name=me age=2 idle=0 flags=N db=3 sub=0 psub=0 \
-             ssub=0 multi=-1 qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 \
-             tot-mem=* events=r cmd=client|info user=default redir=-1 resp=2 lib-name= lib-ver=\n"
+             ssub=0 multi=-1 watch=0 qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 \
+             tot-mem=* events=r cmd=client|info user=default redir=-1 resp=2 lib-name= lib-ver= \
+             tot-net-in=0 tot-net-out=0 tot-cmds=2\n"
         );
     });
 

@@ -103,7 +103,7 @@ impl Digest {
                 for (name, score) in members {
                     let mut one = Self::default();
                     one.mix(&name.to_vec());
-                    one.mix(&number::format_f64(score));
+                    one.mix(&number::format_f64_digits(score));
                     self.xor(&one.0);
                 }
             }

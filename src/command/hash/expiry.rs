@@ -70,12 +70,14 @@ pub(in super::super) const COMMANDS: &[Command] = &[
         name: "httl",
         run: httl,
         summary: "Tells how many seconds fields of a hash have left.",
+        tips: &["nondeterministic_output"],
         ..TTL
     },
     Command {
         name: "hpttl",
         run: hpttl,
         summary: "Tells how many milliseconds fields of a hash have left.",
+        tips: &["nondeterministic_output"],
         ..TTL
     },
     Command {
@@ -162,7 +164,7 @@ const ROW: Command = Command {
 const EXPIRE: Command = Command {
     arity: AtLeast(6),
     keys: UPDATE,
-    flags: WRITE_FAST.and(Flags::DENYOOM),
+    flags: WRITE_FAST,
     ..ROW
 };
 

@@ -45,6 +45,14 @@ pub(super) fn stats(look: &Look<'_>, lines: &mut Lines) {
         ("sync_partial_err", 0),
         ("expired_keys", keys(|c| &c.expired)),
         ("expired_subkeys", keys(|c| &c.expired_fields)),
+    ]);
+    lines.field(
+        "expired_stale_perc",
+        format_args!("{:.2}", stats.stale_percent()),
+    );
+    lines.fields(&[
+        // Each round looks at all that has expired.
+        ("expired_time_cap_reached_count", 0),
         ("evicted_keys", keys(|c| &c.evicted)),
         ("keyspace_hits", keys(|c| &c.memory_hits)),
         ("keyspace_misses", keys(|c| &c.misses)),
@@ -72,11 +80,39 @@ pub(super) fn stats(look: &Look<'_>, lines: &mut Lines) {
         ("io_threaded_reads_processed", 0),
         ("io_threaded_writes_processed", 0),
     ]);
+    event_loop(look, lines);
     lines.field("evicted_clients", stats.evicted_clients.load(Relaxed));
+    lines.field(
+        "client_query_buffer_limit_disconnections",
+        stats.input_limit_disconnections.load(Relaxed),
+    );
     lines.field(
         "client_output_buffer_limit_disconnections",
         stats.output_limit_disconnections.load(Relaxed),
     );
+    lines.field("acl_access_denied_auth", stats.denied_logins.load(Relaxed));
+    lines.fields(&[
+        ("acl_access_denied_cmd", 0),
+        ("acl_access_denied_key", 0),
+        ("acl_access_denied_channel", 0),
+    ]);
+}
+
+/// A cycle is what a worker does after it has read from a connection.
+fn event_loop(look: &Look<'_>, lines: &mut Lines) {
+    let stats = &look.server.stats;
+    let nanos: i64 = table()
+        .all_rows()
+        .map(|row| stats.sum_command(row.id, |c| &c.nanos))
+        .sum();
+    let cycles = stats.sum(|s| &s.reads);
+    let rates = look.server.rates();
+    lines.fields(&[
+        ("eventloop_cycles", cycles),
+        ("eventloop_duration_sum", process::worker_micros()),
+        ("eventloop_duration_cmd_sum", nanos / 1000),
+        ("instantaneous_eventloop_cycles_per_sec", rates.reads),
+    ]);
 }
 
 pub(super) fn cpu(_: &Look<'_>, lines: &mut Lines) {
@@ -91,7 +127,8 @@ pub(super) fn cpu(_: &Look<'_>, lines: &mut Lines) {
     };
     pair("", times.own);
     pair("_children", times.children);
-    pair("_main_thread", times.main_thread);
+    // What the main thread is to Redis: the one that may be saturated.
+    pair("_main_thread", times.busiest_worker);
 }
 
 pub(super) fn command_stats(look: &Look<'_>, lines: &mut Lines) {

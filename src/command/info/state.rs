@@ -24,10 +24,15 @@ pub(super) fn server(look: &Look<'_>, lines: &mut Lines) {
     lines.field("strata_version", env!("CARGO_PKG_VERSION"));
     lines.field("redis_git_sha1", "00000000");
     lines.field("redis_git_dirty", 0);
+    lines.field("redis_build_id", process::build_id());
     lines.field("redis_mode", "standalone");
     lines.field("os", process::operating_system());
     lines.field("arch_bits", usize::BITS);
+    lines.field("monotonic_clock", "POSIX clock_gettime");
     lines.field("multiplexing_api", "epoll");
+    lines.field("atomicvar_api", "rust-core");
+    // As of a Redis that another compiler has built.
+    lines.field("gcc_version", "0.0.0");
     lines.field("process_id", std::process::id());
     lines.field("process_supervised", "no");
     lines.field("run_id", &server.run_id);
@@ -102,7 +107,12 @@ pub(super) fn memory(look: &Look<'_>, lines: &mut Lines) {
     lines.field("allocator_active", resident);
     lines.field("allocator_resident", resident);
     lines.bytes("total_system_memory", process::system_memory_bytes());
+    lines.field("used_memory_vm_eval", 0);
     lines.bytes("used_memory_lua", 0);
+    lines.field("used_memory_scripts_eval", 0);
+    lines.field("used_memory_vm_functions", 0);
+    lines.bytes("used_memory_vm_total", 0);
+    lines.field("used_memory_functions", 0);
     lines.bytes("used_memory_scripts", 0);
     lines.field("number_of_cached_scripts", 0);
     lines.field("number_of_functions", 0);
@@ -111,8 +121,8 @@ pub(super) fn memory(look: &Look<'_>, lines: &mut Lines) {
     lines.field("maxmemory_policy", look.config.maxmemory_policy);
     lines.field("max_entries", look.config.max_entries);
     let ratio = format!("{:.2}", memory.fragmentation());
-    lines.field("allocator_frag_ratio", &ratio);
-    lines.field("allocator_frag_bytes", memory.fragmentation_bytes());
+    lines.field("allocator_frag_ratio", "1.00");
+    lines.field("allocator_frag_bytes", 0);
     lines.field("allocator_rss_ratio", "1.00");
     lines.field("allocator_rss_bytes", 0);
     lines.field("rss_overhead_ratio", "1.00");
@@ -120,6 +130,8 @@ pub(super) fn memory(look: &Look<'_>, lines: &mut Lines) {
     lines.field("mem_fragmentation_ratio", &ratio);
     lines.field("mem_fragmentation_bytes", memory.fragmentation_bytes());
     lines.fields(&[
+        // A table that grows is built anew at once, a part at a time.
+        ("mem_overhead_db_hashtable_rehashing", 0),
         ("mem_not_counted_for_evict", 0),
         ("mem_replication_backlog", 0),
         ("mem_total_replication_buffers", 0),
@@ -183,6 +195,7 @@ pub(super) fn persistence(look: &Look<'_>, lines: &mut Lines) {
         ("rdb_last_load_keys_loaded", count(&warming.loaded)),
         ("warm_in_progress", i64::from(warming.is_under_way())),
         ("warm_keys_kept", count(&warming.kept)),
+        ("warm_keys_skipped", count(&warming.skipped)),
         ("warm_bytes_read", count(&warming.bytes_read)),
         ("warm_bytes_total", count(&warming.bytes_total)),
         ("aof_enabled", 0),

@@ -63,7 +63,7 @@ script!(sections_are_chosen_as_redis_chooses_them, |db| {
 script!(what_clients_and_exporters_read_is_there, |db| {
     let fields = fields(&mut db, "everything");
     for (name, value) in [
-        ("redis_version", "7.2.4"),
+        ("redis_version", "7.4.11"),
         ("redis_mode", "standalone"),
         ("loading", "0"),
         ("role", "master"),

@@ -106,11 +106,16 @@ fn describe_argument(reply: &mut Reply, argument: &Argument) {
     ];
     let extra = texts.iter().filter(|(_, text)| text.is_some()).count()
         + optional_fields.iter().filter(|&&is_there| is_there).count();
-    reply.map(2 + extra);
+    let is_group = matches!(argument.kind, "oneof" | "block");
+    reply.map(2 + usize::from(!is_group) + extra);
     reply.text("name");
     reply.text(argument.name);
     reply.text("type");
     reply.text(argument.kind);
+    if !is_group {
+        reply.text("display_text");
+        reply.text(argument.name);
+    }
     if let Some(index) = argument.key_spec {
         reply.text("key_spec_index");
         reply.count(index);
@@ -146,9 +151,10 @@ mod tests {
              Proves with a password that the connection may run commands.\r\n$5\r\nsince\r\n$5\r\n1.0.0\r\n$5\r\n\
              group\r\n$10\r\nconnection\r\n$10\r\ncomplexity\r\n$42\r\n\
              O(N) where N is the length of the password\r\n\
-             $7\r\nhistory\r\n~1\r\n*2\r\n$5\r\n6.0.0\r\n$32\r\nA user name before the password.\r\n$9\r\narguments\r\n*2\r\n%4\r\n$4\r\nname\r\n$8\r\n\
-             username\r\n$4\r\ntype\r\n$6\r\nstring\r\n$5\r\nsince\r\n$5\r\n6.0.0\r\n$5\r\nflags\r\n~1\r\n\
-             +optional\r\n%2\r\n$4\r\nname\r\n$8\r\npassword\r\n$4\r\ntype\r\n$6\r\nstring\r\n",
+             $7\r\nhistory\r\n~1\r\n*2\r\n$5\r\n6.0.0\r\n$32\r\nA user name before the password.\r\n$9\r\narguments\r\n*2\r\n%5\r\n$4\r\nname\r\n$8\r\n\
+             username\r\n$4\r\ntype\r\n$6\r\nstring\r\n$12\r\ndisplay_text\r\n$8\r\nusername\r\n$5\r\nsince\r\n$5\r\n6.0.0\r\n$5\r\nflags\r\n~1\r\n\
+             +optional\r\n%3\r\n$4\r\nname\r\n$8\r\npassword\r\n$4\r\ntype\r\n$6\r\nstring\r\n\
+             $12\r\ndisplay_text\r\n$8\r\npassword\r\n",
         );
     });
 
@@ -170,7 +176,7 @@ mod tests {
         let docs = String::from_utf8_lossy(docs.bytes()).into_owned();
         for part in [
             "$16\r\ndeprecated_since\r\n$6\r\n2.8.12\r\n",
-            "*8\r\n$4\r\nname\r\n$6\r\nmaster\r\n$4\r\ntype\r\n$10\r\npure-token\r\n$5\r\ntoken\r\n$6\r\nMASTER\r\n\
+            "*10\r\n$4\r\nname\r\n$6\r\nmaster\r\n$4\r\ntype\r\n$10\r\npure-token\r\n$12\r\ndisplay_text\r\n$6\r\nmaster\r\n$5\r\ntoken\r\n$6\r\nMASTER\r\n\
              $5\r\nsince\r\n$5\r\n3.2.0\r\n",
         ] {
             assert!(docs.contains(part), "{docs}");

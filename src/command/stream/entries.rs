@@ -3,7 +3,7 @@
 use super::super::argument::{KEY, after, block, multiple, oneof, optional, since, word};
 use super::super::{Argument, Arity::*, Command, Context, Flags, KeySpec, parse};
 use super::{
-    DELETE, INVALID_ID, PartialId, READ, ROW, UPDATE, change, end, id, limits, partial_id,
+    DELETE, INVALID_ID, PartialId, READ, ROW, UPDATE, change, end, limits, partial_id,
     reply_with_entries, reply_with_id, start, strict_id,
 };
 use crate::config::Config;
@@ -192,7 +192,7 @@ impl Options {
                             CommandError::text("ERR The MAXLEN argument must be >= 0.")
                         })?)
                     } else {
-                        Keep::From(id(args.at(at), 0)?)
+                        Keep::From(strict_id(args.at(at))?)
                     });
                 }
                 b"LIMIT" if more > 0 => {
@@ -401,6 +401,11 @@ fn xsetid(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
         if last < stream.last_there() {
             return Err(CommandError::text(
                 "ERR The ID specified in XSETID is smaller than the target stream top item",
+            ));
+        }
+        if last < stream.state.max_deleted {
+            return Err(CommandError::text(
+                "ERR The ID specified in XSETID is smaller than current max_deleted_entry_id",
             ));
         }
         if added.is_some_and(|added| stream.len() > added) {

@@ -6,14 +6,14 @@ use super::super::argument::{KEY, after, block, multiple, oneof, optional, since
 use super::super::help;
 use super::super::{Argument, Arity::*, Command, Context, Flags, Group as Family, KeySpec, parse};
 use super::{
-    DELETE, READ, ROW, UPDATE, change, end, no_consumer_group, no_group, reply_with_entry,
+    DELETE, READ, ROW, UPDATE, change, end, id, no_consumer_group, no_group, reply_with_entry,
     reply_with_id, start, strict_id,
 };
 use crate::error::CommandError;
 use crate::keyspace::Amount;
 use crate::resp::{Args, Reply};
 use crate::value::number;
-use crate::value::stream::{Group, Id, Pending, Stream};
+use crate::value::stream::{Group, Id, Pending, State, Stream};
 
 /// How many entries XAUTOCLAIM gives if it is not told, and how many times as many it looks at.
 const CLAIM_COUNT: i64 = 100;
@@ -262,6 +262,11 @@ impl Options {
         }
         Ok(options)
     }
+
+    /// No group can have read more entries than there ever were.
+    fn entries_read_of(&self, state: State) -> Option<u64> {
+        self.entries_read.map(|read| read.min(state.added))
+    }
 }
 
 const NO_KEY: CommandError = CommandError::text(
@@ -272,16 +277,16 @@ const NO_KEY: CommandError = CommandError::text(
 fn change_group<R>(
     cx: &mut Context<'_>,
     args: &Args<'_>,
-    with: impl FnOnce(&mut Group, Id) -> Result<(R, bool), CommandError>,
+    with: impl FnOnce(&mut Group, State) -> Result<(R, bool), CommandError>,
 ) -> Result<R, CommandError> {
     let (key, name) = (args.at(2), args.at(3));
     let changed = change(cx, key, false, |stream| {
-        let last = stream.state.last;
+        let state = stream.state;
         let group = stream
             .groups
             .get_mut(name)
             .ok_or_else(|| no_consumer_group(key, name))?;
-        with(group, last)
+        with(group, state)
     })?;
     changed.ok_or(NO_KEY)
 }
@@ -302,7 +307,7 @@ fn create(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
                 "BUSYGROUP Consumer Group name already exists",
             ));
         }
-        let group = Group::new(last, options.entries_read);
+        let group = Group::new(last, options.entries_read_of(stream.state));
         stream.groups.insert(name.into(), group);
         Ok(((), true))
     })?;
@@ -314,15 +319,15 @@ fn create(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
 fn setid(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     let options = Options::parse(args, false)?;
     let is_long = !matches!(args.len(), 5 | 7);
-    change_group(cx, args, |group, last| {
+    change_group(cx, args, |group, state| {
         if is_long {
             return Err(wrong_form(args));
         }
         group.last = match args.at(4) {
-            b"$" => last,
-            text => strict_id(text)?,
+            b"$" => state.last,
+            text => id(text, 0)?,
         };
-        group.entries_read = options.entries_read;
+        group.entries_read = options.entries_read_of(state);
         Ok(((), true))
     })?;
     cx.reply.ok();
@@ -555,19 +560,18 @@ fn unrecognised(word: &[u8]) -> CommandError {
 }
 
 /// Who claims, and how.
-struct Claimer<'a> {
-    name: &'a [u8],
+struct Claimer {
+    consumer: Arc<[u8]>,
     now: i64,
     at: i64,
     min_idle: i64,
     deliveries: Option<u64>,
     just_id: bool,
-    consumer: Option<Arc<[u8]>>,
 }
 
-impl Claimer<'_> {
+impl Claimer {
     /// Gives the claimer an entry that is pending, if it has been for long enough. `pending`: none for a new one.
-    fn claim(&mut self, group: &mut Group, id: Id, pending: Option<&Pending>) -> bool {
+    fn claim(&self, group: &mut Group, id: Id, pending: Option<&Pending>) -> bool {
         if let Some(pending) = pending
             && self.now - pending.delivered_at < self.min_idle
         {
@@ -576,17 +580,10 @@ impl Claimer<'_> {
         let more = u64::from(!self.just_id);
         let deliveries = pending.map_or(1, |pending| pending.deliveries) + more;
         let deliveries = self.deliveries.unwrap_or(deliveries);
-        let consumer = match &self.consumer {
-            Some(consumer) => Arc::clone(consumer),
-            None => {
-                let (consumer, _) = group.see(self.name, self.now);
-                if let Some(claimer) = group.consumers.get_mut(&consumer) {
-                    claimer.active_at = self.now;
-                }
-                self.consumer.insert(consumer).clone()
-            }
-        };
-        group.give(id, &consumer, self.at, deliveries);
+        if let Some(claimer) = group.consumers.get_mut(&self.consumer) {
+            claimer.active_at = self.now;
+        }
+        group.give(id, &self.consumer, self.at, deliveries);
         true
     }
 
@@ -626,14 +623,15 @@ fn xclaim(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     let now = cx.now.0;
     change_both(cx, args.at(1), args.at(2), |reply, stream, group| {
         let claim = Claim::parse(args, now)?;
-        let mut claimer = Claimer {
-            name: args.at(3),
+        // Whether it gets anything or not.
+        let (consumer, _) = group.see(args.at(3), now);
+        let claimer = Claimer {
+            consumer,
             now,
             at: claim.at,
             min_idle: claim.min_idle,
             deliveries: claim.deliveries,
             just_id: claim.just_id,
-            consumer: None,
         };
         group.last = group.last.max(claim.last);
         let (head, mut len) = (reply.array_deferred(), 0);
@@ -670,18 +668,18 @@ fn xautoclaim(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError>
             _ => return Err(CommandError::Syntax),
         }
     }
-    let mut claimer = Claimer {
-        name: args.at(3),
-        now,
-        at: now,
-        min_idle,
-        deliveries: None,
-        just_id,
-        consumer: None,
-    };
     let count = usize::try_from(count).unwrap_or(usize::MAX);
     change_both(cx, args.at(1), args.at(2), |reply, stream, group| {
         let attempts = count.saturating_mul(CLAIM_ATTEMPTS);
+        let (consumer, is_new) = group.see(args.at(3), now);
+        let claimer = Claimer {
+            consumer,
+            now,
+            at: now,
+            min_idle,
+            deliveries: None,
+            just_id,
+        };
         let (mut claimed, mut gone) = (Vec::new(), Vec::new());
         let (mut next, mut looked_at) = (Some(from), 0);
         let cursor = loop {
@@ -709,6 +707,6 @@ fn xautoclaim(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError>
             .for_each(|id| claimer.reply(reply, stream, *id));
         reply.array(gone.len());
         gone.iter().for_each(|id| reply_with_id(reply, *id));
-        Ok(((), claimed.len() + gone.len()))
+        Ok(((), usize::from(is_new) + claimed.len() + gone.len()))
     })
 }

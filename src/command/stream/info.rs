@@ -198,11 +198,13 @@ fn full_group(reply: &mut Reply, stream: &Stream, (name, group): (&[u8], &Group)
     reply.text("consumers");
     reply.array(group.consumers.len());
     for (name, consumer) in &group.consumers {
-        reply.map(4);
+        reply.map(5);
         reply.text("name");
         reply.bulk(name);
         reply.text("seen-time");
         reply.int(consumer.seen_at);
+        reply.text("active-time");
+        reply.int(consumer.active_at);
         reply.text("pel-count");
         reply.count(consumer.pending().len());
         reply.text("pending");
@@ -251,13 +253,19 @@ fn consumers(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> 
     let reply = &mut *cx.reply;
     reply.array(group.consumers.len());
     for (name, consumer) in &group.consumers {
-        reply.map(3);
+        reply.map(4);
         reply.text("name");
         reply.bulk(name);
         reply.text("pending");
         reply.count(consumer.pending().len());
         reply.text("idle");
         reply.int((now - consumer.seen_at).max(0));
+        // Since it was given something, or claimed it.
+        reply.text("inactive");
+        reply.int(match consumer.active_at {
+            -1 => -1,
+            at => (now - at).max(0),
+        });
     }
     Ok(())
 }

@@ -30,7 +30,11 @@ pub(in crate::command) const COMMANDS: &[Command] = &[
     Command {
         name: "xread",
         arity: AtLeast(4),
-        keys: &[KeySpec::half_behind("STREAMS", 1, &["RO", "access"])],
+        keys: &[KeySpec::half_behind(
+            "STREAMS",
+            1,
+            &["RO", "access", "incomplete"],
+        )],
         flags: Flags::READONLY
             .and(Flags::BLOCKING)
             .and(Flags::MOVABLE_KEYS),
@@ -43,7 +47,11 @@ pub(in crate::command) const COMMANDS: &[Command] = &[
     Command {
         name: "xreadgroup",
         arity: AtLeast(7),
-        keys: &[KeySpec::half_behind("STREAMS", 4, &["RO", "access"])],
+        keys: &[KeySpec::half_behind(
+            "STREAMS",
+            4,
+            &["RO", "access", "incomplete"],
+        )],
         flags: Flags::WRITE.and(Flags::BLOCKING).and(Flags::MOVABLE_KEYS),
         run_or_suspend: Some(xreadgroup),
         complexity: "O(N) in the number of entries that are returned.",
@@ -112,9 +120,7 @@ impl<'a> Request<'a> {
                 }
                 b"STREAMS" if more > 0 => {
                     if !more.is_multiple_of(2) {
-                        return Err(CommandError::text(
-                            "ERR Unbalanced XREAD list of streams: for each stream key an ID or '$' must be specified.",
-                        ));
+                        return Err(unbalanced(is_group));
                     }
                     break at + 1..at + 1 + more / 2;
                 }
@@ -148,6 +154,14 @@ impl<'a> Request<'a> {
             keys,
         })
     }
+}
+
+fn unbalanced(is_group: bool) -> CommandError {
+    CommandError::text(if is_group {
+        "ERR Unbalanced 'xreadgroup' list of streams: for each stream key an ID or '>' must be specified."
+    } else {
+        "ERR Unbalanced 'xread' list of streams: for each stream key an ID, '+', or '$' must be specified."
+    })
 }
 
 /// A timeout in milliseconds as a time; `None`: never.
@@ -194,6 +208,11 @@ fn xread(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), Stop> {
         let stream = cx.keys.stream(args.at(key))?;
         after.push(match args.at(key + keys.len()) {
             b"$" => stream.map_or(Id::ZERO, |stream| stream.state.last),
+            // The last entry that is there, or the next one.
+            b"+" => stream.map_or(Id::ZERO, |stream| match stream.len() {
+                0 => stream.state.last,
+                _ => stream.last_there().previous().unwrap_or(Id::ZERO),
+            }),
             b">" => {
                 return Err(Stop::from(CommandError::text(
                     "ERR The > ID can be specified only when calling XREADGROUP using the GROUP <group> <consumer> option.",
@@ -291,6 +310,11 @@ fn xreadgroup(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), Stop> {
                     "ERR The $ ID is meaningless in the context of XREADGROUP: you want to read the history of this consumer by specifying a proper ID, or use the > ID to get new messages. The $ ID would just return an empty result set.",
                 )));
             }
+            b"+" => {
+                return Err(Stop::from(CommandError::text(
+                    "ERR The + ID is meaningless in the context of XREADGROUP: you want to read the history of this consumer by specifying a proper ID, or use the > ID to get new messages. The + ID would just return an empty result set.",
+                )));
+            }
             b">" => Asked::New,
             text => Asked::Own(strict_id(text)?),
         });
@@ -340,11 +364,13 @@ fn give(
     let given = cx
         .keys
         .change(key, ValueType::Stream, false, |stream: &mut Box<Stream>| {
-            let group = stream.groups.get(reader.group);
-            let last = group.map(|group| group.last);
-            let last = last.ok_or_else(|| no_such_group(key, reader))?;
-            if asked == Asked::New && stream.last_there() <= last {
-                return Ok((false, 0));
+            let newest = stream.last_there();
+            let group = stream.groups.get_mut(reader.group);
+            let group = group.ok_or_else(|| no_such_group(key, reader))?;
+            if asked == Asked::New && newest <= group.last {
+                // Who waits is known as a consumer already.
+                let (_, is_new) = group.see(reader.consumer, now);
+                return Ok((false, usize::from(is_new)));
             }
             // The group is taken out, so that it can be changed while the entries are read.
             let mut group = stream.groups.remove(reader.group).unwrap_or_default();
@@ -356,11 +382,7 @@ fn give(
                     let from = group.last.next().unwrap_or(Id::MAX);
                     let head = reply.array_deferred();
                     for entry in stream.range(from, Id::MAX).take(count) {
-                        let read = group.entries_read;
-                        group.entries_read = match read {
-                            Some(read) if !stream.has_gaps_from(entry.id) => Some(read + 1),
-                            _ => stream.count_up_to(entry.id),
-                        };
+                        group.entries_read = stream.entries_read_with(&group, entry.id);
                         group.last = entry.id;
                         reply_with_entry(reply, entry);
                         if !reader.no_ack {

@@ -119,10 +119,91 @@ script!(names_may_be_words_of_the_command, |db| {
         .error("NOGROUP No such key 'STREAMS' or consumer group 'streams' in XREADGROUP with GROUP option");
 });
 
-script!(the_last_id_may_lie_before_a_deleted_one, |db| {
+script!(the_last_id_cannot_lie_before_a_deleted_one, |db| {
     db.run("XADD s 6-1 a 1").bulk("6-1");
     db.run("XADD s 7-1 a 1").bulk("7-1");
     db.run("XDEL s 7-1").int(1);
-    db.run("XSETID s 6-5").ok();
-    db.run("XADD s 6-6 a 1").bulk("6-6");
+    db.run("XSETID s 6-5")
+        .error("ERR The ID specified in XSETID is smaller than current max_deleted_entry_id");
+    db.run("XSETID s 7-1").ok();
+    db.run("XADD s 7-2 a 1").bulk("7-2");
+});
+
+script!(minid_takes_no_ends_and_setid_takes_them, |db| {
+    const INVALID: &str = "ERR Invalid stream ID specified as stream command argument";
+    db.run("XADD s 1-1 a 1").bulk("1-1");
+    for end in ["-", "+"] {
+        db.run(&format!("XTRIM s MINID {end}")).error(INVALID);
+        db.run(&format!("XTRIM s MINID ~ {end}")).error(INVALID);
+        db.run(&format!("XADD s MINID {end} * a 1")).error(INVALID);
+        db.run(&format!("XGROUP CREATE s g {end}")).error(INVALID);
+    }
+    db.run("XLEN s").int(1);
+    db.run("XGROUP CREATE s g 0").ok();
+    db.run("XGROUP SETID s g +").ok();
+    db.run("XREADGROUP GROUP g c STREAMS s >").is("*-1\r\n");
+    db.run("XGROUP SETID s g -").ok();
+    let read = db.run("XREADGROUP GROUP g c STREAMS s >");
+    assert!(read.bytes().starts_with(b"*1\r\n*2\r\n$1\r\ns\r\n"));
+});
+
+script!(xread_knows_the_last_entry, |db| {
+    db.run("XREAD STREAMS s +").is("*-1\r\n");
+    db.run("XADD s 1-1 a 1").bulk("1-1");
+    db.run("XADD s 2-1 b 2").bulk("2-1");
+    let last = "*1\r\n*2\r\n$1\r\ns\r\n*1\r\n*2\r\n$3\r\n2-1\r\n*2\r\n$1\r\nb\r\n$1\r\n2\r\n";
+    db.run("XREAD STREAMS s +").is(last);
+    db.run("XREAD COUNT 5 STREAMS s +").is(last);
+    db.run("XADD s 3-1 c 3").bulk("3-1");
+    db.run("XDEL s 3-1").int(1);
+    // The last one that is there.
+    db.run("XREAD STREAMS s +").is(last);
+    db.run("XTRIM s MAXLEN 0").int(2);
+    db.run("XREAD STREAMS s +").is("*-1\r\n");
+    db.run("XGROUP CREATE s g 0").ok();
+    let refused = db.run("XREADGROUP GROUP g c STREAMS s +");
+    assert!(refused.bytes().starts_with(b"-ERR The + ID is meaningless"));
+    db.run("XREAD STREAMS s s +").error(
+        "ERR Unbalanced 'xread' list of streams: for each stream key an ID, '+', or '$' must be specified.",
+    );
+});
+
+script!(consumers_are_known_when_they_first_ask, |db| {
+    db.run("XADD s 1-1 a 1").bulk("1-1");
+    db.run("XGROUP CREATE s g $").ok();
+    db.run("XREADGROUP GROUP g reader STREAMS s >")
+        .is("*-1\r\n");
+    db.run("XCLAIM s g claimer 0 1-1").is("*0\r\n");
+    db.run("XAUTOCLAIM s g auto 0 0")
+        .is("*3\r\n$3\r\n0-0\r\n*0\r\n*0\r\n");
+    db.advance(50);
+    let consumer = |name: &str| {
+        let len = name.len();
+        format!(
+            "*8\r\n$4\r\nname\r\n${len}\r\n{name}\r\n$7\r\npending\r\n:0\r\n$4\r\nidle\r\n:50\r\n$8\r\ninactive\r\n:-1\r\n"
+        )
+    };
+    db.run("XINFO CONSUMERS s g").is(format!(
+        "*3\r\n{}{}{}",
+        consumer("auto"),
+        consumer("claimer"),
+        consumer("reader")
+    ));
+});
+
+script!(no_group_has_read_more_than_there_was, |db| {
+    db.run("XADD s 1-1 a 1").bulk("1-1");
+    db.run("XADD s 2-1 a 1").bulk("2-1");
+    db.run("XGROUP CREATE s g 1-1 ENTRIESREAD 50").ok();
+    let told = |read: i64, lag: i64| {
+        format!(
+            "*1\r\n*12\r\n$4\r\nname\r\n$1\r\ng\r\n$9\r\nconsumers\r\n:0\r\n$7\r\npending\r\n:0\r\n$17\r\nlast-delivered-id\r\n\
+             $3\r\n1-1\r\n$12\r\nentries-read\r\n:{read}\r\n$3\r\nlag\r\n:{lag}\r\n"
+        )
+    };
+    db.run("XINFO GROUPS s").is(told(2, 0));
+    db.run("XGROUP SETID s g 1-1 ENTRIESREAD 1").ok();
+    db.run("XINFO GROUPS s").is(told(1, 1));
+    db.run("XTRIM s MAXLEN 0").int(2);
+    db.run("XINFO GROUPS s").is(told(1, 0));
 });

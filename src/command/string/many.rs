@@ -53,7 +53,6 @@ pub(in crate::command) const COMMANDS: &[Command] = &[
         since: "1.0.1",
         complexity: "O(N) where N is the number of keys.",
         summary: "Sets the strings at several keys if none of the keys exists.",
-        tips: &["request_policy:multi_shard", "response_policy:agg_min"],
         arguments: PAIRS,
         ..Command::BLANK
     },

@@ -209,6 +209,7 @@ pub(in crate::command) const COMMANDS: &[Command] = &[
             Argument::new("cursor", "integer"),
             optional(after("MATCH", Argument::new("pattern", "pattern"))),
             optional(after("COUNT", Argument::new("count", "integer"))),
+            optional(since("9.0.0", word("noscores", "NOSCORES"))),
         ],
         ..ROW
     },
@@ -249,7 +250,7 @@ const TIMEOUT: Argument = Argument::new("timeout", "double");
 const WAIT_AND_POP: Command = Command {
     arity: AtLeast(3),
     keys: &[KeySpec::range(1, -2, 1, TAKE)],
-    flags: WRITE_FAST.and(Flags::NOSCRIPT).and(Flags::BLOCKING),
+    flags: WRITE_FAST.and(Flags::BLOCKING),
     since: "5.0.0",
     complexity: "O(log(N))",
     arguments: &[multiple(KEY), TIMEOUT],
@@ -667,12 +668,12 @@ fn zrandmember(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError
 }
 
 fn zscan(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
-    let cursor = number::parse_cursor(args.at(2)).ok_or(CommandError::InvalidCursor)?;
+    let cursor = number::parse_u64(args.at(2)).ok_or(CommandError::InvalidCursor)?;
     let Some(zset) = cx.keys.zset(args.at(1))? else {
         scan::reply_with_nothing(cx.reply);
         return Ok(());
     };
-    let options = parse::ScanOptions::of_elements(args, scan::COUNT)?;
+    let options = parse::ScanOptions::of(args, scan::COUNT, Some(b"NOSCORES"))?;
     let mut shown = Vec::new();
     let next = match zset {
         // Scores as they are written there.
@@ -687,6 +688,6 @@ fn zscan(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
             shown.push([member.name().to_vec(), score]);
         }),
     };
-    scan::reply_with_page(cx.reply, next, shown, options.pattern);
+    scan::reply_with_pairs(cx.reply, next, shown, &options);
     Ok(())
 }

@@ -25,6 +25,27 @@ pub(super) const HASH_METADATA_PRE_GA: u8 = 22;
 pub(super) const HASH_LISTPACK_EX_PRE_GA: u8 = 23;
 pub(super) const HASH_METADATA: u8 = 24;
 pub(super) const HASH_LISTPACK_EX: u8 = 25;
+/// With the state of idempotent producers behind it.
+pub(super) const STREAM_LISTPACKS_4: u8 = 26;
+/// With the entries that consumers have given back behind each group.
+pub(super) const STREAM_LISTPACKS_5: u8 = 27;
+pub(super) const ARRAY: u8 = 28;
+/// Hashes whose fields are those of a template: packed or not, with the template in front or its number.
+pub(super) const HASH_TEMPLATE_PACK: u8 = 29;
+pub(super) const HASH_TEMPLATE_PACK_REF: u8 = 30;
+pub(super) const HASH_TEMPLATE_LIST: u8 = 31;
+pub(super) const HASH_TEMPLATE_LIST_REF: u8 = 32;
+/// In Valkey: a hash whose fields have deadlines.
+pub(super) const VALKEY_HASH_2: u8 = 22;
+
+/// Whose numbers these are: above 21 Redis and Valkey have others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// Redis.
+    Redis,
+    /// Valkey 9 and later; before it had those of Redis 7.2.
+    Valkey,
+}
 
 /// A node of a list that is one long element.
 pub(super) const NODE_PLAIN: u64 = 1;

@@ -1,4 +1,4 @@
-//! Values of every type, in every encoding of the versions 9 to 12.
+//! Values of every type, in every encoding of the versions 2 to 15, and of Valkey's 80.
 //!
 //! What is packed is not taken as it is but put together anew, within the limits of the options: so nothing depends on how
 //! another server packs, and what is there twice is noticed.
@@ -45,11 +45,20 @@ pub enum Value {
 }
 
 const TWICE: Fault = Fault::Broken("an element is there twice");
-const EMPTY: Fault = Fault::Broken("a collection is empty");
+/// It was read to its end.
+pub(super) const EMPTY: Fault = Fault::Broken("a collection is empty");
 const NOT_IN_PAIRS: Fault = Fault::Broken("its elements do not come in pairs");
 
-/// Reads a value of a kind.
-pub fn read_value(input: &mut impl Input, kind: u8, limits: &Limits) -> Result<Value, Fault> {
+/// Reads a value of a kind of a dialect.
+pub fn read_value(
+    input: &mut impl Input,
+    kind: u8,
+    dialect: Dialect,
+    limits: &Limits,
+) -> Result<Value, Fault> {
+    if kind > STREAM_LISTPACKS_3 {
+        return read_newer(input, kind, dialect, limits);
+    }
     let mut digits = Digits::new();
     match kind {
         STRING => owned_text(input).map(Value::String),
@@ -121,18 +130,115 @@ pub fn read_value(input: &mut impl Input, kind: u8, limits: &Limits) -> Result<V
         }
         ZSET | ZSET_2 | ZSET_ZIPLIST | ZSET_LISTPACK => read_zset(input, kind, limits.zset),
         MODULE | MODULE_2 => Err(Fault::Unsupported("values of modules")),
-        STREAM_LISTPACKS | STREAM_LISTPACKS_2 | STREAM_LISTPACKS_3 => {
-            let stream = read_stream(input, kind)?;
-            let large = Large::Stream(Box::new(stream));
-            Ok(Value::Collection(ValueType::Stream, Content::Large(large)))
-        }
-        HASH_METADATA => read_table_with_deadlines(input, limits.hash),
-        HASH_LISTPACK_EX => read_pack_with_deadlines(input, limits.hash),
-        HASH_METADATA_PRE_GA | HASH_LISTPACK_EX_PRE_GA => {
-            Err(Fault::Unsupported("hashes of a preview of Redis 7.4"))
-        }
-        _ => Err(Fault::Broken("there is no such type of value")),
+        STREAM_LISTPACKS | STREAM_LISTPACKS_2 | STREAM_LISTPACKS_3 => read_a_stream(input, kind),
+        _ => Err(NO_TYPE),
     }
+}
+
+const NO_TYPE: Fault = Fault::Broken("there is no such type of value");
+
+/// The types that Redis and Valkey number each for itself.
+fn read_newer(
+    input: &mut impl Input,
+    kind: u8,
+    dialect: Dialect,
+    limits: &Limits,
+) -> Result<Value, Fault> {
+    match (dialect, kind) {
+        (Dialect::Valkey, VALKEY_HASH_2) => read_valkey_hash(input, limits.hash),
+        (Dialect::Valkey, _) => Err(NO_TYPE),
+        (_, HASH_METADATA | HASH_METADATA_PRE_GA) => {
+            read_table_with_deadlines(input, kind, limits.hash)
+        }
+        (_, HASH_LISTPACK_EX | HASH_LISTPACK_EX_PRE_GA) => {
+            read_pack_with_deadlines(input, kind, limits.hash)
+        }
+        (_, STREAM_LISTPACKS_4 | STREAM_LISTPACKS_5) => read_a_stream(input, kind),
+        (_, HASH_TEMPLATE_PACK | HASH_TEMPLATE_LIST) => {
+            // What says that the template follows.
+            if length(input)? != 0 {
+                return Err(TEMPLATE_BROKEN);
+            }
+            let mut template = Template::new();
+            read_listpack(input, |field| {
+                template.push(field.to_vec());
+                Ok(())
+            })?;
+            read_of_template(input, kind, |_| Some(&template), limits.hash)
+        }
+        (_, ARRAY) => Err(Fault::Unsupported("arrays")),
+        _ => Err(NO_TYPE),
+    }
+}
+
+fn read_a_stream(input: &mut impl Input, kind: u8) -> Result<Value, Fault> {
+    let large = Large::Stream(Box::new(read_stream(input, kind)?));
+    Ok(Value::Collection(ValueType::Stream, Content::Large(large)))
+}
+
+/// Names of fields, which hashes share.
+pub(super) type Template = Vec<Vec<u8>>;
+
+const TEMPLATE_BROKEN: Fault = Fault::Broken("a hash does not fit its template");
+
+/// A hash whose fields are those of a template; of those that files refer to, by its number.
+pub(super) fn read_of_template<'t>(
+    input: &mut impl Input,
+    kind: u8,
+    find: impl Fn(u64) -> Option<&'t Template>,
+    limits: PackedLimits,
+) -> Result<Value, Fault> {
+    let mut hash = Hash::empty(Vec::new());
+    let mut add = adds_fields(&mut hash, limits);
+    match kind {
+        // The first element is the number of the template.
+        HASH_TEMPLATE_PACK | HASH_TEMPLATE_PACK_REF => {
+            let (mut digits, mut fields) = (Digits::new(), None);
+            read_listpack(input, |element| {
+                let Some(fields) = &mut fields else {
+                    let Element::Integer(number) = element else {
+                        return Err(TEMPLATE_BROKEN);
+                    };
+                    let template = find(number as u64).ok_or(TEMPLATE_BROKEN)?;
+                    fields = Some(template.iter());
+                    return Ok(());
+                };
+                let field = fields.next().ok_or(TEMPLATE_BROKEN)?;
+                add(field, element.text(&mut digits), 0)
+            })?;
+            if fields.is_none_or(|mut left| left.next().is_some()) {
+                return Err(TEMPLATE_BROKEN);
+            }
+        }
+        _ => {
+            let number = if kind == HASH_TEMPLATE_LIST_REF {
+                length(input)?
+            } else {
+                0
+            };
+            for field in find(number).ok_or(TEMPLATE_BROKEN)? {
+                text(input, |value| add(field, value, 0))??;
+            }
+        }
+    }
+    drop(add);
+    finish(ValueType::Hash, hash)
+}
+
+/// Fields, values and deadlines (8; all ones: none) in turn.
+fn read_valkey_hash(input: &mut impl Input, limits: PackedLimits) -> Result<Value, Fault> {
+    let mut hash = Hash::empty(Vec::new());
+    let mut add = adds_fields(&mut hash, limits);
+    for _ in 0..length(input)? {
+        let (field, value) = (owned_text(input)?, owned_text(input)?);
+        let ms = match milliseconds(input)? {
+            -1 => 0,
+            ms => ms,
+        };
+        add(&field, &value, ms)?;
+    }
+    drop(add);
+    finish(ValueType::Hash, hash)
 }
 
 /// What adds fields with deadlines in milliseconds, 0 for none, to a hash.
@@ -153,10 +259,18 @@ fn adds_fields(
     }
 }
 
-fn read_table_with_deadlines(input: &mut impl Input, limits: PackedLimits) -> Result<Value, Fault> {
+/// In a preview of Redis 7.4 the first deadline was not told, and the others counted from zero.
+fn read_table_with_deadlines(
+    input: &mut impl Input,
+    kind: u8,
+    limits: PackedLimits,
+) -> Result<Value, Fault> {
     let mut hash = Hash::empty(Vec::new());
     let mut add = adds_fields(&mut hash, limits);
-    let first = milliseconds(input)?;
+    let first = match kind {
+        HASH_METADATA => milliseconds(input)?,
+        _ => 1,
+    };
     for _ in 0..length(input)? {
         let after = i64::try_from(length(input)?).unwrap_or(i64::MAX);
         let ms = match after {
@@ -170,11 +284,17 @@ fn read_table_with_deadlines(input: &mut impl Input, limits: PackedLimits) -> Re
     finish(ValueType::Hash, hash)
 }
 
-fn read_pack_with_deadlines(input: &mut impl Input, limits: PackedLimits) -> Result<Value, Fault> {
+fn read_pack_with_deadlines(
+    input: &mut impl Input,
+    kind: u8,
+    limits: PackedLimits,
+) -> Result<Value, Fault> {
     let mut hash = Hash::empty(Vec::new());
     let mut add = adds_fields(&mut hash, limits);
-    // The first deadline, which is in the listpack too.
-    milliseconds(input)?;
+    if kind == HASH_LISTPACK_EX {
+        // The first deadline, which is in the listpack too.
+        milliseconds(input)?;
+    }
     let mut texts: Vec<Vec<u8>> = Vec::new();
     read_listpack(input, |element| match (texts.as_slice(), element) {
         ([field, value], Element::Integer(ms)) => {

@@ -2,15 +2,25 @@
 //!
 //! ```text
 //! stream    nodes (n) | n times: a text: the id (16, big-endian), a text: the listpack | length | last ms | last seq
-//!           | first ms | first seq | highest deleted ms | seq | entries added | groups (n)     (these from type 19 on)
+//!           | first ms | first seq | highest deleted ms | seq | entries added     (these from type 19 on)
+//!           | groups (n), the groups | idempotent producers (from type 26 on)
 //! group     a text: its name | last ms | last seq | entries read (from type 19 on) | pending (n)
-//!           | n times: the id (16), delivered at (8), deliveries | consumers (n)
+//!           | n times: the id (16), delivered at (8), deliveries | consumers (n), the consumers
+//!           | given back (n) | n times: the id (16)                               (these from type 27 on)
 //! consumer  a text: its name | seen at (8) | active at (8; from type 21 on) | pending (n) | n times: the id (16)
+//! producers how long and how many are kept (n, n) | producers (n) | for each: a text: its name, ids (n), for each a text and
+//!           the id of its entry (n, n) | how many there were (n) | how many were duplicates (n)
 //! ```
+//!
+//! Entries that consumers have given back are pending, but nobody's. Here each is somebody's: those are of a consumer
+//! without a name, and can be claimed from it. What producers have sent is passed over.
 
 use super::super::stream::{Group, Id, State, Stream};
 use super::input::{Fault, Input, array, length, owned_text, text};
-use super::kinds::{STREAM_LISTPACKS, STREAM_LISTPACKS_2, STREAM_LISTPACKS_3};
+use super::kinds::{
+    STREAM_LISTPACKS, STREAM_LISTPACKS_2, STREAM_LISTPACKS_3, STREAM_LISTPACKS_4,
+    STREAM_LISTPACKS_5,
+};
 use super::write::Writer;
 
 /// How a group's number of entries is written that is not known.
@@ -28,16 +38,27 @@ pub(in crate::value) fn read_stream(input: &mut impl Input, kind: u8) -> Result<
             return Err(Fault::Broken("a node of a stream is broken"));
         }
     }
-    read_beside_nodes(input, &mut stream, kind)?;
+    // Servers have written wrong lengths, and read them again.
+    stream.state.len = read_rest(input, &mut stream, kind)?;
+    stream.state.last = stream.state.last.max(stream.last_there());
     Ok(stream)
 }
 
-/// What follows the nodes, which the stream has.
+/// What follows the nodes, which the stream has, and which must be as it says.
 pub(in crate::value) fn read_beside_nodes(
     input: &mut impl Input,
     stream: &mut Stream,
     kind: u8,
 ) -> Result<(), Fault> {
+    let there = read_rest(input, stream, kind)?;
+    if stream.state.len != there || stream.last_there() > stream.state.last {
+        return Err(Fault::Broken("a stream has other entries than it says"));
+    }
+    Ok(())
+}
+
+/// Gives how many entries there really are.
+fn read_rest(input: &mut impl Input, stream: &mut Stream, kind: u8) -> Result<u64, Fault> {
     let there = stream.range(Id::ZERO, Id::MAX).count() as u64;
     let first_there = stream.range(Id::ZERO, Id::MAX).next().map(|entry| entry.id);
     let mut state = State {
@@ -53,9 +74,6 @@ pub(in crate::value) fn read_beside_nodes(
         state.max_deleted = id(input)?;
         state.added = length(input)?;
     }
-    if state.len != there || stream.last_there() > state.last {
-        return Err(Fault::Broken("a stream has other entries than it says"));
-    }
     stream.state = state;
     stream.groups.clear();
     for _ in 0..length(input)? {
@@ -65,6 +83,24 @@ pub(in crate::value) fn read_beside_nodes(
             return Err(Fault::Broken("a group is there twice"));
         }
     }
+    if kind >= STREAM_LISTPACKS_4 {
+        skip_producers(input)?;
+    }
+    Ok(there)
+}
+
+fn skip_producers(input: &mut impl Input) -> Result<(), Fault> {
+    length(input)?;
+    length(input)?;
+    for _ in 0..length(input)? {
+        text(input, |_| ())?;
+        for _ in 0..length(input)? {
+            text(input, |_| ())?;
+            id(input)?;
+        }
+    }
+    length(input)?;
+    length(input)?;
     Ok(())
 }
 
@@ -98,7 +134,7 @@ fn read_group(input: &mut impl Input, kind: u8, stream: &Stream) -> Result<Group
             return Err(Fault::Broken("a consumer is there twice"));
         }
         let active_at = match kind {
-            STREAM_LISTPACKS_3 => i64::from_le_bytes(array(input)?),
+            STREAM_LISTPACKS_3.. => i64::from_le_bytes(array(input)?),
             _ => seen_at,
         };
         if let Some(consumer) = group.consumers.get_mut(&consumer) {
@@ -110,6 +146,16 @@ fn read_group(input: &mut impl Input, kind: u8, stream: &Stream) -> Result<Group
                 .remove(&id)
                 .ok_or(Fault::Broken("a consumer has an entry that is not pending"))?;
             group.give(id, &consumer, delivered_at, deliveries);
+        }
+    }
+    if kind >= STREAM_LISTPACKS_5 {
+        for _ in 0..length(input)? {
+            let id = Id::of_bytes(array(input)?);
+            let (delivered_at, deliveries) = pending
+                .remove(&id)
+                .ok_or(Fault::Broken("an entry was given back that is not pending"))?;
+            let (nobody, _) = group.see(b"", delivered_at);
+            group.give(id, &nobody, delivered_at, deliveries);
         }
     }
     if !pending.is_empty() {

@@ -14,7 +14,7 @@ const PACKED: PackedLimits = PackedLimits {
     bytes: 64,
 };
 
-fn limits() -> Limits {
+pub(super) fn limits() -> Limits {
     Limits {
         list: NodeLimits::of_option(3),
         set: SetLimits {
@@ -47,7 +47,11 @@ const PAYLOADS: &[(&str, &[u8])] = &[
 ];
 
 fn read(kind: u8, mut body: &[u8]) -> Result<Value, Fault> {
-    let value = read_value(&mut body, kind, &limits())?;
+    read_as(kind, Dialect::Redis, &mut body)
+}
+
+fn read_as(kind: u8, dialect: Dialect, body: &mut &[u8]) -> Result<Value, Fault> {
+    let value = read_value(body, kind, dialect, &limits())?;
     match body.is_empty() {
         true => Ok(value),
         false => Err(Fault::Broken("there is more than a value")),
@@ -83,7 +87,9 @@ fn dump(value: Value) -> Vec<u8> {
 #[test]
 fn payloads_of_redis_are_read_and_written_byte_for_byte() {
     for (name, payload) in PAYLOADS {
-        let (kind, body) = unseal(payload).unwrap_or_else(|| panic!("{name}"));
+        let Unsealed {
+            kind, value: body, ..
+        } = unseal(payload).unwrap_or_else(|| panic!("{name}"));
         let value = read(kind, body).unwrap_or_else(|fault| panic!("{name}: {fault}"));
         assert_eq!(dump(value), *payload, "{name}");
     }
@@ -100,7 +106,9 @@ fn broken_payloads_are_refused_and_broken_values_never_panic() {
             flipped[at] ^= 0x11;
             assert!(unseal(&flipped).is_none(), "{name}");
         }
-        let (kind, body) = unseal(payload).unwrap();
+        let Unsealed {
+            kind, value: body, ..
+        } = unseal(payload).unwrap();
         for end in 0..body.len() {
             assert!(read(kind, &body[..end]).is_err(), "{name}");
         }
