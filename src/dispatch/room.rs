@@ -17,14 +17,18 @@ impl Executor {
         tier.is_some_and(|tier| tier.is_failing())
     }
 
-    /// Whether a write is refused because the disk does not take it. Emptying a database is what helps a full one.
+    /// Whether a write is refused because the disk does not take it. Emptying a database is what helps a full one. What only
+    /// deletes goes on for longest; what leaves other values does while there is room to remember them.
     #[cold]
     pub(super) fn is_unrecorded(&mut self, row: &Row) -> bool {
-        let helps = matches!(row.command.name, "flushall" | "flushdb");
-        let grows = row.command.flags.has(Flags::DENYOOM);
-        let config = self.config.current();
-        let tier = self.engine.tier.as_ref();
-        !helps && tier.is_some_and(|tier| tier.refuses(config, grows))
+        let Some(tier) = &self.engine.tier else {
+            return false;
+        };
+        let name = row.command.name;
+        let helps = matches!(name, "flushall" | "flushdb");
+        let deletes = matches!(name, "del" | "unlink" | "getdel");
+        let is_large = row.command.flags.has(Flags::DENYOOM) || tier.unsaved() > 0;
+        !helps && tier.refuses(self.config.current(), is_large && !deletes)
     }
 
     /// What a command that needs memory must wait for where the tier below has not taken some yet.

@@ -541,13 +541,13 @@ impl Tier {
         self.pace.failing_for().is_some_and(|time| time >= limit)
     }
 
-    /// Whether a write is refused because the disk does not take it. `grows`: it may need memory.
-    pub fn refuses(&self, config: &Config, grows: bool) -> bool {
+    /// Whether a write is refused because the disk does not take it. `large`: more must be remembered than a mark.
+    pub fn refuses(&self, config: &Config, large: bool) -> bool {
         match config.tier_durability {
             TierDurability::None => false,
             TierDurability::Always => self.is_failing(),
             TierDurability::Everysec => {
-                let is_marked = !grows && self.has_marks.load(Ordering::Relaxed);
+                let is_marked = !large && self.has_marks.load(Ordering::Relaxed);
                 !is_marked && self.is_failing_too_long(config)
             }
         }

@@ -1284,6 +1284,10 @@ mod tests {
         tier(&engine).has_marks.store(true, Ordering::Relaxed);
         db.run("SET k 2").error(refusal);
         db.run("DEL k").int(1);
+        db.run("PERSIST l").int(0);
+        tier(&engine).unsaved.store(1, Ordering::Relaxed);
+        db.run("PERSIST l").error(refusal);
+        db.run("DEL l").int(1);
         db.run("FLUSHALL").ok();
         let told = db.run("INFO persistence");
         assert!(String::from_utf8_lossy(told.bytes()).contains("rdb_last_bgsave_status:err"));
