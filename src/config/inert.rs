@@ -736,7 +736,7 @@ pub(super) static INERT: &[Opt] = &[
     inert("user", "", List, ACL).fixed().directive().refused(),
     inert("loadmodule", "", List, MODULES).fixed().directive(),
     // What Redis and Valkey take, and CONFIG GET of a pattern does not show.
-    inert("io-threads-do-reads", "no", Bool, OLD).directive(),
+    inert("io-threads-do-reads", "no", Bool, OLD),
     inert("gopher-enabled", "no", Bool, OLD).directive(),
     inert("lua-replicate-commands", "yes", Bool, OLD).directive(),
     inert("list-max-ziplist-entries", "512", NUMBER, OLD).directive(),
@@ -756,7 +756,7 @@ pub(super) static INERT: &[Opt] = &[
     .directive(),
     inert("lua-enable-deprecated-api", "no", Bool, SCRIPTS).directive(),
     inert("lua-enable-insecure-api", "no", Bool, SCRIPTS).directive(),
-    inert("aof-disable-auto-gc", "no", Bool, AOF).directive(),
+    inert("aof-disable-auto-gc", "no", Bool, AOF),
     inert("cluster-ping-interval", "1000", NUMBER, CLUSTER).directive(),
     inert(
         "cluster-slot-migration-max-archived-tasks",

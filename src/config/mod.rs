@@ -352,17 +352,23 @@ impl std::error::Error for SetError {}
 pub fn set(config: &Config, pairs: &[(&[u8], &[u8])]) -> Result<Config, SetError> {
     let targets = targets(config, pairs)?;
     let mut changed = config.clone();
-    for (option, (_, value)) in targets.iter().zip(pairs) {
+    let refused = |option: &Opt, written: &[u8], reason: kinds::Refusal| {
+        // The alias that was used, as Redis has it.
+        let mut names = option.names();
+        let name = names.find(|name| name.as_bytes().eq_ignore_ascii_case(written));
+        SetError::refused(name.unwrap_or(option.name), reason)
+    };
+    for (option, (name, value)) in targets.iter().zip(pairs) {
         let value = std::str::from_utf8(value)
-            .map_err(|_| SetError::refused(option.name, "argument must be UTF-8 text"))?;
+            .map_err(|_| refused(option, name, "argument must be UTF-8 text".into()))?;
         let read = option.kind.read_whole(&mut changed, value);
-        read.map_err(|reason| SetError::refused(option.name, reason))?;
+        read.map_err(|reason| refused(option, name, reason))?;
     }
-    for option in &targets {
+    for (option, (name, _)) in targets.iter().zip(pairs) {
         if let kinds::Kind::Inert(inert) = &option.kind
             && let Some(why) = inert.broken_promise(&changed)
         {
-            return Err(SetError::refused(option.name, why));
+            return Err(refused(option, name, why.into()));
         }
     }
     if let Some((names, reason)) = conflict(&changed) {

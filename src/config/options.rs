@@ -567,7 +567,7 @@ pub static OPTIONS: &[Opt] = &[
         Values,
         "set-max-listpack-value",
         "64",
-        bytes(0, number!(set_max_listpack_value)),
+        integer(0, i64::MAX, number!(set_max_listpack_value)),
         "The longest member, in bytes, that a set may have to be kept as one row of bytes.",
     ),
     Opt {

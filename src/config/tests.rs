@@ -332,6 +332,7 @@ fn config_set_refuses_in_the_words_of_redis() {
             "Invalid latency-tracking-info-percentiles parameters",
         ),
         ("port", "1", "can't set immutable config"),
+        ("slave-priority", "x", INT),
         ("rdbcompression", "maybe", "argument must be 'yes' or 'no'"),
         ("bind", "127.0.0.1", "can't set immutable config"),
         ("databases", "3", "can't set immutable config"),
