@@ -245,14 +245,14 @@ fn change_each<R: Clone>(
     mut change: impl FnMut(&mut Hash, &[u8]) -> (R, bool),
 ) -> Result<Vec<R>, CommandError> {
     let results = cx.keys.change(args.at(1), ValueType::Hash, false, |hash| {
-        let mut any = false;
+        let mut changes = 0;
         let each = args.from(from).map(|field| {
             let (result, changed) = change(hash, field);
-            any |= changed;
+            changes += usize::from(changed);
             result
         });
         let results: Vec<R> = each.collect();
-        Ok((results, any))
+        Ok((results, changes))
     })?;
     Ok(results.unwrap_or_else(|| vec![none; args.len() - from]))
 }
@@ -532,7 +532,7 @@ fn hsetex(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
             let mut fields = args.from(from).step_by(2);
             let exists = |field: &[u8]| hash.view().get(field).is_some();
             if must_exist.is_some_and(|must| !fields.all(|field| exists(field) == must)) {
-                return Ok((false, false));
+                return Ok((false, 0));
             }
             args.from(from)
                 .for_each(|text| hash.grow_for(&[text], limits));
@@ -546,7 +546,7 @@ fn hsetex(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
                     set_moment(hash, field, at_ms, now);
                 }
             }
-            Ok((true, true))
+            Ok((true, (args.len() - from) / 2))
         })?;
     cx.reply.flag(set.unwrap_or(false));
     Ok(())

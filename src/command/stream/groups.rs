@@ -624,7 +624,7 @@ fn xclaim(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     change_both(cx, args.at(1), args.at(2), |reply, stream, group| {
         let claim = Claim::parse(args, now)?;
         // Whether it gets anything or not.
-        let (consumer, _) = group.see(args.at(3), now);
+        let (consumer, is_new) = group.see(args.at(3), now);
         let claimer = Claimer {
             consumer,
             now,
@@ -633,12 +633,13 @@ fn xclaim(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
             deliveries: claim.deliveries,
             just_id: claim.just_id,
         };
+        let moves_on = claim.last > group.last;
         group.last = group.last.max(claim.last);
-        let (head, mut len) = (reply.array_deferred(), 0);
+        let (head, mut len, mut gone) = (reply.array_deferred(), 0, 0);
         for id in claim.ids {
             let pending = group.pending().get(&id).cloned();
             if stream.get(id).is_none() {
-                group.take(id);
+                gone += usize::from(group.take(id));
                 continue;
             }
             if (pending.is_some() || claim.force) && claimer.claim(group, id, pending.as_ref()) {
@@ -647,7 +648,8 @@ fn xclaim(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
             }
         }
         reply.finish_array(head, len);
-        Ok(((), true))
+        let changes = usize::from(is_new) + len + gone;
+        Ok(((), changes.max(usize::from(moves_on))))
     })
 }
 

@@ -416,9 +416,7 @@ fn give(
                 consumer.active_at = now;
             }
             stream.groups.insert(reader.group.into(), group);
-            // A stream that is read counts, and a consumer that is made.
-            let changes = usize::from(is_new) + 1;
-            Ok((true, if is_new || given > 0 { changes } else { 0 }))
+            Ok((true, usize::from(is_new) + usize::from(given > 0)))
         })?;
     Ok(given.unwrap_or(false))
 }
