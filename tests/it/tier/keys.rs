@@ -329,3 +329,42 @@ fn databases_on_disk_are_emptied_and_exchanged() {
     }
     stop(server);
 }
+
+/// Far more keys than are loaded one by one: there, deleted, and never there.
+#[test]
+fn one_command_may_want_very_many_keys_on_disk() {
+    const KEYS: usize = 3_000;
+    let disk = Disk::new();
+    let server = disk.start(&[]);
+    let mut client = server.connect();
+    let key = |i: usize| format!("key:{i}");
+    set_all(&mut client, (0..KEYS).map(|i| (key(i), vec![b'v'; 20])));
+    wait_until_written(&mut client);
+    stop(server);
+    let server = disk.start(&[]);
+    let mut client = server.connect();
+    let of = |command: &str| {
+        let keys = (0..2 * KEYS).map(key);
+        std::iter::once(command.to_owned())
+            .chain(keys)
+            .collect::<Vec<_>>()
+    };
+    let found = get_all(&mut client, &of("MGET")[1..]);
+    let is_there = |i: usize| found[i].as_deref() == Some(&[b'v'; 20]);
+    assert!((0..2 * KEYS).all(|i| is_there(i) == (i < KEYS)));
+    stop(server);
+    let server = disk.start(&[]);
+    let mut client = server.connect();
+    let Reply::Array(values) = client.run(&of("MGET")) else {
+        panic!("MGET gives an array");
+    };
+    let there = values.iter().filter(|value| value.is_bulk(&[b'v'; 20]));
+    assert_eq!(there.count(), KEYS);
+    assert_eq!(int(&mut client, &of("DEL")), KEYS as i64);
+    wait_until_written(&mut client);
+    // What was deleted is on disk still, and is looked for there.
+    for command in ["DEL", "EXISTS", "UNLINK", "TOUCH"] {
+        assert_eq!(int(&mut client, &of(command)), 0, "{command}");
+    }
+    assert_db_size_becomes(&mut client, 0);
+}
