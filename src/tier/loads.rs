@@ -266,18 +266,49 @@ impl Tier {
         let _under_way = self.loads.begin();
         while let Some(stamp) = keyspace.begin_load(*hash, *name, key, thread) {
             keyspace.counters(thread).loads.add(1);
-            let loaded = match self.store.find(hash.value(), &on_disk)? {
-                None => Loaded::Nothing,
-                Some(located) => {
-                    located.count_look_up();
-                    self.loaded(&on_disk, &located, now, &mut part)?
-                }
+            let loaded = match self.pending.record(&on_disk)? {
+                Some(record) => self.loaded_from_log((*hash, &on_disk), &record, now, &mut part)?,
+                None => match self.store.find(hash.value(), &on_disk)? {
+                    None => Loaded::Nothing,
+                    Some(located) => {
+                        located.count_look_up();
+                        self.loaded(&on_disk, &located, now, &mut part)?
+                    }
+                },
             };
             if keyspace.finish_load((*hash, *name, key), stamp, loaded, &access, thread) {
                 break;
             }
         }
         Ok(())
+    }
+
+    /// What the log of the last process has of a key. Pieces of a collection may lie below.
+    fn loaded_from_log(
+        &self,
+        (hash, on_disk): (KeyHash, &[u8]),
+        record: &[u8],
+        now: UnixMs,
+        part: &mut Vec<u8>,
+    ) -> Result<Loaded, TierError> {
+        if record.is_empty() {
+            return Ok(Loaded::Nothing);
+        }
+        let (head, body) = record::decode(record).ok_or(TierError::Record)?;
+        if head.expires_at.is_some_and(|at| at <= now) {
+            return Ok(Loaded::Expired(head.expires_at));
+        }
+        let below = self.store.find(hash.value(), on_disk)?;
+        let neighbour = |key: &[u8]| {
+            let below = |key: &[u8]| {
+                below
+                    .as_ref()
+                    .map_or(Ok(None), |found| found.neighbour(key))
+            };
+            self.pending.neighbour(key, below)
+        };
+        let entry = self.entry(on_disk, (head, body), neighbour, part)?;
+        Ok(Loaded::Value(entry))
     }
 
     fn loaded(

@@ -45,6 +45,8 @@ pub(super) struct Log {
     appended: u64,
     /// A sync failed: nobody knows what the disk has until the log has begun anew.
     broken: bool,
+    /// The file is that of the last process, and is read.
+    is_kept: bool,
 }
 
 /// What a log has: where the newest record of each key lies.
@@ -54,8 +56,6 @@ pub(super) struct Changes {
     pub(super) after: u64,
     file: Option<File>,
     records: BTreeMap<Vec<u8>, Found>,
-    /// Where the last whole group ends.
-    whole: u64,
 }
 
 /// Where a record lies.
@@ -68,6 +68,21 @@ struct Found {
 impl Changes {
     pub(super) fn len(&self) -> usize {
         self.records.len()
+    }
+
+    /// All keys, in order.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &[u8]> {
+        self.records.keys().map(Vec::as_slice)
+    }
+
+    /// The newest record of a key, if the log has one.
+    pub(super) fn record(&self, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
+        let (Some(file), Some(found)) = (&self.file, self.records.get(key)) else {
+            return Ok(None);
+        };
+        let mut record = vec![0; found.len as usize];
+        file.read_exact_at(&mut record, found.at)?;
+        Ok(Some(record))
     }
 
     /// Shows each key, in order, with its newest record, which is empty where the key was deleted.
@@ -100,8 +115,15 @@ impl Log {
             committed: 0,
             appended: 0,
             broken: false,
+            is_kept: false,
         };
         Ok((log, changes))
+    }
+
+    /// Leaves the file as it is until a run has what is in it.
+    pub(super) fn keep(&mut self) {
+        self.broken = true;
+        self.is_kept = true;
     }
 
     /// Whether nothing can be made durable but by a run.
@@ -170,6 +192,7 @@ impl Log {
             return Ok(());
         }
         self.file = None;
+        self.is_kept = false;
         (self.committed, self.appended) = (0, 0);
         regular::clear(&self.path)?;
         match fs::remove_file(&self.path) {
@@ -182,6 +205,11 @@ impl Log {
     }
 
     fn file(&mut self) -> io::Result<&mut BufWriter<File>> {
+        if self.is_kept {
+            return Err(io::Error::other(
+                "the log of the last process is in no run yet",
+            ));
+        }
         if self.file.is_none() {
             let mut file = regular::create(&self.path)?;
             file.write_all(&MAGIC)?;
@@ -237,7 +265,6 @@ fn read(path: &Path) -> io::Result<Changes> {
         );
     }
     changes.file = Some(file);
-    changes.whole = whole;
     Ok(changes)
 }
 

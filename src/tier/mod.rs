@@ -27,6 +27,7 @@ pub mod loads;
 mod log;
 mod marks;
 mod pace;
+mod pending;
 pub mod record;
 mod restore;
 pub mod store;
@@ -52,7 +53,8 @@ use self::loads::Loads;
 use self::log::Log;
 use self::marks::Reserve;
 use self::pace::{Pace, Round};
-use self::store::{GenerationStats, Recovery, Store, StoreError, StoreOptions};
+use self::pending::Pending;
+use self::store::{GenerationStats, Recovery, Slice, Store, StoreError, StoreOptions};
 use self::walks::{Lane, WALKERS, Walks};
 use crate::clock::UnixMs;
 use crate::config::{Config, TierDurability};
@@ -117,6 +119,7 @@ pub struct Tier {
     loads: Loads,
     walks: Walks,
     pace: Pace,
+    pending: Arc<Pending>,
 }
 
 /// The threads of the tier. Stopping them writes what is still to be written.
@@ -138,7 +141,7 @@ fn cache_share(maxmemory: u64) -> u64 {
 }
 
 /// Asks the store's filters. The tier's own, so that the keyspace need not know the store.
-struct StoreFilter(Arc<Store>);
+struct StoreFilter(Arc<Store>, Arc<Pending>);
 
 impl fmt::Debug for StoreFilter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -157,7 +160,8 @@ impl fmt::Debug for Tier {
 impl Filter for StoreFilter {
     #[inline]
     fn may_hold(&self, hash: KeyHash) -> bool {
-        self.0.may_hold(hash.value())
+        let hash = hash.value();
+        self.0.may_hold(hash) || (self.1.is_any() && self.1.may_hold(hash))
     }
 }
 
@@ -206,6 +210,7 @@ impl Tier {
         };
         let (mut store, mut disk) = Store::open(options.clone())?;
         let (mut log, logged) = Log::open(dir).map_err(StoreError::File)?;
+        let pending = Arc::new(Pending::default());
         let clean = *store.recovery() != Recovery::Unclean;
         if config.tier_durability == TierDurability::None && !clean {
             // What changed in memory since is older there.
@@ -217,19 +222,29 @@ impl Tier {
             (store, disk) = Store::open(options)?;
         } else {
             // A run that came after what is in the log has all of it, and what is newer.
-            if logged.after >= Spaces::newest(&store).moment {
-                restore::restore(&mut disk, &logged)?;
+            if logged.after >= Spaces::newest(&store, &pending).moment
+                && let Err(error) = restore::restore(&mut disk, &logged)
+            {
+                tracing::error!(
+                    "The disk takes nothing, and what the log has cannot be written: it is served from there: {error}"
+                );
+                pending.hold(logged, &store);
             }
         }
-        let mut spaces = Spaces::newest(&store);
+        let mut spaces = Spaces::newest(&store, &pending);
         let disk_bytes = writer::disk_bytes(dir);
         let (reserve, marks) = Reserve::open(dir, config.tier_max_bytes, disk_bytes);
         let is_kept = config.tier_durability != TierDurability::None;
         let marks = marks.filter(|(after, _)| is_kept && *after >= spaces.moment);
         let marks = marks.map_or_else(Vec::new, |(_, marks)| marks);
         spaces.follow(&marks, store.hash_seed());
-        log.clear(spaces.moment).map_err(StoreError::File)?;
-        let filter = Arc::new(StoreFilter(Arc::clone(&store)));
+        if pending.is_any() {
+            log.keep();
+        } else if let Err(error) = log.clear(spaces.moment) {
+            // Nobody reads what a run has.
+            tracing::error!("The log of the disk tier could not be begun anew: {error}");
+        }
+        let filter = Arc::new(StoreFilter(Arc::clone(&store), Arc::clone(&pending)));
         let keyspace = Keyspace::over(
             threads + THREADS,
             store.hash_seed(),
@@ -240,8 +255,9 @@ impl Tier {
         keyspace.follow_writes(config.tier_durability != TierDurability::None);
         let stats = store.stats();
         let counted = spaces.keys.filter(|_| clean && stats.quarantined == 0);
-        let is_counted = counted.is_some() || stats.generations == 0;
-        let uncounted = (!is_counted).then(|| store.scan(0));
+        let counted = counted.filter(|_| !pending.is_any());
+        let is_counted = (counted.is_some() || stats.generations == 0) && !pending.is_any();
+        let uncounted = (!is_counted && !pending.is_any()).then(|| store.scan(0));
         for (db, counts) in counted.iter().flatten().enumerate() {
             keyspace.restore_counts(db, counts);
         }
@@ -277,7 +293,11 @@ impl Tier {
             loads: Loads::default(),
             walks: Walks::default(),
             pace: Pace::default(),
+            pending,
         };
+        if tier.pending.is_any() {
+            tier.pace.begin_failing();
+        }
         tier.measure_memory(0);
         tier.recall(&marks, &keyspace, config, ThreadSlot(threads));
         Ok((keyspace, Some(tier)))
@@ -306,16 +326,19 @@ impl Tier {
             })
         });
         let walkers = walkers.collect::<io::Result<_>>()?;
-        let uncounted = |tier: &Self| tier.uncounted.lock().take();
-        let counter = match engine.tier.as_ref().and_then(uncounted) {
-            None => None,
-            Some(scan) => {
+        let is_counted = |tier: &Self| tier.is_counted.load(Ordering::Acquire);
+        let counter = match engine.tier.as_ref().is_none_or(is_counted) {
+            true => None,
+            false => {
                 let engine = Arc::clone(engine);
                 Some(threads::spawn(
                     "tier-counter",
                     Part::TierStart,
                     move || {
-                        writer::count_keys(&engine, scan, engine.tier_slot(READERS + 2));
+                        let scan = engine.tier.as_ref().and_then(Self::scan_to_count);
+                        if let Some(scan) = scan {
+                            writer::count_keys(&engine, scan, engine.tier_slot(READERS + 2));
+                        }
                     },
                 )?)
             }
@@ -344,6 +367,23 @@ impl Tier {
             warmer,
             writer,
         }))
+    }
+}
+
+/// How often it is looked whether keys can be counted.
+const COUNT_POLL: Duration = Duration::from_millis(20);
+
+impl Tier {
+    /// What a start has to count; where the log is in no run yet, when it is.
+    fn scan_to_count(&self) -> Option<store::Scan> {
+        loop {
+            let is_pending = self.pending.is_any();
+            let scan = self.uncounted.lock().take();
+            if scan.is_some() || !is_pending || self.is_stopping.load(Ordering::Relaxed) {
+                return scan;
+            }
+            std::thread::sleep(COUNT_POLL);
+        }
     }
 }
 
@@ -382,10 +422,13 @@ impl Default for Spaces {
 }
 
 impl Spaces {
-    /// The newest that a store tells.
-    fn newest(store: &Store) -> Self {
+    /// The newest that a store tells, or a log that is in no run yet.
+    fn newest(store: &Store, pending: &Pending) -> Self {
         let key = record::spaces_key(store.hash_seed());
-        let of_run = store.get(store.hash_of(&key), &key);
+        let of_run = match pending.record(&key) {
+            Ok(None) => store.get(store.hash_of(&key), &key),
+            logged => logged.map(|record| record.map(Slice::from)),
+        };
         let of_run = of_run.unwrap_or_else(|error| {
             tracing::error!("What the databases are called could not be read: {error}");
             None

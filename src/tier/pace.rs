@@ -142,7 +142,8 @@ impl Pace {
         self.changed.notify_all();
     }
 
-    fn begin_failing(&self) {
+    /// Nothing can be written from now on, or since before.
+    pub(super) fn begin_failing(&self) {
         let now = self.started.elapsed().as_millis() as u64;
         // Where it fails already it has failed for longer.
         let since = &self.failing_since;

@@ -50,6 +50,17 @@ impl Tier {
         thread: ThreadSlot,
         between: &dyn Fn() -> bool,
     ) -> Page {
+        let is_walk = matches!(
+            ask,
+            Ask::Everything { .. } | Ask::Keys { .. } | Ask::AnyKey { .. }
+        );
+        if is_walk && self.pending.is_any() {
+            // What is in the log alone would be left out.
+            return Page {
+                failed: true,
+                ..Page::default()
+            };
+        }
         let walk = Walk {
             tier: self,
             engine,
@@ -98,6 +109,10 @@ impl Tier {
         hash: u64,
         on_disk: &[u8],
     ) -> Result<Option<Shadowed>, StoreError> {
+        if let Some(record) = self.pending.record(on_disk)? {
+            let expires_at = expiry(&record);
+            return Ok((!record.is_empty()).then_some(Shadowed { expires_at }));
+        }
         match self.store.get(hash, on_disk) {
             Ok(record) => Ok(record.map(|record| Shadowed {
                 expires_at: expiry(&record),

@@ -230,7 +230,7 @@ impl<'a> Writer<'a> {
             cache_tried: Instant::now(),
             allowance: Allowance::default(),
             leaving: None,
-            spaces: Spaces::newest(&tier.store),
+            spaces: Spaces::newest(&tier.store, &tier.pending),
             is_newer: false,
             is_past: false,
             again: Vec::new(),
@@ -251,7 +251,13 @@ impl<'a> Writer<'a> {
         self.keep_what_was_loaded();
         let mut taken = self.take_changed();
         taken.places.append(&mut self.logged);
-        let written = self.write_run(&mut taken).and_then(|()| {
+        let restored = {
+            let mut disk = self.tier.disk.lock();
+            let disk = disk.as_mut().ok_or(StoreError::Closed);
+            disk.and_then(|disk| self.tier.restore_pending(disk))
+        };
+        let written = restored.and_then(|()| self.write_run(&mut taken));
+        let written = written.and_then(|()| {
             let mut log = self.tier.log.lock();
             log.clear(self.spaces.moment).map_err(StoreError::File)
         });

@@ -73,9 +73,15 @@ impl Files {
     }
 
     pub(super) fn create_dirs(&self) -> io::Result<()> {
+        let dirs = [self.filters(), self.generations()];
+        if dirs.iter().all(|dir| dir.is_dir()) {
+            // A full disk may not even sync.
+            return Ok(());
+        }
         regular::create_dirs(&self.dir)?;
-        regular::create_dir(&self.filters())?;
-        regular::create_dir(&self.generations())?;
+        for dir in &dirs {
+            regular::create_dir(dir)?;
+        }
         sync_dir(&self.dir)
     }
 

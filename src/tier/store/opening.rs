@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::files::{Files, FilterKind, Meta, sync_dir};
+use super::files::{Files, FilterKind, Meta};
 use super::filter::Filter;
 use super::generation::{Generation, Gone};
 use super::tree::{Tree, TreeError, Trees};
@@ -150,7 +150,6 @@ impl Store {
                 Ok(repair::take_away(&path, is_damaged, self.files.dir())?)
             });
         }
-        sync_dir(&dir)?;
         Ok(readable)
     }
 

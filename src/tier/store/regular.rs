@@ -67,12 +67,14 @@ pub(in crate::tier) fn create(path: &Path) -> io::Result<File> {
 pub(in crate::tier) fn open_to_write(path: &Path) -> io::Result<File> {
     clear(path)?;
     let mut options = OpenOptions::new();
-    options
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(FILE_MODE)
-        .open(path)
+    options.write(true);
+    // Where there is one a full disk is no matter.
+    match options.open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            options.create(true).mode(FILE_MODE).open(path)
+        }
+        opened => opened,
+    }
 }
 
 /// A directory and those above it, its owner's alone where they are made.

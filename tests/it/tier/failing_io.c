@@ -242,15 +242,21 @@ ssize_t copy_file_range(int from, off64_t *from_at, int to, off64_t *to_at, size
     }
 ON_PATH(unlink, "unlink", (const char *path), (path))
 ON_PATH(rmdir, "unlink", (const char *path), (path))
-ON_PATH(mkdir, "mkdir", (const char *path, mode_t mode), (path, mode))
 ON_PATH(truncate, "truncate", (const char *path, off_t length), (path, length))
 ON_PATH(truncate64, "truncate", (const char *path, off64_t length), (path, length))
 
 int unlinkat(int dir, const char *path, int flags) {
     return fails_below(dir, path, "unlink") ? -1 : REAL(unlinkat)(dir, path, flags);
 }
+/* A directory that exists is told of before anything else is looked at. */
+static int exists_below(int dir, const char *path) {
+    return syscall(SYS_faccessat, dir, path, F_OK) == 0;
+}
+int mkdir(const char *path, mode_t mode) {
+    return !exists_below(AT_FDCWD, path) && fails_at(path, "mkdir") ? -1 : REAL(mkdir)(path, mode);
+}
 int mkdirat(int dir, const char *path, mode_t mode) {
-    return fails_below(dir, path, "mkdir") ? -1 : REAL(mkdirat)(dir, path, mode);
+    return !exists_below(dir, path) && fails_below(dir, path, "mkdir") ? -1 : REAL(mkdirat)(dir, path, mode);
 }
 
 int rename(const char *from, const char *to) {
