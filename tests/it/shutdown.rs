@@ -232,11 +232,11 @@ fn with_much_to_write(args: &[&str]) -> Server {
     let strata = Strata::start(&all);
     let mut client = strata.connect();
     let value = vec![b'x'; 1 << 20];
-    let sets: Vec<u8> = (0..200)
+    let sets: Vec<u8> = (0..80)
         .flat_map(|i: u32| encode(&[&b"SET"[..], i.to_string().as_bytes(), &value]))
         .collect();
     client.send_raw(&sets);
-    (0..200).for_each(|_| assert!(client.read().is_simple("OK")));
+    (0..80).for_each(|_| assert!(client.read().is_simple("OK")));
     strata
 }
 
