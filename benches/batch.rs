@@ -12,6 +12,7 @@ use strata::command::table::table;
 use strata::config::Config;
 use strata::dispatch::{Executor, Next};
 use strata::keyspace::ThreadSlot;
+use strata::resp::request::Unfinished;
 use strata::resp::{Protocol, Reply};
 use strata::server::Server;
 use strata::server::clients::Origin;
@@ -80,9 +81,13 @@ impl Bench {
     fn run(&mut self, buffer: &[u8]) {
         let mut from = 0;
         while from < buffer.len() {
-            let ran =
-                self.executor
-                    .run(&mut self.session, buffer, from, &mut None, &mut self.reply);
+            let ran = self.executor.run(
+                &mut self.session,
+                buffer,
+                from,
+                &mut Unfinished::default(),
+                &mut self.reply,
+            );
             assert_eq!(ran.next, Next::More, "the buffer holds whole requests");
             from = ran.consumed;
         }

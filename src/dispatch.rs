@@ -29,7 +29,7 @@ use crate::keyspace::eviction::EvictionPool;
 use crate::keyspace::gate::{Inside, Passage};
 use crate::keyspace::queues::Queues;
 use crate::keyspace::{KeyHash, ThreadSlot};
-use crate::resp::request::Partial;
+use crate::resp::request::Unfinished;
 use crate::resp::{Args, Batch, ProtocolError, Reply, RequestLimits};
 use crate::server::Server;
 use crate::server::session::{ReplyMode, Session, Then};
@@ -145,7 +145,7 @@ impl Executor {
         session: &mut Session,
         buffer: &[u8],
         from: usize,
-        partial: &mut Option<Box<Partial>>,
+        partial: &mut Unfinished,
         reply: &mut Reply,
     ) -> Ran {
         let config = self.config.current();
@@ -166,6 +166,7 @@ impl Executor {
             }
             Ok(progress) => (progress.end, Next::Read(progress.needed)),
         };
+        batch.release();
         self.batch = batch;
         if self.restored() != restored {
             self.make_up_for_restored();
@@ -258,7 +259,7 @@ impl Executor {
             if session.then == Then::Close {
                 return (done, Next::Close);
             }
-            if reply.len() >= REPLY_BYTES_MAX {
+            if reply.sent_len() >= REPLY_BYTES_MAX {
                 break;
             }
         }

@@ -16,6 +16,7 @@ use crate::engine::Engine;
 use crate::keyspace::ThreadSlot;
 use crate::keyspace::eviction::Limits;
 use crate::net::waiting::came;
+use crate::resp::request::Unfinished;
 use crate::resp::{Protocol, Reply};
 use crate::server::Server;
 use crate::server::clients::{Client, Origin};
@@ -392,9 +393,13 @@ impl Db {
         }
         let mut from = 0;
         loop {
-            let ran = self
-                .executor
-                .run(&mut self.session, bytes, from, &mut None, &mut self.reply);
+            let ran = self.executor.run(
+                &mut self.session,
+                bytes,
+                from,
+                &mut Unfinished::default(),
+                &mut self.reply,
+            );
             from = ran.consumed;
             match ran.next {
                 Next::More => {}
@@ -413,7 +418,7 @@ impl Db {
         }
         self.closed = self.session.then == Then::Close;
         self.session.then = Then::GoOn;
-        std::mem::take(self.reply.buffer_mut())
+        self.reply.take_joined()
     }
 }
 

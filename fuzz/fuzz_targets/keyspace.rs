@@ -14,6 +14,7 @@ use strata::clock::UnixMs;
 use strata::keyspace::entry::{Entry, EntryParts, EntryRef, ValueType};
 use strata::keyspace::table::{Position, Table, TableHint, Tag};
 use strata::lz4::Compressor;
+use strata::value::shared::SharedBytes;
 
 const NARROW_EXPIRY_MAX: i64 = (1 << 48) - 1;
 /// Above this many entries not every step recounts all.
@@ -32,6 +33,7 @@ fuzz_target!(|data: &[u8]| {
         spread: *spread,
         walk: None,
         written: 0,
+        sent: Vec::new(),
     };
     let mut program = Program(program);
     let mut steps = 0u32;
@@ -93,6 +95,8 @@ struct Run {
     spread: u8,
     walk: Option<Walk>,
     written: u8,
+    /// Long strings on their way to clients, and what they must stay.
+    sent: Vec<(SharedBytes, Vec<u8>)>,
 }
 
 /// The last is the largest that there is.
@@ -218,6 +222,21 @@ impl Run {
         }
         self.hint.note(&self.table);
         self.check(number);
+        self.send(number);
+    }
+
+    /// Has a long string sent, which takes a while.
+    fn send(&mut self, number: Number) {
+        let at = self.find(number);
+        let shared = at.and_then(|at| self.table.get(at).shared());
+        if let Some(shared) = shared {
+            let now = shared.to_vec();
+            self.sent.push((shared, now));
+        }
+        if self.sent.len() > 4 {
+            let (shared, before) = self.sent.remove(0);
+            assert!(*shared == *before, "what is sent does not change");
+        }
     }
 
     fn held(&mut self, number: Number) -> &mut Held {
@@ -243,7 +262,12 @@ impl Run {
             policy_bits: 0,
         };
         if let Some(at) = self.find(number) {
-            self.table.overwrite(at, &parts);
+            if value.len() >= 1 << 14 && raw {
+                // As one that was received for just this.
+                self.table.overwrite_shared(at, &parts, value.clone().into());
+            } else {
+                self.table.overwrite(at, &parts);
+            }
             let old = &self.model[&number];
             held.access = old.access;
             held.policy_bits = old.policy_bits;
@@ -457,7 +481,8 @@ fn length(program: &mut Program<'_>) -> usize {
     match program.byte() {
         byte @ 0..200 => usize::from(byte % 50),
         byte @ 200..220 => 230 + usize::from(byte),
-        byte @ 220..240 => 65_536 - 230 + usize::from(byte),
+        byte @ 220..230 => 16_384 - 225 + usize::from(byte),
+        byte @ 230..240 => 65_536 - 235 + usize::from(byte),
         byte => 70_000 - usize::from(byte) * 17,
     }
 }

@@ -14,7 +14,7 @@ use std::iter;
 use libfuzzer_sys::fuzz_target;
 use redis_protocol::resp2::decode::decode;
 use redis_protocol::resp2::types::OwnedFrame;
-use strata::resp::request::Partial;
+use strata::resp::request::Unfinished;
 use strata::resp::{Batch, RequestLimits};
 
 /// Most of a program's bytes are not worth their time; some pass the limit of a line.
@@ -71,7 +71,7 @@ fn arguments(batch: &Batch, buffer: &[u8], index: usize) -> Request {
 
 fn parse_whole(wire: &[u8], most: usize, limits: RequestLimits) -> Parsed {
     let mut batch = Batch::default();
-    let mut partial = None;
+    let mut partial = Unfinished::default();
     let (mut requests, mut ends, mut end) = (Vec::new(), Vec::new(), 0);
     let stop = loop {
         match batch.parse(wire, end, most, limits, &mut partial) {
@@ -278,7 +278,7 @@ fn parse_parts(wire: &[u8], most: usize, limits: RequestLimits, cuts: u8, portio
     let mut random = Random(u64::from(cuts) << 8 | u64::from(portions) | 1 << 40);
     let longest = (wire.len() / 40).max(1 << (cuts % 6));
     let mut batch = Batch::default();
-    let mut partial: Option<Box<Partial>> = None;
+    let mut partial = Unfinished::default();
     let (mut requests, mut ends) = (Vec::new(), Vec::new());
     let (mut buffer, mut drained, mut arrived) = (Vec::new(), 0, 0);
     let mut from = 0;

@@ -13,8 +13,8 @@ use self::options::{Condition, GetExOptions, Lifetime, SetOptions};
 use super::{Argument, Arity::*, Command, Context, Flags, Group, KeySpec};
 use crate::clock::UnixMs;
 use crate::error::CommandError;
-use crate::keyspace::Expiry;
-use crate::resp::Args;
+use crate::keyspace::{Expiry, StringToSend};
+use crate::resp::{Args, Reply};
 
 /// The rows of this family that work on whole strings.
 pub(super) const COMMANDS: &[Command] = &[
@@ -192,8 +192,27 @@ const fn option_since(
 }
 
 fn get(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
-    cx.reply.bulk_or_nil(cx.keys.string(args.at(1))?);
+    match cx.keys.string_to_send(args.at(1))? {
+        Some(value) => show(cx.reply, value),
+        None => cx.reply.nil(),
+    }
     Ok(())
+}
+
+/// Writes a string into the reply, a long one without copying it.
+fn show(reply: &mut Reply, value: StringToSend<'_>) {
+    match value {
+        StringToSend::Short(value) => reply.bulk(value),
+        StringToSend::Shared(value) => reply.shared_bulk(value),
+    }
+}
+
+/// Stores the argument at a place, a long one without copying it.
+fn store(cx: &mut Context<'_>, key: &[u8], args: &Args<'_>, at: usize, expiry: Expiry) {
+    match args.shared(at) {
+        Some(value) => cx.keys.set_shared(key, value, expiry),
+        None => cx.keys.set(key, args.at(at), expiry),
+    }
 }
 
 fn set(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
@@ -208,7 +227,7 @@ fn set(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     }
     let holds = condition_holds(cx, key, options.condition)?;
     if holds {
-        cx.keys.set(key, args.at(2), expiry);
+        store(cx, key, args, 2, expiry);
     }
     match (options.get, holds) {
         // The old value is the reply.
@@ -252,7 +271,7 @@ fn set_for(
     command: &'static str,
 ) -> Result<(), CommandError> {
     let expires_at = lifetime.deadline(cx.now, command)?;
-    cx.keys.set(args.at(1), args.at(3), Expiry::Set(expires_at));
+    store(cx, args.at(1), args, 3, Expiry::Set(expires_at));
     cx.reply.ok();
     Ok(())
 }
@@ -260,7 +279,7 @@ fn set_for(
 fn setnx(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     let absent = condition_holds(cx, args.at(1), Condition::Absent)?;
     if absent {
-        cx.keys.set(args.at(1), args.at(2), Expiry::Set(None));
+        store(cx, args.at(1), args, 2, Expiry::Set(None));
     }
     cx.reply.flag(absent);
     Ok(())
@@ -268,7 +287,7 @@ fn setnx(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
 
 fn getset(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     get(cx, args)?;
-    cx.keys.set(args.at(1), args.at(2), Expiry::Set(None));
+    store(cx, args.at(1), args, 2, Expiry::Set(None));
     Ok(())
 }
 
@@ -282,12 +301,12 @@ fn getex(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     let options = GetExOptions::parse(args)?;
     let key = args.at(1);
     // A key that is not there makes a faulty time of no matter, as in Redis.
-    let Some(value) = cx.keys.string(key)? else {
+    let Some(value) = cx.keys.string_to_send(key)? else {
         cx.reply.nil();
         return Ok(());
     };
     let expires_at = options.lifetime.deadline(cx.now, "getex")?;
-    cx.reply.bulk(value);
+    show(cx.reply, value);
     if options.lifetime == Lifetime::Persist {
         persist(cx, key);
     } else if expires_at.is_some() {

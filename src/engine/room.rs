@@ -10,8 +10,9 @@ use crate::keyspace::eviction::{EvictionPool, Limits, Room, Unwritten};
 use crate::keyspace::lfu::LfuSettings;
 
 /// Resident memory that a process with a tier may have beyond its keys, besides an eighth of `maxmemory`:
-/// the program, the threads' stacks, the store's own structures.
-const RESIDENT_ALLOWANCE: u64 = 48 * 1024 * 1024;
+/// the program, the threads' stacks, the store's own structures. What exceeds it is noticed a second later and given back when
+/// keys have gone: with that the whole stays below a quarter more than `maxmemory` and 32 MB.
+const RESIDENT_ALLOWANCE: u64 = 26 * 1024 * 1024;
 
 /// The share of the disk from which on `tier-admission auto` chooses, in percent. Once the oldest goes for the first time
 /// it never falls below.
@@ -96,5 +97,26 @@ impl Engine {
             TierAdmission::Auto => store.disk_bytes >= config.tier_max_bytes / 100 * CHOOSE_PERCENT,
         };
         self.keyspace.choose_victims(choose, store.records);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::Db;
+
+    #[test]
+    fn resident_memory_counts_as_used_before_it_is_a_quarter_and_32_mb_beyond_maxmemory() {
+        const MB: u64 = 1024 * 1024;
+        let db = Db::tiered(|config| config.maxmemory = 48 * MB);
+        let engine = db.engine();
+        let counted = |resident| {
+            engine.steer_memory(48 * MB, resident);
+            engine.other_bytes_to_evict(48 * MB) - engine.other_bytes()
+        };
+        let used = engine.used_bytes() as u64;
+        assert_eq!(counted(used + 30 * MB), 0);
+        // As if memory were full.
+        let bound = 48 * MB * 5 / 4 + 32 * MB - (48 * MB - used);
+        assert!(counted(bound) as u64 >= 10 * MB);
     }
 }

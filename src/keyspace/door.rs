@@ -19,6 +19,7 @@ use super::table::Position;
 use super::{KeyHash, Keyspace, Locked, group_of_shard};
 use crate::clock::UnixMs;
 use crate::value::collection::Content;
+use crate::value::shared::SharedBytes;
 
 /// A later expiry counts as this one in the mean of a database: about the year 10889.
 const DEADLINE_MS_MAX: i64 = (1 << 48) - 1;
@@ -127,13 +128,15 @@ impl Keyspace {
 
 /// What changes where it stands.
 impl Keyspace {
-    /// A client writes a string over whatever was there, which expired at a time that the caller has seen.
+    /// A client writes a string over whatever was there, which expired at a time that the caller has seen. `shared` is the value
+    /// if it is not to be copied.
     #[inline]
     pub(super) fn overwrite(
         &self,
         locked: &mut Locked<'_>,
         at: Position,
         (parts, expired_at): (&EntryParts<'_>, Option<UnixMs>),
+        shared: Option<&SharedBytes>,
         event: EventName,
     ) {
         let before = locked.table.get(at);
@@ -142,7 +145,10 @@ impl Keyspace {
         if self.queues.any() {
             self.announce_end(before);
         }
-        locked.table.overwrite(at, parts);
+        match shared {
+            Some(value) => locked.table.overwrite_shared(at, parts, value.clone()),
+            None => locked.table.overwrite(at, parts),
+        }
         locked
             .counters
             .count_expiry(parts.space, expired_at, parts.expires_at);

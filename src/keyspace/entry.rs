@@ -12,7 +12,9 @@
 //!             key bytes, value bytes
 //! ```
 //!
-//! A large collection lies apart: then the value bytes are its address, and the entry owns it.
+//! A large collection lies apart: then the value bytes are its address, and the entry owns it. So does a long string: its bytes
+//! are shared with the request that brought it and the replies that are sent with it, and the entry is one of those who have
+//! them. It is marked by the fourth form of expiry, which has the room of the third.
 //!
 //! Where the standing is compressed the value bytes are a compressed value, which `compression.rs`
 //! makes and reads. One that is pinned or for memory only is never compressed, so three bits are enough.
@@ -26,6 +28,8 @@
 //! allocated. Every function that changes a length or the expiry form keeps that true.
 //! Invariant: an entry is marked as large if and only if its value bytes are the address of a collection of its type, which
 //! no other entry has.
+//! Invariant: an entry is marked as shared if and only if its value bytes are the address of shared bytes, as one of whose owners
+//! it counts.
 //!
 //! This file and `table.rs` hold the only unsafe code of the project. Outside of them an entry is
 //! an owned value ([`Entry`]) or a borrowed view ([`EntryRef`], [`EntryMut`]).
@@ -33,7 +37,9 @@
 
 use std::alloc::{Layout, alloc, alloc_zeroed, dealloc, handle_alloc_error, realloc};
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
+use std::sync::Arc;
 
 use crate::allocator::size_class;
 use crate::clock::UnixMs;
@@ -45,6 +51,7 @@ use crate::value::list::{ListRef, NodeList};
 use crate::value::listpack::{Listpack, OneWay};
 use crate::value::member_table::MemberTable;
 use crate::value::set::SetRef;
+use crate::value::shared::{SHARED_BYTES_MIN, SharedBytes};
 use crate::value::sorted_set::SortedSet;
 use crate::value::stream::Stream;
 use crate::value::zset::ZsetRef;
@@ -72,6 +79,7 @@ const SPACE_MASK: u8 = 0x1f;
 /// Of byte 1: the [`Standing`].
 const STANDING_MASK: u8 = 0xe0;
 const EXPIRY_SHIFT: u8 = 6;
+const EXPIRY_MASK: u8 = 3 << EXPIRY_SHIFT;
 const FIXED_BYTES: usize = 6;
 const NARROW_LENGTHS: usize = 3;
 const WIDE_LENGTHS: usize = 8;
@@ -186,11 +194,19 @@ pub struct EntryParts<'a> {
     pub raw: bool,
 }
 
+impl EntryParts<'_> {
+    fn is_long_string(&self) -> bool {
+        self.value_type == ValueType::String && self.value.len() >= SHARED_BYTES_MIN
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ExpiryForm {
     Absent = 0,
     Narrow = 1,
     Wide = 2,
+    /// The same room, and the value is shared.
+    Shared = 3,
 }
 
 impl ExpiryForm {
@@ -198,7 +214,7 @@ impl ExpiryForm {
         match self {
             Self::Absent => 0,
             Self::Narrow => 6,
-            Self::Wide => 8,
+            Self::Wide | Self::Shared => 8,
         }
     }
 
@@ -229,6 +245,14 @@ impl Shape {
             wide,
             key_len,
             value_len,
+        }
+    }
+
+    /// Of an entry whose value is shared.
+    fn of_shared(key_len: usize) -> Self {
+        Self {
+            expiry: ExpiryForm::Shared,
+            ..Self::of(key_len, ADDRESS_BYTES, None)
         }
     }
 
@@ -277,6 +301,7 @@ impl Drop for Entry {
         if self.view().is_large() {
             self.view_mut().take_large().free();
         }
+        drop(self.take_shared());
         let layout = self.view().shape().layout();
         // SAFETY: `start` was allocated with the layout that the header describes (invariant).
         unsafe { dealloc(self.start.as_ptr(), layout) };
@@ -289,6 +314,9 @@ impl Entry {
     /// # Panics
     /// If the key or the value is 4 GiB or longer: requests are limited far below that.
     pub fn new(parts: &EntryParts<'_>) -> Self {
+        if parts.is_long_string() {
+            return Self::shared(parts, parts.value.into());
+        }
         let shape = Shape::of(parts.key.len(), parts.value.len(), parts.expires_at);
         assert!(
             parts.key.len() <= u32::MAX as usize && parts.value.len() <= u32::MAX as usize,
@@ -306,6 +334,57 @@ impl Entry {
         entry.copy_in(shape.key_at(), parts.key);
         entry.copy_in(shape.value_at(), parts.value);
         entry
+    }
+
+    /// The same with a value that others have too, in the place of that of `parts`, which is not looked at.
+    ///
+    /// # Panics
+    /// As [`Entry::new`].
+    pub(super) fn shared(parts: &EntryParts<'_>, value: SharedBytes) -> Self {
+        assert!(
+            parts.key.len() <= u32::MAX as usize && value.len() <= u32::MAX as usize,
+            "a key and a value are limited to 4 GiB"
+        );
+        let shape = Shape::of_shared(parts.key.len());
+        let mut entry = Self::allocate(shape);
+        entry.write_header(
+            shape,
+            parts.value_type as u8,
+            parts.raw,
+            parts.space,
+            [0; 4],
+        );
+        entry.put_shared(shape, value);
+        entry.view_mut().write_expiry(parts.expires_at);
+        entry.copy_in(shape.key_at(), parts.key);
+        entry
+    }
+
+    /// Writes the address of a shared value into an entry of this shape, whose header says that there is one.
+    fn put_shared(&mut self, shape: Shape, value: SharedBytes) {
+        let address = Arc::into_raw(value.into_inner());
+        // SAFETY: the shape of a shared value has the room of an address where the value begins.
+        unsafe {
+            let at = self.start.as_ptr().add(shape.value_at());
+            at.cast::<*const Vec<u8>>().write_unaligned(address);
+        }
+    }
+
+    /// Takes the shared value out, if there is one: what is left is a value of meaningless bytes, which is not shared.
+    fn take_shared(&mut self) -> Option<SharedBytes> {
+        let address = self.view().shared_address()?;
+        let wide = (ExpiryForm::Wide as u8) << EXPIRY_SHIFT;
+        let kind = self.view().kind() & !EXPIRY_MASK | wide;
+        self.copy_in(0, &[kind]);
+        // SAFETY: the entry counted as one who has the bytes (invariant) and is not marked as shared any more.
+        Some(SharedBytes::from_inner(unsafe { Arc::from_raw(address) }))
+    }
+
+    /// Whether it is a string that is to be shared once it has so many bytes.
+    fn would_share(&self, value_len: usize) -> bool {
+        self.view().value_type() == ValueType::String
+            && !self.view().is_absent()
+            && value_len >= SHARED_BYTES_MIN
     }
 
     /// A mark that there is no such key.
@@ -346,6 +425,19 @@ impl Entry {
         form: u8,
         expires_at: Option<UnixMs>,
     ) -> Self {
+        if value_len >= SHARED_BYTES_MIN {
+            let parts = EntryParts {
+                space: 0,
+                key,
+                value: b"",
+                value_type: ValueType::String,
+                expires_at,
+                raw: false,
+            };
+            let mut entry = Self::shared(&parts, vec![0; value_len].into());
+            entry.view_mut().set_form(form);
+            return entry;
+        }
         let shape = Shape::of(key.len(), value_len, expires_at);
         assert!(
             key.len() <= u32::MAX as usize && value_len <= u32::MAX as usize,
@@ -453,6 +545,12 @@ impl Entry {
     /// Writes a new value, expiry and rawness over the old, in the same allocation where that fits
     /// exactly, and keeps the access record, the policy and the pin.
     pub fn overwrite(mut self, parts: &EntryParts<'_>) -> Self {
+        let before = self.take_shared();
+        if parts.is_long_string() {
+            let mut value = before.unwrap_or_default();
+            value.overwrite(parts.value);
+            return self.overwrite_shared(parts, value);
+        }
         let old = self.view().shape();
         let new = Shape::of(parts.key.len(), parts.value.len(), parts.expires_at);
         let access = self.view().access_bytes();
@@ -472,6 +570,27 @@ impl Entry {
         entry
     }
 
+    /// The same with a value that others have too, in the place of that of `parts`, which is not looked at.
+    pub(super) fn overwrite_shared(mut self, parts: &EntryParts<'_>, value: SharedBytes) -> Self {
+        if self.view().is_large() {
+            self.view_mut().take_large().free();
+        }
+        drop(self.take_shared());
+        let access = self.view().access_bytes();
+        let space = parts.space | self.view().standing().of_new_value() as u8;
+        let (old, new) = (self.view().shape(), Shape::of_shared(parts.key.len()));
+        if old.layout() != new.layout() {
+            let mut entry = Self::shared(parts, value);
+            entry.write_header(new, parts.value_type as u8, parts.raw, space, access);
+            return entry;
+        }
+        self.put_shared(new, value);
+        self.write_header(new, parts.value_type as u8, parts.raw, space, access);
+        self.view_mut().write_expiry(parts.expires_at);
+        self.copy_in(new.key_at(), parts.key);
+        self
+    }
+
     /// The same key with a large collection in the place of a packed one.
     pub fn enlarged(self, large: Large) -> Self {
         let expires_at = self.view().expires_at();
@@ -489,6 +608,9 @@ impl Entry {
         let standing = self.view().standing();
         debug_assert_ne!(standing, Standing::Compressed, "it is restored before");
         self.view_mut().set_standing(standing.of_new_value());
+        if self.view().is_shared() || self.would_share(value_len) {
+            return self.resized_shared(value_len);
+        }
         let view = self.view();
         let (old, expires_at) = (view.shape(), view.expires_at());
         let new = Shape::of(old.key_len, value_len, expires_at);
@@ -505,12 +627,47 @@ impl Entry {
         self
     }
 
+    /// The same for a string whose value is shared or shall be.
+    fn resized_shared(mut self, value_len: usize) -> Self {
+        let expires_at = self.view().expires_at();
+        let shape = Shape::of_shared(self.view().shape().key_len);
+        if let Some(mut value) = self.take_shared() {
+            value.resize(value_len);
+            self.put_shared(shape, value);
+            let kind = self.view().kind() | EXPIRY_MASK;
+            self.copy_in(0, &[kind]);
+            return self;
+        }
+        let mut value = Vec::with_capacity(value_len);
+        value.extend_from_slice(self.view().stored_value());
+        value.resize(value_len, 0);
+        self.in_shape_shared(shape, expires_at, value.into())
+    }
+
+    /// A copy of the entry with a shared value.
+    fn in_shape_shared(
+        &self,
+        shape: Shape,
+        expires_at: Option<UnixMs>,
+        value: SharedBytes,
+    ) -> Self {
+        // Marked as shared only when it is: until then it has the room.
+        let unmarked = Shape {
+            expiry: ExpiryForm::Wide,
+            ..shape
+        };
+        let mut entry = self.in_shape(unmarked, expires_at);
+        entry.put_shared(shape, value);
+        let kind = entry.view().kind() | EXPIRY_MASK;
+        entry.copy_in(0, &[kind]);
+        entry
+    }
+
     /// Writes other bytes over a value that is not large.
     pub fn rewrite_value(self, value: &[u8]) -> Self {
         debug_assert!(!self.view().is_large(), "its collection would be lost");
         let mut entry = self.resize_value(value.len());
-        let at = entry.view().shape().value_at();
-        entry.copy_in(at, value);
+        entry.view_mut().into_stored_value().copy_from_slice(value);
         entry
     }
 
@@ -518,7 +675,7 @@ impl Entry {
     pub fn set_expiry(mut self, expires_at: Option<UnixMs>) -> Self {
         let old = self.view().shape();
         let new = Shape::of(old.key_len, old.value_len, expires_at);
-        if old.expiry == new.expiry {
+        if old.expiry == new.expiry || self.view().is_shared() {
             self.view_mut().write_expiry(expires_at);
             return self;
         }
@@ -586,6 +743,14 @@ impl Entry {
     ) -> Self {
         let view = self.view();
         let expires_at = view.expires_at();
+        if standing != Standing::Compressed && self.would_share(value_len) {
+            let mut value = vec![0; value_len];
+            write(view, &mut value);
+            let shape = Shape::of_shared(view.shape().key_len);
+            let mut entry = self.in_shape_shared(shape, expires_at, value.into());
+            entry.view_mut().set_standing(standing);
+            return entry;
+        }
         let new = Shape::of(view.shape().key_len, value_len, expires_at);
         let mut entry = self.in_shape(new, expires_at);
         entry.zero_from(new, 0);
@@ -684,7 +849,8 @@ impl<'a> EntryRef<'a> {
         match self.kind() >> EXPIRY_SHIFT {
             0 => ExpiryForm::Absent,
             1 => ExpiryForm::Narrow,
-            _ => ExpiryForm::Wide,
+            2 => ExpiryForm::Wide,
+            _ => ExpiryForm::Shared,
         }
     }
 
@@ -789,8 +955,40 @@ impl<'a> EntryRef<'a> {
     /// The value as it lies in memory.
     #[inline]
     pub(super) fn stored_value(self) -> &'a [u8] {
+        if self.is_shared() {
+            return self.shared_value();
+        }
         let shape = self.shape();
         self.slice(shape.value_at(), shape.value_len)
+    }
+
+    /// Whether the value's bytes are shared, and lie apart.
+    #[inline]
+    pub(super) fn is_shared(self) -> bool {
+        self.kind() & EXPIRY_MASK == EXPIRY_MASK
+    }
+
+    /// The address of the shared bytes, if the value is of that kind.
+    fn shared_address(self) -> Option<*const Vec<u8>> {
+        self.is_shared().then(|| self.address().cast_const().cast())
+    }
+
+    #[cold]
+    fn shared_value(self) -> &'a [u8] {
+        match self.shared_address() {
+            // SAFETY: the entry is one of those who have the bytes (invariant), and is borrowed for 'a: as long as it has them
+            // nobody changes them but through it.
+            Some(address) => unsafe { &*address }.as_slice(),
+            None => b"",
+        }
+    }
+
+    /// The value for one more who has it, if it is a long string.
+    pub fn shared(self) -> Option<SharedBytes> {
+        let address = self.shared_address()?;
+        // SAFETY: the entry is one of those who have the bytes (invariant) and stays that: it is not dropped here.
+        let value = ManuallyDrop::new(unsafe { Arc::from_raw(address) });
+        Some(SharedBytes::from_inner(Arc::clone(&value)))
     }
 
     /// The type of the value.
@@ -886,7 +1084,8 @@ impl<'a> EntryRef<'a> {
     /// Where the large collection lies.
     fn address(self) -> *mut u8 {
         let at = self.shape().value_at();
-        // SAFETY: the value bytes of an entry that is marked as large are an address (invariant), written by `put_large`.
+        // SAFETY: the value bytes of an entry that is marked as large or shared are an address (invariants), written by
+        // `put_large` or `put_shared`.
         unsafe {
             self.start
                 .as_ptr()
@@ -934,7 +1133,7 @@ impl<'a> EntryRef<'a> {
                 let b = self.read::<6>(FIXED_BYTES);
                 i64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], 0, 0])
             }
-            ExpiryForm::Wide => i64::from_le_bytes(self.read(FIXED_BYTES)),
+            ExpiryForm::Wide | ExpiryForm::Shared => i64::from_le_bytes(self.read(FIXED_BYTES)),
         };
         (at != NO_EXPIRY).then_some(UnixMs(at))
     }
@@ -979,14 +1178,18 @@ impl<'a> EntryRef<'a> {
         if let Some(large) = self.large() {
             return Entry::large(space, key, large.to_large(), self.expires_at());
         }
-        let mut entry = Entry::new(&EntryParts {
+        let parts = EntryParts {
             space,
             key,
             value: self.stored_value(),
             value_type: self.value_type(),
             expires_at: self.expires_at(),
             raw: self.is_raw(),
-        });
+        };
+        let mut entry = match self.shared() {
+            Some(value) => Entry::shared(&parts, value),
+            None => Entry::new(&parts),
+        };
         if self.is_text() {
             entry.view_mut().set_text();
         }
@@ -999,7 +1202,11 @@ impl<'a> EntryRef<'a> {
     /// What the allocator really takes for this entry.
     #[inline]
     pub fn allocated_bytes(self) -> usize {
-        size_class(self.shape().bytes()) + self.large().map_or(0, LargeRef::heap_bytes)
+        let apart = match self.is_shared() {
+            true => SharedBytes::heap_bytes(self.shared_value().len()),
+            false => self.large().map_or(0, LargeRef::heap_bytes),
+        };
+        size_class(self.shape().bytes()) + apart
     }
 
     /// What it would take with so many value bytes.
@@ -1167,6 +1374,9 @@ impl<'a> EntryMut<'a> {
     }
 
     fn into_stored_value(self) -> &'a mut [u8] {
+        if self.view().is_shared() {
+            return self.into_own_value();
+        }
         let shape = self.view().shape();
         // SAFETY: the value lies in the allocation, and the entry is borrowed alone for 'a.
         unsafe {
@@ -1177,6 +1387,22 @@ impl<'a> EntryMut<'a> {
         }
     }
 
+    /// A shared value, of which others get a copy if they have it too.
+    fn into_own_value(self) -> &'a mut [u8] {
+        let mut entry = ManuallyDrop::new(Entry { start: self.start });
+        let shape = self.view().shape();
+        let Some(mut value) = entry.take_shared() else {
+            return &mut [];
+        };
+        let own = value.to_mut();
+        let (start, len) = (own.as_mut_ptr(), own.len());
+        entry.put_shared(shape, value);
+        let kind = self.view().kind() | EXPIRY_MASK;
+        entry.copy_in(0, &[kind]);
+        // SAFETY: nobody else has the bytes, which the entry keeps, and it is borrowed alone for 'a.
+        unsafe { std::slice::from_raw_parts_mut(start, len) }
+    }
+
     /// Writes an expiry into the room that the header has for it.
     fn write_expiry(&mut self, expires_at: Option<UnixMs>) {
         // The very last millisecond stands for no expiry; a client may ask for it nevertheless.
@@ -1185,7 +1411,7 @@ impl<'a> EntryMut<'a> {
         match self.view().expiry_form() {
             ExpiryForm::Absent => {}
             ExpiryForm::Narrow => self.write(FIXED_BYTES, [b[0], b[1], b[2], b[3], b[4], b[5]]),
-            ExpiryForm::Wide => self.write(FIXED_BYTES, b),
+            ExpiryForm::Wide | ExpiryForm::Shared => self.write(FIXED_BYTES, b),
         }
     }
 }
@@ -1350,6 +1576,86 @@ mod tests {
                 assert_eq!(view.space(), SPACE_MASK);
                 let copy = view.to_entry(1, b"copy");
                 assert!(!copy.view().is_pinned() && copy.view().policy() == TierPolicy::Disk);
+            }
+        }
+    }
+
+    #[test]
+    fn a_long_string_is_shared_and_whoever_else_has_it_sees_no_change() {
+        let lengths = [SHARED_BYTES_MIN - 1, SHARED_BYTES_MIN, SHARED_BYTES_MIN + 9];
+        for len in lengths {
+            for at in [None, Some(5), Some(NARROW_EXPIRY_MAX + 1)] {
+                let value = vec![4; len];
+                let p = parts(b"key", &value, at);
+                let mut entry = Entry::new(&p);
+                check(&entry, &p);
+                let other = entry.view().shared();
+                assert_eq!(other.is_some(), len >= SHARED_BYTES_MIN);
+                entry.view_mut().set_access(77);
+                entry = entry.set_expiry(Some(UnixMs(9)));
+                let p = parts(b"key", &value, Some(9));
+                check(&entry, &p);
+                let copy = entry.view().to_entry(1, b"a longer key");
+                entry.view_mut().into_value()[2] = 5;
+                let mut changed = value.clone();
+                changed[2] = 5;
+                check(
+                    &entry,
+                    &EntryParts {
+                        value: &changed,
+                        ..p
+                    },
+                );
+                assert_eq!(copy.view().value(), value);
+                assert!(other.is_none_or(|other| *other == *value));
+                assert_eq!(entry.view().access(), 77);
+            }
+        }
+    }
+
+    #[test]
+    fn every_change_of_length_and_every_overwrite_keeps_what_a_shared_value_takes_right() {
+        let lengths = [
+            3,
+            SHARED_BYTES_MIN,
+            100,
+            2 * SHARED_BYTES_MIN,
+            SHARED_BYTES_MIN - 1,
+        ];
+        let heap = |entry: &Entry| match entry.view().is_shared() {
+            true => SharedBytes::heap_bytes(entry.view().value().len()),
+            false => 0,
+        };
+        for from in lengths {
+            for to in lengths {
+                let mut entry = Entry::new(&parts(b"k", &vec![1; from], Some(77)));
+                let other = entry.view().shared();
+                entry.view_mut().set_raw();
+                entry.view_mut().set_pin(true);
+                entry = entry.resize_value(to);
+                let mut expected = vec![1; from];
+                expected.resize(to, 0);
+                let p = EntryParts {
+                    raw: true,
+                    ..parts(b"k", &expected, Some(77))
+                };
+                check(&entry, &p);
+                assert!(entry.view().has_pin());
+                let own = size_class(entry.view().shape().bytes());
+                assert_eq!(entry.allocated_bytes(), own + heap(&entry));
+                assert!(other.is_none_or(|other| *other == *vec![1; from]));
+
+                let value = vec![2; from];
+                let p = parts(b"k", &value, None);
+                entry = entry.overwrite(&p);
+                check(&entry, &p);
+                assert_eq!(entry.view().is_shared(), from >= SHARED_BYTES_MIN);
+                let given = SharedBytes::from(vec![3; to]);
+                entry = entry.overwrite_shared(&p, given.clone());
+                check(&entry, &EntryParts { value: &given, ..p });
+                assert!(given.is_shared());
+                drop(entry);
+                assert!(!given.is_shared());
             }
         }
     }

@@ -25,6 +25,7 @@ use crate::value::large::LargeRef;
 use crate::value::list::ListRef;
 use crate::value::listpack::{Listpack, OneWay};
 use crate::value::set::SetRef;
+use crate::value::shared::SharedBytes;
 use crate::value::stream::Stream;
 use crate::value::zset::ZsetRef;
 
@@ -70,6 +71,15 @@ pub enum Renamed {
     NoSource,
     /// The destination exists and was to be left alone.
     Occupied,
+}
+
+/// A string as a reply has it.
+#[derive(Debug)]
+pub enum StringToSend<'a> {
+    /// To be copied.
+    Short(&'a [u8]),
+    /// Not to be copied.
+    Shared(SharedBytes),
 }
 
 /// A larger buffer is given back.
@@ -305,6 +315,19 @@ impl<'a> Keys<'a> {
         }
     }
 
+    /// The same for a reply, which need not copy a long one.
+    #[inline]
+    pub fn string_to_send(&mut self, key: &[u8]) -> Result<Option<StringToSend<'_>>, CommandError> {
+        let Some(entry) = self.read(key) else {
+            return Ok(None);
+        };
+        let value = as_string(entry)?;
+        Ok(Some(match entry.shared() {
+            Some(value) => StringToSend::Shared(value),
+            None => StringToSend::Short(value),
+        }))
+    }
+
     /// The string at a key which is about to be written: an access, but neither hit nor miss.
     pub fn string_for_write(&mut self, key: &[u8]) -> Result<Option<&[u8]>, CommandError> {
         let Some(found) = self.find_value(key) else {
@@ -350,7 +373,7 @@ impl<'a> Keys<'a> {
         };
         let locked = &mut self.locked[found.lock];
         self.keyspace
-            .overwrite(locked, found.at, (&parts, expires_at), self.event);
+            .overwrite(locked, found.at, (&parts, expires_at), None, self.event);
         Ok(())
     }
 
@@ -522,15 +545,27 @@ impl<'a> Keys<'a> {
     /// Writes a string, whatever was there.
     #[inline]
     pub fn set(&mut self, key: &[u8], value: &[u8], expiry: Expiry) {
-        self.write(key, value, expiry, false);
+        self.write(key, value, None, expiry, false);
+    }
+
+    /// The same of a long one that is not copied.
+    pub fn set_shared(&mut self, key: &[u8], value: &SharedBytes, expiry: Expiry) {
+        self.write(key, value, Some(value), expiry, false);
     }
 
     /// Writes a string that OBJECT ENCODING shall call `raw`: the result of APPEND and the like.
     pub fn set_raw(&mut self, key: &[u8], value: &[u8], expiry: Expiry) {
-        self.write(key, value, expiry, true);
+        self.write(key, value, None, expiry, true);
     }
 
-    fn write(&mut self, key: &[u8], value: &[u8], expiry: Expiry, raw: bool) {
+    fn write(
+        &mut self,
+        key: &[u8],
+        value: &[u8],
+        shared: Option<&SharedBytes>,
+        expiry: Expiry,
+        raw: bool,
+    ) {
         let (lock, tag, hash) = self.locate(key);
         let space = self.space;
         let table = &self.locked[lock].table;
@@ -561,10 +596,15 @@ impl<'a> Keys<'a> {
                 self.keyspace.end_expired(locked, at);
             }
             let written = (&parts, old_expiry);
-            self.keyspace.overwrite(locked, at, written, self.event);
+            self.keyspace
+                .overwrite(locked, at, written, shared, self.event);
             self.access.record(locked.table.get_mut(at));
         } else {
-            self.put(lock, hash, marked, Entry::new(&parts));
+            let entry = match shared {
+                Some(value) => Entry::shared(&parts, value.clone()),
+                None => Entry::new(&parts),
+            };
+            self.put(lock, hash, marked, entry);
         }
     }
 

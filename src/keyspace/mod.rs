@@ -51,7 +51,7 @@ use crate::clock::UnixMs;
 
 pub use self::door::EventName;
 pub use self::eviction::LastAccess;
-pub use self::keys::{Amount, Expiry, Keys, Pinned, Renamed, VALUE_BYTES_MAX};
+pub use self::keys::{Amount, Expiry, Keys, Pinned, Renamed, StringToSend, VALUE_BYTES_MAX};
 pub use self::whole::SpaceStats;
 
 /// So many that growing one table, or one slice of maintenance, holds its lock for microseconds.

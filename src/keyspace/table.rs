@@ -45,6 +45,7 @@ use crate::clock::UnixMs;
 use crate::config::TierPolicy;
 use crate::equality::equal;
 use crate::value::large::Large;
+use crate::value::shared::SharedBytes;
 
 const SLOTS: usize = 7;
 const TAG_BITS: u32 = 20;
@@ -522,6 +523,12 @@ impl Table {
     pub fn overwrite(&mut self, at: Position, parts: &EntryParts<'_>) {
         debug_assert_eq!(self.get(at).key(), parts.key);
         self.with_entry(at, |entry| entry.overwrite(parts));
+    }
+
+    /// The same with a value that others have too.
+    pub fn overwrite_shared(&mut self, at: Position, parts: &EntryParts<'_>, value: SharedBytes) {
+        debug_assert_eq!(self.get(at).key(), parts.key);
+        self.with_entry(at, |entry| entry.overwrite_shared(parts, value));
     }
 
     /// Changes the length of a string; what is added reads as zero bytes.

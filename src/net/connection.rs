@@ -20,17 +20,18 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
+use super::arriving::Arriving;
 use super::outbox::Outbox;
 use super::waiting::Waiting;
-use super::worker::{Local, with_local};
+use super::worker::{Local, READ_BYTES, READ_BYTES_LONG, with_local};
 use crate::clock::{self, UnixMs};
 use crate::config::OutputLimit;
 use crate::dispatch::{Next, REPLY_BYTES_MAX};
 use crate::error::CommandError;
 use crate::keyspace::ThreadSlot;
-use crate::resp::Protocol;
 use crate::resp::count::count_replies;
-use crate::resp::request::Partial;
+use crate::resp::request::Unfinished;
+use crate::resp::{Protocol, Reply};
 use crate::server::Server;
 use crate::server::clients::Origin;
 use crate::server::session::Session;
@@ -49,6 +50,10 @@ const SPARE_BUFFERS_MAX: usize = 128;
 /// more than the second.
 const INPUT_GROW_MIN: usize = 16 * 1024;
 const INPUT_GROW_MAX: usize = 64 * 1024 * 1024;
+/// One read takes so many bytes from a client that sends long arguments, which are received apart: hardly more than their heads.
+const READ_BYTES_OF_HEADS: usize = 4 * 1024;
+/// A request of so many bytes is a long one.
+const LONG_REQUEST_BYTES: usize = 4 * 1024;
 
 /// A connection and all that it owns.
 pub(super) struct Connection<S> {
@@ -60,7 +65,13 @@ pub(super) struct Connection<S> {
     input: BytesMut,
     /// Bytes that `input` must hold before a request in it can be complete.
     needed: usize,
-    partial: Option<Box<Partial>>,
+    partial: Unfinished,
+    /// A long argument of that request on its way, which is not in `input`.
+    arriving: Option<Arriving>,
+    /// The longest that the client has sent.
+    longest_argument: usize,
+    /// Bytes that the next read takes at most.
+    read_bytes: usize,
     /// Replies that are sent when the thread's other ready connections have run too.
     deferred: Vec<u8>,
     /// Replies that the client was too slow to take.
@@ -88,7 +99,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             protocol: Protocol::default(),
             input: BytesMut::new(),
             needed: 0,
-            partial: None,
+            partial: Unfinished::default(),
+            arriving: None,
+            longest_argument: 0,
+            read_bytes: READ_BYTES,
             deferred: Vec::new(),
             output: Outbox::default(),
             over_soft_limit_since: None,
@@ -211,11 +225,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Takes in what has arrived, up to so many bytes in all.
     fn read_ahead(&mut self, cx: &mut Context<'_>, most: usize) -> Result<(), Closed> {
+        if self.arriving.is_some() {
+            // What comes belongs there: it waits for replies that are held.
+            return Ok(());
+        }
         with_local(|local| {
             let mut input = local.take_input();
             let mut result = Ok(());
             while self.input.len() < most && result.is_ok() {
-                match self.poll_read_shared(cx, &mut input) {
+                match self.poll_read_shared(cx, &mut input[..READ_BYTES]) {
                     Poll::Pending => break,
                     Poll::Ready(Err(closed)) => result = Err(closed),
                     Poll::Ready(Ok(n)) => {
@@ -235,19 +253,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Reads once and runs what is complete. False where there was nothing to read.
     fn poll_receive(&mut self, cx: &mut Context<'_>, local: &mut Local) -> Result<bool, Closed> {
         self.thread = Some(local.executor.thread());
+        if self.arriving.is_some() {
+            return self.poll_arriving(cx, local);
+        }
         if !self.input.is_empty() && self.needed == 0 {
             return self.run_input(cx, local).map(|()| true);
         }
-        if self.input.is_empty() {
-            let mut input = local.take_input();
-            let received = self.poll_read_shared(cx, &mut input);
-            let result = match received {
-                Poll::Pending => Ok(false),
-                Poll::Ready(Err(closed)) => Err(closed),
-                Poll::Ready(Ok(n)) => self.run_shared(cx, local, &input[..n]).map(|()| true),
-            };
-            local.input = input;
-            return result;
+        if self.input.len() < READ_BYTES {
+            return self.poll_receive_shared(cx, local);
         }
         self.reserve_input();
         let read = pin!(self.stream.read_buf(&mut self.input)).poll(cx);
@@ -263,6 +276,54 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 Ok(true)
             }
         }
+    }
+
+    /// Reads into the thread's buffer, behind the little that is kept of an unfinished request.
+    fn poll_receive_shared(
+        &mut self,
+        cx: &mut Context<'_>,
+        local: &mut Local,
+    ) -> Result<bool, Closed> {
+        let mut input = local.take_input();
+        let kept = self.input.len();
+        input[..kept].copy_from_slice(&self.input);
+        let end = (kept + self.read_bytes).min(input.len());
+        let result = match self.poll_read_shared(cx, &mut input[kept..end]) {
+            Poll::Pending => Ok(false),
+            Poll::Ready(Err(closed)) => Err(closed),
+            Poll::Ready(Ok(n)) if kept + n < self.needed && kept > 0 => {
+                self.input.extend_from_slice(&input[kept..kept + n]);
+                self.check_input_limit(local).map(|()| true)
+            }
+            Poll::Ready(Ok(n)) => {
+                self.input = BytesMut::new();
+                let ran = self.run_shared(cx, local, &input[..kept + n]);
+                ran.and_then(|()| self.check_input_limit(local))
+                    .map(|()| true)
+            }
+        };
+        local.input = input;
+        result
+    }
+
+    /// Receives more of a long argument. When it is there the rest of its request is read.
+    fn poll_arriving(&mut self, cx: &mut Context<'_>, local: &mut Local) -> Result<bool, Closed> {
+        let Some(arriving) = &mut self.arriving else {
+            return Ok(false);
+        };
+        let n = match arriving.poll_receive(cx, &mut self.stream, self.longest_argument) {
+            Poll::Pending => return Ok(false),
+            Poll::Ready(Ok(0) | Err(_)) => return Err(Closed),
+            Poll::Ready(Ok(n)) => n,
+        };
+        self.count_input(n);
+        self.check_input_limit(local)?;
+        if let Some(arrived) = self.arriving.take_if(|arriving| arriving.is_whole()) {
+            self.longest_argument = self.longest_argument.max(arrived.whole_len());
+            self.partial.received.push(arrived.received());
+            self.needed = self.input.len() + 1;
+        }
+        Ok(true)
     }
 
     fn poll_read_shared(
@@ -306,7 +367,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     fn check_input_limit(&self, local: &mut Local) -> Result<(), Closed> {
         let limit = local.executor.config().client_query_buffer_limit;
-        if self.input.len() as u64 <= limit {
+        if self.input_bytes(BytesMut::len, Arriving::len) as u64 <= limit {
             return Ok(());
         }
         let stats = &self.server.stats;
@@ -329,7 +390,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     ) -> Result<(), Closed> {
         let consumed = self.run(cx, local, input)?;
         if consumed < input.len() && !self.closing {
-            self.input.extend_from_slice(&input[consumed..]);
+            let rest = &input[consumed..];
+            let own = self.begin_unfinished(consumed, rest);
+            self.input.extend_from_slice(&rest[..own]);
+        } else {
+            self.begin_unfinished(consumed, &[]);
         }
         Ok(())
     }
@@ -340,9 +405,55 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let consumed = self.run(cx, local, &input)?;
         if consumed < input.len() {
             input.advance(consumed);
+            let own = self.begin_unfinished(consumed, &input);
+            input.truncate(own);
             self.input = input;
+        } else {
+            self.begin_unfinished(consumed, &[]);
         }
         Ok(())
+    }
+
+    /// Something was run, and this is left: the beginning of a request. From where a long argument begins on it is received
+    /// apart; gives the bytes before that. Tells how much to read next.
+    fn begin_unfinished(&mut self, consumed: usize, rest: &[u8]) -> usize {
+        let had_long = !self.partial.received.is_empty();
+        if consumed > 0 {
+            self.partial.received.clear();
+        }
+        let coming = self.partial.coming.take();
+        // One that lacks nothing but the end of its line stays where it is.
+        let coming = coming.filter(|coming| {
+            let arrived = rest.len().checked_sub(coming.at);
+            arrived.is_some_and(|arrived| arrived < coming.len)
+        });
+        let is_long = match rest.is_empty() {
+            true => self.read_bytes == READ_BYTES_LONG && consumed >= READ_BYTES,
+            false => self.needed >= LONG_REQUEST_BYTES,
+        };
+        self.read_bytes = match () {
+            () if had_long || coming.is_some() => READ_BYTES_OF_HEADS,
+            () if is_long => READ_BYTES_LONG,
+            () => READ_BYTES,
+        };
+        let Some(coming) = coming else {
+            return rest.len();
+        };
+        let arrived = &rest[coming.at..];
+        self.arriving = Some(Arriving::new(coming, arrived, self.longest_argument));
+        coming.at
+    }
+
+    /// The bytes of requests that have not run: of `input`, of an argument on its way, and of those that are there.
+    fn input_bytes(
+        &self,
+        of_input: impl Fn(&BytesMut) -> usize,
+        of_arriving: impl Fn(&Arriving) -> usize,
+    ) -> usize {
+        let arriving = self.arriving.as_ref().map_or(0, of_arriving);
+        let received = self.partial.received.iter();
+        let received: usize = received.map(|received| received.bytes.len()).sum();
+        of_input(&self.input) + arriving + received
     }
 
     /// Runs the complete requests of a buffer and sends the replies. Gives the bytes done with.
@@ -389,12 +500,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             if must_sync {
                 let then = self.waiting.take().map(Box::new);
                 self.waiting = Waiting::durable(&self.server, then);
-                let empty = spare.pop().unwrap_or_default();
-                self.deferred = std::mem::replace(reply.buffer_mut(), empty);
+                self.deferred = reply.take_joined();
+                *reply.buffer_mut() = spare.pop().unwrap_or_default();
                 break;
             }
             let may_wait = !more && !self.closing && self.output.is_empty();
-            if may_wait && reply.len() <= DEFERRED_BYTES_MAX {
+            if reply.has_shared() {
+                self.send_shared(cx, reply)?;
+            } else if may_wait && reply.len() <= DEFERRED_BYTES_MAX {
                 let empty = spare.pop().unwrap_or_default();
                 self.deferred = std::mem::replace(reply.buffer_mut(), empty);
             } else if !more || reply.len() >= REPLY_BYTES_MAX {
@@ -455,6 +568,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.check_output_limit()
     }
 
+    /// Sends replies with long strings, which are not copied.
+    fn send_shared(&mut self, cx: &mut Context<'_>, reply: &mut Reply) -> Result<(), Closed> {
+        let mut from = 0;
+        for (at, bytes) in reply.take_shared() {
+            self.output.push(&reply.bytes()[from..at]);
+            self.output.push_shared(bytes);
+            from = at;
+        }
+        self.output.push(&reply.bytes()[from..]);
+        reply.truncate(0);
+        // What is queued counts, whatever the socket takes of it.
+        self.check_output_limit()?;
+        self.poll_send(cx)?;
+        self.check_output_limit()
+    }
+
     /// Sends what was kept.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Result<(), Closed> {
         if self.output.is_empty() {
@@ -462,7 +591,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         // Once it has the last byte the client may go on over another connection, before the call has returned: what is
         // being sent must not be taken for memory in use then, for which keys would be evicted or writes refused.
-        self.count_buffers(self.input.capacity());
+        self.count_buffers(self.input_bytes(BytesMut::capacity, Arriving::capacity));
         let sent = self
             .output
             .poll_send(cx, &mut self.stream)
@@ -527,18 +656,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Counts the buffers that this connection owns.
     fn account(&mut self) {
-        let bytes = self.input.capacity() + self.output.capacity();
+        let input_capacity = self.input_bytes(BytesMut::capacity, Arriving::capacity);
+        let bytes = input_capacity + self.output.capacity();
         if bytes == 0 && self.counted_bytes == 0 {
             return;
         }
         self.count_buffers(bytes);
+        let input_bytes = self.input_bytes(BytesMut::len, Arriving::len);
         let client = &self.session.client;
-        client
-            .query_bytes
-            .store(self.input.len(), Ordering::Relaxed);
+        client.query_bytes.store(input_bytes, Ordering::Relaxed);
         client
             .query_capacity
-            .store(self.input.capacity(), Ordering::Relaxed);
+            .store(input_capacity, Ordering::Relaxed);
         client
             .output_bytes
             .store(self.output.len(), Ordering::Relaxed);

@@ -3,6 +3,7 @@
 //! One thread accepts and hands connections to the workers in turn; each worker has a runtime of its own, so that a
 //! connection's requests never leave their thread. It knows no command.
 
+mod arriving;
 mod connection;
 mod listen;
 mod outbox;

@@ -1,25 +1,59 @@
 //! Replies that a client was too slow to take.
 //!
 //! They are kept in pieces, so that a long queue is neither moved nor doubled when it grows, and memory is given back
-//! piece by piece as it is sent.
+//! piece by piece as it is sent. Long strings are pieces that others have too, and are not copied: they go out with what stands
+//! around them in one call.
 
 use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::ops::Deref;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::AsyncWrite;
 
+use crate::value::shared::SharedBytes;
+
 /// A piece grows up to this before the next one is begun. Longer replies are pieces of their own.
 const PIECE_BYTES: usize = 256 * 1024;
+/// So many pieces go out in one call at most.
+const PIECES_AT_ONCE: usize = 64;
 
 /// A queue of bytes.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
-    pieces: VecDeque<Vec<u8>>,
+    pieces: VecDeque<Piece>,
     /// Bytes of the first piece that are sent.
     sent: usize,
     len: usize,
     capacity: usize,
+}
+
+#[derive(Debug)]
+enum Piece {
+    Own(Vec<u8>),
+    Shared(SharedBytes),
+}
+
+impl Piece {
+    /// What is counted for it: a string that others have too may stay for this one alone.
+    fn capacity(&self) -> usize {
+        match self {
+            Self::Own(bytes) => bytes.capacity(),
+            Self::Shared(bytes) => bytes.len(),
+        }
+    }
+}
+
+impl Deref for Piece {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Own(bytes) => bytes,
+            Self::Shared(bytes) => bytes,
+        }
+    }
 }
 
 impl Outbox {
@@ -43,15 +77,24 @@ impl Outbox {
         }
         self.len += bytes.len();
         match self.pieces.back_mut() {
-            Some(last) if last.len() + bytes.len() <= PIECE_BYTES => {
+            Some(Piece::Own(last)) if last.len() + bytes.len() <= PIECE_BYTES => {
                 self.capacity -= last.capacity();
                 last.extend_from_slice(bytes);
                 self.capacity += last.capacity();
             }
             _ => {
                 self.capacity += bytes.len();
-                self.pieces.push_back(bytes.to_vec());
+                self.pieces.push_back(Piece::Own(bytes.to_vec()));
             }
+        }
+    }
+
+    /// The same of a string that is not copied.
+    pub(super) fn push_shared(&mut self, bytes: SharedBytes) {
+        if !bytes.is_empty() {
+            self.len += bytes.len();
+            self.capacity += bytes.len();
+            self.pieces.push_back(Piece::Shared(bytes));
         }
     }
 
@@ -62,22 +105,51 @@ impl Outbox {
         stream: &mut S,
     ) -> Result<usize, ()> {
         let before = self.len;
-        while let Some(first) = self.pieces.front() {
-            match Pin::new(&mut *stream).poll_write(cx, &first[self.sent..]) {
-                Poll::Ready(Ok(n)) if n > 0 => {
-                    self.sent += n;
-                    self.len -= n;
-                }
+        while !self.is_empty() {
+            match self.poll_write(cx, stream) {
+                Poll::Ready(Ok(n)) if n > 0 => self.advance(n),
                 Poll::Ready(_) => return Err(()),
                 Poll::Pending => break,
             }
-            if self.sent == first.len() {
-                self.capacity -= first.capacity();
-                self.pieces.pop_front();
-                self.sent = 0;
-            }
         }
         Ok(before - self.len)
+    }
+
+    fn poll_write<S: AsyncWrite + Unpin>(
+        &self,
+        cx: &mut Context<'_>,
+        stream: &mut S,
+    ) -> Poll<std::io::Result<usize>> {
+        let stream = Pin::new(stream);
+        let mut pieces = self.pieces.iter();
+        let first = pieces.next().map_or(&[][..], |first| &first[self.sent..]);
+        if self.pieces.len() == 1 {
+            return stream.poll_write(cx, first);
+        }
+        let mut slices = [IoSlice::new(&[]); PIECES_AT_ONCE];
+        slices[0] = IoSlice::new(first);
+        let mut count = 1;
+        for (slice, piece) in slices[1..].iter_mut().zip(pieces) {
+            *slice = IoSlice::new(piece);
+            count += 1;
+        }
+        stream.poll_write_vectored(cx, &slices[..count])
+    }
+
+    /// So many bytes are sent.
+    fn advance(&mut self, mut sent: usize) {
+        self.len -= sent;
+        while let Some(first) = self.pieces.front() {
+            let rest = first.len() - self.sent;
+            if sent < rest {
+                self.sent += sent;
+                return;
+            }
+            sent -= rest;
+            self.sent = 0;
+            self.capacity -= first.capacity();
+            self.pieces.pop_front();
+        }
     }
 }
 
@@ -113,6 +185,32 @@ mod tests {
         fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<std::io::Result<()>> {
             Poll::Ready(Ok(()))
         }
+    }
+
+    #[test]
+    fn a_long_string_leaves_in_its_place_and_is_not_copied() {
+        let mut outbox = Outbox::default();
+        let long = SharedBytes::from(vec![7; 3 * PIECE_BYTES]);
+        outbox.push(b"head");
+        outbox.push_shared(long.clone());
+        outbox.push_shared(SharedBytes::default());
+        outbox.push(b"tail");
+        assert_eq!(outbox.len(), long.len() + 8);
+        assert!(outbox.capacity() >= outbox.len(), "what is queued counts");
+        let is_it = |piece: &Piece| piece.as_ptr() == long.as_ptr();
+        assert!(outbox.pieces.iter().any(is_it));
+        let expected = [b"head", &*long, b"tail"].concat();
+        let mut stream = Narrow {
+            taken: Vec::new(),
+            room: 0,
+        };
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        while !outbox.is_empty() {
+            stream.room = 100_000;
+            assert!(outbox.poll_send(&mut cx, &mut stream).is_ok());
+        }
+        assert!(stream.taken == expected);
+        assert_eq!((outbox.capacity(), long.is_shared()), (0, false));
     }
 
     #[test]

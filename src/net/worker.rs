@@ -18,8 +18,10 @@ use crate::resp::{Protocol, Reply};
 use crate::server::Server;
 use crate::threads::{self, Part};
 
-/// Bytes that one read takes at most, while nothing of an unfinished request is kept.
-const READ_BYTES: usize = 64 * 1024;
+/// Bytes that one read takes at most, while little of an unfinished request is kept.
+pub(super) const READ_BYTES: usize = 64 * 1024;
+/// The same while long requests come.
+pub(super) const READ_BYTES_LONG: usize = 512 * 1024;
 
 /// What the connections of a thread use in turn. A connection that waits owns no buffer.
 pub(super) struct Local {
@@ -37,7 +39,7 @@ impl Local {
     /// new one.
     pub(super) fn take_input(&mut self) -> Box<[u8]> {
         match std::mem::take(&mut self.input) {
-            lost if lost.is_empty() => vec![0; READ_BYTES].into_boxed_slice(),
+            lost if lost.is_empty() => vec![0; READ_BYTES_LONG].into_boxed_slice(),
             input => input,
         }
     }

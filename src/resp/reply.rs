@@ -5,6 +5,7 @@
 
 use crate::error::CommandError;
 use crate::value::number;
+use crate::value::shared::SharedBytes;
 
 /// The protocol version that a client speaks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,6 +21,9 @@ pub enum Protocol {
 #[derive(Debug, Default)]
 pub struct Reply {
     buffer: Vec<u8>,
+    /// Long strings that are not copied, and before which bytes of the buffer they go out, in order.
+    shared: Vec<(usize, SharedBytes)>,
+    shared_bytes: usize,
     protocol: Protocol,
 }
 
@@ -35,6 +39,8 @@ impl Reply {
     pub fn new(protocol: Protocol) -> Self {
         Self {
             buffer: Vec::new(),
+            shared: Vec::new(),
+            shared_bytes: 0,
             protocol,
         }
     }
@@ -59,10 +65,45 @@ impl Reply {
         &mut self.buffer
     }
 
-    /// The number of bytes so far.
+    /// The number of bytes so far, without long strings that are not copied: a place to go back to.
     #[inline]
     pub fn len(&self) -> usize {
         self.buffer.len()
+    }
+
+    /// The number of bytes that go out.
+    #[inline]
+    pub fn sent_len(&self) -> usize {
+        self.buffer.len() + self.shared_bytes
+    }
+
+    /// Whether there are long strings among them that are not copied.
+    #[inline]
+    pub fn has_shared(&self) -> bool {
+        !self.shared.is_empty()
+    }
+
+    /// Takes these out, with where in the buffer they belong. What is left is the buffer.
+    pub fn take_shared(&mut self) -> Vec<(usize, SharedBytes)> {
+        self.shared_bytes = 0;
+        std::mem::take(&mut self.shared)
+    }
+
+    /// All bytes that go out, in one buffer.
+    pub fn take_joined(&mut self) -> Vec<u8> {
+        let buffer = std::mem::take(&mut self.buffer);
+        if !self.has_shared() {
+            return buffer;
+        }
+        let mut joined = Vec::with_capacity(buffer.len() + self.shared_bytes);
+        let mut from = 0;
+        for (at, bytes) in self.take_shared() {
+            joined.extend_from_slice(&buffer[from..at]);
+            joined.extend_from_slice(&bytes);
+            from = at;
+        }
+        joined.extend_from_slice(&buffer[from..]);
+        joined
     }
 
     /// Whether there is nothing to send.
@@ -73,6 +114,10 @@ impl Reply {
     /// Takes back all that was written after `len`: a reply that the client does not want.
     pub fn truncate(&mut self, len: usize) {
         self.buffer.truncate(len);
+        // The head of each stands in the buffer before it.
+        while let Some((_, bytes)) = self.shared.pop_if(|(at, _)| *at > len) {
+            self.shared_bytes -= bytes.len();
+        }
     }
 
     #[inline]
@@ -140,6 +185,14 @@ impl Reply {
         self.buffer.extend_from_slice(digits);
         self.buffer.extend_from_slice(b"\r\n");
         self.buffer.extend_from_slice(bytes);
+        self.buffer.extend_from_slice(b"\r\n");
+    }
+
+    /// A long string, which is not copied.
+    pub fn shared_bulk(&mut self, bytes: SharedBytes) {
+        self.header(b'$', bytes.len() as i64);
+        self.shared_bytes += bytes.len();
+        self.shared.push((self.buffer.len(), bytes));
         self.buffer.extend_from_slice(b"\r\n");
     }
 

@@ -5,11 +5,16 @@
 //! arrived in full is parsed again from its start when more comes, unless it has many arguments:
 //! then what was found is kept in [`Partial`], so that a request costs time linear in its length.
 //!
-//! Invariant: every span lies inside the buffer that its request was parsed from.
+//! A long argument need not stand in the buffer: once the parser has found where it begins ([`Coming`]) whoever reads may
+//! receive it apart, as what then becomes a value without being copied ([`Unfinished::received`]). In the buffer it is left out.
+//!
+//! Invariant: every span lies inside the buffer that its request was parsed from, or is one of what was received apart.
 //! Invariant: what a client announces (counts, lengths) reserves no memory before it has sent it.
 
 use std::fmt;
 use std::ops::Range;
+
+use crate::value::shared::SharedBytes;
 
 /// An inline request, and a count or length with its line end, has at most this many bytes.
 const LINE_BYTES_MAX: usize = 64 * 1024;
@@ -20,6 +25,10 @@ const UNAUTHENTICATED_ARGS_MAX: i64 = 10;
 const UNAUTHENTICATED_BULK_MAX: i64 = 16 * 1024;
 /// From this many arguments on an unfinished request is not parsed from its start again.
 const PARTIAL_ARGS_MIN: usize = 64;
+/// An argument of at least so many bytes that has not arrived in full may be received apart.
+pub const APART_BYTES_MIN: usize = 32 * 1024;
+/// In place of where it starts: it was received apart, and the rest is its number.
+const APART: usize = 1 << (usize::BITS - 1);
 
 /// A fault in the framing, after which nothing that the client sends can be understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,6 +76,8 @@ pub struct Batch {
     requests: Vec<Parsed>,
     /// Arguments of inline requests, without their quotes.
     inline: Vec<u8>,
+    /// Arguments that were received apart.
+    apart: Vec<SharedBytes>,
 }
 
 #[derive(Debug)]
@@ -81,6 +92,7 @@ struct Parsed {
 pub struct Args<'a> {
     bytes: &'a [u8],
     spans: &'a [Span],
+    apart: &'a [SharedBytes],
 }
 
 impl<'a> Args<'a> {
@@ -98,8 +110,27 @@ impl<'a> Args<'a> {
     /// The argument at a place that the command's arity guarantees.
     #[inline]
     pub fn at(&self, index: usize) -> &'a [u8] {
-        let Span { start, len } = self.spans[index];
-        &self.bytes[start..start + len]
+        self.bytes_of(self.spans[index])
+    }
+
+    #[inline]
+    fn bytes_of(&self, span: Span) -> &'a [u8] {
+        let Span { start, len } = span;
+        match self.bytes.get(start..start.wrapping_add(len)) {
+            Some(bytes) => bytes,
+            None => self.apart(start),
+        }
+    }
+
+    #[cold]
+    fn apart(&self, start: usize) -> &'a [u8] {
+        &self.apart[start ^ APART]
+    }
+
+    /// The argument at a place, if it was received apart: it need not be copied to be kept.
+    pub fn shared(&self, index: usize) -> Option<&'a SharedBytes> {
+        let start = self.spans.get(index)?.start;
+        (start & APART != 0).then(|| &self.apart[start ^ APART])
     }
 
     /// The argument at a place, if there is one.
@@ -110,10 +141,8 @@ impl<'a> Args<'a> {
 
     /// The arguments from a place on.
     pub fn from(&self, index: usize) -> impl ExactSizeIterator<Item = &'a [u8]> + use<'a> {
-        let (bytes, spans) = (self.bytes, self.spans.get(index..).unwrap_or_default());
-        spans
-            .iter()
-            .map(move |span| &bytes[span.start..span.start + span.len])
+        let (args, spans) = (*self, self.spans.get(index..).unwrap_or_default());
+        spans.iter().map(move |span| args.bytes_of(*span))
     }
 
     /// The arguments from a place on, as a request of their own: for COMMAND GETKEYS.
@@ -122,6 +151,7 @@ impl<'a> Args<'a> {
         Self {
             bytes: self.bytes,
             spans: self.spans.get(index..).unwrap_or_default(),
+            apart: self.apart,
         }
     }
 }
@@ -139,6 +169,7 @@ impl OwnedArgs {
         Args {
             bytes: &self.bytes,
             spans: &self.spans,
+            apart: &[],
         }
     }
 }
@@ -159,10 +190,39 @@ impl<'w> FromIterator<&'w [u8]> for OwnedArgs {
 ///
 /// Invariant: it is of the request that the next parse finds first.
 #[derive(Debug, Default)]
-pub struct Partial {
+struct Partial {
     spans: Vec<Span>,
     missing: usize,
     at: usize,
+}
+
+/// What is known of a request that has not arrived in full.
+#[derive(Debug, Default)]
+pub struct Unfinished {
+    partial: Option<Box<Partial>>,
+    /// Arguments of the request that the buffer begins with which were received apart, in order. Whoever reads forgets them
+    /// when it has run.
+    pub received: Vec<Received>,
+    /// The last parse came to a long argument of which a part is missing.
+    pub coming: Option<Coming>,
+}
+
+/// An argument that was received apart.
+#[derive(Debug)]
+pub struct Received {
+    /// Where in the request it would begin, without those that were received apart before it.
+    pub at: usize,
+    /// The argument.
+    pub bytes: SharedBytes,
+}
+
+/// A long argument that is on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Coming {
+    /// Where in the request it begins, without those that were received apart before it.
+    pub at: usize,
+    /// Its length.
+    pub len: usize,
 }
 
 /// How far [`Batch::parse`] came.
@@ -194,7 +254,14 @@ impl Batch {
         Args {
             bytes,
             spans: &self.spans[request.spans.clone()],
+            apart: &self.apart,
         }
+    }
+
+    /// Lets go of arguments that were received apart: they may be values now.
+    #[inline]
+    pub fn release(&mut self) {
+        self.apart.clear();
     }
 
     /// Where a request ends in the buffer.
@@ -210,17 +277,19 @@ impl Batch {
         from: usize,
         most: usize,
         limits: RequestLimits,
-        partial: &mut Option<Box<Partial>>,
+        unfinished: &mut Unfinished,
     ) -> Result<Progress, ProtocolError> {
         self.spans.clear();
         self.requests.clear();
         self.inline.clear();
+        self.apart.clear();
+        unfinished.coming = None;
         let mut at = from;
         while self.requests.len() < most {
             let first = self.spans.len();
             let parsed = match buffer.get(at) {
                 None => return Ok(Progress { end: at, needed: 1 }),
-                Some(b'*') => self.parse_array(buffer, at, limits, partial),
+                Some(b'*') => self.parse_array(buffer, at, limits, unfinished),
                 Some(_) => self.parse_inline(buffer, at),
             };
             match parsed {
@@ -240,13 +309,14 @@ impl Batch {
                     if !self.requests.is_empty() {
                         // The next parse starts before it: at a request that was not run yet, or
                         // at an empty one behind the last.
-                        *partial = None;
+                        unfinished.partial = None;
+                        unfinished.coming = None;
                     }
                     return Ok(Progress { end: at, needed });
                 }
                 Err(_) if !self.requests.is_empty() => {
                     self.spans.truncate(first);
-                    *partial = None;
+                    unfinished.partial = None;
                     return Ok(Progress { end: at, needed: 0 });
                 }
                 Err(error) => return Err(error),
@@ -260,15 +330,18 @@ impl Batch {
         buffer: &[u8],
         start: usize,
         limits: RequestLimits,
-        partial: &mut Option<Box<Partial>>,
+        unfinished: &mut Unfinished,
     ) -> Result<Step, ProtocolError> {
         let first = self.spans.len();
-        let (mut missing, mut at) = match partial.take() {
+        // Others of the same shape may stand behind the request that they belong to.
+        let received: &[Received] = match start {
+            0 => &unfinished.received,
+            _ => &[],
+        };
+        let (mut missing, mut at) = match unfinished.partial.take() {
             Some(part) => {
-                self.spans.extend(part.spans.iter().map(|s| Span {
-                    start: s.start + start,
-                    len: s.len,
-                }));
+                let moved = part.spans.iter().map(|span| span.moved(start as isize));
+                self.spans.extend(moved);
                 (part.missing, part.at + start)
             }
             None => match buffer[start..] {
@@ -284,8 +357,20 @@ impl Batch {
                 },
             },
         };
+        if !received.is_empty() {
+            let bytes = received.iter().map(|received| received.bytes.clone());
+            self.apart.extend(bytes);
+        }
         while missing > 0 {
-            let needed = match parse_bulk(buffer, at, limits)? {
+            let bulk = match parse_bulk(buffer, at, limits)? {
+                Bulk::Long { span } => place_long(buffer, start, span, received),
+                // Its end in the buffer is that of something else if it was received apart.
+                Bulk::Done { span, .. } if span.len >= APART_BYTES_MIN => {
+                    place_long(buffer, start, span, received)
+                }
+                bulk => bulk,
+            };
+            let needed = match bulk {
                 Bulk::Done { span, end } => {
                     self.spans.push(span);
                     at = end;
@@ -293,16 +378,18 @@ impl Batch {
                     continue;
                 }
                 Bulk::Unfinished { end } => end - start,
+                Bulk::Long { span } => {
+                    unfinished.coming = Some(Coming {
+                        at: span.start - start,
+                        len: span.len,
+                    });
+                    span.start + span.len + 2 - start
+                }
             };
             if self.spans.len() - first >= PARTIAL_ARGS_MIN {
                 let spans = self.spans[first..].iter();
-                let spans = spans
-                    .map(|s| Span {
-                        start: s.start - start,
-                        len: s.len,
-                    })
-                    .collect();
-                *partial = Some(Box::new(Partial {
+                let spans = spans.map(|span| span.moved(-(start as isize))).collect();
+                unfinished.partial = Some(Box::new(Partial {
                     spans,
                     missing,
                     at: at - start,
@@ -368,8 +455,48 @@ enum Step {
 }
 
 enum Bulk {
-    Done { span: Span, end: usize },
-    Unfinished { end: usize },
+    Done {
+        span: Span,
+        end: usize,
+    },
+    Unfinished {
+        end: usize,
+    },
+    /// A long argument that does not stand in the buffer in full.
+    Long {
+        span: Span,
+    },
+}
+
+impl Span {
+    /// The same from another start of the buffer.
+    fn moved(self, by: isize) -> Self {
+        let start = match self.start & APART {
+            0 => self.start.wrapping_add_signed(by),
+            _ => self.start,
+        };
+        Self { start, ..self }
+    }
+}
+
+/// Where a long argument is that would begin here in the buffer: there, or among those that were received apart.
+fn place_long(buffer: &[u8], start: usize, span: Span, received: &[Received]) -> Bulk {
+    let is_it =
+        |received: &Received| received.at == span.start - start && received.bytes.len() == span.len;
+    let apart = received.iter().position(is_it).map(|number| Span {
+        start: APART | number,
+        len: span.len,
+    });
+    let in_buffer = if apart.is_some() { 0 } else { span.len };
+    let end = span.start + in_buffer + 2;
+    match apart {
+        _ if end <= buffer.len() => Bulk::Done {
+            span: apart.unwrap_or(span),
+            end,
+        },
+        Some(_) => Bulk::Unfinished { end },
+        None => Bulk::Long { span },
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -467,7 +594,12 @@ fn parse_bulk(buffer: &[u8], at: usize, limits: RequestLimits) -> Result<Bulk, P
     // The two bytes after the argument are passed over unread, as Redis does.
     let end = start + len + 2;
     if end > buffer.len() {
-        return Ok(Bulk::Unfinished { end });
+        return Ok(if len >= APART_BYTES_MIN {
+            let span = Span { start, len };
+            Bulk::Long { span }
+        } else {
+            Bulk::Unfinished { end }
+        });
     }
     Ok(Bulk::Done {
         span: Span { start, len },
@@ -564,7 +696,7 @@ mod tests {
 
     fn parse_all(bytes: &[u8]) -> Result<(Vec<Words>, Progress), ProtocolError> {
         let mut batch = Batch::default();
-        let progress = batch.parse(bytes, 0, 1000, LIMITS, &mut None)?;
+        let progress = batch.parse(bytes, 0, 1000, LIMITS, &mut Unfinished::default())?;
         let requests = (0..batch.len())
             .map(|i| batch.args(bytes, i).from(0).map(<[u8]>::to_vec).collect())
             .collect();
@@ -606,7 +738,7 @@ mod tests {
         for i in 0..200 {
             whole.extend_from_slice(format!("$3\r\n{i:03}\r\n").as_bytes());
         }
-        let mut partial = None;
+        let mut partial = Unfinished::default();
         let mut batch = Batch::default();
         for cut in 0..whole.len() {
             batch
@@ -614,14 +746,14 @@ mod tests {
                 .unwrap();
             assert!(batch.is_empty());
         }
-        assert!(partial.is_some());
+        assert!(partial.partial.is_some());
         batch.parse(&whole, 0, 10, LIMITS, &mut partial).unwrap();
         let args = batch.args(&whole, 0);
         assert_eq!(
             (args.len(), args.at(0), args.at(199)),
             (200, &b"000"[..], &b"199"[..])
         );
-        assert!(partial.is_none());
+        assert!(partial.partial.is_none());
     }
 
     #[test]
@@ -632,7 +764,7 @@ mod tests {
         let mut batch = Batch::default();
         // Of the first batch nothing is run, or its one request.
         for from in [0, 6] {
-            let mut partial = None;
+            let mut partial = Unfinished::default();
             batch
                 .parse(&whole[..cut], 0, 10, LIMITS, &mut partial)
                 .unwrap();
@@ -641,6 +773,117 @@ mod tests {
             let last = batch.args(&whole, batch.len() - 1);
             assert_eq!((last.len(), last.at(99)), (100, &b"a"[..]), "{from}");
         }
+    }
+
+    #[test]
+    fn a_long_argument_is_received_apart_and_left_out_of_the_buffer() {
+        let value = vec![b'v'; APART_BYTES_MIN];
+        let head = format!("*4\r\n$3\r\nSET\r\n$1\r\nk\r\n${}\r\n", value.len());
+        let whole = [head.as_bytes(), &value, b"\r\n$2\r\nNX\r\nPING\r\n"].concat();
+        let mut batch = Batch::default();
+        for cut in [
+            head.len(),
+            head.len() + 1,
+            head.len() + value.len(),
+            head.len() + value.len() + 1,
+        ] {
+            let mut unfinished = Unfinished::default();
+            let progress = batch
+                .parse(&whole[..cut], 0, 10, LIMITS, &mut unfinished)
+                .unwrap();
+            let coming = Coming {
+                at: head.len(),
+                len: value.len(),
+            };
+            assert_eq!(unfinished.coming, Some(coming));
+            assert_eq!(progress.needed, head.len() + value.len() + 2);
+            unfinished.received.push(Received {
+                at: coming.at,
+                bytes: value[..].into(),
+            });
+            let rest = [head.as_bytes(), &whole[head.len() + value.len()..]].concat();
+            for cut in head.len()..rest.len() {
+                let progress = batch
+                    .parse(&rest[..cut], 0, 10, LIMITS, &mut unfinished)
+                    .unwrap();
+                assert_eq!(unfinished.coming, None);
+                assert!(batch.len() <= 1 && progress.needed > 0, "{cut}");
+            }
+            // A request that waits is parsed once more.
+            for _ in 0..2 {
+                batch.parse(&rest, 0, 10, LIMITS, &mut unfinished).unwrap();
+                assert_eq!(batch.len(), 2);
+                let args = batch.args(&rest, 0);
+                assert_eq!(
+                    (args.len(), args.at(1), args.at(3)),
+                    (4, &b"k"[..], &b"NX"[..])
+                );
+                assert_eq!(args.at(2), value);
+                assert!(args.from(2).next() == Some(&value) && args.tail(2).at(0) == value);
+                assert_eq!(
+                    args.shared(2).map(|shared| shared.as_ptr()),
+                    Some(unfinished.received[0].bytes.as_ptr())
+                );
+                assert!(args.shared(1).is_none() && args.shared(9).is_none());
+                assert_eq!(batch.args(&rest, 1).at(0), b"PING");
+                // One of the same shape behind it has its own.
+                let twice = [&rest[..rest.len() - 6], &whole[..whole.len() - 6]].concat();
+                batch.parse(&twice, 0, 10, LIMITS, &mut unfinished).unwrap();
+                let second = batch.args(&twice, 1);
+                assert!(batch.len() == 2 && second.at(2) == value && second.shared(2).is_none());
+                batch
+                    .parse(&twice, batch.end(0), 10, LIMITS, &mut unfinished)
+                    .unwrap();
+                assert!(batch.args(&twice, 0).shared(2).is_none());
+            }
+        }
+    }
+
+    #[test]
+    fn several_long_arguments_are_received_apart_among_many_short_ones() {
+        let mut rest = b"*204\r\n".to_vec();
+        let mut unfinished = Unfinished::default();
+        let mut batch = Batch::default();
+        for i in 0..200 {
+            rest.extend_from_slice(format!("$3\r\n{i:03}\r\n").as_bytes());
+            if i % 50 == 49 {
+                let len = APART_BYTES_MIN + i;
+                rest.extend_from_slice(format!("${len}\r\n").as_bytes());
+                batch.parse(&rest, 0, 10, LIMITS, &mut unfinished).unwrap();
+                let at = rest.len();
+                assert_eq!(unfinished.coming, Some(Coming { at, len }));
+                let bytes = vec![i as u8; len].into();
+                unfinished.received.push(Received { at, bytes });
+                rest.extend_from_slice(b"\r\n");
+            }
+        }
+        batch.parse(&rest, 0, 10, LIMITS, &mut unfinished).unwrap();
+        let args = batch.args(&rest, 0);
+        assert_eq!(
+            (args.len(), args.at(0), args.at(203)),
+            (204, &b"000"[..], &[199; APART_BYTES_MIN + 199][..])
+        );
+        assert_eq!(
+            (args.at(50), args.at(51)),
+            (&[49; APART_BYTES_MIN + 49][..], &b"050"[..])
+        );
+    }
+
+    #[test]
+    fn only_the_first_request_of_a_buffer_has_arguments_apart() {
+        let head = format!("*2\r\n$3\r\nGET\r\n${APART_BYTES_MIN}\r\n");
+        let mut batch = Batch::default();
+        let mut unfinished = Unfinished::default();
+        let bytes = [b"PING\r\n", head.as_bytes()].concat();
+        let progress = batch.parse(&bytes, 0, 10, LIMITS, &mut unfinished).unwrap();
+        assert_eq!((batch.len(), progress.end, unfinished.coming), (1, 6, None));
+        // An empty one in front is passed over.
+        let bytes = [b"*0\r\n", head.as_bytes()].concat();
+        let progress = batch.parse(&bytes, 0, 10, LIMITS, &mut unfinished).unwrap();
+        assert_eq!(
+            (progress.end, unfinished.coming.map(|coming| coming.at)),
+            (4, Some(head.len()))
+        );
     }
 
     #[test]
@@ -694,7 +937,9 @@ mod tests {
         };
         let mut batch = Batch::default();
         for bytes in [&b"*11\r\n"[..], b"*1\r\n$16385\r\n"] {
-            let error = batch.parse(bytes, 0, 1, limits, &mut None).unwrap_err();
+            let error = batch
+                .parse(bytes, 0, 1, limits, &mut Unfinished::default())
+                .unwrap_err();
             assert!(error.to_string().contains("unauthenticated"), "{error}");
         }
     }

@@ -27,6 +27,7 @@ pub mod number;
 pub mod rdb;
 pub mod segments;
 pub mod set;
+pub mod shared;
 pub mod sorted_set;
 pub mod stream;
 pub mod value_type;

@@ -10,6 +10,7 @@ mod clients;
 mod differences;
 mod differential;
 mod generator;
+mod large_values;
 mod migration;
 mod options;
 mod robustness;

@@ -2,7 +2,7 @@
 //! nothing of it.
 
 use super::super::{Argument, Arity::*, Command, Context, Flags, Group, KeySpec};
-use super::{KEY, VALUE};
+use super::{KEY, VALUE, show, store};
 use crate::error::CommandError;
 use crate::keyspace::Expiry;
 use crate::resp::Args;
@@ -69,7 +69,10 @@ fn mget(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     cx.reply.array(keys.len());
     for key in keys {
         // A value of another type is no string: nil, not an error.
-        cx.reply.bulk_or_nil(cx.keys.string(key).unwrap_or(None));
+        match cx.keys.string_to_send(key) {
+            Ok(Some(value)) => show(cx.reply, value),
+            _ => cx.reply.nil(),
+        }
     }
     Ok(())
 }
@@ -100,8 +103,7 @@ fn check_pairs(args: &Args<'_>, command: &'static str) -> Result<(), CommandErro
 }
 
 fn set_pairs(cx: &mut Context<'_>, args: &Args<'_>) {
-    let (keys, values) = (args.from(1).step_by(2), args.from(2).step_by(2));
-    for (key, value) in keys.zip(values) {
-        cx.keys.set(key, value, Expiry::Set(None));
+    for at in (1..args.len()).step_by(2) {
+        store(cx, args.at(at), args, at + 1, Expiry::Set(None));
     }
 }

@@ -449,6 +449,62 @@ mod part {
         db.run("STRLEN k").int(6);
     });
 
+    script!(long_strings_are_changed_as_short_ones_are, |db| {
+        for len in [16_383usize, 16_384, 20_000, 300_000] {
+            let mut value = vec![b'a'; len];
+            db.run_args(&[b"SET", b"k", &value]).ok();
+            db.run("COPY k copy REPLACE").int(1);
+            db.run("APPEND k xyz").int(len as i64 + 3);
+            value.extend_from_slice(b"xyz");
+            db.run_args(&[b"SETRANGE", b"k", b"1", b"bc"])
+                .int(len as i64 + 3);
+            value[1..3].copy_from_slice(b"bc");
+            db.run("SETBIT k 7 0").int(1);
+            value[0] &= !1;
+            db.run("GET k").bulk(&value);
+            db.run("STRLEN k").int(len as i64 + 3);
+            db.run("GETRANGE k -5 -1").bulk("aaxyz");
+            db.run("GETRANGE k 0 3").bulk("`bca");
+            db.run("GET copy").bulk(vec![b'a'; len]);
+            db.run("EXPIRE k 100").int(1);
+            db.run("PERSIST k").int(1);
+            db.run("RENAME k other").ok();
+            db.run("GET other").bulk(&value);
+            db.run("BITOP NOT not other").int(len as i64 + 3);
+            let not: Vec<u8> = value.iter().map(|byte| !byte).collect();
+            db.run("GET not").bulk(&not);
+            db.run("BITCOUNT not 1 1 BYTE")
+                .int(i64::from(not[1].count_ones()));
+            db.run("SET other short GET").bulk(&value);
+            db.run_args(&[b"GETSET", b"other", &value]).bulk("short");
+            db.run("SETRANGE other 3 !").int(len as i64 + 3);
+            value[3] = b'!';
+            db.run("GETEX other EX 50").bulk(&value);
+            db.run("INCR other")
+                .error("ERR value is not an integer or out of range");
+            db.run_args(&[b"MSET", b"m", &not, b"n", b"1"]).ok();
+            let head = format!("*2\r\n${}\r\n", not.len());
+            db.run("MGET m n")
+                .is([head.as_bytes(), &not, b"\r\n$1\r\n1\r\n"].concat());
+            db.run("GETDEL other").bulk(&value);
+            db.run("DEL k copy not m n other").int(4);
+        }
+    });
+
+    script!(memory: a_long_string_that_is_sent_is_not_copied, |db| {
+        let value = vec![b'v'; 1 << 20];
+        db.run_args(&[b"SET", b"k", &value]).ok();
+        let memory = db.engine().keyspace.used_bytes();
+        // What the last reply had is let go.
+        for _ in 0..3 {
+            db.run("GET k").bulk(&value);
+        }
+        db.run_args(&[b"SET", b"k", &value]).ok();
+        assert_eq!(db.engine().keyspace.used_bytes(), memory);
+        db.run("DEL k").int(1);
+        assert!(db.engine().keyspace.used_bytes() + value.len() <= memory);
+    });
+
     script!(append_keeps_the_expiry, |db| {
         db.run("PSETEX k 5 a").ok();
         db.run("APPEND k b").int(2);

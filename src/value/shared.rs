@@ -1,0 +1,154 @@
+//! Bytes that several have: the value of a long string, a request that brings it, replies that are on their way with it.
+//!
+//! Nobody copies them: a request is read into what becomes the value, and a reply refers to it. Who changes them while others
+//! have them too gets a copy of its own.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use crate::allocator::size_class;
+
+/// From this size on a string is shared, not kept in its entry: smaller ones are copied faster than counted. It is also where
+/// the allocator begins to give whole pages.
+pub const SHARED_BYTES_MIN: usize = 16 * 1024;
+/// What the allocator takes for the counters and the vector.
+const HEAD_BYTES: usize = 48;
+
+/// Bytes that several have.
+///
+/// Invariant: the allocator takes no more for them than for a vector of just their length.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SharedBytes(Arc<Vec<u8>>);
+
+impl SharedBytes {
+    /// What the allocator takes for so many.
+    pub fn heap_bytes(len: usize) -> usize {
+        HEAD_BYTES + size_class(len)
+    }
+
+    /// Whether others have them too.
+    pub fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
+    /// The bytes, to be changed in place: a copy, if others have them too.
+    pub fn to_mut(&mut self) -> &mut [u8] {
+        let bytes: &mut Vec<u8> = Arc::make_mut(&mut self.0);
+        bytes
+    }
+
+    /// Changes the length; what is added reads as zero bytes.
+    pub fn resize(&mut self, len: usize) {
+        if let Some(bytes) = Arc::get_mut(&mut self.0) {
+            bytes.reserve_exact(len.saturating_sub(bytes.len()));
+            bytes.resize(len, 0);
+            settle(bytes);
+            return;
+        }
+        let mut bytes = Vec::with_capacity(len);
+        bytes.extend_from_slice(&self.0[..len.min(self.0.len())]);
+        bytes.resize(len, 0);
+        self.0 = Arc::new(bytes);
+    }
+
+    /// Puts other bytes in their place, where they lie if nobody else has them.
+    pub fn overwrite(&mut self, with: &[u8]) {
+        let fits = |bytes: &&mut Vec<u8>| size_class(bytes.len()) == size_class(with.len());
+        match Arc::get_mut(&mut self.0).filter(fits) {
+            Some(bytes) => {
+                bytes.clear();
+                bytes.extend_from_slice(with);
+                settle(bytes);
+            }
+            None => *self = Self::from(with),
+        }
+    }
+
+    /// What is counted, for who keeps its address.
+    pub(crate) fn into_inner(self) -> Arc<Vec<u8>> {
+        self.0
+    }
+
+    /// The other way round. The vector came from [`Self::into_inner`].
+    pub(crate) fn from_inner(inner: Arc<Vec<u8>>) -> Self {
+        Self(inner)
+    }
+}
+
+/// Gives back what the allocator takes beyond the length.
+fn settle(bytes: &mut Vec<u8>) {
+    if size_class(bytes.capacity()) > size_class(bytes.len()) {
+        bytes.shrink_to_fit();
+    }
+}
+
+impl From<Vec<u8>> for SharedBytes {
+    fn from(mut bytes: Vec<u8>) -> Self {
+        settle(&mut bytes);
+        Self(Arc::new(bytes))
+    }
+}
+
+impl From<&[u8]> for SharedBytes {
+    fn from(bytes: &[u8]) -> Self {
+        Self(Arc::new(bytes.to_vec()))
+    }
+}
+
+impl Deref for SharedBytes {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl AsRef<[u8]> for SharedBytes {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_changes_bytes_that_others_have_gets_a_copy() {
+        let mut bytes = SharedBytes::from(&b"first"[..]);
+        let other = bytes.clone();
+        bytes.to_mut()[0] = b'F';
+        assert_eq!((&*bytes, &*other), (&b"First"[..], &b"first"[..]));
+        let at = bytes.as_ptr();
+        bytes.to_mut()[1] = b'I';
+        assert_eq!((&*bytes, bytes.as_ptr()), (&b"FIrst"[..], at));
+        let other = bytes.clone();
+        bytes.resize(7);
+        assert_eq!((&*bytes, &*other), (&b"FIrst\0\0"[..], &b"FIrst"[..]));
+        let other = bytes.clone();
+        bytes.overwrite(b"another");
+        assert_eq!((&*bytes, &*other), (&b"another"[..], &b"FIrst\0\0"[..]));
+    }
+
+    #[test]
+    fn no_more_is_taken_than_for_the_length() {
+        let capacity = |bytes: &SharedBytes| size_class(bytes.0.capacity());
+        let mut long = Vec::with_capacity(1 << 20);
+        long.resize(20_000, 1);
+        let mut bytes = SharedBytes::from(long);
+        assert_eq!(capacity(&bytes), size_class(20_000));
+        for len in [20_001, 100_000, 70_000, 16_384, 3, 0, 40_000] {
+            bytes.resize(len);
+            assert_eq!(
+                (bytes.len(), capacity(&bytes)),
+                (len, size_class(len.max(1))),
+                "{len}"
+            );
+        }
+        let at = bytes.as_ptr();
+        bytes.overwrite(&[7; 40_001]);
+        assert_eq!((bytes.as_ptr(), bytes.len()), (at, 40_001));
+        assert_eq!(capacity(&bytes), size_class(40_001));
+    }
+}
