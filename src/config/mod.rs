@@ -31,8 +31,6 @@ mod options;
 mod rewrite;
 #[cfg(test)]
 pub(crate) mod scratch;
-#[cfg(test)]
-mod stock;
 mod template;
 mod types;
 

@@ -1,5 +1,7 @@
 //! Tests of the registry as a whole: the rows, CONFIG GET and SET, and the sources.
 
+mod stock;
+
 use std::ffi::OsString;
 
 use super::load::{Invocation, Loaded, Problems, from_process};

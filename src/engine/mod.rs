@@ -124,6 +124,10 @@ mod tests {
         }
     }
 
+    fn is_of_tests(file: &Path) -> bool {
+        file.ends_with("tests.rs") || file.components().any(|part| part.as_os_str() == "tests")
+    }
+
     /// The parts of the program that the code of a folder, or of a file, names. Its tests may name others.
     fn names(part: &str) -> Vec<(PathBuf, String)> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
@@ -134,7 +138,7 @@ mod tests {
         files.extend(Some(root.join(format!("{part}.rs"))).filter(|file| file.is_file()));
         assert!(!files.is_empty(), "{part}");
         let mut named = Vec::new();
-        for file in files.into_iter().filter(|file| !file.ends_with("tests.rs")) {
+        for file in files.into_iter().filter(|file| !is_of_tests(file)) {
             let text = fs::read_to_string(&file).expect("a source");
             let code = text
                 .split("#[cfg(test)]\nmod tests")

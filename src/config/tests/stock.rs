@@ -2,9 +2,9 @@
 
 use std::ffi::OsString;
 
-use super::Config;
-use super::load::{Invocation, from_process};
-use super::scratch::Scratch;
+use super::super::Config;
+use super::super::load::{Invocation, from_process};
+use super::super::scratch::Scratch;
 
 /// Lines of files that are on many machines: their directives, with values that are usual.
 const STOCK: &[(&str, &str)] = &[
