@@ -312,9 +312,12 @@ fn check_mode(args: &Args<'_>) -> Result<(), CommandError> {
 
 fn flush(cx: &Context<'_>, db: usize) {
     let keyspace = cx.keys.keyspace();
+    // After a crash a database may have keys on disk that are not counted yet.
+    let tier = cx.server.engine.tier.as_ref();
+    let is_counted = tier.is_none_or(|tier| tier.is_counted());
     cx.server.warming.flush(db, || {
         // Exchanging the contents of an empty database would cost a walk over all shards.
-        if keyspace.db_size(db) > 0 {
+        if !(is_counted && keyspace.is_empty(db)) {
             keyspace.flush_db(db, cx.keys.thread());
         }
     });

@@ -181,6 +181,11 @@ struct Spaces {
 }
 
 impl Tier {
+    /// Whether the keys on disk are counted: after a crash that takes its time, and until then there may be more.
+    pub fn is_counted(&self) -> bool {
+        self.is_counted.load(Ordering::Acquire)
+    }
+
     /// Opens the tier that the options ask for, if any, and makes the keyspace over it for so many
     /// threads of the server.
     pub fn open(config: &Config, threads: usize) -> Result<(Keyspace, Option<Self>), StoreError> {

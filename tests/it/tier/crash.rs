@@ -435,3 +435,34 @@ fn a_flush_survives_a_kill() {
     assert_eq!(scan(&mut client, 100).len(), 0);
     stop(server);
 }
+
+/// A database whose keys are not counted yet is not an empty one.
+#[test]
+fn a_flush_while_keys_are_counted_after_a_kill_leaves_nothing() {
+    if Strata::is_oracle() {
+        return;
+    }
+    let disk = Disk::new();
+    let server = disk.start(&[]);
+    let mut client = server.connect();
+    set_all(
+        &mut client,
+        (0..20_000).map(|i| (format!("key:{i}"), value("key", i, 100))),
+    );
+    for db in 1..16 {
+        client.run(&["SELECT", &db.to_string()]);
+        client.run(&["SET", "few", "1"]);
+    }
+    assert!(client.run(&["SAVE"]).is_simple("OK"));
+    server.signal("KILL");
+    drop(server);
+    let server = disk.start(&[]);
+    let mut client = server.connect();
+    assert!(client.run(&["FLUSHALL"]).is_simple("OK"));
+    for db in 1..16 {
+        client.run(&["SELECT", &db.to_string()]);
+        assert_eq!(client.run(&["GET", "few"]), Reply::Nil, "database {db}");
+        assert_eq!(scan(&mut client, 100).len(), 0, "database {db}");
+    }
+    stop(server);
+}

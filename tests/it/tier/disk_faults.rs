@@ -241,7 +241,7 @@ impl Writer {
     }
 
     /// All keys after a new start. Gives how many are missing that should be there.
-    fn check(&self, client: &mut Client, by: Instant, may_be_missing: bool) -> usize {
+    fn check(&self, client: &mut Client, by: Instant, may_be_missing: bool, about: &str) -> usize {
         let mut missing = 0;
         for index in 0..KEYS {
             let reply = client.run(&["GET", &self.name(index)]);
@@ -254,7 +254,7 @@ impl Writer {
             }
             assert!(
                 key.may_hold(version, by),
-                "{} after a new start: version {version:?} and not of {:?}",
+                "{about}: {} after a new start: version {version:?} and not of {:?}",
                 self.name(index),
                 key.possible(by)
             );
@@ -323,6 +323,7 @@ fn run(random: &mut Random, durability: &str, fault: Fault, end: End) {
         "{about}: {status}\n{log}"
     );
     let server = failing.start(&args);
+    let about = format!("{about}: {status}");
     let mut client = server.connect();
     let said_so = !killed && !status.success();
     // Only a full disk has kept room for marks; on one that takes nothing, what has changed cannot be marked.
@@ -335,7 +336,7 @@ fn run(random: &mut Random, durability: &str, fault: Fault, end: End) {
     let may_be_missing = said_so || (killed && durability == "none") || !came_back;
     let missing: usize = writers
         .iter()
-        .map(|writer| writer.check(&mut client, by, may_be_missing))
+        .map(|writer| writer.check(&mut client, by, may_be_missing, &about))
         .sum();
     eprintln!("{about}: {refused} refused, {unreadable} unreadable, {status}, {missing} missing");
     stop(server);

@@ -15,7 +15,8 @@
  * pwrite, fsync, fdatasync, rename, link, unlink (and rmdir), mkdir, truncate, allocate, list (opendir), copy.
  *
  * "full" is what a full disk refuses: create, write, pwrite, rename, link, mkdir, allocate, copy, and truncate.
- * A write that fails writes nothing, though a real disk may take a part of it.
+ * A write that fails writes nothing, though a real disk may take a part of it. With ENOSPC what lies in blocks that the
+ * file has already is written, as it is on a real one.
  *
  * Only what goes through the C library is seen. rustix makes its system calls itself, so the rename at the end of
  * tempfile's `persist`, and with it that of a generation's `current`, is not; its file's open and write are.
@@ -148,6 +149,32 @@ static int fails(int fd, const char *call) {
     return found && fails_at(found, call);
 }
 
+/* Whether a file has blocks up to there: then a full disk takes the write. */
+static int has_blocks(int fd, off64_t end) {
+    struct stat found;
+    int before = errno;
+    int has = fstat(fd, &found) == 0 && S_ISREG(found.st_mode) && end <= (off64_t)found.st_blocks * 512;
+    errno = before;
+    return has;
+}
+
+/* A write of so many bytes; `at` is negative where it goes on behind the last one. */
+static int write_fails(int fd, const char *call, size_t count, off64_t at) {
+    if (!fails(fd, call)) return 0;
+    if (errno != ENOSPC) return 1;
+    int append = fcntl(fd, F_GETFL) & O_APPEND;
+    off64_t from = at >= 0 ? at : lseek64(fd, 0, append ? SEEK_END : SEEK_CUR);
+    if (has_blocks(fd, from + (off64_t)count)) return 0;
+    errno = ENOSPC;
+    return 1;
+}
+
+static size_t length_of(const struct iovec *parts, int count) {
+    size_t length = 0;
+    for (int i = 0; i < count; i++) length += parts[i].iov_len;
+    return length;
+}
+
 /* A path below a directory that is open. */
 static int fails_below(int dir, const char *path, const char *call) {
     if (path && (path[0] == '/' || dir == AT_FDCWD)) return fails_at(path, call);
@@ -208,18 +235,26 @@ ON_FILE(ssize_t, pread, "pread", (int fd, void *to, size_t count, off_t at), (fd
 ON_FILE(ssize_t, pread64, "pread", (int fd, void *to, size_t count, off64_t at), (fd, to, count, at))
 ON_FILE(ssize_t, preadv, "pread", (int fd, const struct iovec *to, int count, off_t at), (fd, to, count, at))
 ON_FILE(ssize_t, preadv64, "pread", (int fd, const struct iovec *to, int count, off64_t at), (fd, to, count, at))
-ON_FILE(ssize_t, write, "write", (int fd, const void *from, size_t count), (fd, from, count))
-ON_FILE(ssize_t, writev, "write", (int fd, const struct iovec *from, int count), (fd, from, count))
-ON_FILE(ssize_t, pwrite, "pwrite", (int fd, const void *from, size_t count, off_t at), (fd, from, count, at))
-ON_FILE(ssize_t, pwrite64, "pwrite", (int fd, const void *from, size_t count, off64_t at), (fd, from, count, at))
-ON_FILE(ssize_t, pwritev, "pwrite", (int fd, const struct iovec *from, int count, off_t at), (fd, from, count, at))
-ON_FILE(ssize_t, pwritev64, "pwrite", (int fd, const struct iovec *from, int count, off64_t at), (fd, from, count, at))
 ON_FILE(int, fsync, "fsync", (int fd), (fd))
 ON_FILE(int, fdatasync, "fdatasync", (int fd), (fd))
 ON_FILE(int, ftruncate, "truncate", (int fd, off_t length), (fd, length))
 ON_FILE(int, ftruncate64, "truncate", (int fd, off64_t length), (fd, length))
 ON_FILE(int, fallocate, "allocate", (int fd, int mode, off_t at, off_t length), (fd, mode, at, length))
 ON_FILE(int, fallocate64, "allocate", (int fd, int mode, off64_t at, off64_t length), (fd, mode, at, length))
+
+#define WRITES(name, call, params, length, at, args)                  \
+    ssize_t name params {                                              \
+        if (write_fails(fd, call, length, at)) return -1;              \
+        return REAL(name) args;                                        \
+    }
+WRITES(write, "write", (int fd, const void *from, size_t count), count, -1, (fd, from, count))
+WRITES(writev, "write", (int fd, const struct iovec *from, int count), length_of(from, count), -1, (fd, from, count))
+WRITES(pwrite, "pwrite", (int fd, const void *from, size_t count, off_t at), count, at, (fd, from, count, at))
+WRITES(pwrite64, "pwrite", (int fd, const void *from, size_t count, off64_t at), count, at, (fd, from, count, at))
+WRITES(pwritev, "pwrite", (int fd, const struct iovec *from, int count, off_t at), length_of(from, count), at,
+       (fd, from, count, at))
+WRITES(pwritev64, "pwrite", (int fd, const struct iovec *from, int count, off64_t at), length_of(from, count), at,
+       (fd, from, count, at))
 
 /* These two give the error itself. */
 int posix_fallocate(int fd, off_t at, off_t length) {

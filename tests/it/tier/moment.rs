@@ -215,6 +215,27 @@ fn loss() -> Option<Duration> {
     Some(Duration::from_millis(text.parse().expect("a number")))
 }
 
+/// Kills enough to see that all is well with the tests, and most faults of the kinds that they are for.
+const FEW: u32 = 4;
+
+#[test]
+fn a_few_kills_leave_the_state_of_one_moment() {
+    if Strata::is_oracle() {
+        return;
+    }
+    let name = "a_few_kills_leave_the_state_of_one_moment";
+    Harness::new(name, "everysec", MIXED).run(FEW);
+}
+
+#[test]
+fn a_few_kills_under_always_leave_all_that_was_acknowledged() {
+    if Strata::is_oracle() {
+        return;
+    }
+    let name = "a_few_kills_under_always_leave_all_that_was_acknowledged";
+    Harness::new(name, "always", MIXED).run(FEW);
+}
+
 #[test]
 #[ignore = "takes long and is random: run by hand, see docs/testing.md"]
 fn a_kill_leaves_the_state_of_one_moment() {
