@@ -268,3 +268,43 @@ fn clients_leave_the_tier_its_descriptors() {
     assert!(!server.stdout().contains("ERROR"), "{}", server.stdout());
     stop(server);
 }
+
+#[test]
+fn what_is_on_disk_is_its_owners_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    if Strata::is_oracle() {
+        return;
+    }
+    let disk = Disk::new();
+    let server = disk.start(&["--tier-durability", "always"]);
+    let mut client = server.connect();
+    set_all(
+        &mut client,
+        (0..50).map(|i| (format!("key:{i}"), value("key", i, 2_000))),
+    );
+    wait_until_written(&mut client);
+    stop(server);
+    let mode = |path: &Path| path.metadata().expect("it is there").permissions().mode() & 0o777;
+    let mut files = Vec::new();
+    files_below(&disk.tier(), &mut files);
+    assert!(files.len() > 5, "{files:?}");
+    for file in &files {
+        assert_eq!(mode(file), 0o600, "{}", file.display());
+        let dir = file.parent().expect("a directory");
+        assert_eq!(mode(dir), 0o700, "{}", dir.display());
+    }
+}
+
+#[test]
+fn a_directory_that_cannot_be_used_is_named() {
+    if Strata::is_oracle() {
+        return;
+    }
+    let disk = Disk::new();
+    fs::write(disk.tier(), "a file").expect("write a file");
+    let dir = disk.tier();
+    let dir = dir.to_str().expect("the path is text");
+    let end = Strata::run_to_exit(crate::server::free_port(), &["--tier-dir", dir]);
+    assert_eq!(end.status.code(), Some(1), "{}", end.stderr);
+    assert!(end.stderr.contains(dir), "{}", end.stderr);
+}
