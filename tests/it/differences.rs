@@ -158,6 +158,13 @@ const DIFFERENCES: &[Difference] = &[
         why: "Valkey looks at the time before the key",
     },
     Difference {
+        of: &[Redis8],
+        command: "ROLE",
+        when: |_, replies| replies.iter().all(|reply| !reply.is_error()),
+        level: same,
+        why: "8.10 has an offset though nothing is replicated",
+    },
+    Difference {
         of: &[Valkey9],
         command: "ZSCAN",
         when: |_, _| true,
