@@ -263,8 +263,8 @@ mod tests {
         assert!(records(&db) < KEYS / 2, "{} written", records(&db));
         db.run("DBSIZE").int(KEYS - sum(&db, |c| &c.evicted));
         let (before, evicted) = (records(&db), sum(&db, |c| &c.evicted));
-        set(&mut db, KEYS - 6_000..KEYS);
-        set(&mut db, KEYS - 6_000..KEYS);
+        set(&mut db, KEYS - 8_000..KEYS);
+        set(&mut db, KEYS - 8_000..KEYS);
         let (more, gone) = (records(&db) - before, sum(&db, |c| &c.evicted) - evicted);
         assert!(more > gone, "{more} written, {gone} evicted");
     }
