@@ -281,6 +281,11 @@ impl Db {
         Arc::clone(queued.expect("the command waits").waiter())
     }
 
+    /// The client has given no password from now on.
+    pub(crate) fn unauthenticate(&mut self) {
+        self.session.authenticated = false;
+    }
+
     /// Connects another client, which sends nothing.
     pub(crate) fn connect(&self, address: &str) -> Arc<Client> {
         let origin = Origin {

@@ -220,4 +220,133 @@ mod tests {
         let read = text(&mut db, "XREAD BLOCK 0 STREAMS s $");
         assert!(read.contains("2-1") && !read.contains("1-1\r\n"), "{read}");
     });
+
+    const GONE: &str =
+        "NOGROUP No such key 's' or consumer group 'g' in XREADGROUP with GROUP option";
+
+    /// What a reader of a group is told when its stream goes in some way.
+    fn told(mut db: Db, go: impl FnOnce(&mut Db)) -> String {
+        db.run("SET text v").ok();
+        db.run("RPUSH list b a").int(2);
+        db.run("SADD set a").int(1);
+        db.run("ZADD zset 1 a").int(1);
+        db.run("XADD s 1-1 a 1").bulk("1-1");
+        db.run("XGROUP CREATE s g $").ok();
+        let line = "XREADGROUP GROUP g me BLOCK 0 STREAMS s >";
+        db.switch(1);
+        db.run(line).is("");
+        db.switch(0);
+        go(&mut db);
+        let server = db.server();
+        server.waiters.rouse(server.engine.keyspace.queues());
+        db.switch(1);
+        text(&mut db, line)
+    }
+
+    const MODES: [fn() -> Db; 3] = [Db::new, Db::compressed, Db::spilled];
+
+    #[test]
+    fn a_reader_of_a_group_is_told_when_its_stream_goes() {
+        for line in [
+            "SET s v",
+            "MSET a 1 s 2",
+            "SETEX s 100 v",
+            "PSETEX s 100000 v",
+            "BITOP NOT s text",
+            "RENAME text s",
+            "COPY text s REPLACE",
+            "SORT list ALPHA STORE s",
+            "SUNIONSTORE s set",
+            "ZUNIONSTORE s 1 zset",
+            "ZRANGESTORE s zset 0 -1",
+        ] {
+            for mode in MODES {
+                let told = told(mode(), |db| {
+                    db.run(line).bytes().to_vec();
+                });
+                assert_eq!(told, format!("-{WRONG}\r\n"), "{line}");
+            }
+        }
+        for line in [
+            "DEL s",
+            "UNLINK s",
+            "FLUSHDB",
+            "FLUSHALL",
+            "RENAME s t",
+            "MOVE s 1",
+            "SWAPDB 0 1",
+            "EXPIRE s -1",
+            "EXPIREAT s 1",
+            "SUNIONSTORE s none",
+            "SDIFFSTORE s none other",
+            "SORT none STORE s",
+            "XGROUP DESTROY s g",
+        ] {
+            for mode in MODES {
+                let told = told(mode(), |db| {
+                    db.run(line).bytes().to_vec();
+                });
+                assert_eq!(told, format!("-{GONE}\r\n"), "{line}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_reader_of_a_group_is_told_when_its_stream_expires_or_is_evicted() {
+        let expired = told(Db::new(), |db| {
+            db.run("PEXPIRE s 10").int(1);
+            db.advance(10);
+            db.expire();
+        });
+        assert_eq!(expired, format!("-{GONE}\r\n"));
+        let evicted = told(Db::new(), |db| {
+            db.advance(10_000);
+            assert!(db.demote_idle(5) > 0);
+        });
+        assert_eq!(evicted, format!("-{GONE}\r\n"));
+    }
+
+    script!(other_readers_wait_on_when_their_key_goes, |db| {
+        db.run("XADD s 1-1 a 1").bulk("1-1");
+        db.switch(1);
+        db.run("XREAD BLOCK 0 STREAMS s $").is("");
+        db.switch(0);
+        for line in ["SET s v", "DEL s", "FLUSHALL", "RPUSH s x", "FLUSHDB"] {
+            db.run(line).bytes().to_vec();
+            db.switch(1);
+            db.run("XREAD BLOCK 0 STREAMS s $").is("");
+            db.switch(0);
+        }
+        db.run("XADD s 2-1 a 1").bulk("2-1");
+        db.switch(1);
+        assert!(text(&mut db, "XREAD BLOCK 0 STREAMS s $").contains("2-1"));
+    });
+
+    script!(memory: keys_that_are_waited_for_are_counted, |db| {
+        db.run("XGROUP CREATE s g $ MKSTREAM").ok();
+        let count = |db: &mut Db| {
+            db.switch(0);
+            let info = text(db, "INFO clients");
+            let lines = info.lines().filter(|line| line.starts_with("total_blocking"));
+            lines.map(str::to_owned).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(count(&mut db), "total_blocking_keys:0 total_blocking_keys_on_nokey:0");
+        for (client, line) in [
+            (1, "BLPOP a b 0"),
+            (2, "BLPOP b 0"),
+            (3, "XREADGROUP GROUP g me BLOCK 0 STREAMS s >"),
+            (4, "WAIT 1 0"),
+        ] {
+            db.switch(client);
+            db.run(line).is("");
+        }
+        assert_eq!(count(&mut db), "total_blocking_keys:3 total_blocking_keys_on_nokey:1");
+        db.run("RPUSH a x").int(1);
+        db.run("DEL s").int(1);
+        for (client, line) in [(1, "BLPOP a b 0"), (3, "XREADGROUP GROUP g me BLOCK 0 STREAMS s >")] {
+            db.switch(client);
+            assert!(!text(&mut db, line).is_empty());
+        }
+        assert_eq!(count(&mut db), "total_blocking_keys:1 total_blocking_keys_on_nokey:0");
+    });
 }

@@ -27,7 +27,13 @@ impl Executor {
         if let Some(until) = self.server.pause.asleep(now) {
             return Err(Suspend::Time(until).into());
         }
-        let row = row.ok_or_else(|| unknown_command(args))?;
+        if session.refuses_until_exec {
+            self.refuse_in_transaction(row, args, session)?;
+        }
+        let Some(row) = row else {
+            session.refuses_until_exec |= args.at(0).eq_ignore_ascii_case(b"multi");
+            return Err(unknown_command(args).into());
+        };
         if let Some(error) = self.refusal(row, args, session) {
             return Err(self.reject(row, error));
         }
@@ -51,6 +57,25 @@ impl Executor {
             return Err(self.reject(row, CommandError::Unwritable));
         }
         Ok(row)
+    }
+
+    /// What a client sends behind MULTI is meant to happen as a whole, or not at all.
+    #[cold]
+    fn refuse_in_transaction(
+        &self,
+        row: Option<&Row>,
+        args: &Args<'_>,
+        session: &mut Session,
+    ) -> Result<(), Stop> {
+        let is = |name: &[u8]| args.at(0).eq_ignore_ascii_case(name);
+        if is(b"exec") || is(b"discard") || is(b"reset") || is(b"quit") {
+            session.refuses_until_exec = false;
+            return Ok(());
+        }
+        match row {
+            Some(row) => Err(self.reject(row, CommandError::text(NO_TRANSACTION))),
+            None => Err(unknown_command(args).into()),
+        }
     }
 
     /// What is wrong with a request, or with who asks.
@@ -91,6 +116,8 @@ impl Executor {
         (!is_exempt).then_some(until)
     }
 }
+
+const NO_TRANSACTION: &str = "ERR MULTI was refused, so nothing runs until EXEC or DISCARD";
 
 /// The error for DEBUG where it is not enabled.
 const PROTECTED: &str = "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can \
@@ -143,4 +170,91 @@ fn unknown_subcommand(row: &Row, args: &Args<'_>) -> CommandError {
         container.as_bytes(),
         b" HELP.",
     ])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::NO_TRANSACTION;
+    use crate::testing::{Db, script};
+
+    const ARITY: &str = "ERR wrong number of arguments for 'set' command";
+
+    script!(commands_behind_an_unknown_multi_do_not_run, |db| {
+        for end in ["EXEC", "DISCARD"] {
+            assert!(
+                db.run("MULTI")
+                    .bytes()
+                    .starts_with(b"-ERR unknown command 'MULTI'")
+            );
+            for line in ["SET k v", "INCR n", "GET k", "SET k"] {
+                db.run(line).error(NO_TRANSACTION);
+            }
+            assert!(
+                db.run("NOSUCH")
+                    .bytes()
+                    .starts_with(b"-ERR unknown command 'NOSUCH'")
+            );
+            assert!(db.run(end).bytes().starts_with(b"-ERR unknown command"));
+            db.run("EXISTS k n").int(0);
+        }
+        assert!(db.run("multi").bytes().starts_with(b"-ERR"));
+        db.run("RESET").simple("RESET");
+        db.run("SET k v").ok();
+    });
+
+    script!(a_protocol_error_is_silent_where_replies_are_off, |db| {
+        for off in ["CLIENT REPLY OFF", "CLIENT REPLY SKIP"] {
+            db.run(off).is("");
+            assert_eq!(db.send(b"*x\r\n"), b"");
+            db.run("CLIENT REPLY ON").ok();
+        }
+        assert!(db.send(b"*x\r\n").starts_with(b"-ERR Protocol error"));
+    });
+
+    script!(
+        a_pause_holds_back_what_may_change_keys_and_nothing_that_is_wrong,
+        |db| {
+            db.run("PFADD h a").int(1);
+            db.run("CLIENT PAUSE 100 WRITE").ok();
+            db.run("SET k").error(ARITY);
+            assert!(
+                db.run("NOSUCH")
+                    .bytes()
+                    .starts_with(b"-ERR unknown command")
+            );
+            db.run("PFCOUNT h").is("");
+            db.run("SET k v").is("");
+            db.run("CLIENT PAUSE 100 ALL").ok();
+            db.run("SET k").error(ARITY);
+            db.run("CONFIG NOSUCH")
+                .error("ERR unknown subcommand 'NOSUCH'. Try CONFIG HELP.");
+            db.run("GET k").is("");
+            db.advance(100);
+            db.run("PFCOUNT h").int(1);
+            db.run("EXISTS k").int(0);
+        }
+    );
+
+    #[test]
+    fn what_is_wrong_neither_waits_for_room_nor_makes_any() {
+        let mut db = Db::new();
+        for i in 0..1000 {
+            db.run(&format!("SET k:{i} {i:0100}")).ok();
+        }
+        let options: &[(&[u8], &[u8])] = &[
+            (b"maxmemory-policy", b"allkeys-lru"),
+            (b"maxmemory", b"1"),
+            (b"requirepass", b"secret"),
+        ];
+        db.engine().config.set(options, |_| {}).expect("options");
+        db.unauthenticate();
+        db.run("SET new v").error("NOAUTH Authentication required.");
+        db.run("SET new").error(ARITY);
+        assert_eq!(db.engine().keyspace.entries(), 1000);
+        db.run("AUTH secret").ok();
+        db.run("SET new").error(ARITY);
+        assert_eq!(db.engine().keyspace.entries(), 1000);
+        db.run("SET new v").bytes().to_vec();
+        assert!(db.engine().keyspace.entries() < 1000);
+    }
 }

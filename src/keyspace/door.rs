@@ -408,11 +408,10 @@ impl Keyspace {
         #[cfg(test)]
         tests::hear(entry, cause);
         debug_assert!(cause.event().is_some(), "it is the same key");
-        if let (Some(db), true) = (
-            self.db_of(entry.space()),
-            entry.value_type() != ValueType::String,
-        ) {
-            self.queues.announce(db, entry.key(), false);
+        if let Some(db) = self.db_of(entry.space()) {
+            // A string serves nobody. It may stand where a stream was that memory did not hold.
+            let is_string = entry.value_type() == ValueType::String;
+            self.queues.announce(db, entry.key(), is_string);
         }
     }
 

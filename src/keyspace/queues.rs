@@ -3,9 +3,13 @@
 //! Whoever finds nothing at some keys joins their queues while the keys are locked. Whoever writes to a key announces it,
 //! locked as well, and serves the queue when its command is done: so no push is missed, and none of several who wait is
 //! passed over. A queue knows its members by their tickets alone.
+//!
+//! The queues lie in stripes by their keys, each behind a lock of its own: who writes to a key that nobody waits for reads two
+//! numbers, and takes no lock unless a queue lies in the same stripe.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
@@ -33,10 +37,23 @@ pub struct Ready {
 /// The tickets of those who wait for a key. The lowest came first.
 type Queue = BTreeSet<u64>;
 
-/// The queues of all keys.
+/// A power of two.
+const STRIPES: usize = 64;
+
+/// The queues of some keys, for each database.
 #[derive(Debug, Default)]
+#[repr(align(64))]
+struct Stripe {
+    /// Keys that have a queue here.
+    keys: AtomicUsize,
+    by_key: Mutex<[HashMap<Box<[u8]>, Queue>; DATABASES]>,
+}
+
+/// The queues of all keys.
+#[derive(Debug)]
 pub struct Queues {
-    by_key: [Mutex<HashMap<Box<[u8]>, Queue>>; DATABASES],
+    stripes: Box<[Stripe]>,
+    hasher: foldhash::fast::RandomState,
     /// Keys written, or gone, on threads that serve nobody.
     elsewhere: Mutex<Vec<Ready>>,
     /// Keys that have a queue, in all databases.
@@ -44,7 +61,28 @@ pub struct Queues {
     last_ticket: AtomicU64,
 }
 
+impl Default for Queues {
+    fn default() -> Self {
+        Self {
+            stripes: (0..STRIPES).map(|_| Stripe::default()).collect(),
+            hasher: foldhash::fast::RandomState::default(),
+            elsewhere: Mutex::default(),
+            keys: AtomicUsize::new(0),
+            last_ticket: AtomicU64::new(0),
+        }
+    }
+}
+
 impl Queues {
+    fn stripe(&self, key: &[u8]) -> &Stripe {
+        &self.stripes[self.hasher.hash_one(key) as usize % STRIPES]
+    }
+
+    /// Keys that somebody waits for.
+    pub fn keys(&self) -> usize {
+        self.keys.load(Ordering::Relaxed)
+    }
+
     /// Whether anybody waits for any key.
     #[inline]
     pub fn any(&self) -> bool {
@@ -58,27 +96,31 @@ impl Queues {
 
     /// Joins the queues of some keys, which the caller has locked.
     pub fn join<'k>(&self, db: usize, keys: impl Iterator<Item = &'k [u8]>, ticket: u64) {
-        let mut queues = self.by_key[db].lock();
         for key in keys {
+            let stripe = self.stripe(key);
+            let queues = &mut stripe.by_key.lock()[db];
             if let Some(queue) = queues.get_mut(key) {
                 queue.insert(ticket);
                 continue;
             }
             queues.insert(key.into(), Queue::from([ticket]));
+            stripe.keys.fetch_add(1, Ordering::Relaxed);
             self.keys.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// Leaves the queues of some keys. Nothing happens where the ticket is in none.
     pub fn leave<'k>(&self, db: usize, keys: impl Iterator<Item = &'k [u8]>, ticket: u64) {
-        let mut queues = self.by_key[db].lock();
         for key in keys {
+            let stripe = self.stripe(key);
+            let queues = &mut stripe.by_key.lock()[db];
             let Some(queue) = queues.get_mut(key) else {
                 continue;
             };
             queue.remove(&ticket);
             if queue.is_empty() {
                 queues.remove(key);
+                stripe.keys.fetch_sub(1, Ordering::Relaxed);
                 self.keys.fetch_sub(1, Ordering::Relaxed);
             }
         }
@@ -86,13 +128,16 @@ impl Queues {
 
     /// Who is next in the queue of a key, behind a ticket.
     pub fn next(&self, db: usize, key: &[u8], behind: u64) -> Option<u64> {
-        let queues = self.by_key[db].lock();
+        let queues = &self.stripe(key).by_key.lock()[db];
         queues.get(key)?.range(behind + 1..).next().copied()
     }
 
     /// Says that this thread's command has written to a key, which is locked.
     pub fn announce(&self, db: usize, key: &[u8], is_gone: bool) {
-        if self.by_key[db].lock().contains_key(key) {
+        let stripe = self.stripe(key);
+        // Whoever joins has the key locked, as the caller has.
+        let any = stripe.keys.load(Ordering::Relaxed) > 0;
+        if any && stripe.by_key.lock()[db].contains_key(key) {
             let ready = Ready {
                 db,
                 key: key.into(),
@@ -104,13 +149,14 @@ impl Queues {
 
     /// Says that any key of a database may have changed.
     pub fn announce_all(&self, db: usize) {
-        let queues = self.by_key[db].lock();
-        for key in queues.keys() {
-            self.note(Ready {
-                db,
-                key: key.clone(),
-                is_gone: true,
-            });
+        for stripe in &self.stripes {
+            for key in stripe.by_key.lock()[db].keys() {
+                self.note(Ready {
+                    db,
+                    key: key.clone(),
+                    is_gone: true,
+                });
+            }
         }
     }
 

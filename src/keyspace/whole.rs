@@ -86,6 +86,9 @@ impl Keyspace {
         let old = self.spaces[db].swap(space, Ordering::AcqRel);
         self.emptied.lock().sweeping.push(old);
         self.counters(thread).changes.add(keys as i64);
+        if self.queues.any() {
+            self.queues.announce_all(db);
+        }
         if keys <= FREE_AT_ONCE {
             self.sweep_emptied(thread, || {});
         }

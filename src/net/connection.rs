@@ -37,6 +37,8 @@ use crate::server::clients::Origin;
 use crate::server::session::Session;
 use crate::server::suspended::Came;
 
+/// So much of what is queued for a client does not count against its limit: the buffer that Redis has for each client.
+const REPLY_BYTES_FREE: usize = 16 * 1024;
 /// The thread's reply buffer is given back when one reply made it larger than this.
 const REPLY_BUFFER_MAX: usize = 1024 * 1024;
 /// What a client sends while its command waits for the disk is taken in up to so many bytes: more would fill memory just when
@@ -82,6 +84,8 @@ pub(super) struct Connection<S> {
     closing: bool,
     /// What is counted for this connection's buffers.
     counted_bytes: usize,
+    /// What is counted of their contents.
+    held_bytes: usize,
     thread: Option<ThreadSlot>,
 }
 
@@ -109,6 +113,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             waiting: None,
             closing: false,
             counted_bytes: 0,
+            held_bytes: 0,
             thread: None,
         }
     }
@@ -552,6 +557,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Sends replies; what the socket does not take is kept.
     fn send_reply(&mut self, cx: &mut Context<'_>, reply: &mut Vec<u8>) -> Result<(), Closed> {
+        let queued = self.output.len() + reply.len();
+        if queued > REPLY_BYTES_FREE {
+            self.check_queued(queued - REPLY_BYTES_FREE)?;
+        }
         let mut sent = 0;
         if self.output.is_empty() {
             while sent < reply.len() {
@@ -627,9 +636,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             .load()
             .client_output_buffer_limit
             .normal;
-        if !self.passes(limit) {
-            return Ok(());
+        match self.passes(limit) {
+            true => Err(self.close_for_output()),
+            false => Ok(()),
         }
+    }
+
+    /// What is queued for a client counts before it is sent, whatever the socket takes.
+    fn check_queued(&self, bytes: usize) -> Result<(), Closed> {
+        let limits = self.server.engine.config.load();
+        let hard_bytes = limits.client_output_buffer_limit.normal.hard_bytes;
+        match hard_bytes > 0 && bytes as u64 > hard_bytes {
+            true => Err(self.close_for_output()),
+            false => Ok(()),
+        }
+    }
+
+    fn close_for_output(&self) -> Closed {
         self.server
             .stats
             .output_limit_disconnections
@@ -638,7 +661,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             "Closing client {} that reached client-output-buffer-limit",
             self.session.client.address
         );
-        Err(Closed)
+        Closed
     }
 
     fn passes(&mut self, limit: OutputLimit) -> bool {
@@ -661,6 +684,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if bytes == 0 && self.counted_bytes == 0 {
             return;
         }
+        self.count_held();
         self.count_buffers(bytes);
         let input_bytes = self.input_bytes(BytesMut::len, Arriving::len);
         let client = &self.session.client;
@@ -681,6 +705,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 }
 
 impl<S> Connection<S> {
+    /// Counts what is kept for the client, without the spare room of the buffers, and keeps `maxmemory-clients` at once.
+    fn count_held(&mut self) {
+        let bytes = self.input.len() + self.output.len();
+        let change = bytes as i64 - self.held_bytes as i64;
+        if change == 0 {
+            return;
+        }
+        self.held_bytes = bytes;
+        let client = &self.session.client;
+        client
+            .query_bytes
+            .store(self.input.len(), Ordering::Relaxed);
+        client
+            .output_bytes
+            .store(self.output.len(), Ordering::Relaxed);
+        if let Some(thread) = self.thread {
+            let stripe = self.server.stats.stripe(thread);
+            stripe.held_bytes.add(change);
+        }
+        if change > 0 {
+            self.server.keep_client_memory();
+        }
+    }
+
     /// Counts so many bytes of buffers from now on.
     fn count_buffers(&mut self, bytes: usize) {
         let Some(thread) = self.thread else { return };
@@ -694,5 +742,9 @@ impl<S> Drop for Connection<S> {
     fn drop(&mut self) {
         self.server.clients.remove(self.session.client.id);
         self.count_buffers(0);
+        if let Some(thread) = self.thread {
+            let stripe = self.server.stats.stripe(thread);
+            stripe.held_bytes.add(-(self.held_bytes as i64));
+        }
     }
 }

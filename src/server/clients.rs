@@ -12,6 +12,7 @@ use std::task::Waker;
 use dashmap::DashMap;
 use parking_lot::Mutex;
 
+use super::Server;
 use crate::clock::UnixMs;
 
 /// What others may see of a connection.
@@ -106,6 +107,49 @@ impl Client {
         let mut slot = self.waker.lock();
         if !slot.as_ref().is_some_and(|old| old.will_wake(waker)) {
             *slot = Some(waker.clone());
+        }
+    }
+}
+
+impl Server {
+    /// Keeps `maxmemory-clients`: closes the clients for whom most is kept until the rest fits.
+    pub fn keep_client_memory(&self) {
+        let limit = self.engine.config.load().client_memory_limit();
+        if limit == 0 {
+            return;
+        }
+        let used = self.stats.sum(|stripe| &stripe.held_bytes);
+        let used = used.max(0).cast_unsigned();
+        if used > limit {
+            self.close_largest_clients(used - limit);
+        }
+    }
+
+    #[cold]
+    fn close_largest_clients(&self, mut excess: u64) {
+        let mut clients = self.clients.all();
+        let bytes = |client: &Client| {
+            client.query_bytes.load(Ordering::Relaxed) + client.output_bytes.load(Ordering::Relaxed)
+        };
+        clients.retain(|client| !client.no_evict.load(Ordering::Relaxed));
+        clients.sort_by_cached_key(|client| std::cmp::Reverse(bytes(client)));
+        for client in clients {
+            let held = bytes(&client) as u64;
+            excess = excess.saturating_sub(held);
+            if held == 0 {
+                break;
+            }
+            if !client.is_killed() {
+                tracing::warn!(
+                    "Closing client {} to keep maxmemory-clients",
+                    client.address
+                );
+                client.kill();
+                self.stats.evicted_clients.fetch_add(1, Ordering::Relaxed);
+            }
+            if excess == 0 {
+                break;
+            }
         }
     }
 }

@@ -107,7 +107,7 @@ fn run_tick(server: &Server, tick: u64, pool: &mut EvictionPool, walk: &mut Idle
         server.engine.steer_admission(&config);
         close_idle_clients(server, &config, clock::now());
     }
-    close_large_clients(server, &config);
+    server.keep_client_memory();
 }
 
 /// Looks at every shard once.
@@ -186,38 +186,6 @@ fn close_idle_clients(server: &Server, config: &Config, now: UnixMs) {
         if idle_ms > timeout_ms && !client.blocked.load(Ordering::Relaxed) {
             tracing::debug!("Closing idle client {}", client.address);
             client.kill();
-        }
-    }
-}
-
-/// Keeps `maxmemory-clients`: closes the clients with the largest buffers until the rest fits.
-fn close_large_clients(server: &Server, config: &Config) {
-    let limit = config.client_memory_limit();
-    let used = server
-        .stats
-        .sum(|stripe| &stripe.buffer_bytes)
-        .max(0)
-        .cast_unsigned();
-    if limit == 0 || used <= limit {
-        return;
-    }
-    let mut clients = server.clients.all();
-    let bytes = |client: &super::clients::Client| {
-        client.query_capacity.load(Ordering::Relaxed) + client.output_bytes.load(Ordering::Relaxed)
-    };
-    clients.retain(|client| !client.no_evict.load(Ordering::Relaxed));
-    clients.sort_by_cached_key(|client| std::cmp::Reverse(bytes(client)));
-    let mut excess = used - limit;
-    for client in clients {
-        tracing::warn!(
-            "Closing client {} to keep maxmemory-clients",
-            client.address
-        );
-        client.kill();
-        server.stats.evicted_clients.fetch_add(1, Ordering::Relaxed);
-        excess = excess.saturating_sub(bytes(&client) as u64);
-        if excess == 0 {
-            break;
         }
     }
 }

@@ -46,6 +46,8 @@ pub struct Session {
     pub no_touch: bool,
     /// What follows this command.
     pub then: Then,
+    /// Whether it has asked for a transaction, which there is not: nothing runs until it would have ended.
+    pub refuses_until_exec: bool,
     /// How many of its requests are done, which is the number of the next one.
     pub requests: u64,
     /// Its command that waits, with all that belongs to it. Such a command is not done: it stays in the buffer.
@@ -62,6 +64,7 @@ impl Session {
             reply_mode: ReplyMode::On,
             no_touch: false,
             then: Then::GoOn,
+            refuses_until_exec: false,
             requests: 0,
             suspended: None,
         }

@@ -55,6 +55,8 @@ pub struct Stripe {
     pub error_replies: Counter,
     /// Bytes in buffers of clients.
     pub buffer_bytes: Counter,
+    /// Bytes kept for clients in these: requests that arrived in part, replies that were not sent yet.
+    pub held_bytes: Counter,
     /// Bytes that histograms take.
     histogram_bytes: Counter,
     /// For each command and subcommand, by its number.
@@ -158,6 +160,7 @@ impl Stripe {
             writes: Counter::default(),
             error_replies: Counter::default(),
             buffer_bytes: Counter::default(),
+            held_bytes: Counter::default(),
             per_command: (0..commands).map(|_| CommandStats::default()).collect(),
         }
     }

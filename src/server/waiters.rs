@@ -3,6 +3,7 @@
 //! A waiter is served by the thread that wrote to one of its keys, which hands over the finished reply. Whether it is still
 //! there to be served is decided under its lock: no element is taken for one whose time was over.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
@@ -198,6 +199,18 @@ impl Waiters {
                 }
             }
         }
+    }
+
+    /// Keys that somebody waits for who is to be told when they are gone.
+    pub fn needed_keys(&self) -> usize {
+        let needing = self.by_ticket.iter();
+        let needing = needing.filter(|waiter| waiter.wanted.waits.needs_keys);
+        let mut keys = HashSet::new();
+        for waiter in needing {
+            let wanted = &waiter.wanted;
+            keys.extend(wanted.keys.iter().map(|key| (wanted.db, key.clone())));
+        }
+        keys.len()
     }
 
     /// The one of a client.

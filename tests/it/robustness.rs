@@ -533,3 +533,39 @@ fn raise_file_limit(files: u64) {
         );
     }
 }
+
+#[test]
+fn a_reply_beyond_the_output_limit_closes_its_client() {
+    for server in [Redis::start(&[]), Strata::start(&[])] {
+        let mut client = server.connect();
+        client.run(&[
+            "CONFIG",
+            "SET",
+            "client-output-buffer-limit",
+            "normal 100000 0 0",
+        ]);
+        for (bytes, is_closed) in [(90_000, false), (110_000, false), (151_000, true)] {
+            let value = "x".repeat(bytes);
+            client.run(&["SET", "k", &value]);
+            let mut other = server.connect();
+            assert_eq!(other.try_run(&["GET", "k"]).is_err(), is_closed, "{bytes}");
+        }
+        assert_eq!(client.run(&["STRLEN", "k"]).int(), Some(151_000));
+    }
+}
+
+#[test]
+fn the_client_for_whom_most_is_kept_goes_at_once() {
+    let strata = Strata::start(&["--maxmemory-clients", "1mb"]);
+    let mut witness = strata.connect();
+    let mut large = strata.connect();
+    // A request of which the end never comes.
+    large.send_raw(b"*2\r\n$4\r\nECHO\r\n$4000000\r\n");
+    let part = vec![b'x'; 64 * 1024];
+    let closed = (0..60).any(|_| large.try_send_raw(&part).is_err());
+    assert!(closed || large.read_to_close().is_ok());
+    let stats = witness.run(&["INFO", "stats"]);
+    let stats = String::from_utf8_lossy(stats.bytes().unwrap_or_default()).into_owned();
+    assert!(stats.contains("evicted_clients:1\r\n"), "{stats}");
+    assert_served(&mut witness);
+}

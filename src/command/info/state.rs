@@ -80,9 +80,13 @@ pub(super) fn clients(look: &Look<'_>, lines: &mut Lines) {
         ("watching_clients", 0),
         ("clients_in_timeout_table", 0),
         ("total_watched_keys", 0),
-        ("total_blocking_keys", 0),
-        ("total_blocking_keys_on_nokey", 0),
     ]);
+    let queues = look.server.engine.keyspace.queues();
+    lines.field("total_blocking_keys", queues.keys());
+    lines.field(
+        "total_blocking_keys_on_nokey",
+        look.server.waiters.needed_keys(),
+    );
 }
 
 pub(super) fn memory(look: &Look<'_>, lines: &mut Lines) {
