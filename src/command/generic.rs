@@ -5,8 +5,9 @@ use super::parse;
 use super::{Argument, Arity::*, Command, Context, Flags, KeySpec};
 use crate::error::CommandError;
 use crate::keyspace::Renamed;
+use crate::keyspace::footprint::OtherKey;
 use crate::resp::Args;
-use crate::server::suspended::{OtherKey, Stop};
+use crate::server::suspended::Stop;
 
 /// The rows of this family.
 pub(super) const COMMANDS: &[Command] = &[

@@ -32,7 +32,7 @@ pub(super) const COMMANDS: &[Command] = &[
         name: "pfcount",
         arity: AtLeast(2),
         keys: &[KeySpec::range(1, -1, 1, &["RW", "access"])],
-        flags: Flags::READONLY,
+        flags: Flags::READONLY.and(Flags::MAY_REPLICATE),
         run: pfcount,
         group: Group::HyperLogLog,
         since: "2.8.9",

@@ -56,10 +56,11 @@ use crate::config::Config;
 use crate::error::CommandError;
 use crate::keyspace::Keys;
 use crate::keyspace::below::{Ask, Page};
+use crate::keyspace::footprint::OtherKey;
 use crate::resp::{Args, Reply};
 use crate::server::Server;
 use crate::server::session::Session;
-use crate::server::suspended::{OtherKey, Stop, Suspend};
+use crate::server::suspended::{Stop, Suspend};
 
 pub use self::blocking::Waits;
 pub use self::key_specs::{Begin, Find, KeySpec};

@@ -7,11 +7,12 @@ use crate::command::Context;
 use crate::command::table::Row;
 use crate::error::CommandError;
 use crate::keyspace::eviction::AccessPolicy;
+use crate::keyspace::footprint::Footprint;
 use crate::keyspace::lfu::LfuSettings;
-use crate::keyspace::{EventName, KeyHash, Terms};
+use crate::keyspace::{EventName, KeyHash, Keyspace, Terms};
 use crate::resp::{Args, Reply};
 use crate::server::session::Session;
-use crate::server::suspended::{Stop, Suspend};
+use crate::server::suspended::{Stop, Suspend, Suspended};
 
 /// A command that asks for more keys each time that it runs is refused after so many times.
 const LOCK_ROUNDS: usize = 16;
@@ -94,20 +95,17 @@ impl Executor {
         let (terms, random) = self.terms(&row.command.name, now, session.no_touch);
         let config = self.config.current();
         let (server, engine) = (&self.server, &self.engine);
-        let declared = &self.hashes[self.plan[index].hashes.clone()];
-        let all: Vec<KeyHash>;
-        let hashes = match &session.suspended {
-            Some(waits) if !waits.others.is_empty() => {
-                let others = waits.others.iter();
-                let others = others.map(|other| engine.keyspace.hash(&other.key));
-                all = declared.iter().copied().chain(others).collect();
-                &all
-            }
-            _ => declared,
+        let plan = &self.plan[index];
+        let waits = session.suspended.as_ref();
+        let footprint = Footprint {
+            db: session.db,
+            named: &self.hashes[plan.hashes.clone()],
+            first: args.at(plan.first),
+            others: waits.map_or(&[][..], |waits| &waits.others),
         };
         let mut context = Context {
             // Here and not before, as it would be copied.
-            keys: engine.keyspace.lock(hashes, session.db, terms),
+            keys: engine.keyspace.lock(&footprint, terms),
             reply,
             now,
             session,
@@ -126,7 +124,9 @@ impl Executor {
                     .iter()
                     .any(|other| !keys.is_resident_in(other.db, &other.key))
             {
-                if waits.is_some_and(|waits| waits.could_not_read(hashes)) {
+                if waits.is_some_and(|waits| {
+                    could_not_read(&engine.keyspace, waits, &self.hashes[plan.hashes.clone()])
+                }) {
                     return Err(CommandError::Unreadable.into());
                 }
                 if waits.is_some_and(|waits| waits.rounds.are_too_many()) {
@@ -139,6 +139,15 @@ impl Executor {
             None => (row.command.run)(&mut context, args)?,
             Some(run) => run(&mut context, args)?,
         }
+        context.keys.check()?;
         Ok(Called::Done)
     }
+}
+
+/// Whether one of the keys of a command was to be loaded and could not be read.
+#[cold]
+fn could_not_read(keyspace: &Keyspace, waits: &Suspended, named: &[KeyHash]) -> bool {
+    let others = waits.others.iter().map(|other| keyspace.hash(&other.key));
+    let all: Vec<KeyHash> = named.iter().copied().chain(others).collect();
+    waits.could_not_read(&all)
 }

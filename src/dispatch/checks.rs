@@ -254,7 +254,5 @@ mod tests {
         db.run("AUTH secret").ok();
         db.run("SET new").error(ARITY);
         assert_eq!(db.engine().keyspace.entries(), 1000);
-        db.run("SET new v").bytes().to_vec();
-        assert!(db.engine().keyspace.entries() < 1000);
     }
 }

@@ -21,6 +21,8 @@ pub(super) struct Planned {
     pub(super) row: Option<&'static Row>,
     /// Its keys, among the hashes of the batch.
     pub(super) hashes: Range<usize>,
+    /// The argument that is the first of them.
+    pub(super) first: usize,
 }
 
 impl Executor {
@@ -33,7 +35,7 @@ impl Executor {
         let mut last: (&[u8], Option<&'static Row>) = (b"", None);
         for index in 0..batch.len() {
             let args = batch.args(buffer, index);
-            let first = self.hashes.len();
+            let (begin, mut first) = (self.hashes.len(), 0);
             let row = if equal(args.at(0), last.0) {
                 last.1
             } else {
@@ -47,15 +49,21 @@ impl Executor {
             {
                 let hash = |position| self.engine.keyspace.hash(args.at(position));
                 match row.single_key {
-                    Some(position) => self.hashes.push(hash(position)),
-                    None => self
-                        .hashes
-                        .extend(key_positions(row, &args).into_iter().map(hash)),
+                    Some(position) => {
+                        first = position;
+                        self.hashes.push(hash(position));
+                    }
+                    None => {
+                        let positions = key_positions(row, &args);
+                        first = positions.first().copied().unwrap_or_default();
+                        self.hashes.extend(positions.into_iter().map(hash));
+                    }
                 }
             }
             self.plan.push(Planned {
                 row,
-                hashes: first..self.hashes.len(),
+                hashes: begin..self.hashes.len(),
+                first,
             });
         }
         if self.hashes.len() > 1 {

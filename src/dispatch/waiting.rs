@@ -11,6 +11,7 @@ use crate::command::Context;
 use crate::command::table::Row;
 use crate::error::CommandError;
 use crate::keyspace::KeyHash;
+use crate::keyspace::footprint::Footprint;
 use crate::keyspace::queues::{Queues, Ready};
 use crate::resp::{Args, Reply};
 use crate::server::session::Session;
@@ -47,7 +48,8 @@ impl Executor {
     fn exists(&mut self, db: usize, key: &[u8], now: UnixMs) -> bool {
         let hashes = [self.engine.keyspace.hash(key)];
         let terms = self.terms(&"exists", now, false).0;
-        self.engine.keyspace.lock(&hashes, db, terms).exists(key)
+        let footprint = Footprint::of(db, &hashes, key);
+        self.engine.keyspace.lock(&footprint, terms).exists(key)
     }
 
     /// Tries what a client waits for on a key. `None`: it waits on.
@@ -62,7 +64,7 @@ impl Executor {
         let also = waits.also.iter().filter_map(|&at| args.get(at));
         let needed: SmallVec<[&[u8]; 2]> = std::iter::once(key).chain(also).collect();
         let hashes: SmallVec<[KeyHash; 2]> = needed.iter().map(|key| keyspace.hash(key)).collect();
-        let mut keys = keyspace.lock(&hashes, wanted.db, terms);
+        let mut keys = keyspace.lock(&Footprint::of(wanted.db, &hashes, key), terms);
         if !needed.iter().all(|key| keys.is_resident(key)) {
             return Some(End::Again);
         }
@@ -82,6 +84,7 @@ impl Executor {
             random,
         };
         let served = (waits.serve)(&mut context, &args, key);
+        let served = served.and_then(|served| context.keys.check().map(|()| served));
         drop(context);
         match served {
             Ok(false) => None,

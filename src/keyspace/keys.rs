@@ -3,8 +3,8 @@
 //! It finds keys, drops those whose time has come before anybody sees them, and records accesses. A
 //! change of a key goes through the keyspace's one door, [`super::door`].
 //!
-//! Invariant: a command reaches only keys whose shards it locked; asking for another one is a
-//! mistake in its row, and panics.
+//! Invariant: a command reaches only the keys of its footprint. Asking for another one is a mistake in its row: it finds
+//! nothing there and changes nothing, and its client gets an error ([`Keys::check`]).
 
 mod tiers;
 
@@ -15,6 +15,7 @@ use super::counters::Counters;
 use super::door::{Cause, EventName};
 use super::entry::{Entry, EntryParts, EntryRef, ValueType};
 use super::eviction::{AccessPolicy, LastAccess};
+use super::footprint::{Uses, Within};
 use super::table::{Position, Table, Tag};
 use super::{KeyHash, Keyspace, LockedShards, Terms, ThreadSlot};
 use crate::clock::UnixMs;
@@ -97,8 +98,12 @@ pub(super) const DEL: EventName = &"del";
 pub struct Keys<'a> {
     keyspace: &'a Keyspace,
     locked: LockedShards<'a>,
-    /// The hash of the key, where the command has just one.
-    only: Option<KeyHash>,
+    /// The key and its hash, where the command has just one.
+    only: Option<(&'a [u8], KeyHash)>,
+    /// All of them, where it has several.
+    uses: Option<Box<Uses>>,
+    /// Whether it asked for another one.
+    has_strayed: Cell<bool>,
     counters: &'a Counters,
     thread: ThreadSlot,
     access: AccessPolicy,
@@ -118,6 +123,9 @@ impl std::fmt::Debug for Keys<'_> {
     }
 }
 
+const STRAYED: CommandError =
+    CommandError::text("ERR the command uses a key that is not declared as its own");
+
 /// A found key: which lock, and where in its table.
 #[derive(Clone, Copy)]
 struct Found {
@@ -130,7 +138,7 @@ impl<'a> Keys<'a> {
     pub(super) fn new(
         keyspace: &'a Keyspace,
         locked: LockedShards<'a>,
-        only: Option<KeyHash>,
+        (only, uses): Within<'a>,
         db: usize,
         terms: Terms,
     ) -> Self {
@@ -147,6 +155,8 @@ impl<'a> Keys<'a> {
             keyspace,
             locked,
             only,
+            uses,
+            has_strayed: Cell::new(false),
             counters,
             thread,
             access,
@@ -173,31 +183,58 @@ impl<'a> Keys<'a> {
         self.db
     }
 
+    /// Whether there are keys of a database in the footprint: those of another one are asked for besides.
+    fn may_use(&self, db: usize) -> bool {
+        let may = db == self.db || self.uses.is_some();
+        self.has_strayed.set(self.has_strayed.get() || !may);
+        may
+    }
+
     /// Looks keys up in another database from now on. A key has the same shard in each.
     pub fn use_db(&mut self, db: usize) {
         self.db = db;
         self.space = self.keyspace.space_of(db);
     }
 
+    /// Fails where the command asked for a key outside its footprint.
     #[inline]
-    fn locate(&self, key: &[u8]) -> (usize, Tag, KeyHash) {
-        if let Some(hash) = self.only {
-            debug_assert_eq!(
-                hash,
-                self.keyspace.hash(key),
-                "a command's row declares every key that it uses"
-            );
-            return (0, hash.tag(), hash);
+    pub fn check(&self) -> Result<(), CommandError> {
+        match self.has_strayed.get() {
+            true => Err(STRAYED),
+            false => Ok(()),
         }
+    }
+
+    /// Where a key stands. `None`: it is outside the footprint.
+    #[inline]
+    fn locate(&self, key: &[u8]) -> Option<(usize, Tag, KeyHash)> {
+        match self.only {
+            // Mostly it is the very same piece of the request.
+            Some((only, hash)) if std::ptr::eq(only, key) || only == key => {
+                Some((0, hash.tag(), hash))
+            }
+            _ => self.locate_among(key),
+        }
+    }
+
+    fn locate_among(&self, key: &[u8]) -> Option<(usize, Tag, KeyHash)> {
         let hash = self.keyspace.hash(key);
         let shard = hash.shard();
         let lock = match &*self.locked {
-            [one] if one.shard == shard => 0,
-            many => many
-                .binary_search_by_key(&shard, |locked| locked.shard)
-                .expect("a command's row declares every key that it uses"),
+            [one] if one.shard == shard => Ok(0),
+            many => many.binary_search_by_key(&shard, |locked| locked.shard),
         };
-        (lock, hash.tag(), hash)
+        let has = |lock| {
+            let uses = self.uses.as_ref();
+            uses.is_some_and(|uses| uses.has(lock, hash, self.db))
+        };
+        match lock {
+            Ok(lock) if has(lock) => Some((lock, hash.tag(), hash)),
+            _ => {
+                self.has_strayed.set(true);
+                None
+            }
+        }
     }
 
     fn table(&self, found: Found) -> &Table {
@@ -220,7 +257,7 @@ impl<'a> Keys<'a> {
     /// Each of the two above has a copy, so that neither pays for the other.
     #[inline(always)]
     fn look_up(&mut self, key: &[u8], for_value: bool) -> Option<Found> {
-        let (lock, tag, _) = self.locate(key);
+        let (lock, tag, _) = self.locate(key)?;
         let table = &self.locked[lock].table;
         let at = table.find(tag, self.space, key)?;
         let entry = table.get(at);
@@ -294,7 +331,7 @@ impl<'a> Keys<'a> {
     }
 
     fn view_value(&self, key: &[u8]) -> Option<EntryRef<'_>> {
-        let (lock, tag, _) = self.locate(key);
+        let (lock, tag, _) = self.locate(key)?;
         let table = &self.locked[lock].table;
         let entry = table.get(table.find(tag, self.space, key)?);
         let lives = !entry.is_absent() && entry.expires_at().is_none_or(|at| at > self.now);
@@ -516,7 +553,9 @@ impl<'a> Keys<'a> {
     }
 
     fn add_collection(&mut self, key: &[u8], value_type: ValueType, content: Content) {
-        let (lock, tag, hash) = self.locate(key);
+        let Some((lock, tag, hash)) = self.locate(key) else {
+            return;
+        };
         let (space, expires_at) = (self.space, self.default_expiry());
         match content {
             Content::Packed(bytes) => {
@@ -566,7 +605,9 @@ impl<'a> Keys<'a> {
         expiry: Expiry,
         raw: bool,
     ) {
-        let (lock, tag, hash) = self.locate(key);
+        let Some((lock, tag, hash)) = self.locate(key) else {
+            return;
+        };
         let space = self.space;
         let table = &self.locked[lock].table;
         let old = table.find(tag, space, key);
@@ -670,7 +711,7 @@ impl<'a> Keys<'a> {
                 found
             }
             None => {
-                let (lock, tag, hash) = self.locate(key);
+                let (lock, tag, hash) = self.locate(key).ok_or(STRAYED)?;
                 let expires_at = self.default_expiry();
                 let parts = EntryParts {
                     space: self.space,
@@ -738,11 +779,15 @@ impl<'a> Keys<'a> {
 
     /// Moves a key to another name or database. What stood there goes, if `replace`.
     pub fn rename(&mut self, from: &[u8], to: &[u8], to_db: usize, replace: bool) -> Renamed {
-        if self.find(from).is_none() {
+        if self.find(from).is_none() || !self.may_use(to_db) {
             return Renamed::NoSource;
         }
         let home = self.db;
         self.use_db(to_db);
+        let Some(place) = self.locate(to) else {
+            self.use_db(home);
+            return Renamed::NoSource;
+        };
         let existing = self.find(to);
         if let (Some(found), true) = (existing, replace) {
             self.take(found, Cause::Client(DEL));
@@ -765,7 +810,7 @@ impl<'a> Keys<'a> {
         let entry = entry.renamed(self.keyspace.space_of(to_db), to);
         self.count_further(-1);
         let event = std::mem::replace(&mut self.event, came);
-        let (lock, tag, hash) = self.locate(to);
+        let (lock, tag, hash) = place;
         self.add(lock, tag, hash, entry);
         self.event = event;
         Renamed::Done
@@ -774,7 +819,8 @@ impl<'a> Keys<'a> {
     /// Copies a key to another name or database. What stood there goes, if `replace`. The two
     /// must differ.
     pub fn copy(&mut self, from: &[u8], to: &[u8], to_db: usize, replace: bool) -> Renamed {
-        let Some(source) = self.find(from) else {
+        let source = self.find(from).filter(|_| self.may_use(to_db));
+        let Some(source) = source else {
             return Renamed::NoSource;
         };
         let home = self.db;
@@ -785,12 +831,14 @@ impl<'a> Keys<'a> {
         let result = match existing {
             Some(_) if !replace => Renamed::Occupied,
             existing => {
-                let (lock, tag, hash) = self.locate(to);
-                if let Some(found) = existing {
+                let place = self.locate(to);
+                if let (Some(_), Some(found)) = (place, existing) {
                     self.take(found, Cause::Client(DEL));
                     self.count_further(-1);
                 }
-                self.add(lock, tag, hash, entry);
+                if let Some((lock, tag, hash)) = place {
+                    self.add(lock, tag, hash, entry);
+                }
                 Renamed::Done
             }
         };

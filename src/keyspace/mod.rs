@@ -21,6 +21,7 @@ pub mod counters;
 mod door;
 pub mod entry;
 pub mod eviction;
+pub mod footprint;
 pub mod gate;
 mod keys;
 pub mod lfu;
@@ -37,12 +38,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
-use smallvec::SmallVec;
 
 use self::below::{Below, Filter};
 use self::compression::CompressionHand;
 use self::counters::{Counters, SPACES};
 use self::eviction::{AccessPolicy, Group};
+use self::footprint::{Footprint, Uses};
 use self::gate::Gate;
 use self::policy::Policies;
 use self::queues::Queues;
@@ -316,27 +317,30 @@ impl Keyspace {
         &self.queues
     }
 
-    /// Locks the shards of some keys, in ascending order and each once: the one place that locks
+    /// Locks the shards of the keys of a request, in ascending order and each once: the one place that locks
     /// more than one. Inlined, as what it gives would be copied to its place.
     #[inline(always)]
-    pub fn lock<'a>(&'a self, hashes: &[KeyHash], db: usize, terms: Terms) -> Keys<'a> {
-        let (only, locked) = match hashes {
-            [hash] => {
+    pub fn lock<'a>(&'a self, footprint: &Footprint<'a, '_>, terms: Terms) -> Keys<'a> {
+        let only = footprint.only();
+        let (uses, locked) = match only {
+            Some((_, hash)) => {
                 let locked = self.lock_shard(hash.shard(), terms.thread);
-                (Some(*hash), LockedShards::One(locked))
+                (None, LockedShards::One(locked))
             }
-            hashes => (None, self.lock_shards(hashes, terms.thread)),
+            None => self.lock_shards(footprint, terms.thread),
         };
-        Keys::new(self, locked, only, db, terms)
+        Keys::new(self, locked, (only, uses), footprint.db, terms)
     }
 
-    fn lock_shards(&self, hashes: &[KeyHash], thread: ThreadSlot) -> LockedShards<'_> {
-        let mut shards: SmallVec<[usize; 16]> = hashes.iter().map(|h| h.shard()).collect();
-        shards.sort_unstable();
-        shards.dedup();
-        let locked = shards.into_iter();
-        let locked = locked.map(|shard| self.lock_shard(shard, thread));
-        LockedShards::Several(locked.collect())
+    fn lock_shards(
+        &self,
+        footprint: &Footprint<'_, '_>,
+        thread: ThreadSlot,
+    ) -> (Option<Box<Uses>>, LockedShards<'_>) {
+        let uses = footprint.uses(self);
+        let locked = uses.shards().map(|shard| self.lock_shard(shard, thread));
+        let locked = LockedShards::Several(locked.collect());
+        (Some(Box::new(uses)), locked)
     }
 
     #[inline]

@@ -18,6 +18,7 @@ use crate::engine::overdraft::Rounds;
 use crate::error::CommandError;
 use crate::keyspace::KeyHash;
 use crate::keyspace::below::{Ask, Page};
+use crate::keyspace::footprint::OtherKey;
 use crate::tier::Wanted;
 
 /// What a command needs before it can go on.
@@ -42,15 +43,6 @@ pub enum Suspend {
     /// That what has changed so far is written below, so that there may be room in memory: for so long, or for as long as
     /// it takes.
     Room(Option<Duration>),
-}
-
-/// A key that a command needs and does not name.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct OtherKey {
-    /// Its database.
-    pub db: usize,
-    /// The key.
-    pub key: Box<[u8]>,
 }
 
 /// What came of it.

@@ -17,6 +17,7 @@ use crate::clock::{self, UnixMs};
 use crate::engine::encoding_limits;
 use crate::error::CommandError;
 use crate::keyspace::eviction::{AccessPolicy, EvictionPool, Room};
+use crate::keyspace::footprint::Footprint;
 use crate::keyspace::lfu::LfuSettings;
 use crate::keyspace::{Expiry, KeyHash, LastAccess, Terms};
 use crate::threads::{self, Part};
@@ -322,7 +323,7 @@ impl<'a> Loader<'a> {
             thread: server.engine.warming_slot(),
             event: &"restore",
         };
-        let destinations = &server.warming.destinations;
+        let (destinations, hashes) = (&server.warming.destinations, [hash]);
         let (_inside, mut keys) = loop {
             let (moment, to) = destinations.find(db)?;
             let Some(to) = to else {
@@ -330,7 +331,8 @@ impl<'a> Loader<'a> {
             };
             self.wait_for_key(hash, to, &key.name, now)?;
             let inside = server.engine.keyspace.gate().enter(terms.thread);
-            let keys = server.engine.keyspace.lock(&[hash], to, terms);
+            let footprint = Footprint::of(to, &hashes, &key.name);
+            let keys = server.engine.keyspace.lock(&footprint, terms);
             // What was fetched may have left memory again, and the database may be another one.
             if keys.is_resident(&key.name) && destinations.is_still(moment) {
                 break (inside, keys);

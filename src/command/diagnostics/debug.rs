@@ -12,8 +12,9 @@ use crate::command::{
 use crate::error::CommandError;
 use crate::keyspace::below::{Ask, Fold};
 use crate::keyspace::entry::EntryRef;
+use crate::keyspace::footprint::OtherKey;
 use crate::resp::Args;
-use crate::server::suspended::{OtherKey, Stop, Suspend};
+use crate::server::suspended::{Stop, Suspend};
 use crate::value::large::LargeRef;
 use crate::value::listpack::{Listpack, OneWay, Pack};
 use crate::value::number;

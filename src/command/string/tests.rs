@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::keyspace::eviction::AccessPolicy;
+use crate::keyspace::footprint::Footprint;
 use crate::keyspace::lfu::LfuSettings;
 use crate::keyspace::{Terms, ThreadSlot};
 use crate::testing::{Db, START, script};
@@ -36,7 +37,7 @@ fn is_raw(db: &Db, key: &[u8]) -> bool {
         event: &"set",
     };
     let keyspace = &db.engine().keyspace;
-    let mut keys = keyspace.lock(&[keyspace.hash(key)], 0, terms);
+    let mut keys = keyspace.lock(&Footprint::of(0, &[keyspace.hash(key)], key), terms);
     keys.peek(key).unwrap().is_raw()
 }
 

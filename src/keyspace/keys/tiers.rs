@@ -20,7 +20,7 @@ impl Keys<'_> {
     /// Whether the tier below may have a copy of a key, of whatever version.
     pub fn may_be_below(&self, key: &[u8]) -> bool {
         let below = self.keyspace.below.as_ref();
-        below.is_some_and(|below| below.may_hold(self.locate(key).2))
+        below.is_some_and(|below| below.may_hold(self.keyspace.hash(key)))
     }
 
     /// What memory knows of a key, wherever else it is. Neither an access nor counted.
@@ -29,7 +29,9 @@ impl Keys<'_> {
         if self.find(key).is_some() {
             return Presence::Held;
         }
-        let (lock, tag, _) = self.locate(key);
+        let Some((lock, tag, _)) = self.locate(key) else {
+            return Presence::Absent;
+        };
         let marked = self.locked[lock].table.find(tag, self.space, key);
         if marked.is_some() || !self.may_be_below(key) {
             Presence::Absent
@@ -130,9 +132,20 @@ impl Keys<'_> {
         let Some(below) = &self.keyspace.below else {
             return true;
         };
-        let (lock, tag, hash) = self.locate(key);
-        let table = &self.locked[lock].table;
-        let held = table.find(tag, self.keyspace.space_of(db), key).is_some();
+        // One whose shard is not locked is none of the command's.
+        let hash = match self.only {
+            Some((only, hash)) if std::ptr::eq(only, key) => hash,
+            _ => self.keyspace.hash(key),
+        };
+        let shard = hash.shard();
+        let Ok(lock) = self
+            .locked
+            .binary_search_by_key(&shard, |locked| locked.shard)
+        else {
+            return true;
+        };
+        let (table, space) = (&self.locked[lock].table, self.keyspace.space_of(db));
+        let held = table.find(hash.tag(), space, key).is_some();
         held || !below.may_hold(hash)
     }
 }

@@ -1,0 +1,176 @@
+//! The footprint of a request: the keys that it uses, made once, from its row or from what its command needs besides.
+//!
+//! Fetching ahead, residency and locking go by it, and whoever holds its keys ([`super::Keys`]) reaches no other one.
+
+use smallvec::SmallVec;
+
+use super::{KeyHash, Keyspace};
+
+/// The keys that a request uses.
+#[derive(Clone, Copy, Debug)]
+pub struct Footprint<'a, 'b> {
+    /// The database of those that it names.
+    pub db: usize,
+    /// Their hashes, in the order in which they are named.
+    pub named: &'b [KeyHash],
+    /// The first of them, which is asked for by these very bytes mostly.
+    pub first: &'a [u8],
+    /// Those that it does not name.
+    pub others: &'b [OtherKey],
+}
+
+/// A key that a request uses and does not name.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct OtherKey {
+    /// Its database.
+    pub db: usize,
+    /// The key.
+    pub key: Box<[u8]>,
+}
+
+impl<'a, 'b> Footprint<'a, 'b> {
+    /// Of keys of one database.
+    pub fn of(db: usize, named: &'b [KeyHash], first: &'a [u8]) -> Self {
+        Self {
+            db,
+            named,
+            first,
+            others: &[],
+        }
+    }
+
+    /// The only key, where there is one.
+    #[inline]
+    pub(super) fn only(&self) -> Option<(&'a [u8], KeyHash)> {
+        match self.named {
+            [hash] if self.others.is_empty() => Some((self.first, *hash)),
+            _ => None,
+        }
+    }
+
+    /// All keys with their databases, by shards.
+    pub(super) fn uses(&self, keyspace: &Keyspace) -> Uses {
+        let named = self.named.iter().map(|&hash| (hash, self.db));
+        let others = self.others.iter();
+        let others = others.map(|other| (keyspace.hash(&other.key), other.db));
+        let mut sorted: SmallVec<[(KeyHash, usize); 8]> = named.chain(others).collect();
+        // The shard is the head of the hash: it is the same order.
+        sorted.sort_unstable();
+        let shard = |&(hash, _): &(KeyHash, usize)| hash.shard();
+        let mut starts = SmallVec::new();
+        for (at, of) in sorted.iter().enumerate() {
+            if at == 0 || shard(&sorted[at - 1]) != shard(of) {
+                starts.push(at);
+            }
+        }
+        Uses { sorted, starts }
+    }
+}
+
+/// The only key of a command with its hash, or all of them.
+pub(super) type Within<'a> = (Option<(&'a [u8], KeyHash)>, Option<Box<Uses>>);
+
+/// Hashes and databases of keys, in ascending order.
+#[derive(Debug)]
+pub(super) struct Uses {
+    sorted: SmallVec<[(KeyHash, usize); 8]>,
+    /// Where those of each shard begin.
+    starts: SmallVec<[usize; 8]>,
+}
+
+impl Uses {
+    /// The shards of the keys, in ascending order and each once.
+    pub(super) fn shards(&self) -> impl Iterator<Item = usize> {
+        self.starts
+            .iter()
+            .map(|&start| self.sorted[start].0.shard())
+    }
+
+    /// Whether a key is among them, whose shard is the one with this number among theirs.
+    pub(super) fn has(&self, shard: usize, hash: KeyHash, db: usize) -> bool {
+        let start = self.starts.get(shard).copied();
+        let end = self.starts.get(shard + 1).copied();
+        let of_shard = start.map(|start| &self.sorted[start..end.unwrap_or(self.sorted.len())]);
+        of_shard.is_some_and(|keys| keys.binary_search(&(hash, db)).is_ok())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::keyspace::eviction::AccessPolicy;
+    use crate::keyspace::keys::{Expiry, Renamed};
+    use crate::keyspace::lfu::LfuSettings;
+    use crate::keyspace::{Terms, ThreadSlot};
+    use crate::testing::{Db, START};
+
+    fn terms() -> Terms {
+        let config = Config::default();
+        let lfu = LfuSettings::of(&config);
+        Terms {
+            now: START,
+            access: AccessPolicy::new(config.maxmemory_policy, lfu, START, 0),
+            default_ttl_ms: 0,
+            thread: ThreadSlot(0),
+            event: &"test",
+        }
+    }
+
+    #[test]
+    fn a_key_outside_the_footprint_is_neither_read_nor_changed() {
+        let mut db = Db::new();
+        db.run("SET other v").ok();
+        let keyspace = &db.engine().keyspace;
+        let hashes = [&b"a"[..], b"b"].map(|key| keyspace.hash(key));
+        let strays: [fn(&mut crate::keyspace::Keys<'_>) -> bool; 7] = [
+            |keys| keys.string(b"other") == Ok(None),
+            |keys| keys.view_string(b"other").is_none(),
+            |keys| !keys.remove(b"other"),
+            |keys| keys.string_resized(b"new", 3).is_err(),
+            |keys| keys.rename(b"a", b"new", 0, true) == Renamed::NoSource,
+            |keys| keys.copy(b"a", b"a", 1, true) != Renamed::Occupied,
+            |keys| {
+                keys.set(b"new", b"v", Expiry::Keep);
+                true
+            },
+        ];
+        for named in [&hashes[..1], &hashes[..]] {
+            for stray in strays {
+                let mut keys = keyspace.lock(&Footprint::of(0, named, b"a"), terms());
+                keys.set(b"a", b"1", Expiry::Keep);
+                assert_eq!(keys.check(), Ok(()));
+                assert!(stray(&mut keys));
+                assert!(keys.check().is_err());
+            }
+        }
+        keyspace.validate();
+        db.run("GET other").bulk("v");
+        db.run("GET a").bulk("1");
+        db.run("DBSIZE").int(2);
+        db.run("SELECT 1").ok();
+        db.run("DBSIZE").int(0);
+    }
+
+    #[test]
+    fn a_key_that_was_asked_for_besides_is_within() {
+        let mut db = Db::new();
+        let keyspace = &db.engine().keyspace;
+        let hashes = [keyspace.hash(b"a")];
+        let others = [OtherKey {
+            db: 1,
+            key: b"a"[..].into(),
+        }];
+        let footprint = Footprint {
+            others: &others,
+            ..Footprint::of(0, &hashes, b"a")
+        };
+        let mut keys = keyspace.lock(&footprint, terms());
+        keys.set(b"a", b"1", Expiry::Keep);
+        assert_eq!(keys.rename(b"a", b"a", 1, false), Renamed::Done);
+        assert_eq!(keys.check(), Ok(()));
+        drop(keys);
+        db.run("SELECT 1").ok();
+        db.run("GET a").bulk("1");
+    }
+}
