@@ -11,7 +11,7 @@
 //! and then all the others are closed once more.
 //!
 //! Invariant: nobody waits for the gate while it holds a shard, nor closes it from inside.
-//! Invariant: the gate is closed for as long as an [`Alone`] lives, and for [`PATIENCE`] at a time while one is made.
+//! Invariant: the gate is closed for as long as an [`Alone`] lives, and for half a millisecond at a time while one is made.
 
 use std::hint;
 use std::sync::Arc;

@@ -3,7 +3,7 @@
 //! The parser works on all bytes that have arrived and notes where each argument lies; nothing is
 //! copied, except arguments of inline commands, whose quotes must be undone. A request that has not
 //! arrived in full is parsed again from its start when more comes, unless it has many arguments:
-//! then what was found is kept in [`Partial`], so that a request costs time linear in its length.
+//! then what was found is kept in `Partial`, so that a request costs time linear in its length.
 //!
 //! A long argument need not stand in the buffer: once the parser has found where it begins ([`Coming`]) whoever reads may
 //! receive it apart, as what then becomes a value without being copied ([`Unfinished::received`]). In the buffer it is left out.
