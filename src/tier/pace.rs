@@ -101,14 +101,14 @@ impl Pace {
 
     /// Waits for the next round, but not for long: `due` says whether it is time for a run. True after the stop.
     pub(super) fn begin(&self, due: impl Fn() -> bool) -> Option<(Round, bool)> {
-        #[cfg(test)]
-        assert!(!self.panics.load(Ordering::Relaxed), "as a test wants it");
         let mut state = self.state.lock();
         if state.asked.is_none() && !state.stopped {
             self.changed.wait_for(&mut state, LOOK);
         }
         let must_run = state.stopped || due();
         let round = state.asked.max(must_run.then_some(Round::Run))?;
+        #[cfg(test)]
+        assert!(!self.panics.load(Ordering::Relaxed), "as a test wants it");
         state.asked = None;
         state.begun += 1;
         Some((round, state.stopped))
