@@ -449,18 +449,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         coming.at
     }
 
-    /// The bytes of requests that have not run: of `input`, of an argument on its way, and of those that are there.
-    fn input_bytes(
-        &self,
-        of_input: impl Fn(&BytesMut) -> usize,
-        of_arriving: impl Fn(&Arriving) -> usize,
-    ) -> usize {
-        let arriving = self.arriving.as_ref().map_or(0, of_arriving);
-        let received = self.partial.received.iter();
-        let received: usize = received.map(|received| received.bytes.len()).sum();
-        of_input(&self.input) + arriving + received
-    }
-
     /// Runs the complete requests of a buffer and sends the replies. Gives the bytes done with.
     fn run(
         &mut self,
@@ -686,15 +674,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         self.count_held();
         self.count_buffers(bytes);
-        let input_bytes = self.input_bytes(BytesMut::len, Arriving::len);
         let client = &self.session.client;
-        client.query_bytes.store(input_bytes, Ordering::Relaxed);
         client
             .query_capacity
             .store(input_capacity, Ordering::Relaxed);
-        client
-            .output_bytes
-            .store(self.output.len(), Ordering::Relaxed);
         client
             .output_capacity
             .store(self.output.capacity(), Ordering::Relaxed);
@@ -705,18 +688,29 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 }
 
 impl<S> Connection<S> {
+    /// The bytes of requests that have not run: of `input`, of an argument on its way, and of those that are there.
+    fn input_bytes(
+        &self,
+        of_input: impl Fn(&BytesMut) -> usize,
+        of_arriving: impl Fn(&Arriving) -> usize,
+    ) -> usize {
+        let arriving = self.arriving.as_ref().map_or(0, of_arriving);
+        let received = self.partial.received.iter();
+        let received: usize = received.map(|received| received.bytes.len()).sum();
+        of_input(&self.input) + arriving + received
+    }
+
     /// Counts what is kept for the client, without the spare room of the buffers, and keeps `maxmemory-clients` at once.
     fn count_held(&mut self) {
-        let bytes = self.input.len() + self.output.len();
+        let input_bytes = self.input_bytes(BytesMut::len, Arriving::len);
+        let bytes = input_bytes + self.output.len();
         let change = bytes as i64 - self.held_bytes as i64;
         if change == 0 {
             return;
         }
         self.held_bytes = bytes;
         let client = &self.session.client;
-        client
-            .query_bytes
-            .store(self.input.len(), Ordering::Relaxed);
+        client.query_bytes.store(input_bytes, Ordering::Relaxed);
         client
             .output_bytes
             .store(self.output.len(), Ordering::Relaxed);

@@ -544,7 +544,8 @@ fn a_reply_beyond_the_output_limit_closes_its_client() {
             "client-output-buffer-limit",
             "normal 100000 0 0",
         ]);
-        for (bytes, is_closed) in [(90_000, false), (110_000, false), (151_000, true)] {
+        // Between those Redis 7.0 does not count the first 16 KB of a reply, and Redis 8.10, which does not copy long values, does.
+        for (bytes, is_closed) in [(90_000, false), (151_000, true)] {
             let value = "x".repeat(bytes);
             client.run(&["SET", "k", &value]);
             let mut other = server.connect();
