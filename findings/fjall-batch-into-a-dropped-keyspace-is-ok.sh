@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# fjall 3.1.13 (crates.io), seen on 2026-11-29.
+# fjall 3.1.13 (the crate), seen on 2026-11-29.
 #
 # Once a keyspace is deleted, insert and remove through a handle to it answer KeyspaceDeleted. A batch that is committed into it, and an
 # ingestion, answer Ok, and what they wrote is lost: after opening the database again there is no such keyspace.

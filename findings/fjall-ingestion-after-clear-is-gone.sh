@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# fjall 3.1.13 (crates.io), seen on 2026-11-29.
+# fjall 3.1.13 (the crate), seen on 2026-11-29.
 #
 # What is ingested into a keyspace after Keyspace::clear() is there until the database is opened again, and then it is gone, without
 # an error: the journal replays the clear over it. Drop the keyspace and make another, or insert in the place of an ingestion.

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# fjall 3.1.13 (crates.io), seen on 2026-11-29.
+# fjall 3.1.13 (the crate), seen on 2026-11-29.
 #
 # A database that makes and deletes a keyspace again and again, one at a time, takes more and more room: its list of keyspaces
 # (keyspaces/0) grows with the square of their number, and Database::disk_space() does not count it. It shrinks when the database

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# fjall 3.1.13 (crates.io), seen on 2026-11-29.
+# fjall 3.1.13 (the crate), seen on 2026-11-29.
 #
 # Keyspace::iter() shows the keyspace as it was when it was called. Keyspace::range() and prefix() do not: a value that is overwritten while
 # they run is seen as it is now, and a key that is removed is missing. Database::snapshot() has a range that stands still.

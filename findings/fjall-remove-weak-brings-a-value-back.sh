@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# fjall 3.1.13 (crates.io), seen on 2026-11-29.
+# fjall 3.1.13 (the crate), seen on 2026-11-29.
 #
 # remove_weak of a key that was written twice, the first time into a table on disk, hides it until the memtable is written; then the
 # first value is back: the weak tombstone went together with the second write alone. It is for keys that are written once.

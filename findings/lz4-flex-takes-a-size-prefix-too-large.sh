@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# lz4_flex 0.14.0 (crates.io, features std, safe-encode, safe-decode), seen on 2026-11-29.
+# lz4_flex 0.14.0 (the crate, features std, safe-encode, safe-decode), seen on 2026-11-29.
 #
 # decompress_size_prepended takes a block whose size prefix says one byte more than there is, and gives what there is, without an
 # error: a length that is kept apart must be compared. A prefix that is one too small is an error.

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# zstd 0.14.0 (crates.io, features zdict_builder; libzstd 1.5.7), seen on 2026-11-29.
+# zstd 0.14.0 (the crate, features zdict_builder; libzstd 1.5.7), seen on 2026-11-29.
 #
 # Training a dictionary fails with up to six samples, however long they are ("Src size is incorrect"), and succeeds with seven equal ones of
 # 100 bytes. A dictionary of less than 256 bytes cannot be asked for.
