@@ -4,7 +4,7 @@
 
 use super::{Argument, Arity::*, Command, Context, Flags, Group, argument, parse};
 use crate::error::CommandError;
-use crate::keyspace::below::{Ask, KeyFilter, Page};
+use crate::keyspace::residency::{Ask, KeyFilter, Page};
 use crate::resp::{Args, Reply};
 use crate::server::suspended::{Stop, Suspend};
 use crate::value::number;

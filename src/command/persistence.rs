@@ -2,7 +2,7 @@
 
 use super::{Argument, Arity::*, Command, Context, Flags, Group};
 use crate::error::CommandError;
-use crate::keyspace::below::Ask;
+use crate::keyspace::residency::Ask;
 use crate::resp::Args;
 use crate::server::suspended::Stop;
 

@@ -8,7 +8,7 @@ use super::{Arity::*, Command, Context, Flags, Group, KeySpec};
 use crate::config::TierPolicy;
 use crate::error::CommandError;
 use crate::keyspace::Pinned;
-use crate::keyspace::below::{Ask, DiskCopy, Page, Presence};
+use crate::keyspace::residency::{Ask, DiskCopy, Page, Presence};
 use crate::resp::{Args, Reply};
 use crate::server::Server;
 use crate::server::figures::{Figure, compression_ratio};
@@ -440,7 +440,7 @@ mod tests {
     #[test]
     fn a_key_that_cannot_be_on_disk_is_not_demoted() {
         let mut db = Db::spilled();
-        let key = "k".repeat(crate::keyspace::below::KEY_BYTES_MAX + 1);
+        let key = "k".repeat(crate::keyspace::residency::KEY_BYTES_MAX + 1);
         let reply =
             db.send(format!("SET {key} v\r\nTIER.DEMOTE {key}\r\nGET {key}\r\n").as_bytes());
         assert_eq!(String::from_utf8_lossy(&reply), "+OK\r\n:0\r\n$1\r\nv\r\n");

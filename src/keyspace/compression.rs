@@ -195,7 +195,7 @@ impl Keyspace {
             let all: Vec<Position> = locked.table.all_positions().collect();
             for at in all {
                 let entry = locked.table.get(at);
-                let may_be = !entry.is_absent() && !entry.is_large();
+                let may_be = !entry.is_tombstone() && !entry.is_large();
                 let may_be = may_be && entry.fields_due_at().is_none();
                 if entry.standing() == Standing::Plain && may_be {
                     let block = compressor.compress(entry.value()).expect("there is room");
@@ -324,7 +324,7 @@ impl<'a> EntryRef<'a> {
     /// Whether it may be tried.
     fn may_be_compressed(self) -> bool {
         self.standing() == Standing::Plain
-            && !self.is_absent()
+            && !self.is_tombstone()
             && !self.is_large()
             // Their deadlines would not be seen.
             && self.fields_due_at().is_none()

@@ -11,10 +11,10 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use super::below::{CLEAN, Place, STATE, UNSURE, WRITING};
 use super::counters::Counters;
 use super::entry::{Entry, EntryParts, EntryRef, ValueType};
 use super::eviction::AccessPolicy;
+use super::residency::{CLEAN, Place, STATE, UNVERIFIED, WRITING};
 use super::table::Position;
 use super::{KeyHash, Keyspace, Locked, group_of_shard};
 use crate::clock::UnixMs;
@@ -62,7 +62,7 @@ impl Cause {
 
 /// What comes in.
 impl Keyspace {
-    /// A client makes a key, in the place of its absent mark if it has one.
+    /// A client makes a key, in the place of its tombstone if it has one.
     #[inline]
     pub(super) fn add(
         &self,
@@ -81,7 +81,7 @@ impl Keyspace {
         at
     }
 
-    /// A load found a key below, or that it is nowhere: the entry, or an absent mark, is as what is there.
+    /// A load found a key below, or that it is nowhere: the entry, or a tombstone, is as what is there.
     pub(super) fn load(
         &self,
         locked: &mut Locked<'_>,
@@ -101,7 +101,7 @@ impl Keyspace {
         access: &AccessPolicy,
         state: u8,
     ) -> Position {
-        let entry = if entry.view().is_absent() {
+        let entry = if entry.view().is_tombstone() {
             entry
         } else {
             self.follow_policy(entry)
@@ -261,7 +261,7 @@ impl Keyspace {
 
 /// What goes.
 impl Keyspace {
-    /// A key is gone. It leaves an absent mark where an older version may be below.
+    /// A key is gone. It leaves a tombstone where an older version may be below.
     pub(super) fn take_out(&self, locked: &mut Locked<'_>, at: Position, cause: Cause) {
         let len = locked.table.len();
         drop(self.take_away(locked, at, cause));
@@ -282,7 +282,7 @@ impl Keyspace {
         let gone = if let Some(below) = marks {
             goes_below = true;
             let state = entry.policy_bits() & STATE;
-            let mark = Entry::absent(entry.space(), entry.key());
+            let mark = Entry::tombstone(entry.space(), entry.key());
             let place = Place::new(locked.shard, locked.table.tag(at));
             let gone = locked.table.exchange(at, mark);
             let mut mark = locked.table.get_mut(at);
@@ -325,7 +325,7 @@ impl Keyspace {
         entry
     }
 
-    /// An absent mark goes: what it said is below too.
+    /// A tombstone goes: what it said is below too.
     pub(super) fn forget(&self, locked: &mut Locked<'_>, at: Position) {
         let mark = locked.table.remove(at);
         self.count_left(locked, mark.view());
@@ -358,15 +358,15 @@ impl Keyspace {
         all
     }
 
-    /// Leaves an absent mark for such a key where the tier below may hold an older version.
+    /// Leaves a tombstone for such a key where the tier below may hold an older version.
     pub(super) fn mark_expired(&self, locked: &mut Locked<'_>, entry: EntryRef<'_>) {
         let hash = self.hash(entry.key());
         let Some(below) = &self.below else { return };
         if !self.is_live(entry.space()) || !below.must_mark(entry, hash) {
             return;
         }
-        let state = entry.policy_bits() & (UNSURE | WRITING);
-        let mark = Entry::absent(entry.space(), entry.key());
+        let state = entry.policy_bits() & (UNVERIFIED | WRITING);
+        let mark = Entry::tombstone(entry.space(), entry.key());
         let at = self.insert(locked, hash, mark);
         let mut mark = locked.table.get_mut(at);
         mark.set_policy_bits(state);
@@ -384,7 +384,7 @@ impl Keyspace {
 
     /// The same for its key, which is gone.
     fn count_gone(&self, locked: &Locked<'_>, entry: EntryRef<'_>) {
-        if !entry.is_absent() {
+        if !entry.is_tombstone() {
             self.count_key(locked.counters, entry.space(), entry.expires_at(), -1);
         }
     }
@@ -419,7 +419,7 @@ impl Keyspace {
     #[cold]
     #[inline(never)]
     fn tell_of_end(&self, entry: EntryRef<'_>, cause: Cause) {
-        if entry.is_absent() || cause.event().is_none() {
+        if entry.is_tombstone() || cause.event().is_none() {
             return;
         }
         #[cfg(test)]
@@ -447,7 +447,7 @@ impl Counters {
     /// An entry came into a table, or leaves it.
     #[inline]
     fn count_present(&self, entry: EntryRef<'_>, n: i64) {
-        if entry.is_absent() {
+        if entry.is_tombstone() {
             return;
         }
         self.entries.add(n);

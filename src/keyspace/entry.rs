@@ -383,12 +383,12 @@ impl Entry {
     /// Whether it is a string that is to be shared once it has so many bytes.
     fn would_share(&self, value_len: usize) -> bool {
         self.view().value_type() == ValueType::String
-            && !self.view().is_absent()
+            && !self.view().is_tombstone()
             && value_len >= SHARED_BYTES_MIN
     }
 
     /// A mark that there is no such key.
-    pub(super) fn absent(space: u8, key: &[u8]) -> Self {
+    pub(super) fn tombstone(space: u8, key: &[u8]) -> Self {
         let mut entry = Self::new(&EntryParts {
             space,
             key,
@@ -1097,7 +1097,7 @@ impl<'a> EntryRef<'a> {
 
     /// Whether this is no key, but a mark that there is none.
     #[inline]
-    pub(super) fn is_absent(self) -> bool {
+    pub(super) fn is_tombstone(self) -> bool {
         self.kind() & ABSENT == ABSENT
     }
 

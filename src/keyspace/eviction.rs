@@ -34,11 +34,11 @@ use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 
 use self::ghosts::Ghosts;
-use super::below::{self, Place};
 use super::compression;
 use super::door::Cause;
 use super::entry::EntryRef;
 use super::lfu::LfuSettings;
+use super::residency::{self, Place};
 use super::table::{Position, Tag};
 use super::{GROUPS, KeyHash, Keyspace, Locked, SHARD_BITS, SHARDS, ThreadSlot, group_of_shard};
 use crate::clock::UnixMs;
@@ -411,7 +411,7 @@ impl Keyspace {
         };
         if used || !goes() {
             // As it is now: it may have been queued to be written.
-            let main = locked.table.get(at).policy_bits() & below::STATE;
+            let main = locked.table.get(at).policy_bits() & residency::STATE;
             locked.table.get_mut(at).set_policy_bits(main);
             return false;
         }
@@ -486,7 +486,7 @@ impl Keyspace {
             passed.unpinned += 1;
             if bits & SMALL != 0 && live {
                 let next = if bits & MET != 0 {
-                    bits & (FREQUENCY | below::STATE)
+                    bits & (FREQUENCY | residency::STATE)
                 } else {
                     bits | MET
                 };
@@ -521,14 +521,14 @@ impl Keyspace {
             return Eviction::Pinned;
         }
         let is_live = self.is_live(entry.space());
-        let is_key = is_live && !entry.is_absent();
+        let is_key = is_live && !entry.is_tombstone();
         if is_key && entry.is_memory_only() {
             self.take_out(locked, at, Cause::Evicted);
             return Eviction::Gone;
         }
-        let is_kept = self.has_below() && entry.key().len() <= below::KEY_BYTES_MAX;
+        let is_kept = self.has_below() && entry.key().len() <= residency::KEY_BYTES_MAX;
         if let Some(below) = &self.below
-            && entry.policy_bits() & below::CLEAN == 0
+            && entry.policy_bits() & residency::CLEAN == 0
             && is_live
         {
             // The mark of a deleted key must be written all the same: without it an older version would come back.
@@ -576,13 +576,13 @@ impl Keyspace {
                 let entry = locked.table.get(at);
                 let bits = entry.policy_bits();
                 let heat = match () {
-                    () if entry.is_absent() || entry.is_memory_only() => continue,
+                    () if entry.is_tombstone() || entry.is_memory_only() => continue,
                     () if entry.is_pinned() => Heat::Pinned,
                     () if bits & SMALL != 0 => continue,
                     () if bits & FREQUENCY != 0 => Heat::Used,
                     () => Heat::Unused,
                 };
-                let is_below = entry.key().len() <= below::KEY_BYTES_MAX;
+                let is_below = entry.key().len() <= residency::KEY_BYTES_MAX;
                 if is_below && self.is_live(entry.space()) {
                     let place = Place::new(shard, locked.table.tag(at));
                     let name = below.name(entry.space());
@@ -600,7 +600,7 @@ impl Keyspace {
             return true;
         };
         let bits = entry.policy_bits();
-        if !below.admission.chooses() || bits & (below::QUEUED | below::WRITING) != 0 {
+        if !below.admission.chooses() || bits & (residency::QUEUED | residency::WRITING) != 0 {
             return true;
         }
         let is_short = |at: UnixMs| at.0 - now.0 < TTL_WRITTEN_MS_MIN;

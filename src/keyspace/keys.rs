@@ -261,7 +261,7 @@ impl<'a> Keys<'a> {
         let table = &self.locked[lock].table;
         let at = table.find(tag, self.space, key)?;
         let entry = table.get(at);
-        if entry.is_absent() {
+        if entry.is_tombstone() {
             return None;
         }
         if entry.expires_at().is_some_and(|at| at <= self.now) {
@@ -284,7 +284,7 @@ impl<'a> Keys<'a> {
         let len = locked.table.len();
         let (now, all) = (self.now, usize::MAX);
         self.keyspace.drop_due_fields(locked, found.at, now, all);
-        let is_gone = locked.table.len() < len || locked.table.get(found.at).is_absent();
+        let is_gone = locked.table.len() < len || locked.table.get(found.at).is_tombstone();
         (!is_gone).then_some(found)
     }
 
@@ -334,7 +334,7 @@ impl<'a> Keys<'a> {
         let (lock, tag, _) = self.locate(key)?;
         let table = &self.locked[lock].table;
         let entry = table.get(table.find(tag, self.space, key)?);
-        let lives = !entry.is_absent() && entry.expires_at().is_none_or(|at| at > self.now);
+        let lives = !entry.is_tombstone() && entry.expires_at().is_none_or(|at| at > self.now);
         lives.then_some(entry)
     }
 
@@ -612,7 +612,7 @@ impl<'a> Keys<'a> {
         let table = &self.locked[lock].table;
         let old = table.find(tag, space, key);
         let (marked, live): (Option<Position>, Option<Position>) = match old {
-            Some(at) if table.get(at).is_absent() => (old, None),
+            Some(at) if table.get(at).is_tombstone() => (old, None),
             _ => (None, old),
         };
         let live_entry = live.map(|at| table.get(at));
@@ -654,7 +654,7 @@ impl<'a> Keys<'a> {
         (self.default_ttl_ms > 0).then(|| UnixMs(self.now.0 + self.default_ttl_ms))
     }
 
-    /// Puts in an entry whose key does not exist, in the place of its absent mark if it has one.
+    /// Puts in an entry whose key does not exist, in the place of its tombstone if it has one.
     fn add(&mut self, lock: usize, tag: Tag, hash: KeyHash, entry: Entry) -> Found {
         let marked = if self.keyspace.has_below() {
             let (space, key) = (entry.view().space(), entry.view().key());

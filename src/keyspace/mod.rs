@@ -14,10 +14,10 @@
 //! be added to a space whose shard was already swept.
 
 mod admission;
-pub mod below;
 pub mod cold;
 mod compression;
 pub mod counters;
+mod databases;
 mod door;
 pub mod entry;
 pub mod eviction;
@@ -28,10 +28,10 @@ pub mod lfu;
 mod maintenance;
 mod policy;
 pub mod queues;
+pub mod residency;
 pub mod table;
 #[cfg(test)]
 mod tests;
-mod whole;
 
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
@@ -39,7 +39,6 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 
-use self::below::{Below, Filter};
 use self::compression::CompressionHand;
 use self::counters::{Counters, SPACES};
 use self::eviction::{AccessPolicy, Group};
@@ -47,13 +46,14 @@ use self::footprint::{Footprint, Uses};
 use self::gate::Gate;
 use self::policy::Policies;
 use self::queues::Queues;
+use self::residency::{Filter, Residency};
 use self::table::{Table, TableHint, Tag};
 use crate::clock::UnixMs;
 
+pub use self::databases::SpaceStats;
 pub use self::door::EventName;
 pub use self::eviction::LastAccess;
 pub use self::keys::{Amount, Expiry, Keys, Pinned, Renamed, StringToSend, VALUE_BYTES_MAX};
-pub use self::whole::SpaceStats;
 
 /// So many that growing one table, or one slice of maintenance, holds its lock for microseconds.
 const SHARD_BITS: u32 = 12;
@@ -86,7 +86,7 @@ pub struct Keyspace {
     groups: Box<[Mutex<Group>]>,
     hasher: foldhash::quality::FixedState,
     /// What is known of the tier below, if there is one.
-    below: Option<Below>,
+    below: Option<Residency>,
     /// Where keys may be.
     policies: Policies,
     counters: Box<[Counters]>,
@@ -247,11 +247,11 @@ impl Keyspace {
         names: &[u32],
         next_name: u32,
     ) -> Self {
-        let below = Below::new(filter, threads, names, next_name);
+        let below = Residency::new(filter, threads, names, next_name);
         Self::build(threads, seed, Some(below))
     }
 
-    fn build(threads: usize, seed: u64, below: Option<Below>) -> Self {
+    fn build(threads: usize, seed: u64, below: Option<Residency>) -> Self {
         Self {
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
             gate: Gate::new(threads),
@@ -409,7 +409,7 @@ impl Keyspace {
             walked.used_bytes.add(table.used_bytes() as i64);
             walked.pinned_bytes.add(table.pinned_bytes() as i64);
             for entry in table.all_positions().map(|at| table.get(at)) {
-                walked.entries.add(i64::from(!entry.is_absent()));
+                walked.entries.add(i64::from(!entry.is_tombstone()));
                 walked.pinned_keys.add(i64::from(entry.is_pinned()));
                 walked.count_compressed(entry, 1);
                 if let Some(at) = entry.expires_at() {

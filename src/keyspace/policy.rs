@@ -5,7 +5,7 @@
 //! a new entry costs one look at a flag.
 //!
 //! An entry that is for **memory only** leaves memory as a deleted key does. What an older version has left below must go,
-//! and a marker takes its place: the writer is shown such an entry as if it were an absent mark. [`below`] has the states.
+//! and a marker takes its place: the writer is shown such an entry as if it were a tombstone. [`below`] has the states.
 //!
 //! When the rules change new entries follow them at once, and a walk over memory brings the old ones into line. A key that
 //! is below alone stays as it is until it is loaded.
@@ -13,16 +13,16 @@
 //! Invariant: the rules are read with the lock of the entry's shard held. So an entry that came in under older rules is seen
 //! by the walk, which begins later.
 //!
-//! [`below`]: super::below
+//! [`below`]: super::residency
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 
-use super::below::Place;
 use super::compression;
 use super::entry::Entry;
+use super::residency::Place;
 use super::table::Position;
 use super::{Keyspace, Locked, SHARDS, ThreadSlot};
 use crate::config::{TierPolicy, TierRules};
@@ -76,7 +76,7 @@ impl Keyspace {
         for bucket in 0..locked.table.bucket_count() {
             for at in locked.table.positions(bucket) {
                 let entry = locked.table.get(at);
-                if entry.is_absent() {
+                if entry.is_tombstone() {
                     continue;
                 }
                 let policy = rules.policy_of(entry.key());

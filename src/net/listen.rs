@@ -86,7 +86,7 @@ fn open_tcp(bind: &Bind, config: &Config) -> Result<Option<TcpListener>, StartEr
     };
     match listen_tcp(SocketAddr::new(ip, config.port), config.tcp_backlog) {
         Ok(listener) => Ok(Some(listener)),
-        Err(error) if bind.optional && is_absent(&error) => Ok(None),
+        Err(error) if bind.optional && is_tombstone(&error) => Ok(None),
         Err(error) => Err(failed(error)),
     }
 }
@@ -99,7 +99,7 @@ fn resolve(host: &str) -> io::Result<IpAddr> {
 }
 
 /// Whether the machine has no such address or no such family of addresses.
-fn is_absent(error: &io::Error) -> bool {
+fn is_tombstone(error: &io::Error) -> bool {
     use rustix::io::Errno;
     error.kind() == io::ErrorKind::AddrNotAvailable
         || Errno::from_io_error(error).is_some_and(|e| {

@@ -17,8 +17,8 @@ use crate::clock::UnixMs;
 use crate::engine::overdraft::Rounds;
 use crate::error::CommandError;
 use crate::keyspace::KeyHash;
-use crate::keyspace::below::{Ask, Page};
 use crate::keyspace::footprint::OtherKey;
+use crate::keyspace::residency::{Ask, Page};
 use crate::tier::Wanted;
 
 /// What a command needs before it can go on.

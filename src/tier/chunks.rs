@@ -23,8 +23,8 @@ use super::record::{self, Body, Chunks, Head};
 use super::store::{self, Slice, StoreError};
 use super::{Tier, TierError};
 use crate::keyspace::VALUE_BYTES_MAX;
-use crate::keyspace::below::{BrokenValue, Versions};
 use crate::keyspace::entry::Entry;
+use crate::keyspace::residency::{BrokenValue, Versions};
 
 /// Longer values go in chunks. One of this length is copied in a tenth of a millisecond and read from disk at once.
 pub(super) const LONG_BYTES: usize = 1024 * 1024;
@@ -200,7 +200,7 @@ mod tests {
 
     use super::*;
     use crate::config::TierCompression;
-    use crate::keyspace::below::Place;
+    use crate::keyspace::residency::Place;
     use crate::testing::Db;
 
     #[test]

@@ -8,28 +8,28 @@
 //! * [`record`] is the form of keys and values on disk.
 //! * [`loads`] fetches keys into memory, each once however many wait for it.
 //! * `log` has what is durable before a run has it.
-//! * `writer` takes what changed, and makes it safe below, when `pace` says so; `copies` is what it has
+//! * `writer` takes what changed, and makes it safe below, when `pace` says so; `snapshot` is what it has
 //!   taken and not written yet, and `draft` what it is going to write.
 //! * `marks` remembers what a full disk does not take.
-//! * `limit` lets go of the oldest when the disk is full.
+//! * `reclaim` lets go of the oldest when the disk is full.
 //! * `chunks` writes and reads long values in parts.
 //! * `walk` goes over all keys of both tiers, on the threads of `walks`.
 //! * `warm` brings the keys that are pinned or were in use into memory again after a start.
 //!
-//! What memory and tier know of each other is in [`crate::keyspace::below`].
+//! What memory and tier know of each other is in [`crate::keyspace::residency`].
 
 mod chunks;
 pub mod compress;
-mod copies;
 mod draft;
-mod limit;
 pub mod loads;
 mod log;
 mod marks;
 mod pace;
 mod pending;
+mod reclaim;
 pub mod record;
 mod restore;
+mod snapshot;
 pub mod store;
 mod walk;
 mod walks;
@@ -60,10 +60,10 @@ use crate::clock::UnixMs;
 use crate::config::{Config, TierDurability};
 use crate::descriptors;
 use crate::engine::Engine;
-use crate::keyspace::below::{Ask, Filter, Page};
 use crate::keyspace::cold::ColdCounts;
 use crate::keyspace::eviction::AccessPolicy;
 use crate::keyspace::lfu::LfuSettings;
+use crate::keyspace::residency::{Ask, Filter, Page};
 use crate::keyspace::{DATABASES, KeyHash, Keyspace, ThreadSlot};
 use crate::threads::{self, Part};
 

@@ -29,7 +29,7 @@
 
 use super::compress::Form;
 use crate::clock::UnixMs;
-use crate::keyspace::below::{Place, Stored};
+use crate::keyspace::residency::{Place, Stored};
 use crate::keyspace::{KeyHash, hash_with};
 
 /// Bytes before the name.

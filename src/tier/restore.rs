@@ -115,7 +115,7 @@ mod tests {
     use super::super::store::StoreOptions;
     use super::*;
     use crate::config::scratch::Scratch;
-    use crate::keyspace::below::Place;
+    use crate::keyspace::residency::Place;
 
     fn open(dir: &Path) -> (Arc<Store>, Writer) {
         let opened = Store::open(StoreOptions {

@@ -4,7 +4,7 @@
 //! Both have the same order, that of places, which are the cursor. A page is a range of places: first
 //! what memory holds there, then what the disk holds there. A key that stays is never missed, wherever
 //! it moves meanwhile: what memory did not hold when it was asked is on disk, since its copy there
-//! outlives every stay in memory. A key that was deleted before is never told: memory has its absent mark
+//! outlives every stay in memory. A key that was deleted before is never told: memory has its tombstone
 //! when it is asked, or else the disk has its marker, which was there before the mark went.
 //!
 //! What memory holds in a page is copied before the disk is asked, as bytes one behind the other; the disk shows its keys in
@@ -20,10 +20,10 @@ use super::writer::expiry;
 use super::{Tier, TierError, Wanted};
 use crate::clock::UnixMs;
 use crate::engine::Engine;
-use crate::keyspace::below::{
+use crate::keyspace::entry::{EntryRef, ValueType};
+use crate::keyspace::residency::{
     Ask, DiskCopy, Fold, KeyFilter, KeyList, Page, Place, Presence, Shadowed, Step,
 };
-use crate::keyspace::entry::{EntryRef, ValueType};
 use crate::keyspace::{Keyspace, ThreadSlot};
 use crate::logging::Repeated;
 
@@ -172,7 +172,7 @@ impl Walk<'_> {
     /// Looks below for all keys that were written without that. The writer does it too: whoever comes first.
     fn look_for_unsure(&self) -> Result<Page, TierError> {
         let start = Instant::now();
-        let mut places = self.keyspace.unsure_places();
+        let mut places = self.keyspace.unverified_places();
         while !places.is_empty() && start.elapsed() < COUNT_TIME_MAX {
             let mut again = Vec::new();
             for place in places {
@@ -188,13 +188,13 @@ impl Walk<'_> {
     /// False where it must be done again.
     fn look_at(&self, place: Place) -> Result<bool, TierError> {
         let mut all = true;
-        for unsure in self.keyspace.unsure_at(place, self.thread) {
+        for unverified in self.keyspace.unverified_at(place, self.thread) {
             let mut on_disk = Vec::new();
-            record::encode_key(place, unsure.name, &unsure.key, &mut on_disk);
+            record::encode_key(place, unverified.name, &unverified.key, &mut on_disk);
             // What goes out of sight in between would leave the count twice.
             let _under_way = self.tier.loads.begin();
-            let older = self.tier.shadowed(unsure.hash.value(), &on_disk)?;
-            all &= self.keyspace.looked_for(&unsure, older, self.thread);
+            let older = self.tier.shadowed(unverified.hash.value(), &on_disk)?;
+            all &= self.keyspace.looked_for(&unverified, older, self.thread);
         }
         Ok(all)
     }
@@ -419,7 +419,7 @@ impl Walk<'_> {
     }
 }
 
-/// What memory holds in a range of places: keys, absent marks, and keys whose time has come.
+/// What memory holds in a range of places: keys, tombstones, and keys whose time has come.
 #[derive(Default)]
 struct Resident {
     held: Vec<HeldKey>,

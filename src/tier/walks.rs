@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use super::Tier;
 use crate::engine::Engine;
 use crate::keyspace::ThreadSlot;
-use crate::keyspace::below::{Ask, Page};
+use crate::keyspace::residency::{Ask, Page};
 use crate::threads;
 
 /// How many walks go on at once.
@@ -181,7 +181,7 @@ fn serve_short(tier: &Tier, engine: &Engine, thread: ThreadSlot) {
 mod tests {
     use super::*;
     use crate::clock::UnixMs;
-    use crate::keyspace::below::KeyFilter;
+    use crate::keyspace::residency::KeyFilter;
     use crate::testing::Db;
     use crate::tier::Need;
 

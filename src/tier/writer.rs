@@ -29,20 +29,20 @@ use std::time::{Duration, Instant};
 
 use super::chunks::{self, ChunkWriter, LONG_BYTES};
 use super::compress::{Compressor, Method, encode_raw};
-use super::copies::{Copies, Value};
 use super::draft::Draft;
-use super::limit::{Allowance, Leaving};
 use super::log::Log;
 use super::marks::Marks;
 use super::pace::Round;
+use super::reclaim::{Allowance, Leaving};
 use super::record::{self, Body, Chunks};
+use super::snapshot::{Copies, Value};
 use super::store::{self, Recovery, Slice, Store, StoreError};
 use super::warm::{self, ColdPins, Pins};
 use super::{Spaces, Tier, cache_share};
 use crate::clock::{self, UnixMs};
 use crate::config::{TierCompression, TierDurability};
 use crate::engine::Engine;
-use crate::keyspace::below::{Place, Versions};
+use crate::keyspace::residency::{Place, Versions};
 use crate::keyspace::{DATABASES, ThreadSlot};
 use crate::logging::Repeated;
 
@@ -444,7 +444,7 @@ impl<'a> Writer<'a> {
                 tracing::warn!("There is room on the disk again, the disk tier goes on");
                 let all_gone = matches!(recovery, Recovery::PutAside(_));
                 if all_gone || tier.store.stats().quarantined > quarantined {
-                    self.engine.keyspace.doubt_copies(self.thread);
+                    self.engine.keyspace.unverify_copies(self.thread);
                 }
             }
             Some(Err(error)) => tracing::error!("The disk tier could not be opened anew: {error}"),
@@ -831,7 +831,7 @@ impl<'a> Writer<'a> {
         self.key.clear();
         record::encode_key(entry.place, entry.name, key, &mut self.key);
         let hash = entry.hash.value();
-        if entry.unsure && sink.is_run() {
+        if entry.unverified && sink.is_run() {
             let older = self.tier.shadowed(hash, &self.key)?;
             let key = (entry.hash, entry.name, key);
             let keyspace = &self.engine.keyspace;

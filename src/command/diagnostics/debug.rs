@@ -10,9 +10,9 @@ use crate::command::{
     Arity, Arity::*, Command, Context, Flags, Group, RunOrSuspend, dump, help, object,
 };
 use crate::error::CommandError;
-use crate::keyspace::below::{Ask, Fold};
 use crate::keyspace::entry::EntryRef;
 use crate::keyspace::footprint::OtherKey;
+use crate::keyspace::residency::{Ask, Fold};
 use crate::resp::Args;
 use crate::server::suspended::{Stop, Suspend};
 use crate::value::large::LargeRef;

@@ -17,8 +17,8 @@ use crate::value::stream::Id;
 use sha1::{Digest as _, Sha1};
 
 use crate::clock::UnixMs;
-use crate::keyspace::below::{Page, Step};
 use crate::keyspace::entry::{EntryRef, ValueType};
+use crate::keyspace::residency::{Page, Step};
 use crate::keyspace::{Keyspace, ThreadSlot};
 use crate::value::hash::HashRef;
 

@@ -2,8 +2,8 @@
 
 use super::{Found, Keys};
 use crate::keyspace::Locked;
-use crate::keyspace::below::{self, Place, Presence, Written};
 use crate::keyspace::eviction::{Eviction, Unwritten};
+use crate::keyspace::residency::{self, Place, Presence, Written};
 
 /// What became of a wish to pin a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +58,8 @@ impl Keys<'_> {
             return false;
         };
         let entry = table.get(found.at);
-        let stays = key.len() > below::KEY_BYTES_MAX || entry.is_pinned() || entry.is_memory_only();
+        let stays =
+            key.len() > residency::KEY_BYTES_MAX || entry.is_pinned() || entry.is_memory_only();
         if written == Written::Clean || stays {
             return false;
         }
@@ -105,7 +106,7 @@ impl Keys<'_> {
     /// Takes a key out of memory whose copy below is the same. False where there is none such, or it is
     /// pinned or for memory only.
     pub fn demote(&mut self, key: &[u8]) -> bool {
-        if !self.keyspace.has_below() || key.len() > below::KEY_BYTES_MAX {
+        if !self.keyspace.has_below() || key.len() > residency::KEY_BYTES_MAX {
             return false;
         }
         let found = self.find(key);

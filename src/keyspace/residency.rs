@@ -6,7 +6,7 @@
 //! copies what stands at the places ([`Keyspace::pick`]), writes it, and reports that it is safe
 //! ([`Keyspace::settle`]).
 //!
-//! A deleted key leaves an **absent mark** in the table where the lower tier may hold it: an entry
+//! A deleted key leaves a **tombstone** in the table where the lower tier may hold it: an entry
 //! without value, which every command sees as no key. It goes when the deletion is written below. A
 //! load that finds nothing leaves one too, so that the next request for the key need not ask again.
 //!
@@ -16,24 +16,24 @@
 //! QUEUED    its place stands in a list
 //! WRITING   it was copied by the writer and is not safe yet; with QUEUED, it has changed since
 //! CLEAN     the copy below is this very version
-//! UNSURE    a key was written without a look whether it was below, where it may be counted too. The writer looks
+//! UNVERIFIED    a key was written without a look whether it was below, where it may be counted too. The writer looks
 //!           before it writes, and DBSIZE before it tells
 //! ```
 //!
-//! Of an entry that is for memory only the tier below gets a marker, that of an absent mark, and this where it may hold a copy
+//! Of an entry that is for memory only the tier below gets a marker, that of a tombstone, and this where it may hold a copy
 //! of whatever version. QUEUED and WRITING are of that marker, and CLEAN says that no copy would be found; writes change nothing
-//! of it. Such an entry leaves memory for good, as a deleted key does, and leaves an absent mark unless it is CLEAN.
+//! of it. Such an entry leaves memory for good, as a deleted key does, and leaves a tombstone unless it is CLEAN.
 //!
 //! Invariant: an entry leaves memory for space only when it is CLEAN, or for good, as a deleted key does
 //! (`take_out`). So a key that memory does not hold has its newest version below, or is nowhere.
 //! Invariant: a change takes CLEAN away and queues what is WRITING, under the shard's lock. WRITING stays,
 //! since an older version is on its way: a key that is deleted now must leave a mark.
-//! Invariant: a key that stands in memory, an absent mark too, is not counted as below, unless it is
-//! UNSURE.
+//! Invariant: a key that stands in memory, a tombstone too, is not counted as below, unless it is
+//! UNVERIFIED.
 
-mod doubt;
 mod listing;
 mod loading;
+mod unverified;
 mod writing;
 
 use std::fmt::Debug;
@@ -56,7 +56,7 @@ use crate::value::large::{FrozenLength, Large};
 pub(super) const QUEUED: u8 = 0x10;
 pub(super) const WRITING: u8 = 0x20;
 pub(super) const CLEAN: u8 = 0x40;
-pub(super) const UNSURE: u8 = 0x80;
+pub(super) const UNVERIFIED: u8 = 0x80;
 /// All of the above.
 pub(super) const STATE: u8 = 0xf0;
 
@@ -96,7 +96,7 @@ impl Place {
 
 /// What is known of the lower tier.
 #[derive(Debug)]
-pub(super) struct Below {
+pub(super) struct Residency {
     filter: Arc<dyn Filter>,
     /// Whether every change is to be written soon; otherwise what memory has no room for.
     follows_writes: AtomicBool,
@@ -121,13 +121,13 @@ pub(super) struct Below {
 struct Changed {
     places: Vec<Place>,
     bytes: usize,
-    /// Where UNSURE was set, in that order. It may be over.
-    unsure: Vec<Place>,
+    /// Where UNVERIFIED was set, in that order. It may be over.
+    unverified: Vec<Place>,
     /// So many of these are looked for by the run that took the places.
-    unsure_taken: usize,
+    unverified_taken: usize,
 }
 
-impl Below {
+impl Residency {
     pub(super) fn new(
         filter: Arc<dyn Filter>,
         threads: usize,
@@ -171,18 +171,18 @@ impl Below {
             // What is being written is older by now.
             queue = self.follows_writes.load(Ordering::Relaxed) || bits & WRITING != 0;
         }
-        let unsure = hash.is_some_and(|fresh| self.may_hold(fresh));
-        if unsure {
-            bits |= UNSURE;
+        let unverified = hash.is_some_and(|fresh| self.may_hold(fresh));
+        if unverified {
+            bits |= UNVERIFIED;
             queue = true;
         }
         if queue && bits & QUEUED == 0 {
             bits |= QUEUED;
             self.list(place, entry.view().allocated_bytes(), thread);
         }
-        if unsure {
+        if unverified {
             // Last: a run that finds it here has the place too.
-            self.changed[thread.0].lock().unsure.push(place);
+            self.changed[thread.0].lock().unverified.push(place);
         }
         entry.set_policy_bits(bits);
         !is_memory_only || bits & (QUEUED | WRITING) != 0
@@ -198,7 +198,7 @@ impl Below {
     ) {
         let bits = entry.view().policy_bits();
         let queue = match entry.view().is_memory_only() {
-            true => bits & (CLEAN | WRITING | UNSURE) != 0 || self.may_hold(hash),
+            true => bits & (CLEAN | WRITING | UNVERIFIED) != 0 || self.may_hold(hash),
             false => bits & WRITING != 0 || self.follows_writes.load(Ordering::Relaxed),
         };
         entry.set_policy_bits(bits & !CLEAN);
@@ -253,20 +253,20 @@ impl Below {
         self.names[usize::from(space)].load(Ordering::Acquire)
     }
 
-    /// Whether a key that goes must leave an absent mark. One whose time came must too, though a copy
+    /// Whether a key that goes must leave a tombstone. One whose time came must too, though a copy
     /// below says the same: what is below and not marked counts as a key.
     pub(super) fn must_mark(&self, entry: EntryRef<'_>, hash: KeyHash) -> bool {
         let bits = entry.policy_bits();
         if entry.is_memory_only() && bits & CLEAN != 0 {
             return false;
         }
-        bits & (CLEAN | WRITING | UNSURE) != 0 || self.may_hold(hash)
+        bits & (CLEAN | WRITING | UNVERIFIED) != 0 || self.may_hold(hash)
     }
 }
 
 /// Whether an entry is a key whose newest version is below too.
 fn has_copy(entry: EntryRef<'_>) -> bool {
-    entry.policy_bits() & CLEAN != 0 && !entry.is_absent() && !entry.is_memory_only()
+    entry.policy_bits() & CLEAN != 0 && !entry.is_tombstone() && !entry.is_memory_only()
 }
 
 /// An entry as the writer takes it.
@@ -280,12 +280,12 @@ pub struct Picked<'a> {
     pub name: u32,
     /// The key.
     pub key: &'a [u8],
-    /// The value and its form; `None` for an absent mark, and for what is for memory only.
+    /// The value and its form; `None` for a tombstone, and for what is for memory only.
     pub value: Option<Stored<'a>>,
     /// How it is taken if it is a large collection of some size; then its bytes are not here.
     pub large: Option<PickedLarge<'a>>,
     /// Whether an older version may be counted as below.
-    pub unsure: bool,
+    pub unverified: bool,
 }
 
 /// A large collection as the writer takes it.
@@ -582,7 +582,7 @@ pub enum Held {
 impl Held {
     fn of(entry: EntryRef<'_>) -> Self {
         match () {
-            () if entry.policy_bits() & UNSURE != 0 => Self::Unsure,
+            () if entry.policy_bits() & UNVERIFIED != 0 => Self::Unsure,
             () if has_copy(entry) => Self::Copied,
             () => Self::Apart,
         }
@@ -621,7 +621,7 @@ impl Keyspace {
 
     /// The names below of all databases' contents, and the next free one, to be kept over a restart.
     pub fn space_names(&self) -> (Vec<u32>, u32) {
-        let next = |below: &Below| below.next_name.load(Ordering::Relaxed);
+        let next = |below: &Residency| below.next_name.load(Ordering::Relaxed);
         let names = (0..super::DATABASES)
             .map(|db| self.space_name(db))
             .collect();
@@ -646,7 +646,7 @@ impl Keyspace {
         for shard in &self.shards {
             let table = shard.table.lock();
             let entries = table.all_positions().map(|at| table.get(at));
-            let keys = entries.filter(|entry| entry.space() == space && !entry.is_absent());
+            let keys = entries.filter(|entry| entry.space() == space && !entry.is_tombstone());
             in_memory.extend(keys.map(EntryRef::expires_at));
         }
         below.tally(space).keep(in_memory.into_iter())
@@ -665,7 +665,7 @@ impl Keyspace {
 
     /// Bytes of entries that have changed and are not safe below, about.
     pub fn unwritten_bytes(&self) -> usize {
-        let writing = |below: &Below| below.writing_bytes.load(Ordering::Relaxed);
+        let writing = |below: &Residency| below.writing_bytes.load(Ordering::Relaxed);
         self.queued_bytes() + self.below.as_ref().map_or(0, writing)
     }
 
@@ -693,7 +693,7 @@ impl Keyspace {
     pub fn presence(&self, hash: KeyHash, db: usize, key: &[u8], thread: ThreadSlot) -> Presence {
         let locked = self.lock_shard(hash.shard(), thread);
         let found = locked.table.find(hash.tag(), self.space_of(db), key);
-        match found.map(|at| locked.table.get(at).is_absent()) {
+        match found.map(|at| locked.table.get(at).is_tombstone()) {
             Some(true) => Presence::Absent,
             Some(false) => Presence::Held,
             None => Presence::Unknown,

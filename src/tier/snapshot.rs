@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::chunks::LONG_BYTES;
 use super::record::{Chunks, Head};
-use crate::keyspace::below::{KEY_BYTES_MAX, Picked, Place, TakenPart, Versions};
+use crate::keyspace::residency::{KEY_BYTES_MAX, Picked, Place, TakenPart, Versions};
 use crate::keyspace::{KeyHash, Keyspace, ThreadSlot};
 use crate::value::large::{FrozenBytes, FrozenLength};
 
@@ -36,7 +36,7 @@ pub(super) struct Copied {
     key: Range<usize>,
     pub(super) value: Value,
     /// Whether an older version may be counted as below.
-    pub(super) unsure: bool,
+    pub(super) unverified: bool,
 }
 
 /// What is to be written of it.
@@ -131,7 +131,7 @@ impl Copies {
                     name: picked.name,
                     key,
                     value: Value::of(&picked, len_max, bytes),
-                    unsure: picked.unsure,
+                    unverified: picked.unverified,
                 });
             }
             match bytes.len() < slice_bytes && picked.large.is_none() {
@@ -195,7 +195,7 @@ impl Copies {
         copied.value = Value::Gone;
         keyspace.pick_again(key, thread, versions, |picked| {
             copied.value = Value::of(&picked, usize::MAX, bytes);
-            copied.unsure |= picked.unsure;
+            copied.unverified |= picked.unverified;
             ControlFlow::Continue(())
         });
         self.copy_frozen(index, keyspace, thread);

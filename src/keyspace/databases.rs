@@ -124,7 +124,7 @@ impl Keyspace {
         })
     }
 
-    /// The same, and shows too what stands for no key: absent marks, and keys whose time has come. They count as well.
+    /// The same, and shows too what stands for no key: tombstones, and keys whose time has come. They count as well.
     pub fn scan_entries(
         &self,
         db: usize,
@@ -165,7 +165,7 @@ impl Keyspace {
                 tag = table.scan(tag, |entry| {
                     if entry.space() == space {
                         let lives = lives(entry, now);
-                        met_expired |= !lives && !entry.is_absent();
+                        met_expired |= !lives && !entry.is_tombstone();
                         shown += usize::from(show(entry, lives));
                     }
                 });
@@ -246,5 +246,5 @@ impl Keyspace {
 }
 
 fn lives(entry: EntryRef<'_>, now: UnixMs) -> bool {
-    !entry.is_absent() && entry.expires_at().is_none_or(|at| at > now)
+    !entry.is_tombstone() && entry.expires_at().is_none_or(|at| at > now)
 }

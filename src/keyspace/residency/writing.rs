@@ -4,8 +4,8 @@ use std::ops::{ControlFlow, Range};
 use std::sync::atomic::Ordering;
 
 use super::{
-    CLEAN, KEY_BYTES_MAX, Picked, PickedLarge, Place, QUEUED, TakenPart, UNSURE, Versions, WRITING,
-    stored,
+    CLEAN, KEY_BYTES_MAX, Picked, PickedLarge, Place, QUEUED, TakenPart, UNVERIFIED, Versions,
+    WRITING, stored,
 };
 use crate::keyspace::door::Cause;
 use crate::keyspace::table::Position;
@@ -69,7 +69,7 @@ impl Keyspace {
             let mut changed = changed.lock();
             places.append(&mut changed.places);
             bytes += std::mem::take(&mut changed.bytes);
-            changed.unsure_taken = changed.unsure.len();
+            changed.unverified_taken = changed.unverified.len();
         }
         below.writing_bytes.fetch_add(bytes, Ordering::Relaxed);
         places.sort_unstable();
@@ -151,10 +151,10 @@ impl Keyspace {
                 hash: self.hash(entry.key()),
                 name: below.name(entry.space()),
                 key: entry.key(),
-                value: (!entry.is_absent() && !entry.is_memory_only())
+                value: (!entry.is_tombstone() && !entry.is_memory_only())
                     .then(|| stored(entry, large.is_some(), &mut scratch)),
                 large,
-                unsure: bits & UNSURE != 0,
+                unverified: bits & UNVERIFIED != 0,
             })
         } else {
             ControlFlow::Continue(())
@@ -239,12 +239,12 @@ impl Keyspace {
         }
         for changed in self.below.iter().flat_map(|below| &below.changed) {
             let mut changed = changed.lock();
-            let looked_for = std::mem::take(&mut changed.unsure_taken);
-            changed.unsure.drain(..looked_for);
+            let looked_for = std::mem::take(&mut changed.unverified_taken);
+            changed.unverified.drain(..looked_for);
         }
         self.each_with(WRITING, places, thread, |locked, at| {
             let bits = locked.table.get(at).policy_bits() & !WRITING;
-            if locked.table.get(at).is_absent() && bits & QUEUED == 0 {
+            if locked.table.get(at).is_tombstone() && bits & QUEUED == 0 {
                 self.forget(locked, at);
             } else {
                 let clean = if bits & QUEUED == 0 { CLEAN } else { 0 };

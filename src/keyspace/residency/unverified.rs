@@ -1,49 +1,59 @@
 //! Keys that were written without a look whether they are below, where they may be counted too.
 
-use super::{LoadStamp, Place, Shadowed, UNSURE, Unsure};
+use super::{LoadStamp, Place, Shadowed, UNVERIFIED, Unsure};
 use crate::keyspace::{KeyHash, Keyspace, Locked, ThreadSlot};
 
 impl Keyspace {
     /// Whether a key may be counted twice, since nobody has looked yet whether it was below when it was written.
     pub fn has_unsure(&self) -> bool {
         let mut lists = self.below.iter().flat_map(|below| &below.changed);
-        lists.any(|changed| !changed.lock().unsure.is_empty())
+        lists.any(|changed| !changed.lock().unverified.is_empty())
     }
 
     /// Where such keys stand, or stood.
-    pub fn unsure_places(&self) -> Vec<Place> {
+    pub fn unverified_places(&self) -> Vec<Place> {
         let lists = self.below.iter().flat_map(|below| &below.changed);
-        let places = lists.flat_map(|changed| changed.lock().unsure.clone());
+        let places = lists.flat_map(|changed| changed.lock().unverified.clone());
         places.collect()
     }
 
     /// Those at a place.
-    pub fn unsure_at(&self, place: Place, thread: ThreadSlot) -> Vec<Unsure> {
+    pub fn unverified_at(&self, place: Place, thread: ThreadSlot) -> Vec<Unsure> {
         let Some(below) = &self.below else {
             return Vec::new();
         };
         let locked = self.lock_shard(place.shard(), thread);
         let entries = locked.table.positions_of(place.tag()).into_iter();
         let entries = entries.map(|at| locked.table.get(at));
-        let unsure = entries
-            .filter(|entry| entry.policy_bits() & UNSURE != 0 && self.is_live(entry.space()));
-        let unsure = unsure.map(|entry| Unsure {
+        let unverified = entries
+            .filter(|entry| entry.policy_bits() & UNVERIFIED != 0 && self.is_live(entry.space()));
+        let unverified = unverified.map(|entry| Unsure {
             hash: self.hash(entry.key()),
             name: below.name(entry.space()),
             key: entry.key().into(),
             stamp: LoadStamp(below.departures(locked.shard)),
         });
-        unsure.collect()
+        unverified.collect()
     }
 
     /// A reader has looked for an older version of a key below: it is counted no more. False where the key may have left
     /// memory since, so that it must be done again.
-    pub fn looked_for(&self, unsure: &Unsure, older: Option<Shadowed>, thread: ThreadSlot) -> bool {
-        let mut locked = self.lock_shard(unsure.hash.shard(), thread);
+    pub fn looked_for(
+        &self,
+        unverified: &Unsure,
+        older: Option<Shadowed>,
+        thread: ThreadSlot,
+    ) -> bool {
+        let mut locked = self.lock_shard(unverified.hash.shard(), thread);
         let below = self.below.as_ref();
-        let is_still = below.is_some_and(|below| below.departures(locked.shard) == unsure.stamp.0);
+        let is_still =
+            below.is_some_and(|below| below.departures(locked.shard) == unverified.stamp.0);
         if is_still {
-            self.set_sure(&mut locked, (unsure.hash, unsure.name, &unsure.key), older);
+            self.set_sure(
+                &mut locked,
+                (unverified.hash, unverified.name, &unverified.key),
+                older,
+            );
         }
         is_still
     }
@@ -73,8 +83,8 @@ impl Keyspace {
         };
         let mut entry = locked.table.get_mut(at);
         let bits = entry.view().policy_bits();
-        if bits & UNSURE != 0 {
-            entry.set_policy_bits(bits & !UNSURE);
+        if bits & UNVERIFIED != 0 {
+            entry.set_policy_bits(bits & !UNVERIFIED);
             if let Some(Shadowed { expires_at }) = older {
                 below.tally(space).lost(expires_at);
             }

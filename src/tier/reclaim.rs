@@ -20,7 +20,7 @@ use super::store::{Entry, Part, PartEnd, StoreError};
 use super::writer::{Writer, generation_bytes};
 use super::{Tier, TierError};
 use crate::clock::{self, UnixMs};
-use crate::keyspace::below::Held;
+use crate::keyspace::residency::Held;
 use crate::keyspace::{DATABASES, KeyHash};
 
 /// Changes wait to be written meanwhile.
@@ -340,7 +340,7 @@ impl Writer<'_> {
     fn finish_unread(&mut self, end: PartEnd) -> Result<(), TierError> {
         let tier = self.tier;
         let _loads_wait = tier.loads.pause();
-        self.engine.keyspace.doubt_copies(self.thread);
+        self.engine.keyspace.unverify_copies(self.thread);
         self.write_changes()?;
         self.let_go(end)
     }
@@ -406,7 +406,7 @@ mod tests {
             let key = format!("key{i}");
             let hash = engine.keyspace.hash(key.as_bytes());
             let mut on_disk = Vec::new();
-            let place = crate::keyspace::below::Place::of(hash);
+            let place = crate::keyspace::residency::Place::of(hash);
             record::encode_key(place, 0, key.as_bytes(), &mut on_disk);
             let found = tier.store.find(hash.value(), &on_disk);
             let found = found.expect("the disk is well").is_some();

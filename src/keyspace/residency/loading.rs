@@ -1,6 +1,6 @@
 //! What loads bring into memory, and what becomes of an entry whose copy below goes.
 
-use super::{CLEAN, Held, LoadStamp, Loaded, Place, UNSURE, has_copy};
+use super::{CLEAN, Held, LoadStamp, Loaded, Place, UNVERIFIED, has_copy};
 use crate::clock::UnixMs;
 use crate::keyspace::entry::Entry;
 use crate::keyspace::eviction::AccessPolicy;
@@ -51,11 +51,11 @@ impl Keyspace {
         let counters = self.counters(thread);
         match loaded {
             Loaded::Nothing => {
-                self.load(&mut locked, hash, Entry::absent(space, key), access);
+                self.load(&mut locked, hash, Entry::tombstone(space, key), access);
                 counters.load_misses.add(1);
             }
             Loaded::Expired(expired_at) => {
-                let at = self.load(&mut locked, hash, Entry::absent(space, key), access);
+                let at = self.load(&mut locked, hash, Entry::tombstone(space, key), access);
                 counters.load_misses.add(1);
                 // It must not be found there again.
                 if below.tally(space).warmed(expired_at) {
@@ -97,10 +97,10 @@ impl Keyspace {
         let (Some(below), Some(space)) = (&self.below, self.space_named(name)) else {
             return;
         };
-        let mut entry = value.unwrap_or_else(|| Entry::absent(space, key));
+        let mut entry = value.unwrap_or_else(|| Entry::tombstone(space, key));
         entry.view_mut().set_space(space);
         let expires_at = entry.view().expires_at();
-        let is_key = !entry.view().is_absent();
+        let is_key = !entry.view().is_tombstone();
         let at = self.load(&mut locked, hash, entry, access);
         if is_key {
             self.count_key(self.counters(thread), space, expires_at, 1);
@@ -108,12 +108,12 @@ impl Keyspace {
         let place = Place::of(hash);
         let is_unsure = below.may_hold(hash);
         let mut entry = locked.table.get_mut(at);
-        let unsure = if is_unsure { UNSURE } else { 0 };
-        let bits = entry.view().policy_bits() & !CLEAN | unsure;
+        let unverified = if is_unsure { UNVERIFIED } else { 0 };
+        let bits = entry.view().policy_bits() & !CLEAN | unverified;
         entry.set_policy_bits(bits);
         below.queue(entry, place, thread);
         if is_unsure {
-            below.changed[thread.0].lock().unsure.push(place);
+            below.changed[thread.0].lock().unverified.push(place);
         }
     }
 
@@ -168,13 +168,13 @@ impl Keyspace {
         };
         let mut entry = locked.table.get_mut(at);
         // It was the version that nobody has looked for yet.
-        let bits = entry.view().policy_bits() & !UNSURE;
+        let bits = entry.view().policy_bits() & !UNVERIFIED;
         entry.set_policy_bits(bits);
-        entry.view().is_absent()
+        entry.view().is_tombstone()
     }
 
     /// Copies below have gone and nobody knows whose: what memory holds is written again.
-    pub fn doubt_copies(&self, thread: ThreadSlot) {
+    pub fn unverify_copies(&self, thread: ThreadSlot) {
         let Some(below) = &self.below else { return };
         for shard in 0..SHARDS {
             let mut locked = self.lock_shard(shard, thread);
