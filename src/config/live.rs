@@ -97,10 +97,17 @@ impl Reader {
     pub fn current(&mut self) -> &Config {
         let generation = self.live.generation();
         if generation != self.generation {
-            self.generation = generation;
-            self.config = self.live.load();
+            self.follow(generation);
         }
         &self.config
+    }
+
+    /// Apart from the look, which every request takes several times: alone it is small enough to stand where it is needed.
+    #[cold]
+    #[inline(never)]
+    fn follow(&mut self, generation: u64) {
+        self.generation = generation;
+        self.config = self.live.load();
     }
 }
 
