@@ -28,10 +28,15 @@ pub enum Begin {
     /// At a place.
     Index(usize),
     /// Nowhere that could be told before the command runs; some of them a function finds nevertheless.
-    Unknown(Option<fn(&Args<'_>) -> Option<usize>>),
+    Unknown(Option<FirstKey>),
     /// After a word, which is looked for from a place on (from the end, if negative).
     Keyword(&'static str, isize),
+    /// The same among options, whose values may be that word too: a function reads the options and knows the place.
+    Option(&'static str, isize, FirstKey),
 }
+
+/// Where the first key of a request is. `None` where its options do not fit.
+pub type FirstKey = fn(&Args<'_>) -> Option<usize>;
 
 /// Where further keys are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,27 +106,26 @@ impl KeySpec {
         }
     }
 
-    /// Keys behind a word, which is looked for from a place on: the first half of what follows.
+    /// Keys behind the option of this name, which is there from a place on: the first half of what follows.
     pub const fn half_behind(
-        word: &'static str,
+        option: &'static str,
         from: isize,
+        first: FirstKey,
         flags: &'static [&'static str],
     ) -> Self {
         Self {
+            begin: Begin::Option(option, from, first),
             find: Find::Range {
                 last: -1,
                 step: 1,
                 limit: 2,
             },
-            ..Self::all_behind(word, from, flags)
+            flags,
         }
     }
 
     /// One key that the command's options name, if any: `find` knows where.
-    pub const fn unknown(
-        find: Option<fn(&Args<'_>) -> Option<usize>>,
-        flags: &'static [&'static str],
-    ) -> Self {
+    pub const fn unknown(find: Option<FirstKey>, flags: &'static [&'static str]) -> Self {
         Self {
             begin: Begin::Unknown(find),
             ..Self::at(0, flags)
@@ -205,16 +209,21 @@ impl KeySpec {
         match self.begin {
             Begin::Index(index) => Some(index),
             Begin::Unknown(find) => find.and_then(|find| find(args)),
-            Begin::Keyword(word, from) => {
-                let is_word = |i: &usize| args.at(*i).eq_ignore_ascii_case(word.as_bytes());
-                let at = match usize::try_from(from) {
-                    Ok(from) => (from..args.len()).find(is_word),
-                    Err(_) => (1..=args.len().checked_add_signed(from)?)
-                        .rev()
-                        .find(is_word),
-                };
-                at.map(|at| at + 1)
-            }
+            Begin::Keyword(word, from) => behind(args, word, from),
+            // Redis has both: without the word from that place on it looks no further.
+            Begin::Option(word, from, find) => behind(args, word, from).and_then(|_| find(args)),
         }
     }
+}
+
+/// The place behind a word, which is looked for from a place on, or from one counted from the end to the beginning.
+fn behind(args: &Args<'_>, word: &str, from: isize) -> Option<usize> {
+    let is_word = |i: &usize| args.at(*i).eq_ignore_ascii_case(word.as_bytes());
+    let at = match usize::try_from(from) {
+        Ok(from) => (from..args.len()).find(is_word),
+        Err(_) => (1..=args.len().checked_add_signed(from)?)
+            .rev()
+            .find(is_word),
+    };
+    at.map(|at| at + 1)
 }

@@ -194,6 +194,18 @@ const DIFFERENCES: &[Difference] = &[
     },
     Difference {
         of: &[Valkey9],
+        command: "COMMAND",
+        when: |request, replies| {
+            let asked = request.word(2);
+            request.word(1).starts_with("GETKEYS")
+                && ["XREAD", "XREADGROUP"].contains(&asked.as_str())
+                && replies[1].is_error()
+        },
+        level: same,
+        why: "Valkey takes what follows the word STREAMS, whatever options it follows",
+    },
+    Difference {
+        of: &[Valkey9],
         command: "GEO",
         when: |_, replies| replies[0].to_string().contains("does not exist"),
         level: same,

@@ -109,6 +109,28 @@ mod tests {
             .is("*1\r\n*2\r\n$1\r\na\r\n~2\r\n+RO\r\n+access\r\n");
     });
 
+    script!(getkeys_of_readers_goes_by_their_options, |db| {
+        db.run("COMMAND GETKEYS XREADGROUP GROUP g c NOACK STREAMS a b")
+            .bulks(&["a"]);
+        db.run("COMMAND GETKEYS XREADGROUP GROUP g STREAMS count STREAMS block 0 STREAMS a b 1 2")
+            .bulks(&["a", "b"]);
+        db.run("COMMAND GETKEYS XREAD COUNT STREAMS STREAMS STREAMS b")
+            .bulks(&["STREAMS"]);
+        for request in [
+            "XREADGROUP GROUP g c NOACK -9 count STREAMS a b",
+            "XREADGROUP GROUP g c COUNT STREAMS a b",
+            "XREADGROUP GROUP g c STREAMS a b c",
+            "XREADGROUP x g c STREAMS a b",
+            "XREADGROUP COUNT 1 STREAMS a b c d",
+            "XREAD x STREAMS a b",
+            "XREAD STREAMS STREAMS a b",
+            "XREAD COUNT 5 STREAMS",
+        ] {
+            db.run(&format!("COMMAND GETKEYS {request}"))
+                .error("ERR Invalid arguments specified for command");
+        }
+    });
+
     script!(getkeys_refuses_what_has_no_keys, |db| {
         for name in ["GETKEYS", "GETKEYSANDFLAGS"] {
             for (request, error) in [

@@ -110,7 +110,7 @@ fn describe_keys(reply: &mut Reply, spec: &KeySpec) {
             step(reply, "unknown", &[]);
             return;
         }
-        Begin::Keyword(word, from) => {
+        Begin::Keyword(word, from) | Begin::Option(word, from, _) => {
             let fields = [
                 ("keyword", Value::Word(word)),
                 ("startfrom", Value::Number(from as i64)),

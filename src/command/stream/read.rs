@@ -33,6 +33,7 @@ pub(in crate::command) const COMMANDS: &[Command] = &[
         keys: &[KeySpec::half_behind(
             "STREAMS",
             1,
+            first_key,
             &["RO", "access", "incomplete"],
         )],
         flags: Flags::READONLY
@@ -50,6 +51,7 @@ pub(in crate::command) const COMMANDS: &[Command] = &[
         keys: &[KeySpec::half_behind(
             "STREAMS",
             4,
+            first_key,
             &["RO", "access", "incomplete"],
         )],
         flags: Flags::WRITE.and(Flags::BLOCKING).and(Flags::MOVABLE_KEYS),
@@ -75,6 +77,25 @@ pub(in crate::command) const COMMANDS: &[Command] = &[
         ..ROW
     },
 ];
+
+/// The first of the keys, as Redis 8.10 finds it: by reading the options, whose values may be the word STREAMS. `None` where
+/// they do not fit.
+fn first_key(args: &Args<'_>) -> Option<usize> {
+    let mut at = 1;
+    loop {
+        let arg = args.get(at)?;
+        let is = |word: &str| arg.eq_ignore_ascii_case(word.as_bytes());
+        at += match () {
+            () if is("STREAMS") => break,
+            () if is("COUNT") || is("BLOCK") || is("CLAIM") => 2,
+            () if is("GROUP") => 3,
+            () if is("NOACK") => 1,
+            () => return None,
+        };
+    }
+    let more = args.len() - at - 1;
+    (more > 0 && more.is_multiple_of(2)).then_some(at + 1)
+}
 
 /// Who reads, and how.
 struct Reader<'a> {
