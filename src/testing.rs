@@ -235,6 +235,7 @@ impl Db {
         for shard in 0..keyspace.shard_count() {
             keyspace.expire_shard(shard, self.now, ThreadSlot(0));
         }
+        keyspace.expire_cold(self.now, ThreadSlot(0));
         keyspace.validate();
     }
 

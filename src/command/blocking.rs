@@ -306,6 +306,55 @@ mod tests {
         assert_eq!(evicted, format!("-{GONE}\r\n"));
     }
 
+    #[test]
+    fn a_reader_of_a_group_is_told_when_its_stream_expires_on_disk() {
+        let cold = |db: &mut Db| {
+            db.write();
+            db.demote_all();
+            assert_eq!(db.engine().keyspace.entries(), 0);
+        };
+        let tiered = || Db::tiered(|_| {});
+        let expired = told(tiered(), |db| {
+            db.run("PEXPIRE s 10").int(1);
+            cold(db);
+            db.advance(9);
+            db.expire();
+            db.run("PING").simple("PONG");
+            db.switch(1);
+            db.run("XREADGROUP GROUP g me BLOCK 0 STREAMS s >").is("");
+            db.switch(0);
+            db.advance(1);
+            db.expire();
+        });
+        assert_eq!(expired, format!("-{GONE}\r\n"));
+        // Nobody looks at what expires, but another client meets it.
+        let met = told(tiered(), |db| {
+            db.run("PEXPIRE s 10").int(1);
+            cold(db);
+            db.advance(10);
+            db.run("EXISTS s").int(0);
+        });
+        assert_eq!(met, format!("-{GONE}\r\n"));
+        // What was said of an earlier expiry holds no more: it looks, and waits on.
+        let kept = told(tiered(), |db| {
+            db.run("PEXPIRE s 10").int(1);
+            cold(db);
+            db.run("PERSIST s").int(1);
+            db.advance(10);
+            db.expire();
+        });
+        assert_eq!(kept, "");
+        let kept = told(tiered(), |db| {
+            db.run("PEXPIRE s 10").int(1);
+            cold(db);
+            db.run("PERSIST s").int(1);
+            cold(db);
+            db.advance(10);
+            db.expire();
+        });
+        assert_eq!(kept, "");
+    }
+
     script!(other_readers_wait_on_when_their_key_goes, |db| {
         db.run("XADD s 1-1 a 1").bulk("1-1");
         db.switch(1);

@@ -2,7 +2,8 @@
 //!
 //! Commands, loads, expiry, eviction, flushes and the tier's writer say what shall happen, and why: the [`Cause`]. Here counts
 //! are settled, the tier below is told, and whoever waits for a key hears of it; so will those who watch, track or listen
-//! ([`Keyspace::tell`]). A key that only changes tiers is the same key: of demotions and loads nobody is told.
+//! ([`Keyspace::tell`]). A key that only changes tiers is the same key: of demotions and loads nobody is told. A key below alone
+//! may end there: who lets it go says so here, and whoever waits for one with an expiry is told when the time has come.
 //!
 //! It does not choose: which entry goes, and whether it may, others have decided. What is not the value itself they change
 //! where they are: access records, how an entry stands to its copy below, whether its value is compressed.
@@ -16,7 +17,7 @@ use super::entry::{Entry, EntryParts, EntryRef, ValueType};
 use super::eviction::AccessPolicy;
 use super::residency::{CLEAN, Place, STATE, UNVERIFIED, WRITING};
 use super::table::Position;
-use super::{KeyHash, Keyspace, Locked, group_of_shard};
+use super::{DATABASES, KeyHash, Keyspace, Locked, group_of_shard};
 use crate::clock::UnixMs;
 use crate::value::collection::Content;
 use crate::value::shared::SharedBytes;
@@ -310,6 +311,9 @@ impl Keyspace {
         if self.is_observed() {
             self.tell_of_end(locked.table.get(at), cause);
         }
+        if cause == Cause::Demoted && self.queues.any() {
+            self.note_cold(locked.table.get(at));
+        }
         let entry = locked.table.remove(at);
         self.count_left(locked, entry.view());
         let counters = locked.counters;
@@ -433,6 +437,31 @@ impl Keyspace {
     fn announce_end(&self, entry: EntryRef<'_>) {
         if let (Some(db), ValueType::Stream) = (self.db_of(entry.space()), entry.value_type()) {
             self.queues.announce(db, entry.key(), true);
+        }
+    }
+
+    /// A key goes below, where nobody meets it when its time comes: those who share a stream are told then.
+    #[cold]
+    #[inline(never)]
+    fn note_cold(&self, entry: EntryRef<'_>) {
+        if let (Some(db), ValueType::Stream) = (self.db_of(entry.space()), entry.value_type()) {
+            self.queues.note_cold(db, entry.key(), entry.expires_at());
+        }
+    }
+
+    /// A key that was below alone is gone, or was never there; its shard is locked.
+    pub(super) fn tell_of_cold_end(&self, space: u8, key: &[u8]) {
+        if self.queues.any()
+            && let Some(db) = self.db_of(space)
+        {
+            self.queues.announce(db, key, true);
+        }
+    }
+
+    /// Keys that were below alone are gone, and nobody knows which.
+    pub(super) fn tell_of_unknown_ends(&self) {
+        if self.queues.any() {
+            (0..DATABASES).for_each(|db| self.queues.announce_all(db));
         }
     }
 

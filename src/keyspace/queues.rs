@@ -10,11 +10,12 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::hash::BuildHasher;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
 use super::DATABASES;
+use crate::clock::UnixMs;
 
 thread_local! {
     /// Keys which somebody waits for, written by this thread's command.
@@ -34,8 +35,14 @@ pub struct Ready {
     pub is_gone: bool,
 }
 
-/// The tickets of those who wait for a key. The lowest came first.
-type Queue = BTreeSet<u64>;
+/// Who waits for a key.
+#[derive(Debug, Default)]
+struct Queue {
+    /// The lowest came first.
+    tickets: BTreeSet<u64>,
+    /// The key is below alone, where nobody meets it when its time comes, which is this one.
+    cold_until: Option<UnixMs>,
+}
 
 /// A power of two.
 const STRIPES: usize = 64;
@@ -58,6 +65,8 @@ pub struct Queues {
     elsewhere: Mutex<Vec<Ready>>,
     /// Keys that have a queue, in all databases.
     keys: AtomicUsize,
+    /// When the first of them expires that is below alone, or before.
+    next_cold_end: AtomicI64,
     last_ticket: AtomicU64,
 }
 
@@ -68,6 +77,7 @@ impl Default for Queues {
             hasher: foldhash::fast::RandomState::default(),
             elsewhere: Mutex::default(),
             keys: AtomicUsize::new(0),
+            next_cold_end: AtomicI64::new(i64::MAX),
             last_ticket: AtomicU64::new(0),
         }
     }
@@ -100,10 +110,10 @@ impl Queues {
             let stripe = self.stripe(key);
             let queues = &mut stripe.by_key.lock()[db];
             if let Some(queue) = queues.get_mut(key) {
-                queue.insert(ticket);
+                queue.tickets.insert(ticket);
                 continue;
             }
-            queues.insert(key.into(), Queue::from([ticket]));
+            queues.entry(key.into()).or_default().tickets.insert(ticket);
             stripe.keys.fetch_add(1, Ordering::Relaxed);
             self.keys.fetch_add(1, Ordering::Relaxed);
         }
@@ -117,8 +127,8 @@ impl Queues {
             let Some(queue) = queues.get_mut(key) else {
                 continue;
             };
-            queue.remove(&ticket);
-            if queue.is_empty() {
+            queue.tickets.remove(&ticket);
+            if queue.tickets.is_empty() {
                 queues.remove(key);
                 stripe.keys.fetch_sub(1, Ordering::Relaxed);
                 self.keys.fetch_sub(1, Ordering::Relaxed);
@@ -129,7 +139,8 @@ impl Queues {
     /// Who is next in the queue of a key, behind a ticket.
     pub fn next(&self, db: usize, key: &[u8], behind: u64) -> Option<u64> {
         let queues = &self.stripe(key).by_key.lock()[db];
-        queues.get(key)?.range(behind + 1..).next().copied()
+        let tickets = &queues.get(key)?.tickets;
+        tickets.range(behind + 1..).next().copied()
     }
 
     /// Says that this thread's command has written to a key, which is locked.
@@ -144,6 +155,45 @@ impl Queues {
                 is_gone,
             };
             self.note(ready);
+        }
+    }
+
+    /// Says that a key, which is locked, is below alone from now on, and when it expires there.
+    pub fn note_cold(&self, db: usize, key: &[u8], expires_at: Option<UnixMs>) {
+        let stripe = self.stripe(key);
+        if stripe.keys.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        if let Some(queue) = stripe.by_key.lock()[db].get_mut(key) {
+            queue.cold_until = expires_at;
+            if let Some(at) = expires_at {
+                self.next_cold_end.fetch_min(at.0, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Says of keys which were below alone when they were last heard of that they may be gone, as their time has come.
+    pub fn announce_cold_ends(&self, now: UnixMs) {
+        if self.next_cold_end.load(Ordering::Relaxed) > now.0 {
+            return;
+        }
+        self.next_cold_end.store(i64::MAX, Ordering::Relaxed);
+        for stripe in &self.stripes {
+            for (db, queues) in stripe.by_key.lock().iter_mut().enumerate() {
+                for (key, queue) in queues {
+                    let Some(at) = queue.cold_until else { continue };
+                    if at > now {
+                        self.next_cold_end.fetch_min(at.0, Ordering::Relaxed);
+                        continue;
+                    }
+                    queue.cold_until = None;
+                    self.note(Ready {
+                        db,
+                        key: key.clone(),
+                        is_gone: true,
+                    });
+                }
+            }
         }
     }
 

@@ -659,6 +659,7 @@ impl Keyspace {
         for db in 0..super::DATABASES {
             expired += below.tally(self.space_of(db)).sweep(now);
         }
+        self.queues.announce_cold_ends(now);
         self.counters(thread).expired.add(expired);
         usize::try_from(expired).unwrap_or(0)
     }
@@ -679,13 +680,6 @@ impl Keyspace {
     pub fn found_below(&self, name: u32, expires_at: Option<UnixMs>) {
         if let (Some(below), Some(space)) = (&self.below, self.space_named(name)) {
             below.tally(space).found(expires_at);
-        }
-    }
-
-    /// A key that was counted as below alone is gone.
-    pub fn lost_below(&self, name: u32, expires_at: Option<UnixMs>) {
-        if let (Some(below), Some(space)) = (&self.below, self.space_named(name)) {
-            below.tally(space).lost(expires_at);
         }
     }
 

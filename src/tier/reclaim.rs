@@ -453,4 +453,47 @@ mod tests {
         db.write();
         db.run("DBSIZE").int(3);
     }
+
+    #[test]
+    fn a_reader_of_a_group_is_told_when_its_stream_goes_with_a_generation() {
+        const GONE: &str =
+            "NOGROUP No such key 's' or consumer group 'g' in XREADGROUP with GROUP option";
+        for is_read in [true, false] {
+            let mut db = Db::tiered(|_| {});
+            db.run("XADD s 1-1 a 1").bulk("1-1");
+            db.run("XGROUP CREATE s g $").ok();
+            // So that what is on disk is wanted, and nothing is written again.
+            for i in 0..10 {
+                db.run(&format!("SET key{i} v")).ok();
+            }
+            db.switch(1);
+            db.run("XREADGROUP GROUP g me BLOCK 0 STREAMS s >").is("");
+            db.switch(0);
+            db.write();
+            db.demote_all();
+            let mut disk = tier(&db).disk.lock();
+            let part = disk.as_mut().map(|disk| disk.next_part(None));
+            drop(disk);
+            let part = part.expect("the tier is open").expect("the disk is well");
+            let part = part.expect("it has keys");
+            let end = part.end();
+            let mut writer = Writer::new(db.engine(), tier(&db));
+            if is_read {
+                let mut going = Going::default();
+                let sorted = writer.sort_out(part, &mut going, false);
+                sorted.expect("the disk is well");
+                writer.let_go(end).expect("the disk is well");
+                writer.count_out(&going, end).expect("the disk is well");
+            } else {
+                drop(part);
+                writer
+                    .finish_unread(end.of_all())
+                    .expect("the disk is well");
+            }
+            db.run("PING").simple("PONG");
+            db.switch(1);
+            db.run("XREADGROUP GROUP g me BLOCK 0 STREAMS s >")
+                .error(GONE);
+        }
+    }
 }

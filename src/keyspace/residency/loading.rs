@@ -53,6 +53,7 @@ impl Keyspace {
             Loaded::Nothing => {
                 self.load(&mut locked, hash, Entry::tombstone(space, key), access);
                 counters.load_misses.add(1);
+                self.tell_of_cold_end(space, key);
             }
             Loaded::Expired(expired_at) => {
                 let at = self.load(&mut locked, hash, Entry::tombstone(space, key), access);
@@ -66,6 +67,7 @@ impl Keyspace {
                 let bits = entry.view().policy_bits() & !CLEAN;
                 entry.set_policy_bits(bits);
                 below.queue(entry, Place::new(hash.shard(), hash.tag()), thread);
+                self.tell_of_cold_end(space, key);
             }
             Loaded::Value(mut entry) => {
                 let expires_at = entry.view().expires_at();
@@ -164,6 +166,7 @@ impl Keyspace {
         };
         below.tally(space).lost(expires_at);
         let Some(at) = locked.table.find(hash.tag(), space, key) else {
+            self.tell_of_cold_end(space, key);
             return true;
         };
         let mut entry = locked.table.get_mut(at);
@@ -191,5 +194,6 @@ impl Keyspace {
                 }
             }
         }
+        self.tell_of_unknown_ends();
     }
 }
