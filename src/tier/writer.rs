@@ -99,6 +99,12 @@ pub(super) fn run(engine: &Engine) {
             Err(error) => {
                 is_healed = writer.recover(stopped);
                 let unsaved = tier.unsaved();
+                let gone = StoreError::Gone;
+                let error = if tier.store.is_in_place() {
+                    error
+                } else {
+                    &gone
+                };
                 tracing::error!(
                     "The disk tier could not be written, it is tried again; {unsaved} keys are not saved: {error}"
                 );
@@ -113,6 +119,7 @@ pub(super) fn run(engine: &Engine) {
             kept = Instant::now();
             let are_listed = writer.keep_lists();
             if stopped {
+                writer.compressor.abandon_training();
                 writer.close(written.is_ok(), are_listed);
                 return;
             }

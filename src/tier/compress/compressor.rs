@@ -177,6 +177,13 @@ impl Compressor {
         self.end_training(true);
     }
 
+    /// Lets go of the training under way, if there is one: for a stop, which does not wait for what nobody will use.
+    pub fn abandon_training(&mut self) {
+        if let Some(training) = self.training.take() {
+            training.abandon();
+        }
+    }
+
     fn start_training(&mut self, slot: usize) {
         if self.training.is_some() {
             return;

@@ -101,7 +101,11 @@ pub(super) struct Training {
     pub(super) class: Box<[u8]>,
     thread: JoinHandle<()>,
     outcome: Arc<Mutex<Option<Outcome>>>,
+    is_wanted: Wanted,
 }
+
+/// Whether anybody waits for the dictionary. Held while it is saved.
+type Wanted = Arc<Mutex<bool>>;
 
 impl Training {
     /// Starts the thread. `current` is the dictionary that the class has now.
@@ -114,15 +118,24 @@ impl Training {
         let name = class.clone();
         let outcome = Arc::new(Mutex::new(None));
         let told = Arc::clone(&outcome);
+        let is_wanted = Wanted::new(Mutex::new(true));
+        let wanted = Arc::clone(&is_wanted);
         let thread = threads::spawn("tier-dictionary", Part::TierBackground, move || {
-            let trained = run(&name, &samples, current.as_deref(), &dictionaries);
+            let trained = run(&name, &samples, current.as_deref(), &dictionaries, &wanted);
             *told.lock() = Some(trained);
         })?;
         Ok(Self {
             class,
             thread,
             outcome,
+            is_wanted,
         })
+    }
+
+    /// Nobody waits for it, and nothing comes of it any more: the library cannot be interrupted, so the thread ends when it is
+    /// done, or with the process. A dictionary that is being saved is saved.
+    pub(super) fn abandon(self) {
+        *self.is_wanted.lock() = false;
     }
 
     pub(super) fn is_finished(&self) -> bool {
@@ -143,6 +156,7 @@ fn run(
     samples: &Samples,
     current: Option<&Dictionary>,
     dictionaries: &Dictionaries,
+    is_wanted: &Mutex<bool>,
 ) -> Outcome {
     // Linux lowers the thread, other systems would lower the whole process. If it fails, others are slower for a moment.
     #[cfg(target_os = "linux")]
@@ -150,7 +164,12 @@ fn run(
     let Some(choice) = choose(samples, current) else {
         return Outcome::Refused;
     };
+    let is_wanted = is_wanted.lock();
+    if !*is_wanted {
+        return Outcome::Refused;
+    }
     let saved = dictionaries.add(class, choice.ratio_permille, &choice.bytes);
+    drop(is_wanted);
     let prepared = encoder::prepare(&choice.bytes);
     match (saved, prepared) {
         (Ok(dictionary), Ok(prepared)) => Outcome::Accepted(dictionary, prepared),
@@ -248,4 +267,33 @@ pub(super) fn is_noise(bytes: &[u8]) -> bool {
     let len = bytes.len() as u64;
     let pairs: u64 = counts.iter().map(|&count| u64::from(count).pow(2)).sum();
     pairs < len + len * len / VALUES_OF_NOISE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::datasets::{Random, user_json};
+    use super::*;
+    use crate::config::scratch::Scratch;
+
+    #[test]
+    fn a_dictionary_that_nobody_waits_for_is_not_saved() {
+        let scratch = Scratch::new();
+        let (dictionaries, _) = Dictionaries::open(scratch.path().join("dictionaries")).unwrap();
+        let (mut samples, mut random) = (Samples::default(), Random(7));
+        for _ in 0..600 {
+            samples.push(&user_json(&mut random));
+        }
+        let trained = |is_wanted| {
+            let outcome = run(
+                b"class",
+                &samples,
+                None,
+                &dictionaries,
+                &Mutex::new(is_wanted),
+            );
+            (matches!(outcome, Outcome::Accepted(..)), dictionaries.ids())
+        };
+        assert_eq!(trained(false), (false, vec![]));
+        assert_eq!(trained(true), (true, vec![1]));
+    }
 }
