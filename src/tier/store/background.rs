@@ -1,5 +1,6 @@
 //! The threads of a store that work in the background.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
@@ -11,7 +12,7 @@ use crate::threads::{self, Part};
 /// The work under way.
 #[derive(Default)]
 pub(super) struct Background {
-    stop: AtomicBool,
+    stop: Arc<AtomicBool>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -43,5 +44,10 @@ impl Background {
 
     pub(super) fn is_stopping(&self) -> bool {
         self.stop.load(Ordering::Relaxed)
+    }
+
+    /// What says whether work is to end, for those who cannot ask here.
+    pub(super) fn stop_flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.stop)
     }
 }

@@ -28,6 +28,8 @@ pub enum StoreError {
     Size,
     /// The library has panicked: nothing is written until it was opened anew.
     Poisoned,
+    /// Its directory is gone, or another one is in its place.
+    Gone,
     /// The store is closed, or being reopened.
     Closed,
     /// Another process, or an iterator of this one, holds the directory.
@@ -96,6 +98,7 @@ impl fmt::Display for StoreError {
             Self::Order => f.write_str("the keys of a run do not ascend"),
             Self::Size => f.write_str("a key or record of impossible size"),
             Self::Poisoned => f.write_str("the disk tier must be opened anew"),
+            Self::Gone => f.write_str("its directory is gone, or another one has taken its place"),
             Self::Closed => f.write_str("the disk tier is closed"),
             Self::Busy => f.write_str("the disk tier's directory is in use"),
             Self::Open { dir, source } => {

@@ -56,6 +56,9 @@ pub(super) struct Meta {
     pub(super) blob: Vec<u8>,
 }
 
+/// What a file is known by, whatever it is called: its device and its number there.
+pub(super) type FileId = (u64, u64);
+
 /// Two uses of a filter's file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FilterKind {
@@ -135,6 +138,19 @@ impl Files {
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error),
         }
+    }
+
+    /// What [`Self::lock`] gave, for [`Self::has_lock`].
+    pub(super) fn id_of(lock: &File) -> io::Result<FileId> {
+        let found = lock.metadata()?;
+        Ok((found.dev(), found.ino()))
+    }
+
+    /// Whether this lock is here still.
+    pub(super) fn has_lock(&self, id: FileId) -> bool {
+        let paths = [self.dir.join("lock"), self.dir.clone()];
+        let mut found = paths.iter().flat_map(|path| path.metadata());
+        found.any(|found| (found.dev(), found.ino()) == id)
     }
 
     /// Whether anything was ever stored here.

@@ -82,7 +82,11 @@ impl Store {
             let _under_way = UnderWay(&store);
             log_failure("merge runs", || {
                 let (start, before) = (Instant::now(), store.bytes_merged());
-                let merged = merge(&store, &generation);
+                let merged = match merge(&store, &generation) {
+                    // It begins anew some time; what it has written goes with the next opening.
+                    Err(StoreError::Tree(error)) if error.is_end_of_merge() => return Ok(()),
+                    merged => merged,
+                };
                 let (bytes, took) = (store.bytes_merged() - before, start.elapsed());
                 tracing::debug!(generation = number, bytes, ?took, "runs were merged");
                 if merged.is_err() {
@@ -304,6 +308,41 @@ mod tests {
         let (store, _writer) = scratch.open();
         assert_eq!(store.recovery(), &crate::tier::store::Recovery::Clean);
         assert_eq!(all(&store, 0).len(), 59 + 1);
+    }
+
+    #[test]
+    fn a_merge_that_nobody_waits_for_ends_as_it_stands() {
+        let scratch = Scratch::new();
+        let (store, mut writer) = scratch.open();
+        for round in 0..3 {
+            write(&mut writer, &records(&store, round..round + 100, 400));
+        }
+        let generation = Arc::clone(&store.list.load().generations[0]);
+        let stop = store.background.stop_flag();
+        stop.store(true, Ordering::Relaxed);
+        let ended = store.merge_all(&generation);
+        let is_end =
+            |error: StoreError| matches!(error, StoreError::Tree(error) if error.is_end_of_merge());
+        assert!(ended.is_err_and(is_end));
+        assert!(!store.is_poisoned());
+        assert_eq!(store.stats().runs_side_by_side, 3);
+        stop.store(false, Ordering::Relaxed);
+        assert_eq!(all(&store, 0).len(), 102);
+        // It is begun anew, here and after a start, and what was written of it is gone.
+        for round in 0..2 {
+            write(&mut writer, &records(&store, 10 * round..300, 40));
+            store
+                .merge_all(&Arc::clone(&store.list.load().generations[0]))
+                .unwrap();
+            assert_eq!(store.stats().runs_side_by_side, 1);
+            assert_eq!(all(&store, 0).len(), 300);
+        }
+        drop(generation);
+        writer.close().unwrap();
+        drop(store);
+        let (store, _writer) = scratch.open();
+        assert_eq!(table_files(&scratch), 1);
+        assert_eq!(all(&store, 0).len(), 300);
     }
 
     #[test]

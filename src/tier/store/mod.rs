@@ -50,7 +50,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 
 use self::background::Background;
-use self::files::{Files, FilterKind, Meta};
+use self::files::{FileId, Files, FilterKind, Meta};
 use self::filter::Filter;
 use self::generation::{Found, Generation};
 use self::merge::Merging;
@@ -160,6 +160,8 @@ pub struct Store {
     list: ArcSwap<List>,
     /// Keeps other processes out.
     lock: Mutex<Option<File>>,
+    /// By which the directory is known again.
+    lock_id: Mutex<FileId>,
     /// None while they are being opened anew. Held while the list is changed, never during a read or a run.
     trees: Mutex<Option<Trees>>,
     /// What the cache of the trees may take.
@@ -233,16 +235,20 @@ impl Store {
     pub fn open(options: StoreOptions) -> Result<(Arc<Self>, Writer), StoreError> {
         let files = Files::new(&options.dir);
         let (opened, recovery) = Opened::open_or_put_aside(&files, None)?;
-        let trees = Trees::new(options.cache_bytes, options.open_files);
+        let background = Background::default();
+        let stop = background.stop_flag();
+        let trees = Trees::new(options.cache_bytes, options.open_files, stop);
+        let lock_id = Files::id_of(&opened.lock)?;
         let store = Arc::new(Self {
             hash_seed: opened.meta.hash_seed,
             meta: Mutex::new(opened.meta),
             list: ArcSwap::from_pointee(List::CLOSED),
             lock: Mutex::new(Some(opened.lock)),
+            lock_id: Mutex::new(lock_id),
             trees: Mutex::new(None),
             cache_bytes: AtomicU64::new(options.cache_bytes),
             other_bytes: AtomicU64::new(0),
-            background: Background::default(),
+            background,
             merging: Merging::default(),
             poisoned: AtomicBool::new(false),
             counters: Counters::default(),
@@ -457,7 +463,8 @@ impl Store {
     }
 
     fn new_trees(&self) -> Trees {
-        Trees::new(self.cache_bytes(), self.options.open_files)
+        let stop = self.background.stop_flag();
+        Trees::new(self.cache_bytes(), self.options.open_files, stop)
     }
 
     /// Bytes of blocks that are in memory.
@@ -496,6 +503,12 @@ impl Store {
             tree.remove();
         }
         true
+    }
+
+    /// Whether the directory is where it was: it may have been removed, or be on a disk that is not there any more, or not
+    /// yet again.
+    pub fn is_in_place(&self) -> bool {
+        self.files.has_lock(*self.lock_id.lock())
     }
 
     /// Whether writes fail until [`Writer::reopen`], as they do once the library has panicked.

@@ -86,6 +86,14 @@ pub(in crate::tier) fn create_dirs(path: &Path) -> io::Result<()> {
     builder.recursive(true).mode(DIR_MODE).create(path)
 }
 
+/// A directory whose parent is there, its owner's alone.
+///
+/// # Errors
+/// There is no parent, or something of this name; the disk refuses.
+pub(in crate::tier) fn create_one_dir(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(DIR_MODE).create(path)
+}
+
 /// A directory inside of another; whatever else bears its name is moved aside.
 ///
 /// # Errors

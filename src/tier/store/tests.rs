@@ -883,3 +883,48 @@ fn the_cache_gets_another_size_while_somebody_reads() {
     assert_eq!(store.cache_bytes(), 1 << 20);
     writer.close().unwrap();
 }
+
+#[test]
+fn in_the_place_of_a_directory_that_is_gone_none_is_made() {
+    let scratch = Scratch::new();
+    let (store, mut writer) = scratch.open();
+    write(&mut writer, &records(&store, 0..100, 300));
+    let (tier, away) = (scratch.0.join("tier"), scratch.0.join("away"));
+    let new = records(&store, 100..101, 10);
+    let refuses = |writer: &mut Writer| {
+        assert!(!store.is_in_place());
+        assert!(matches!(writer.reopen(), Err(StoreError::Gone)));
+        assert!(matches!(writer.empty(), Err(StoreError::Gone)));
+        assert!(writer.set_cache(2 << 20).is_err());
+        assert!(writer.begin_fresh_run().is_err());
+        let mut run = writer.begin_run();
+        for (key, record) in &new {
+            let record = record.as_deref().unwrap_or_default();
+            let written = run.and_then(|mut run| {
+                run.write(store.hash_of(key), key, record)?;
+                run.finish()
+            });
+            assert!(written.is_err());
+            run = Err(StoreError::Gone);
+        }
+    };
+    fs::rename(&tier, &away).unwrap();
+    refuses(&mut writer);
+    assert!(!tier.exists());
+    // As under a disk that was mounted here.
+    fs::create_dir(&tier).unwrap();
+    refuses(&mut writer);
+    assert_eq!(fs::read_dir(&tier).unwrap().count(), 0);
+    fs::remove_dir(&tier).unwrap();
+    fs::rename(&away, &tier).unwrap();
+    assert!(store.is_in_place());
+    assert_eq!(all(&store, 0).len(), 100);
+    write(&mut writer, &new);
+    writer.reopen().unwrap();
+    assert_eq!(all(&store, 0).len(), 101);
+    writer.close().unwrap();
+    drop(store);
+    let (store, _writer) = scratch.open();
+    assert_eq!(store.recovery(), &Recovery::Clean);
+    assert_eq!(all(&store, 0).len(), 101);
+}

@@ -16,6 +16,7 @@
 //! - Nothing is compressed: the caller's records are.
 //!
 //! Invariant: a panic of the library is an error here, and ends no thread.
+//! Invariant: where a tree is to be opened none is made. The library would, where a directory has gone, and all keys with it.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -26,6 +27,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use lsm_tree::compaction::filter::Context;
+use lsm_tree::compaction::{CompactionFilter, Factory, ItemAccessor, Verdict};
 use lsm_tree::config::{
     BlockSizePolicy, BloomConstructionPolicy, CompressionPolicy, FilterPolicy, FilterPolicyEntry,
     PartitioningPolicy, PinningPolicy, RestartIntervalPolicy,
@@ -41,6 +44,8 @@ pub(super) const APART_BYTES: u32 = 512;
 /// Where those are in the directory of a tree, and where its tables are.
 pub(super) const APART_DIR: &str = "blobs";
 pub(super) const TABLES_DIR: &str = "tables";
+/// What names the list of tables that counts: without it there is no tree.
+const CURRENT: &str = "current";
 
 /// What the library answered instead.
 #[derive(Debug)]
@@ -58,6 +63,12 @@ impl TreeError {
             Self::Library(lsm_tree::Error::Io(source)) => Some(source),
             _ => None,
         }
+    }
+
+    /// Whether it is a merge that was ended because nobody waits for it.
+    pub(super) fn is_end_of_merge(&self) -> bool {
+        self.io()
+            .is_some_and(|source| source.kind() == io::ErrorKind::Interrupted)
     }
 
     pub(super) const fn unrecoverable() -> Self {
@@ -102,13 +113,16 @@ struct Shared {
     /// The next number of a run, and what readers see: runs with lower numbers.
     next: SequenceNumberCounter,
     visible: SequenceNumberCounter,
+    /// Whether merges are to end as they stand.
+    stop: Arc<AtomicBool>,
     /// How many snapshots there are of each number.
     snapshots: Mutex<BTreeMap<SeqNo, usize>>,
 }
 
 impl Trees {
-    pub(super) fn new(cache_bytes: u64, open_files: usize) -> Self {
+    pub(super) fn new(cache_bytes: u64, open_files: usize, stop: Arc<AtomicBool>) -> Self {
         Self(Arc::new(Shared {
+            stop,
             cache: Arc::new(Cache::with_capacity_bytes(cache_bytes)),
             descriptors: Arc::new(DescriptorTable::new(open_files)),
             next: SequenceNumberCounter::new(1),
@@ -117,8 +131,15 @@ impl Trees {
         }))
     }
 
-    /// Opens the tree of this directory, or makes one where there is none. Later runs have numbers above all in it.
+    /// Opens the tree of this directory. Later runs have numbers above all in it.
     pub(super) fn open(&self, path: &Path) -> Result<Tree, TreeError> {
+        let found = path.join(CURRENT).symlink_metadata();
+        found.map_err(|error| TreeError::Library(error.into()))?;
+        self.make(path)
+    }
+
+    /// Makes a tree in this directory, which is empty.
+    pub(super) fn make(&self, path: &Path) -> Result<Tree, TreeError> {
         let shared = &self.0;
         call(|| {
             let tree = config(path, shared).open()?;
@@ -142,7 +163,7 @@ impl Trees {
     /// The same numbers with another cache.
     pub(super) fn with_cache(&self, cache_bytes: u64, open_files: usize) -> Self {
         let shared = &self.0;
-        let new = Self::new(cache_bytes, open_files);
+        let new = Self::new(cache_bytes, open_files, Arc::clone(&shared.stop));
         new.0.next.fetch_max(shared.next.get());
         new.0.visible.fetch_max(shared.visible.get());
         new
@@ -336,6 +357,28 @@ impl Range {
     }
 }
 
+/// Ends a merge that nobody waits for: the library asks it for each record, and does not ask anything else so often.
+struct EndsMerges(Arc<AtomicBool>);
+
+impl Factory for EndsMerges {
+    fn name(&self) -> &str {
+        "ends-merges"
+    }
+
+    fn make_filter(&self, _: &Context) -> Box<dyn CompactionFilter> {
+        Box::new(Self(Arc::clone(&self.0)))
+    }
+}
+
+impl CompactionFilter for EndsMerges {
+    fn filter_item(&mut self, _: ItemAccessor<'_>, _: &Context) -> lsm_tree::Result<Verdict> {
+        match self.0.load(Ordering::Relaxed) {
+            true => Err(io::Error::from(io::ErrorKind::Interrupted).into()),
+            false => Ok(Verdict::Keep),
+        }
+    }
+}
+
 fn config(path: &Path, shared: &Shared) -> lsm_tree::Config {
     let filter = FilterPolicyEntry::Bloom(BloomConstructionPolicy::FalsePositiveRate(0.001));
     // A staleness above 1 is never reached.
@@ -356,4 +399,5 @@ fn config(path: &Path, shared: &Shared) -> lsm_tree::Config {
         .filter_block_partitioning_policy(PartitioningPolicy::all(true))
         .index_block_partitioning_policy(PartitioningPolicy::all(true))
         .with_kv_separation(Some(apart))
+        .with_compaction_filter_factory(Some(Arc::new(EndsMerges(Arc::clone(&shared.stop)))))
 }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use lsm_tree::AbstractTree;
 
-use super::files::{FilterKind, sync_dir};
+use super::files::{Files, FilterKind, sync_dir};
 use super::filter::Filter;
 use super::generation::Generation;
 use super::opening::Opened;
@@ -154,9 +154,10 @@ impl Writer {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
             _ => {}
         }
-        let made = regular::create_dirs(&path)
+        // Alone: where the tier's directory has gone another one must not take its place.
+        let made = regular::create_one_dir(&path)
             .map_err(StoreError::File)
-            .and_then(|()| Ok(trees.open(&path)?))
+            .and_then(|()| Ok(trees.make(&path)?))
             .and_then(|tree| {
                 regular::create_dirs(&path.join(APART_DIR))?;
                 sync_dir(&path)?;
@@ -188,8 +189,12 @@ impl Writer {
     /// be tried again.
     ///
     /// # Errors
+    /// [`StoreError::Gone`] if the directory is not there: what is read is an error then, and no new store is begun.
     /// [`StoreError::Busy`] if somebody still reads after some seconds; the disk refuses.
     pub fn reopen(&mut self) -> Result<Recovery, StoreError> {
+        if !self.store.is_in_place() {
+            return Err(StoreError::Gone);
+        }
         let (before, trees) = self.shut();
         self.wait_for_readers(trees)?;
         let store = &self.store;
@@ -199,6 +204,7 @@ impl Writer {
             Recovery::PutAside(_) | Recovery::New => &[],
             Recovery::Clean | Recovery::Unclean => before.as_slice(),
         };
+        *store.lock_id.lock() = Files::id_of(&opened.lock)?;
         *store.lock.lock() = Some(opened.lock);
         *store.meta.lock() = opened.meta;
         store.install(store.new_trees(), known)?;
@@ -265,8 +271,11 @@ impl Writer {
     /// Removes all that the store has, and begins anew. It needs no room on the disk. After an error it can be tried again.
     ///
     /// # Errors
-    /// [`StoreError::Busy`] if somebody still reads after some seconds; the disk refuses.
+    /// As [`Self::reopen`].
     pub fn empty(&mut self) -> Result<(), StoreError> {
+        if !self.store.is_in_place() {
+            return Err(StoreError::Gone);
+        }
         let (_, trees) = self.shut();
         self.wait_for_readers(trees)?;
         // Where the next step fails it is opened when there is room.
