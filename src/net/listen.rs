@@ -86,7 +86,7 @@ fn open_tcp(bind: &Bind, config: &Config) -> Result<Option<TcpListener>, StartEr
     };
     match listen_tcp(SocketAddr::new(ip, config.port), config.tcp_backlog) {
         Ok(listener) => Ok(Some(listener)),
-        Err(error) if bind.optional && is_tombstone(&error) => Ok(None),
+        Err(error) if bind.optional && is_absent(&error) => Ok(None),
         Err(error) => Err(failed(error)),
     }
 }
@@ -99,7 +99,7 @@ fn resolve(host: &str) -> io::Result<IpAddr> {
 }
 
 /// Whether the machine has no such address or no such family of addresses.
-fn is_tombstone(error: &io::Error) -> bool {
+fn is_absent(error: &io::Error) -> bool {
     use rustix::io::Errno;
     error.kind() == io::ErrorKind::AddrNotAvailable
         || Errno::from_io_error(error).is_some_and(|e| {
@@ -111,6 +111,10 @@ fn is_tombstone(error: &io::Error) -> bool {
 }
 
 fn listen_tcp(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
+    TcpListener::from_std(listening_socket(address, backlog)?.into())
+}
+
+fn listening_socket(address: SocketAddr, backlog: u32) -> io::Result<Socket> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
@@ -122,8 +126,24 @@ fn listen_tcp(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
+    #[cfg(target_os = "linux")]
+    if address.ip().is_loopback() {
+        avoid_pacing(&socket);
+    }
     socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
-    TcpListener::from_std(socket.into())
+    Ok(socket)
+}
+
+/// Connections that never leave the machine are not paced. BBR, which many machines have as their default, spreads what is sent
+/// over time, by a timer for each 64 KB: there is no network to be spared here, and long replies take half as much again of CPU.
+/// A connection has from its listener what it is sent by; once it is open BBR's timers stay, whatever is chosen then.
+#[cfg(target_os = "linux")]
+fn avoid_pacing(socket: &Socket) {
+    let is_paced = |name: Vec<u8>| name.starts_with(b"bbr");
+    if socket.tcp_congestion().is_ok_and(is_paced) {
+        // Reno is what every kernel has and everybody may use. Where it is refused all works, but slower.
+        let _ = socket.set_tcp_congestion(b"reno");
+    }
 }
 
 fn open_unix(path: &PathBuf, mode: u32) -> Result<UnixListener, StartError> {
@@ -222,6 +242,31 @@ impl Accepted {
                     origin,
                 })
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn connections_within_the_machine_are_not_paced() {
+        for paced in [false, true] {
+            let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+            let listener = listening_socket(address, 8).expect("it listens");
+            if paced && listener.set_tcp_congestion(b"bbr").is_ok() {
+                // As on a machine where it is the default.
+                avoid_pacing(&listener);
+            }
+            listener.set_nonblocking(false).expect("it is a socket");
+            let address = listener.local_addr().expect("it is bound");
+            let client = Socket::new(Domain::IPV4, Type::STREAM, None).expect("there is a socket");
+            client.connect(&address).expect("the listener is there");
+            let (accepted, _) = listener.accept().expect("one has connected");
+            let name = accepted.tcp_congestion().expect("it has one");
+            assert!(!name.starts_with(b"bbr"), "{}", name.escape_ascii());
         }
     }
 }
