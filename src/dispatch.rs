@@ -16,9 +16,9 @@ mod plan;
 mod room;
 mod waiting;
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use self::call::Called;
 use self::plan::Planned;
 use crate::clock::{Clock, Ticker, UnixMs};
 use crate::command::table::Row;
@@ -28,12 +28,13 @@ use crate::error::CommandError;
 use crate::keyspace::eviction::EvictionPool;
 use crate::keyspace::gate::{Inside, Passage};
 use crate::keyspace::queues::Queues;
-use crate::keyspace::{KeyHash, ThreadSlot};
+use crate::keyspace::{KeyHash, Terms, ThreadSlot};
+use crate::random::Random;
 use crate::resp::request::Unfinished;
 use crate::resp::{Args, Batch, ProtocolError, Reply, RequestLimits};
 use crate::server::Server;
 use crate::server::session::{ReplyMode, Session, Then};
-use crate::server::suspended::{Stop, Suspend};
+use crate::server::suspended::Stop;
 
 /// Requests that are planned together: enough to keep the memory busy, few enough that what was
 /// fetched ahead is still in the cache when its turn comes.
@@ -80,13 +81,19 @@ pub struct Executor {
     /// Bytes counted by this thread up to which no limit can be passed; see `has_room`.
     room_until: i64,
     room_generation: u64,
-    random: u64,
+    random: Random,
+    /// On what terms commands work with keys.
+    terms: Terms,
+    /// The options that the terms are of.
+    terms_generation: u64,
     /// Whether a reply tells of a change that another thread made for its client.
     told_of_change: bool,
-    batch: Batch,
+    /// Not there while it is in use, like the passage.
+    batch: Option<Box<Batch>>,
     plan: Vec<Planned>,
+    /// The keys of the batch: their hashes, and their places among the arguments of their requests.
     hashes: Vec<KeyHash>,
-    /// Not there while it is in use.
+    positions: Vec<usize>,
     passage: Option<Passage>,
 }
 
@@ -94,20 +101,24 @@ impl Executor {
     /// An executor for a thread.
     pub fn new(server: Arc<Server>, thread: ThreadSlot, clock: Clock) -> Self {
         Queues::serve_here();
-        let config = Reader::new(Arc::clone(&server.engine.config));
+        let mut config = Reader::new(Arc::clone(&server.engine.config));
+        let seed = crate::clock::now_us() as u64 ^ (thread.0 as u64) << 56;
         Self {
             thread,
+            random: Random(seed),
+            terms: Terms::of(config.current(), clock.now(), thread, &""),
+            terms_generation: config.generation(),
             config,
             clock,
             ticker: Ticker::default(),
             pool: EvictionPool::default(),
             room_until: i64::MIN,
             room_generation: 0,
-            random: crate::clock::now_us() as u64 ^ (thread.0 as u64) << 56 | 1,
             told_of_change: false,
-            batch: Batch::default(),
+            batch: None,
             plan: Vec::new(),
             hashes: Vec::new(),
+            positions: Vec::new(),
             passage: None,
             engine: Arc::clone(&server.engine),
             server,
@@ -154,7 +165,7 @@ impl Executor {
             authenticated: session.may_run(config),
         };
         let (before, restored) = (self.changes(), self.restored());
-        let mut batch = std::mem::take(&mut self.batch);
+        let mut batch = self.batch.take().unwrap_or_default();
         let passage = self.passage.take();
         let passage = passage.unwrap_or_else(|| self.engine.keyspace.gate().passage(self.thread));
         let inside = passage.enter();
@@ -167,7 +178,7 @@ impl Executor {
             Ok(progress) => (progress.end, Next::Read(progress.needed)),
         };
         batch.release();
-        self.batch = batch;
+        self.batch = Some(batch);
         if self.restored() != restored {
             self.make_up_for_restored();
         }
@@ -215,6 +226,8 @@ impl Executor {
         (from, Next::Close)
     }
 
+    /// Apart from parsing and planning, so that both have the registers for themselves.
+    #[inline(never)]
     fn run_batch(
         &mut self,
         batch: &Batch,
@@ -230,9 +243,14 @@ impl Executor {
         let (mut last, mut ran) = (None, 0);
         for index in 0..batch.len() {
             inside.give_way();
-            let args = batch.args(buffer, index);
-            last = self.plan[index].row;
-            let outcome = self.run_request(index, &args, session, reply, now);
+            let request = Request {
+                row: self.plan[index].row,
+                args: batch.args(buffer, index),
+                keys: self.plan[index].keys.clone(),
+                now,
+            };
+            last = request.row;
+            let outcome = self.run_request(&request, session, reply);
             if self.engine.keyspace.queues().any() {
                 self.serve_waiters(now);
             }
@@ -247,7 +265,7 @@ impl Executor {
                 nanos = nanos.saturating_add(waited.worked_nanos(now));
             }
             if outcome == Outcome::Ran {
-                self.account(last, &args, session, nanos, now);
+                self.account(&request, session, nanos);
             }
             session.end_request();
             if nanos > STALE_NANOS {
@@ -268,50 +286,30 @@ impl Executor {
     }
 
     /// Runs a request and writes its reply.
+    #[inline(always)]
     fn run_request(
         &mut self,
-        index: usize,
-        args: &Args<'_>,
+        request: &Request<'_>,
         session: &mut Session,
         reply: &mut Reply,
-        now: UnixMs,
     ) -> Outcome {
-        let row = self.plan[index].row;
-        if row.is_none() && checks::is_http(args.at(0)) {
-            tracing::warn!(
-                "Possible attack: {} speaks HTTP, closing",
-                session.client.address
-            );
-            reply.truncate(0);
-            session.then = Then::Close;
-            return Outcome::Refused;
-        }
         let start = reply.len();
-        let (ran, result) = match &session.suspended {
-            Some(waits) if waits.queued.is_some() => {
-                self.go_on(row, index, args, session, reply, now)
-            }
-            _ => self.check_and_call(row, index, args, session, reply, now),
+        let (ran, result) = match session.waiter() {
+            Some(waiter) => self.go_on(&waiter, request, session, reply),
+            None => self.check_and_call(request, session, reply),
         };
         match result {
-            Ok(Called::Done) => {}
-            Ok(Called::Lacks) => {
-                reply.truncate(start);
-                session.suspend(Suspend::Loads(Vec::new(), now), now);
-                return Outcome::Waits;
-            }
+            Ok(()) => {}
             Err(Stop::Suspended(needed)) => {
                 reply.truncate(start);
-                session.suspend(*needed, now);
+                session.suspend(*needed, request.now);
                 return Outcome::Waits;
             }
             Err(Stop::Refused(error)) => {
                 reply.truncate(start);
-                reply.error(&error);
-                self.server
-                    .stats
-                    .count_error(self.thread, &error.to_string());
+                self.refuse(&error, reply);
             }
+            Err(Stop::Closed) => reply.truncate(0),
         }
         match session.reply_mode {
             ReplyMode::On => {}
@@ -328,28 +326,42 @@ impl Executor {
         ran
     }
 
+    #[cold]
+    fn refuse(&self, error: &CommandError, reply: &mut Reply) {
+        reply.error(error);
+        let stats = &self.server.stats;
+        stats.count_error(self.thread, &error.to_string());
+    }
+
     /// Looks whether a request may run, and calls its command's function.
-    #[inline]
+    #[inline(always)]
     fn check_and_call(
         &mut self,
-        row: Option<&'static Row>,
-        index: usize,
-        args: &Args<'_>,
+        request: &Request<'_>,
         session: &mut Session,
         reply: &mut Reply,
-        now: UnixMs,
-    ) -> (Outcome, Result<Called, Stop>) {
-        let row = match self.check(row, args, session, now) {
+    ) -> (Outcome, Result<(), Stop>) {
+        let row = match self.check(request, session) {
             Ok(row) => row,
             Err(stop) => return (Outcome::Refused, Err(stop)),
         };
-        let called = self.call(row, index, args, session, reply, now);
+        let called = self.call(row, request, session, reply);
         if let Err(Stop::Refused(_)) = called {
             let stripe = self.server.stats.stripe(self.thread);
             stripe.per_command[row.id].failed.add(1);
         }
         (Outcome::Ran, called)
     }
+}
+
+/// A request whose turn it is.
+struct Request<'a> {
+    /// `None`: there is no such command.
+    row: Option<&'static Row>,
+    args: Args<'a>,
+    /// Its keys, among those of the batch.
+    keys: Range<usize>,
+    now: UnixMs,
 }
 
 /// What became of a request.

@@ -192,9 +192,15 @@ const fn option_since(
 }
 
 fn get(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
-    match cx.keys.string_to_send(args.at(1))? {
-        Some(value) => show(cx.reply, value),
-        None => cx.reply.nil(),
+    let Some(entry) = cx.keys.read(args.at(1)) else {
+        cx.reply.nil();
+        return Ok(());
+    };
+    match entry.shared() {
+        Some(value) => cx.reply.shared_bulk(value),
+        None => cx
+            .reply
+            .bulk(entry.string().ok_or(CommandError::WrongType)?),
     }
     Ok(())
 }
@@ -216,6 +222,12 @@ fn store(cx: &mut Context<'_>, key: &[u8], args: &Args<'_>, at: usize, expiry: E
 }
 
 fn set(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
+    if args.len() == 3 {
+        // As most are: there are no options to look for.
+        store(cx, args.at(1), args, 2, Expiry::Set(None));
+        cx.reply.ok();
+        return Ok(());
+    }
     let options = SetOptions::parse(args)?;
     let expiry = match options.lifetime {
         Lifetime::KeepTtl => Expiry::Keep,

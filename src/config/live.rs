@@ -102,6 +102,20 @@ impl Reader {
         &self.config
     }
 
+    /// The snapshot that the last look found.
+    #[inline]
+    #[must_use]
+    pub fn kept(&self) -> &Config {
+        &self.config
+    }
+
+    /// Its number.
+    #[inline]
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
     /// Apart from the look, which every request takes several times: alone it is small enough to stand where it is needed.
     #[cold]
     #[inline(never)]

@@ -1,10 +1,9 @@
 //! The account of requests that are done: statistics, the slow log, and what others may see of the client.
 
-use super::Executor;
+use super::{Executor, Request};
 use crate::clock::UnixMs;
 use crate::command::Flags;
 use crate::command::table::Row;
-use crate::resp::Args;
 use crate::server::latency::Event;
 use crate::server::session::Session;
 use crate::server::slowlog::{self, SlowCommand};
@@ -12,17 +11,10 @@ use crate::server::slowlog::{self, SlowCommand};
 impl Executor {
     /// Counts a request that is done.
     #[inline]
-    pub(super) fn account(
-        &mut self,
-        row: Option<&Row>,
-        args: &Args<'_>,
-        session: &Session,
-        nanos: u64,
-        now: UnixMs,
-    ) {
+    pub(super) fn account(&mut self, request: &Request<'_>, session: &Session, nanos: u64) {
         let stripe = self.server.stats.stripe(self.thread);
         stripe.commands.add(1);
-        let Some(row) = row else { return };
+        let Some(row) = request.row else { return };
         let config = self.config.current();
         stripe.ran(row.id, nanos, config.latency_tracking);
         let threshold_ms = config.latency_monitor_threshold_ms;
@@ -34,12 +26,12 @@ impl Executor {
                 Event::Command
             };
             let latency = &self.server.latency;
-            latency.note(event, nanos / 1_000_000, threshold_ms, now);
+            latency.note(event, nanos / 1_000_000, threshold_ms, request.now);
         }
         if nanos >= slower_than_us.saturating_mul(1000)
             && !row.command.flags.has(Flags::SKIP_SLOWLOG)
         {
-            self.log_slow(row, args, session, nanos / 1000, now);
+            self.log_slow(row, request, session, nanos / 1000);
         }
     }
 
@@ -47,10 +39,9 @@ impl Executor {
     fn log_slow(
         &mut self,
         row: &Row,
-        args: &Args<'_>,
+        Request { args, now, .. }: &Request<'_>,
         session: &Session,
         micros: u64,
-        now: UnixMs,
     ) {
         let config = self.config.current();
         let max_len = usize::try_from(config.slowlog_max_len).unwrap_or(usize::MAX);

@@ -1,16 +1,14 @@
 //! Calling a command's function with its keys locked and in memory.
 
-use super::Executor;
-use super::plan::{key_positions, needs_keys};
+use super::plan::needs_keys;
+use super::{Executor, Request};
 use crate::clock::UnixMs;
 use crate::command::Context;
 use crate::command::table::Row;
 use crate::error::CommandError;
-use crate::keyspace::eviction::AccessPolicy;
 use crate::keyspace::footprint::Footprint;
-use crate::keyspace::lfu::LfuSettings;
-use crate::keyspace::{EventName, KeyHash, Keyspace, Terms};
-use crate::resp::{Args, Reply};
+use crate::keyspace::{EventName, KeyHash, Keys, Keyspace, Terms};
+use crate::resp::Reply;
 use crate::server::session::Session;
 use crate::server::suspended::{Stop, Suspend, Suspended};
 
@@ -19,54 +17,40 @@ const LOCK_ROUNDS: usize = 16;
 const RESTLESS: CommandError =
     CommandError::text("ERR the elements changed each time that they were looked at, try again");
 
-/// What became of a call.
-pub(super) enum Called {
-    /// The command is done.
-    Done,
-    /// Memory cannot answer for its keys, and nothing has happened.
-    Lacks,
-}
-
 impl Executor {
-    /// On what terms the next command works with keys, and its random number.
+    /// On what terms a command that has no request works with keys.
+    pub(super) fn terms(&mut self, event: EventName, now: UnixMs) -> Terms {
+        let terms = Terms::of(self.config.current(), now, self.thread, event);
+        Terms {
+            random: self.random.next_u64(),
+            ..terms
+        }
+    }
+
+    /// Renews the terms for the next request. Most of them hold for a whole batch.
     #[inline]
-    pub(super) fn terms(&mut self, event: EventName, now: UnixMs, no_touch: bool) -> (Terms, u64) {
-        self.random = self
-            .random
-            .wrapping_mul(0x5851_f42d_4c95_7f2d)
-            .wrapping_add(0x1405_7b7e_f767_814f);
-        let random = self.random ^ self.random >> 32;
-        let config = self.config.current();
-        let access = AccessPolicy::new(
-            config.maxmemory_policy,
-            LfuSettings::of(config),
-            now,
-            random,
-        );
-        let terms = Terms {
-            now,
-            access: access.frozen(no_touch),
-            default_ttl_ms: i64::from(config.default_ttl_s) * 1000,
-            thread: self.thread,
-            event,
-        };
-        (terms, random)
+    fn renew_terms(&mut self, row: &'static Row, now: UnixMs, no_touch: bool) {
+        if self.terms.now != now || self.terms_generation != self.config.generation() {
+            self.terms = Terms::of(self.config.current(), now, self.thread, &row.command.name);
+            self.terms_generation = self.config.generation();
+        }
+        self.terms.event = &row.command.name;
+        self.terms.random = self.random.next_u64();
+        self.terms.access.freeze(no_touch);
     }
 
     /// Calls a command's function, again and again while it asks for more keys.
-    #[inline]
+    #[inline(always)]
     pub(super) fn call(
         &mut self,
         row: &'static Row,
-        index: usize,
-        args: &Args<'_>,
+        request: &Request<'_>,
         session: &mut Session,
         reply: &mut Reply,
-        now: UnixMs,
-    ) -> Result<Called, Stop> {
+    ) -> Result<(), Stop> {
         let mut rounds = 0;
         loop {
-            let called = self.call_once(row, index, args, session, reply, now);
+            let called = self.call_once(row, request, session, reply);
             let Err(Stop::Suspended(needed)) = called else {
                 return called;
             };
@@ -77,75 +61,97 @@ impl Executor {
             if rounds == LOCK_ROUNDS {
                 return Err(RESTLESS.into());
             }
-            session.suspended(now).others = keys;
+            session.suspended(request.now).others = keys;
         }
     }
 
     /// Locks the keys and calls the command's function.
-    #[inline]
+    #[inline(always)]
     fn call_once(
         &mut self,
         row: &'static Row,
-        index: usize,
-        args: &Args<'_>,
+        request: &Request<'_>,
         session: &mut Session,
         reply: &mut Reply,
-        now: UnixMs,
-    ) -> Result<Called, Stop> {
-        let (terms, random) = self.terms(&row.command.name, now, session.no_touch);
-        let config = self.config.current();
-        let (server, engine) = (&self.server, &self.engine);
-        let plan = &self.plan[index];
-        let waits = session.suspended.as_ref();
-        let footprint = Footprint {
-            db: session.db,
-            named: &self.hashes[plan.hashes.clone()],
-            first: args.at(plan.first),
-            others: waits.map_or(&[][..], |waits| &waits.others),
-        };
+    ) -> Result<(), Stop> {
+        self.renew_terms(row, request.now, session.no_touch);
+        let engine = &self.engine;
+        let footprint = self.footprint(request, session);
         let mut context = Context {
             // Here and not before, as it would be copied.
-            keys: engine.keyspace.lock(&footprint, terms),
+            keys: engine.keyspace.lock(&footprint, &self.terms),
             reply,
-            now,
+            now: request.now,
             session,
-            config,
-            server,
-            random,
+            config: self.config.kept(),
+            server: &self.server,
+            random: self.terms.random,
         };
-        let waits = context.session.suspended.as_ref();
-        let others = waits.map_or(&[][..], |waits| &waits.others);
-        if engine.keyspace.has_below() && (needs_keys(engine, row, args) || !others.is_empty()) {
-            let keys = &context.keys;
-            let mut positions = key_positions(row, args).into_iter();
-            let needs_declared = needs_keys(engine, row, args);
-            if needs_declared && positions.any(|position| !keys.is_resident(args.at(position)))
-                || others
-                    .iter()
-                    .any(|other| !keys.is_resident_in(other.db, &other.key))
-            {
-                if waits.is_some_and(|waits| {
-                    could_not_read(&engine.keyspace, waits, &self.hashes[plan.hashes.clone()])
-                }) {
-                    return Err(CommandError::Unreadable.into());
-                }
-                if waits.is_some_and(|waits| waits.rounds.are_too_many()) {
-                    return Err(CommandError::OutOfMemory.into());
-                }
-                return Ok(Called::Lacks);
-            }
+        if engine.keyspace.has_below() {
+            self.look_at_residency(row, request, &context.keys, context.session)?;
         }
         match row.command.run_or_suspend {
-            None => (row.command.run)(&mut context, args)?,
-            Some(run) => run(&mut context, args)?,
+            None => (row.command.run)(&mut context, &request.args)?,
+            Some(run) => run(&mut context, &request.args)?,
         }
         context.keys.check()?;
-        Ok(Called::Done)
+        Ok(())
+    }
+
+    /// The keys of a request, and those that its command asked for besides.
+    #[inline]
+    fn footprint<'a, 'b>(
+        &'b self,
+        request: &'b Request<'a>,
+        session: &'b Session,
+    ) -> Footprint<'a, 'b> {
+        let named = &self.hashes[request.keys.clone()];
+        let first = self.positions.get(request.keys.start);
+        let waits = session.suspended.as_ref();
+        Footprint {
+            db: session.db,
+            named,
+            first: first.map_or(&[], |&first| request.args.at(first)),
+            others: waits.map_or(&[], |waits| &waits.others),
+        }
+    }
+
+    /// Whether memory can answer for the keys of a request that needs what they hold. If not nothing has happened.
+    fn look_at_residency(
+        &self,
+        row: &Row,
+        request: &Request<'_>,
+        keys: &Keys<'_>,
+        session: &Session,
+    ) -> Result<(), Stop> {
+        let is_resident = |&position: &usize| keys.is_resident(request.args.at(position));
+        let named = &self.positions[request.keys.clone()];
+        let waits = session.suspended.as_ref();
+        let mut others = waits.into_iter().flat_map(|waits| &waits.others);
+        let lacks = needs_keys(&self.engine, row, &request.args) && !named.iter().all(is_resident)
+            || !others.all(|other| keys.is_resident_in(other.db, &other.key));
+        match waits {
+            _ if !lacks => Ok(()),
+            Some(waits) => self.load_again(request, waits),
+            None => Err(Suspend::Loads(Vec::new(), request.now).into()),
+        }
+    }
+
+    /// Keys were to be loaded for a request, and are not there.
+    #[cold]
+    fn load_again(&self, request: &Request<'_>, waits: &Suspended) -> Result<(), Stop> {
+        let named = &self.hashes[request.keys.clone()];
+        if could_not_read(&self.engine.keyspace, waits, named) {
+            return Err(CommandError::Unreadable.into());
+        }
+        if waits.rounds.are_too_many() {
+            return Err(CommandError::OutOfMemory.into());
+        }
+        Err(Suspend::Loads(Vec::new(), request.now).into())
     }
 }
 
 /// Whether one of the keys of a command was to be loaded and could not be read.
-#[cold]
 fn could_not_read(keyspace: &Keyspace, waits: &Suspended, named: &[KeyHash]) -> bool {
     let others = waits.others.iter().map(|other| keyspace.hash(&other.key));
     let all: Vec<KeyHash> = named.iter().copied().chain(others).collect();

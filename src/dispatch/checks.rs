@@ -1,6 +1,6 @@
 //! Whether a request may run, in Redis's order: what is wrong with it costs nothing, and nothing does before authentication.
 
-use super::Executor;
+use super::{Executor, Request};
 use crate::clock::UnixMs;
 use crate::command::Flags;
 use crate::command::table::Row;
@@ -8,7 +8,7 @@ use crate::config::CallableFrom;
 use crate::error::{CommandError, c_text};
 use crate::keyspace::eviction::Room;
 use crate::resp::Args;
-use crate::server::session::Session;
+use crate::server::session::{Session, Then};
 use crate::server::suspended::{Stop, Suspend};
 
 /// Bytes of an unknown command and of its arguments that the error repeats.
@@ -16,41 +16,31 @@ const UNKNOWN_BYTES_MAX: usize = 128;
 
 impl Executor {
     /// Whether a request may run at all, and now.
-    #[inline]
+    #[inline(always)]
     pub(super) fn check(
         &mut self,
-        row: Option<&'static Row>,
-        args: &Args<'_>,
+        request: &Request<'_>,
         session: &mut Session,
-        now: UnixMs,
     ) -> Result<&'static Row, Stop> {
-        if let Some(until) = self.server.pause.asleep(now) {
+        let Request { args, now, .. } = request;
+        if let Some(until) = self.server.pause.asleep(*now) {
             return Err(Suspend::Time(until).into());
         }
         if session.refuses_until_exec {
-            self.refuse_in_transaction(row, args, session)?;
+            self.refuse_in_transaction(request, session)?;
         }
-        let Some(row) = row else {
+        let Some(row) = request.row else {
             session.refuses_until_exec |= args.at(0).eq_ignore_ascii_case(b"multi");
-            return Err(unknown_command(args).into());
+            return Err(unknown(args, session));
         };
         if let Some(error) = self.refusal(row, args, session) {
             return Err(self.reject(row, error));
         }
-        if let Some(until) = self.held_back(row, now) {
+        if let Some(until) = self.held_back(row, *now) {
             return Err(Suspend::Pause(until).into());
         }
-        if row.command.flags.has(Flags::DENYOOM) {
-            if let Some(needed) = self.lacks_room(row, session, now) {
-                return Err(needed.into());
-            }
-            match self.has_room(now) {
-                Room::None => return Err(self.reject(row, CommandError::OutOfMemory)),
-                Room::Soon if self.is_tier_failing() => {
-                    return Err(self.reject(row, CommandError::Unwritable));
-                }
-                _ => {}
-            }
+        if row.command.flags.has(Flags::DENYOOM) && self.has_room(*now) != Room::Enough {
+            self.make_do(row, session, *now)?;
         }
         if row.command.flags.has(Flags::WRITE) && self.is_tier_failing() && self.is_unrecorded(row)
         {
@@ -59,12 +49,24 @@ impl Executor {
         Ok(row)
     }
 
+    /// Memory is short for a command that may need some.
+    #[cold]
+    fn make_do(&mut self, row: &Row, session: &mut Session, now: UnixMs) -> Result<(), Stop> {
+        if let Some(needed) = self.lacks_room(session, now) {
+            return Err(needed.into());
+        }
+        match self.has_room(now) {
+            Room::None => Err(self.reject(row, CommandError::OutOfMemory)),
+            Room::Soon if self.is_tier_failing() => Err(self.reject(row, CommandError::Unwritable)),
+            _ => Ok(()),
+        }
+    }
+
     /// What a client sends behind MULTI is meant to happen as a whole, or not at all.
     #[cold]
     fn refuse_in_transaction(
         &self,
-        row: Option<&Row>,
-        args: &Args<'_>,
+        Request { row, args, .. }: &Request<'_>,
         session: &mut Session,
     ) -> Result<(), Stop> {
         let is = |name: &[u8]| args.at(0).eq_ignore_ascii_case(name);
@@ -74,12 +76,12 @@ impl Executor {
         }
         match row {
             Some(row) => Err(self.reject(row, CommandError::text(NO_TRANSACTION))),
-            None => Err(unknown_command(args).into()),
+            None => Err(unknown(args, session)),
         }
     }
 
     /// What is wrong with a request, or with who asks.
-    #[inline]
+    #[inline(always)]
     fn refusal(&mut self, row: &Row, args: &Args<'_>, session: &Session) -> Option<CommandError> {
         if !row.command.arity.accepts(args.len()) {
             return Some(CommandError::WrongArity(row.full_name.clone().into()));
@@ -133,10 +135,20 @@ fn may_call(from: CallableFrom, session: &Session) -> bool {
     }
 }
 
-/// Whether a line is of HTTP. A browser that was lured into sending a request here must not get past its headers to
-/// commands in its body.
-pub(super) fn is_http(name: &[u8]) -> bool {
-    name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")
+/// There is no such command. Where it is a line of HTTP the connection closes: a browser that was lured into sending a request
+/// here must not get past its headers to commands in its body.
+#[cold]
+fn unknown(args: &Args<'_>, session: &mut Session) -> Stop {
+    let is = |name: &[u8]| args.at(0).eq_ignore_ascii_case(name);
+    if !is(b"post") && !is(b"host:") {
+        return unknown_command(args).into();
+    }
+    tracing::warn!(
+        "Possible attack: {} speaks HTTP, closing",
+        session.client.address
+    );
+    session.then = Then::Close;
+    Stop::Closed
 }
 
 fn unknown_command(args: &Args<'_>) -> CommandError {

@@ -19,10 +19,8 @@ use crate::tier::Wanted;
 pub(super) struct Planned {
     /// `None`: there is no such command.
     pub(super) row: Option<&'static Row>,
-    /// Its keys, among the hashes of the batch.
-    pub(super) hashes: Range<usize>,
-    /// The argument that is the first of them.
-    pub(super) first: usize,
+    /// Its keys, among those of the batch.
+    pub(super) keys: Range<usize>,
 }
 
 impl Executor {
@@ -31,40 +29,26 @@ impl Executor {
     pub(super) fn plan(&mut self, batch: &Batch, buffer: &[u8]) {
         self.plan.clear();
         self.hashes.clear();
+        self.positions.clear();
         // Most pipelines repeat one command: its row is looked up once.
         let mut last: (&[u8], Option<&'static Row>) = (b"", None);
         for index in 0..batch.len() {
             let args = batch.args(buffer, index);
-            let (begin, mut first) = (self.hashes.len(), 0);
-            let row = if equal(args.at(0), last.0) {
+            let (begin, name) = (self.hashes.len(), args.at(0));
+            let row = if equal(name, last.0) {
                 last.1
             } else {
-                find_row(&args)
-            };
-            if row.is_some_and(|row| row.is_plain) {
-                last = (args.at(0), row);
-            }
-            if let Some(row) = row
-                .filter(|row| !row.command.keys.is_empty() && row.command.arity.accepts(args.len()))
-            {
-                let hash = |position| self.engine.keyspace.hash(args.at(position));
-                match row.single_key {
-                    Some(position) => {
-                        first = position;
-                        self.hashes.push(hash(position));
-                    }
-                    None => {
-                        let positions = key_positions(row, &args);
-                        first = positions.first().copied().unwrap_or_default();
-                        self.hashes.extend(positions.into_iter().map(hash));
-                    }
+                let row = find_row(&args);
+                if row.is_some_and(|row| row.is_plain) {
+                    last = (name, row);
                 }
+                row
+            };
+            if let Some(row) = row.filter(|row| row.has_keys(&args)) {
+                self.plan_keys(row, &args);
             }
-            self.plan.push(Planned {
-                row,
-                hashes: begin..self.hashes.len(),
-                first,
-            });
+            let keys = begin..self.hashes.len();
+            self.plan.push(Planned { row, keys });
         }
         if self.hashes.len() > 1 {
             let keyspace = &self.engine.keyspace;
@@ -73,6 +57,20 @@ impl Executor {
             different().for_each(|hash| keyspace.prefetch_bucket(hash));
             different().for_each(|hash| keyspace.prefetch_entry(hash));
         }
+    }
+
+    #[inline]
+    fn plan_keys(&mut self, row: &Row, args: &Args<'_>) {
+        let keyspace = &self.engine.keyspace;
+        if let Some(position) = row.single_key {
+            self.hashes.push(keyspace.hash(args.at(position)));
+            self.positions.push(position);
+            return;
+        }
+        let positions = key_positions(row, args);
+        let keys = positions.iter().map(|&position| args.at(position));
+        self.hashes.extend(keys.map(|key| keyspace.hash(key)));
+        self.positions.extend(positions);
     }
 
     /// Says which keys a request needs that is to wait for its keys.
@@ -107,11 +105,12 @@ impl Executor {
         for index in from..end {
             let args = batch.args(buffer, index);
             let needs_keys = |row: &&Row| needs_keys(&self.engine, row, &args);
-            let Some(row) = self.plan[index].row.filter(needs_keys) else {
+            if self.plan[index].row.filter(needs_keys).is_none() {
                 continue;
-            };
-            let hashes = &self.hashes[self.plan[index].hashes.clone()];
-            for (position, &hash) in key_positions(row, &args).into_iter().zip(hashes) {
+            }
+            let keys = self.plan[index].keys.clone();
+            let positions = &self.positions[keys.clone()];
+            for (&hash, &position) in self.hashes[keys].iter().zip(positions) {
                 let key = args.at(position);
                 if !keyspace.is_resident(hash, session.db, key, self.thread) {
                     wanted.push(Wanted {
@@ -139,7 +138,7 @@ impl Executor {
 /// The places of a request's keys. Where its options do not fit its row the command is going to refuse it; until then
 /// every argument counts as a key, so that it cannot reach one that is not locked.
 #[inline]
-pub(super) fn key_positions(row: &Row, args: &Args<'_>) -> Positions {
+fn key_positions(row: &Row, args: &Args<'_>) -> Positions {
     row.key_positions(args)
         .unwrap_or_else(|| (1..args.len()).collect())
 }

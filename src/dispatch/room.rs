@@ -32,14 +32,8 @@ impl Executor {
     }
 
     /// What a command that needs memory must wait for where the tier below has not taken some yet.
-    pub(super) fn lacks_room(
-        &mut self,
-        row: &Row,
-        session: &mut Session,
-        now: UnixMs,
-    ) -> Option<Suspend> {
-        let lacks = row.command.flags.has(Flags::DENYOOM)
-            && self.engine.keyspace.has_below()
+    pub(super) fn lacks_room(&mut self, session: &mut Session, now: UnixMs) -> Option<Suspend> {
+        let lacks = self.engine.keyspace.has_below()
             && !self.is_tier_failing()
             && self.has_room(now) == Room::Soon;
         if !lacks {

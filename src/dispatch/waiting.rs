@@ -1,19 +1,15 @@
 //! Clients that wait for keys: served by whoever writes to one, in the order in which they came, before its next command.
 
-use std::sync::Arc;
-
 use smallvec::SmallVec;
 
-use super::call::Called;
-use super::{Executor, Outcome};
+use super::{Executor, Outcome, Request};
 use crate::clock::UnixMs;
 use crate::command::Context;
-use crate::command::table::Row;
 use crate::error::CommandError;
 use crate::keyspace::KeyHash;
 use crate::keyspace::footprint::Footprint;
 use crate::keyspace::queues::{Queues, Ready};
-use crate::resp::{Args, Reply};
+use crate::resp::Reply;
 use crate::server::session::Session;
 use crate::server::suspended::Stop;
 use crate::server::waiters::{End, Waiter};
@@ -47,9 +43,9 @@ impl Executor {
 
     fn exists(&mut self, db: usize, key: &[u8], now: UnixMs) -> bool {
         let hashes = [self.engine.keyspace.hash(key)];
-        let terms = self.terms(&"exists", now, false).0;
+        let terms = self.terms(&"exists", now);
         let footprint = Footprint::of(db, &hashes, key);
-        self.engine.keyspace.lock(&footprint, terms).exists(key)
+        self.engine.keyspace.lock(&footprint, &terms).exists(key)
     }
 
     /// Tries what a client waits for on a key. `None`: it waits on.
@@ -59,12 +55,12 @@ impl Executor {
         }
         let wanted = &waiter.wanted;
         let (waits, args) = (wanted.waits, wanted.request.args());
-        let (terms, random) = self.terms(waits.event, now, false);
+        let terms = self.terms(waits.event, now);
         let keyspace = &self.engine.keyspace;
         let also = waits.also.iter().filter_map(|&at| args.get(at));
         let needed: SmallVec<[&[u8]; 2]> = std::iter::once(key).chain(also).collect();
         let hashes: SmallVec<[KeyHash; 2]> = needed.iter().map(|key| keyspace.hash(key)).collect();
-        let mut keys = keyspace.lock(&Footprint::of(wanted.db, &hashes, key), terms);
+        let mut keys = keyspace.lock(&Footprint::of(wanted.db, &hashes, key), &terms);
         if !needed.iter().all(|key| keys.is_resident(key)) {
             return Some(End::Again);
         }
@@ -81,7 +77,7 @@ impl Executor {
             session: &mut session,
             config: self.config.current(),
             server: &self.server,
-            random,
+            random: terms.random,
         };
         let served = (waits.serve)(&mut context, &args, key);
         let served = served.and_then(|served| context.keys.check().map(|()| served));
@@ -98,22 +94,19 @@ impl Executor {
     #[inline(never)]
     pub(super) fn go_on(
         &mut self,
-        row: Option<&'static Row>,
-        index: usize,
-        args: &Args<'_>,
+        waiter: &Waiter,
+        request: &Request<'_>,
         session: &mut Session,
         reply: &mut Reply,
-        now: UnixMs,
-    ) -> (Outcome, Result<Called, Stop>) {
-        let queued = session.suspended.as_ref();
-        let queued = queued.and_then(|waits| waits.queued.as_ref());
-        let Some(waiter) = queued.map(|queued| Arc::clone(queued.waiter())) else {
-            return self.check_and_call(row, index, args, session, reply, now);
-        };
+    ) -> (Outcome, Result<(), Stop>) {
         let ended = match waiter.conclude() {
             None | Some(End::Again) => {
-                let args = waiter.wanted.request.args();
-                return self.check_and_call(row, index, &args, session, reply, now);
+                let again = Request {
+                    args: waiter.wanted.request.args(),
+                    keys: request.keys.clone(),
+                    ..*request
+                };
+                return self.check_and_call(&again, session, reply);
             }
             Some(End::Served(served)) => served.map(|bytes| {
                 self.told_of_change = true;
@@ -125,13 +118,10 @@ impl Executor {
             }
             Some(End::Unblocked) => Err(UNBLOCKED),
         };
-        if let (Err(_), Some(row)) = (&ended, row) {
+        if let (Err(_), Some(row)) = (&ended, request.row) {
             let stripe = self.server.stats.stripe(self.thread);
             stripe.per_command[row.id].failed.add(1);
         }
-        (
-            Outcome::Ran,
-            ended.map(|()| Called::Done).map_err(Stop::from),
-        )
+        (Outcome::Ran, ended.map_err(Stop::from))
     }
 }

@@ -143,7 +143,7 @@ impl Keyspace {
         compressor: &mut lz4::Compressor,
     ) -> bool {
         let limits = hunt.limits;
-        let access = AccessPolicy::new(limits.policy, limits.lfu, limits.now, 0);
+        let access = AccessPolicy::new(limits.policy, limits.lfu, limits.now);
         let (mut gained, mut slot) = (false, 0);
         loop {
             let mut locked = self.lock_shard(stop.shard, hunt.thread);

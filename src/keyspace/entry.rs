@@ -984,11 +984,18 @@ impl<'a> EntryRef<'a> {
     }
 
     /// The value for one more who has it, if it is a long string.
+    #[inline]
     pub fn shared(self) -> Option<SharedBytes> {
         let address = self.shared_address()?;
         // SAFETY: the entry is one of those who have the bytes (invariant) and stays that: it is not dropped here.
         let value = ManuallyDrop::new(unsafe { Arc::from_raw(address) });
         Some(SharedBytes::from_inner(Arc::clone(&value)))
+    }
+
+    /// The value, if it is a string.
+    #[inline]
+    pub fn string(self) -> Option<&'a [u8]> {
+        (self.value_type() == ValueType::String).then(|| self.value())
     }
 
     /// The type of the value.

@@ -39,6 +39,12 @@ impl<'a, 'b> Footprint<'a, 'b> {
         }
     }
 
+    /// Whether there is no key.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.named.is_empty() && self.others.is_empty()
+    }
+
     /// The only key, where there is one.
     #[inline]
     pub(super) fn only(&self) -> Option<(&'a [u8], KeyHash)> {
@@ -66,9 +72,6 @@ impl<'a, 'b> Footprint<'a, 'b> {
         Uses { sorted, starts }
     }
 }
-
-/// The only key of a command with its hash, or all of them.
-pub(super) type Within<'a> = (Option<(&'a [u8], KeyHash)>, Option<Box<Uses>>);
 
 /// Hashes and databases of keys, in ascending order.
 #[derive(Debug)]
@@ -99,22 +102,12 @@ impl Uses {
 mod tests {
     use super::*;
     use crate::config::Config;
-    use crate::keyspace::eviction::AccessPolicy;
     use crate::keyspace::keys::{Expiry, Renamed};
-    use crate::keyspace::lfu::LfuSettings;
     use crate::keyspace::{Terms, ThreadSlot};
     use crate::testing::{Db, START};
 
     fn terms() -> Terms {
-        let config = Config::default();
-        let lfu = LfuSettings::of(&config);
-        Terms {
-            now: START,
-            access: AccessPolicy::new(config.maxmemory_policy, lfu, START, 0),
-            default_ttl_ms: 0,
-            thread: ThreadSlot(0),
-            event: &"test",
-        }
+        Terms::of(&Config::default(), START, ThreadSlot(0), &"test")
     }
 
     #[test]
@@ -135,9 +128,10 @@ mod tests {
                 true
             },
         ];
+        let terms = terms();
         for named in [&hashes[..1], &hashes[..]] {
             for stray in strays {
-                let mut keys = keyspace.lock(&Footprint::of(0, named, b"a"), terms());
+                let mut keys = keyspace.lock(&Footprint::of(0, named, b"a"), &terms);
                 keys.set(b"a", b"1", Expiry::Keep);
                 assert_eq!(keys.check(), Ok(()));
                 assert!(stray(&mut keys));
@@ -165,7 +159,8 @@ mod tests {
             others: &others,
             ..Footprint::of(0, &hashes, b"a")
         };
-        let mut keys = keyspace.lock(&footprint, terms());
+        let terms = terms();
+        let mut keys = keyspace.lock(&footprint, &terms);
         keys.set(b"a", b"1", Expiry::Keep);
         assert_eq!(keys.rename(b"a", b"a", 1, false), Renamed::Done);
         assert_eq!(keys.check(), Ok(()));

@@ -15,11 +15,11 @@ use super::counters::Counters;
 use super::door::{Cause, EventName};
 use super::entry::{Entry, EntryParts, EntryRef, ValueType};
 use super::eviction::{AccessPolicy, LastAccess};
-use super::footprint::{Uses, Within};
 use super::table::{Position, Table, Tag};
 use super::{KeyHash, Keyspace, LockedShards, Terms, ThreadSlot};
 use crate::clock::UnixMs;
 use crate::error::CommandError;
+use crate::random::Random;
 use crate::value::collection::{Collection, Content};
 use crate::value::hash::HashRef;
 use crate::value::large::LargeRef;
@@ -100,16 +100,12 @@ pub struct Keys<'a> {
     locked: LockedShards<'a>,
     /// The key and its hash, where the command has just one.
     only: Option<(&'a [u8], KeyHash)>,
-    /// All of them, where it has several.
-    uses: Option<Box<Uses>>,
     /// Whether it asked for another one.
     has_strayed: Cell<bool>,
     counters: &'a Counters,
-    thread: ThreadSlot,
-    access: AccessPolicy,
-    now: UnixMs,
-    default_ttl_ms: i64,
+    terms: &'a Terms,
     event: EventName,
+    random: Random,
     db: usize,
     space: u8,
 }
@@ -138,33 +134,21 @@ impl<'a> Keys<'a> {
     pub(super) fn new(
         keyspace: &'a Keyspace,
         locked: LockedShards<'a>,
-        (only, uses): Within<'a>,
+        only: Option<(&'a [u8], KeyHash)>,
         db: usize,
-        terms: Terms,
+        terms: &'a Terms,
     ) -> Self {
-        let Terms {
-            now,
-            access,
-            default_ttl_ms,
-            thread,
-            event,
-        } = terms;
-        let counters = keyspace.counters(thread);
-        let space = keyspace.space_of(db);
         Self {
             keyspace,
             locked,
             only,
-            uses,
             has_strayed: Cell::new(false),
-            counters,
-            thread,
-            access,
-            now,
-            default_ttl_ms,
-            event,
+            counters: keyspace.counters(terms.thread),
+            terms,
+            event: terms.event,
+            random: Random(terms.random),
             db,
-            space,
+            space: keyspace.space_of(db),
         }
     }
 
@@ -175,7 +159,7 @@ impl<'a> Keys<'a> {
 
     /// The thread that this runs on.
     pub fn thread(&self) -> ThreadSlot {
-        self.thread
+        self.terms.thread
     }
 
     /// The database that keys are looked up in.
@@ -185,7 +169,8 @@ impl<'a> Keys<'a> {
 
     /// Whether there are keys of a database in the footprint: those of another one are asked for besides.
     fn may_use(&self, db: usize) -> bool {
-        let may = db == self.db || self.uses.is_some();
+        let has_several = matches!(self.locked, LockedShards::Several(..));
+        let may = db == self.db || has_several;
         self.has_strayed.set(self.has_strayed.get() || !may);
         may
     }
@@ -224,9 +209,9 @@ impl<'a> Keys<'a> {
             [one] if one.shard == shard => Ok(0),
             many => many.binary_search_by_key(&shard, |locked| locked.shard),
         };
-        let has = |lock| {
-            let uses = self.uses.as_ref();
-            uses.is_some_and(|uses| uses.has(lock, hash, self.db))
+        let has = |lock| match &self.locked {
+            LockedShards::None | LockedShards::One(_) => false,
+            LockedShards::Several(_, uses) => uses.has(lock, hash, self.db),
         };
         match lock {
             Ok(lock) if has(lock) => Some((lock, hash.tag(), hash)),
@@ -264,13 +249,13 @@ impl<'a> Keys<'a> {
         if entry.is_tombstone() {
             return None;
         }
-        if entry.expires_at().is_some_and(|at| at <= self.now) {
+        if entry.expires_at().is_some_and(|at| at <= self.terms.now) {
             self.take(Found { lock, at }, Cause::Expired);
             return None;
         }
         if for_value && entry.is_compressed() {
             compression::restore_at(&mut self.locked[lock], at);
-        } else if for_value && entry.fields_due_at().is_some_and(|at| at <= self.now) {
+        } else if for_value && entry.fields_due_at().is_some_and(|at| at <= self.terms.now) {
             return self.without_due_fields(Found { lock, at });
         }
         Some(Found { lock, at })
@@ -282,7 +267,7 @@ impl<'a> Keys<'a> {
     fn without_due_fields(&mut self, found: Found) -> Option<Found> {
         let locked = &mut self.locked[found.lock];
         let len = locked.table.len();
-        let (now, all) = (self.now, usize::MAX);
+        let (now, all) = (self.terms.now, usize::MAX);
         self.keyspace.drop_due_fields(locked, found.at, now, all);
         let is_gone = locked.table.len() < len || locked.table.get(found.at).is_tombstone();
         (!is_gone).then_some(found)
@@ -290,8 +275,8 @@ impl<'a> Keys<'a> {
 
     #[inline]
     fn touch(&mut self, found: Found) {
-        self.access
-            .record(self.locked[found.lock].table.get_mut(found.at));
+        let entry = self.locked[found.lock].table.get_mut(found.at);
+        self.terms.access.record(entry, &mut self.random);
     }
 
     /// Finds a key without counting it as an access: for TTL, OBJECT, EXISTS and the like. Its value may be compressed, and
@@ -334,13 +319,14 @@ impl<'a> Keys<'a> {
         let (lock, tag, _) = self.locate(key)?;
         let table = &self.locked[lock].table;
         let entry = table.get(table.find(tag, self.space, key)?);
-        let lives = !entry.is_tombstone() && entry.expires_at().is_none_or(|at| at > self.now);
+        let lives =
+            !entry.is_tombstone() && entry.expires_at().is_none_or(|at| at > self.terms.now);
         lives.then_some(entry)
     }
 
     /// How accesses are recorded, which tells what the access record of an entry means.
     pub fn access_policy(&self) -> AccessPolicy {
-        self.access
+        self.terms.access
     }
 
     /// The string at a key, for reading.
@@ -490,7 +476,7 @@ impl<'a> Keys<'a> {
     pub fn set_last_access(&mut self, key: &[u8], last: LastAccess) {
         if let Some(found) = self.find(key) {
             let table = &mut self.locked[found.lock].table;
-            self.access.set_last(table.get_mut(found.at), last);
+            self.terms.access.set_last(table.get_mut(found.at), last);
         }
     }
 
@@ -619,7 +605,7 @@ impl<'a> Keys<'a> {
         let old_expiry = live_entry.and_then(EntryRef::expires_at);
         let expires_at = match expiry {
             // An expired key that was not seen yet does not hand its expiry on.
-            Expiry::Keep if live.is_some() => old_expiry.filter(|at| *at > self.now),
+            Expiry::Keep if live.is_some() => old_expiry.filter(|at| *at > self.terms.now),
             Expiry::Set(Some(expires_at)) => Some(expires_at),
             Expiry::Keep | Expiry::Set(None) => self.default_expiry(),
         };
@@ -633,13 +619,15 @@ impl<'a> Keys<'a> {
         };
         if let Some(at) = live {
             let locked = &mut self.locked[lock];
-            if old_expiry.is_some_and(|at| at <= self.now) {
+            if old_expiry.is_some_and(|at| at <= self.terms.now) {
                 self.keyspace.end_expired(locked, at);
             }
             let written = (&parts, old_expiry);
             self.keyspace
                 .overwrite(locked, at, written, shared, self.event);
-            self.access.record(locked.table.get_mut(at));
+            self.terms
+                .access
+                .record(locked.table.get_mut(at), &mut self.random);
         } else {
             let entry = match shared {
                 Some(value) => Entry::shared(&parts, value.clone()),
@@ -651,7 +639,8 @@ impl<'a> Keys<'a> {
 
     /// The expiry that `default-ttl` gives to a key which is written without one.
     fn default_expiry(&self) -> Option<UnixMs> {
-        (self.default_ttl_ms > 0).then(|| UnixMs(self.now.0 + self.default_ttl_ms))
+        (self.terms.default_ttl_ms > 0)
+            .then(|| UnixMs(self.terms.now.0 + self.terms.default_ttl_ms))
     }
 
     /// Puts in an entry whose key does not exist, in the place of its tombstone if it has one.
@@ -670,7 +659,7 @@ impl<'a> Keys<'a> {
         let place = (hash, marked);
         let at = self
             .keyspace
-            .add(locked, place, entry, &self.access, self.event);
+            .add(locked, place, entry, &self.terms.access, self.event);
         Found { lock, at }
     }
 
@@ -758,7 +747,7 @@ impl<'a> Keys<'a> {
         let Some(found) = self.find(key) else {
             return false;
         };
-        if expires_at.is_some_and(|at| at <= self.now) {
+        if expires_at.is_some_and(|at| at <= self.terms.now) {
             self.take(found, Cause::Client(DEL));
             return true;
         }

@@ -120,7 +120,7 @@ impl Keyspace {
         idle_secs: u32,
         limits: &Limits,
     ) -> usize {
-        let access = AccessPolicy::new(limits.policy, limits.lfu, limits.now, 0);
+        let access = AccessPolicy::new(limits.policy, limits.lfu, limits.now);
         let buckets = locked.table.bucket_count();
         let mut left = 0;
         for at in locked.table.positions(bucket) {

@@ -44,11 +44,13 @@ use self::counters::{Counters, SPACES};
 use self::eviction::{AccessPolicy, Group};
 use self::footprint::{Footprint, Uses};
 use self::gate::Gate;
+use self::lfu::LfuSettings;
 use self::policy::Policies;
 use self::queues::Queues;
 use self::residency::{Filter, Residency};
 use self::table::{Table, TableHint, Tag};
 use crate::clock::UnixMs;
+use crate::config::Config;
 
 pub use self::databases::SpaceStats;
 pub use self::door::EventName;
@@ -155,7 +157,7 @@ pub fn hash_with(seed: u64, key: &[u8]) -> u64 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ThreadSlot(pub usize);
 
-/// What holds for all keys of a command.
+/// What holds for all keys of a command; most of it for those of many commands.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms {
     /// The time, by which keys expire.
@@ -168,6 +170,22 @@ pub struct Terms {
     pub thread: ThreadSlot,
     /// The name of its changes: the command's, unless it says otherwise.
     pub event: EventName,
+    /// A random number.
+    pub random: u64,
+}
+
+impl Terms {
+    /// By the options in force.
+    pub fn of(config: &Config, now: UnixMs, thread: ThreadSlot, event: EventName) -> Self {
+        Self {
+            now,
+            access: AccessPolicy::new(config.maxmemory_policy, LfuSettings::of(config), now),
+            default_ttl_ms: i64::from(config.default_ttl_s) * 1000,
+            thread,
+            event,
+            random: 0,
+        }
+    }
 }
 
 /// A locked shard, which settles its account when it is released.
@@ -202,8 +220,10 @@ impl Drop for Locked<'_> {
 
 /// Locked shards in ascending order: mostly one.
 enum LockedShards<'a> {
+    None,
     One(Locked<'a>),
-    Several(Vec<Locked<'a>>),
+    /// Those of several keys, which are these.
+    Several(Vec<Locked<'a>>, Box<Uses>),
 }
 
 impl<'a> std::ops::Deref for LockedShards<'a> {
@@ -212,8 +232,9 @@ impl<'a> std::ops::Deref for LockedShards<'a> {
     #[inline]
     fn deref(&self) -> &[Locked<'a>] {
         match self {
+            Self::None => &[],
             Self::One(locked) => std::slice::from_ref(locked),
-            Self::Several(locked) => locked,
+            Self::Several(locked, _) => locked,
         }
     }
 }
@@ -222,8 +243,9 @@ impl std::ops::DerefMut for LockedShards<'_> {
     #[inline]
     fn deref_mut(&mut self) -> &mut Self::Target {
         match self {
+            Self::None => &mut [],
             Self::One(locked) => std::slice::from_mut(locked),
-            Self::Several(locked) => locked,
+            Self::Several(locked, _) => locked,
         }
     }
 }
@@ -320,27 +342,20 @@ impl Keyspace {
     /// Locks the shards of the keys of a request, in ascending order and each once: the one place that locks
     /// more than one. Inlined, as what it gives would be copied to its place.
     #[inline(always)]
-    pub fn lock<'a>(&'a self, footprint: &Footprint<'a, '_>, terms: Terms) -> Keys<'a> {
+    pub fn lock<'a>(&'a self, footprint: &Footprint<'a, '_>, terms: &'a Terms) -> Keys<'a> {
         let only = footprint.only();
-        let (uses, locked) = match only {
-            Some((_, hash)) => {
-                let locked = self.lock_shard(hash.shard(), terms.thread);
-                (None, LockedShards::One(locked))
-            }
+        let locked = match only {
+            Some((_, hash)) => LockedShards::One(self.lock_shard(hash.shard(), terms.thread)),
+            None if footprint.is_empty() => LockedShards::None,
             None => self.lock_shards(footprint, terms.thread),
         };
-        Keys::new(self, locked, (only, uses), footprint.db, terms)
+        Keys::new(self, locked, only, footprint.db, terms)
     }
 
-    fn lock_shards(
-        &self,
-        footprint: &Footprint<'_, '_>,
-        thread: ThreadSlot,
-    ) -> (Option<Box<Uses>>, LockedShards<'_>) {
+    fn lock_shards(&self, footprint: &Footprint<'_, '_>, thread: ThreadSlot) -> LockedShards<'_> {
         let uses = footprint.uses(self);
         let locked = uses.shards().map(|shard| self.lock_shard(shard, thread));
-        let locked = LockedShards::Several(locked.collect());
-        (Some(Box::new(uses)), locked)
+        LockedShards::Several(locked.collect(), Box::new(uses))
     }
 
     #[inline]

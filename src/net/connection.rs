@@ -150,8 +150,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     return Ok(());
                 }
             }
-            self.send_deferred(cx)?;
-            self.poll_send(cx)?;
+            if !self.deferred.is_empty() {
+                self.send_deferred(cx)?;
+            }
+            if !self.output.is_empty() {
+                self.poll_send(cx)?;
+            }
             if self.closing {
                 return if self.output.is_empty() {
                     Err(Closed)
@@ -159,11 +163,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     Ok(())
                 };
             }
-            if self.is_waiting(cx)? {
+            if self.waiting.is_some() && self.is_waiting(cx)? {
                 return Ok(());
             }
             let progressed = with_local(|local| self.poll_receive(cx, local))?;
-            self.account();
+            if self.counted_bytes != 0 || self.owns_buffers() {
+                self.account();
+            }
             if self.has_held_replies() {
                 continue;
             }
@@ -291,7 +297,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     ) -> Result<bool, Closed> {
         let mut input = local.take_input();
         let kept = self.input.len();
-        input[..kept].copy_from_slice(&self.input);
+        if kept > 0 {
+            input[..kept].copy_from_slice(&self.input);
+        }
         let end = (kept + self.read_bytes).min(input.len());
         let result = match self.poll_read_shared(cx, &mut input[kept..end]) {
             Poll::Pending => Ok(false),
@@ -301,7 +309,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 self.check_input_limit(local).map(|()| true)
             }
             Poll::Ready(Ok(n)) => {
-                self.input = BytesMut::new();
+                if self.input.capacity() > 0 {
+                    self.input = BytesMut::new();
+                }
                 let ran = self.run_shared(cx, local, &input[..kept + n]);
                 ran.and_then(|()| self.check_input_limit(local))
                     .map(|()| true)
@@ -370,7 +380,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
+    #[inline]
     fn check_input_limit(&self, local: &mut Local) -> Result<(), Closed> {
+        match self.owns_buffers() {
+            true => self.check_unfinished(local),
+            false => Ok(()),
+        }
+    }
+
+    fn check_unfinished(&self, local: &mut Local) -> Result<(), Closed> {
         let limit = local.executor.config().client_query_buffer_limit;
         if self.input_bytes(BytesMut::len, Arriving::len) as u64 <= limit {
             return Ok(());
@@ -398,7 +416,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             let rest = &input[consumed..];
             let own = self.begin_unfinished(consumed, rest);
             self.input.extend_from_slice(&rest[..own]);
-        } else {
+        } else if self.read_bytes != READ_BYTES || !self.partial.received.is_empty() {
             self.begin_unfinished(consumed, &[]);
         }
         Ok(())
@@ -530,9 +548,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Sends the replies of the last batch.
     fn send_deferred(&mut self, cx: &mut Context<'_>) -> Result<(), Closed> {
-        if self.deferred.is_empty() {
-            return Ok(());
-        }
         let mut reply = std::mem::take(&mut self.deferred);
         let sent = self.send_reply(cx, &mut reply);
         with_local(|local| {
@@ -560,8 +575,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
             self.count_output(sent);
         }
-        self.output.push(&reply[sent..]);
+        if sent < reply.len() {
+            self.output.push(&reply[sent..]);
+        }
         reply.clear();
+        if self.output.is_empty() && self.over_soft_limit_since.is_none() {
+            return Ok(());
+        }
         self.check_output_limit()
     }
 
@@ -688,6 +708,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 }
 
 impl<S> Connection<S> {
+    /// Whether it owns a buffer: mostly it has none.
+    #[inline]
+    fn owns_buffers(&self) -> bool {
+        let of_input = self.input.capacity() | self.partial.received.len();
+        (of_input | self.output.capacity()) != 0 || self.arriving.is_some()
+    }
+
     /// The bytes of requests that have not run: of `input`, of an argument on its way, and of those that are there.
     fn input_bytes(
         &self,

@@ -17,6 +17,9 @@ pub enum Protocol {
     Resp3,
 }
 
+/// The head of a bulk string and the end of its line have at most so many bytes.
+const BULK_FRAME_BYTES_MAX: usize = 24;
+
 /// A buffer of replies on their way to a client.
 #[derive(Debug, Default)]
 pub struct Reply {
@@ -120,8 +123,24 @@ impl Reply {
         }
     }
 
+    /// A kind of reply with its number. One of one or two digits, as most are, is written without a detour.
     #[inline]
     fn header(&mut self, kind: u8, number: i64) {
+        let digit = |number: i64| b'0' + (number % 10) as u8;
+        match number {
+            0..10 => self
+                .buffer
+                .extend_from_slice(&[kind, digit(number), b'\r', b'\n']),
+            10..100 => {
+                let head = [kind, digit(number / 10), digit(number), b'\r', b'\n'];
+                self.buffer.extend_from_slice(&head);
+            }
+            _ => self.long_header(kind, number),
+        }
+    }
+
+    #[inline(never)]
+    fn long_header(&mut self, kind: u8, number: i64) {
         let mut digits = itoa::Buffer::new();
         let digits = digits.format(number).as_bytes();
         self.buffer.reserve(digits.len() + 3);
@@ -178,12 +197,8 @@ impl Reply {
     /// A bulk string.
     #[inline]
     pub fn bulk(&mut self, bytes: &[u8]) {
-        let mut digits = itoa::Buffer::new();
-        let digits = digits.format(bytes.len()).as_bytes();
-        self.buffer.reserve(digits.len() + bytes.len() + 5);
-        self.buffer.push(b'$');
-        self.buffer.extend_from_slice(digits);
-        self.buffer.extend_from_slice(b"\r\n");
+        self.buffer.reserve(bytes.len() + BULK_FRAME_BYTES_MAX);
+        self.header(b'$', bytes.len() as i64);
         self.buffer.extend_from_slice(bytes);
         self.buffer.extend_from_slice(b"\r\n");
     }

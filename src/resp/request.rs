@@ -333,11 +333,6 @@ impl Batch {
         unfinished: &mut Unfinished,
     ) -> Result<Step, ProtocolError> {
         let first = self.spans.len();
-        // Others of the same shape may stand behind the request that they belong to.
-        let received: &[Received] = match start {
-            0 => &unfinished.received,
-            _ => &[],
-        };
         let (mut missing, mut at) = match unfinished.partial.take() {
             Some(part) => {
                 let moved = part.spans.iter().map(|span| span.moved(start as isize));
@@ -357,24 +352,22 @@ impl Batch {
                 },
             },
         };
-        if !received.is_empty() {
-            let bytes = received.iter().map(|received| received.bytes.clone());
-            self.apart.extend(bytes);
+        if start == 0 && !unfinished.received.is_empty() {
+            let received = unfinished.received.iter();
+            self.apart
+                .extend(received.map(|received| received.bytes.clone()));
         }
         while missing > 0 {
-            let bulk = match parse_bulk(buffer, at, limits)? {
-                Bulk::Long { span } => place_long(buffer, start, span, received),
-                // Its end in the buffer is that of something else if it was received apart.
-                Bulk::Done { span, .. } if span.len >= APART_BYTES_MIN => {
-                    place_long(buffer, start, span, received)
-                }
-                bulk => bulk,
-            };
-            let needed = match bulk {
+            if let Some((span, end)) = short_bulk(buffer, at, limits) {
+                self.spans.push(span);
+                (at, missing) = (end, missing - 1);
+                continue;
+            }
+            let bulk = parse_bulk(buffer, at, limits)?;
+            let needed = match bulk.placed(buffer, start, &unfinished.received) {
                 Bulk::Done { span, end } => {
                     self.spans.push(span);
-                    at = end;
-                    missing -= 1;
+                    (at, missing) = (end, missing - 1);
                     continue;
                 }
                 Bulk::Unfinished { end } => end - start,
@@ -479,23 +472,34 @@ impl Span {
     }
 }
 
-/// Where a long argument is that would begin here in the buffer: there, or among those that were received apart.
-fn place_long(buffer: &[u8], start: usize, span: Span, received: &[Received]) -> Bulk {
-    let is_it =
-        |received: &Received| received.at == span.start - start && received.bytes.len() == span.len;
-    let apart = received.iter().position(is_it).map(|number| Span {
-        start: APART | number,
-        len: span.len,
-    });
-    let in_buffer = if apart.is_some() { 0 } else { span.len };
-    let end = span.start + in_buffer + 2;
-    match apart {
-        _ if end <= buffer.len() => Bulk::Done {
-            span: apart.unwrap_or(span),
-            end,
-        },
-        Some(_) => Bulk::Unfinished { end },
-        None => Bulk::Long { span },
+impl Bulk {
+    /// The same, where what was received apart is known: an argument that is there has its end in the buffer elsewhere.
+    #[cold]
+    #[inline(never)]
+    fn placed(self, buffer: &[u8], start: usize, received: &[Received]) -> Self {
+        let span = match self {
+            Self::Done { span, .. } | Self::Long { span } => span,
+            Self::Unfinished { .. } => return self,
+        };
+        // They are of the first request; another one of the same shape may stand behind it.
+        let received = if start == 0 { received } else { &[] };
+        let is_it = |received: &Received| {
+            received.at == span.start - start && received.bytes.len() == span.len
+        };
+        let apart = received.iter().position(is_it).map(|number| Span {
+            start: APART | number,
+            len: span.len,
+        });
+        let in_buffer = if apart.is_some() { 0 } else { span.len };
+        let end = span.start + in_buffer + 2;
+        match apart {
+            _ if end <= buffer.len() => Self::Done {
+                span: apart.unwrap_or(span),
+                end,
+            },
+            Some(_) => Self::Unfinished { end },
+            None => Self::Long { span },
+        }
     }
 }
 
@@ -557,14 +561,24 @@ fn check_header(
     }
 }
 
+/// An argument whose length has one or two digits and that has arrived in full: the common case by far.
 #[inline]
-fn parse_bulk(buffer: &[u8], at: usize, limits: RequestLimits) -> Result<Bulk, ProtocolError> {
-    // A length of one or two digits is the common case by far.
-    let (len, start) = match buffer.get(at..) {
-        Some(&[b'$', a @ b'0'..=b'9', b'\r', _, ..]) => (i64::from(a - b'0'), at + 4),
-        Some(&[b'$', a @ b'1'..=b'9', b @ b'0'..=b'9', b'\r', _, ..]) => {
-            (i64::from(a - b'0') * 10 + i64::from(b - b'0'), at + 5)
+fn short_bulk(buffer: &[u8], at: usize, limits: RequestLimits) -> Option<(Span, usize)> {
+    let digit = |byte: u8| usize::from(byte - b'0');
+    let (len, start) = match *buffer.get(at..)? {
+        [b'$', a @ b'0'..=b'9', b'\r', _, ..] => (digit(a), at + 4),
+        [b'$', a @ b'1'..=b'9', b @ b'0'..=b'9', b'\r', _, ..] => {
+            (digit(a) * 10 + digit(b), at + 5)
         }
+        _ => return None,
+    };
+    let end = start + len + 2;
+    let fits = end <= buffer.len() && len as u64 <= limits.bulk_bytes;
+    fits.then_some((Span { start, len }, end))
+}
+
+fn parse_bulk(buffer: &[u8], at: usize, limits: RequestLimits) -> Result<Bulk, ProtocolError> {
+    let (len, start) = match buffer.get(at..) {
         None | Some([]) => return Ok(Bulk::Unfinished { end: at + 1 }),
         Some([b'$', ..]) => match parse_header(buffer, at + 1, Header::Bulk, limits)? {
             Some(header) => header,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::clients::Client;
 use super::suspended::{Came, Suspend, Suspended};
+use super::waiters::Waiter;
 use crate::clock::UnixMs;
 use crate::config::Config;
 
@@ -100,6 +101,13 @@ impl Session {
         if let Some(waits) = suspended.filter(|waits| waits.request() == request) {
             waits.has_come(came);
         }
+    }
+
+    /// What its command waits for in the queues of keys.
+    #[inline]
+    pub fn waiter(&self) -> Option<Arc<Waiter>> {
+        let queued = self.suspended.as_ref()?.queued.as_ref()?;
+        Some(Arc::clone(queued.waiter()))
     }
 
     /// A request is done, and with it all that it had while it waited.

@@ -68,6 +68,8 @@ pub enum Stop {
     Refused(CommandError),
     /// It needs something, and runs again then.
     Suspended(Box<Suspend>),
+    /// Nothing is said to its client, whose connection closes.
+    Closed,
 }
 
 impl From<CommandError> for Stop {

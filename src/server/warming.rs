@@ -16,9 +16,8 @@ use super::Server;
 use crate::clock::{self, UnixMs};
 use crate::engine::encoding_limits;
 use crate::error::CommandError;
-use crate::keyspace::eviction::{AccessPolicy, EvictionPool, Room};
+use crate::keyspace::eviction::{EvictionPool, Room};
 use crate::keyspace::footprint::Footprint;
-use crate::keyspace::lfu::LfuSettings;
 use crate::keyspace::{Expiry, KeyHash, LastAccess, Terms};
 use crate::threads::{self, Part};
 use crate::tier::{Met, Need, Wanted};
@@ -310,19 +309,8 @@ impl<'a> Loader<'a> {
         let db = db.ok_or_else(|| format!("database {} is above `databases`", key.db))?;
         self.wait_for_room()?;
         let hash = server.engine.keyspace.hash(&key.name);
-        let access = AccessPolicy::new(
-            config.maxmemory_policy,
-            LfuSettings::of(&config),
-            now,
-            hash.value(),
-        );
-        let terms = Terms {
-            now,
-            access,
-            default_ttl_ms: i64::from(config.default_ttl_s) * 1000,
-            thread: server.engine.warming_slot(),
-            event: &"restore",
-        };
+        let thread = server.engine.warming_slot();
+        let terms = Terms::of(&config, now, thread, &"restore");
         let (destinations, hashes) = (&server.warming.destinations, [hash]);
         let (_inside, mut keys) = loop {
             let (moment, to) = destinations.find(db)?;
@@ -332,7 +320,7 @@ impl<'a> Loader<'a> {
             self.wait_for_key(hash, to, &key.name, now)?;
             let inside = server.engine.keyspace.gate().enter(terms.thread);
             let footprint = Footprint::of(to, &hashes, &key.name);
-            let keys = server.engine.keyspace.lock(&footprint, terms);
+            let keys = server.engine.keyspace.lock(&footprint, &terms);
             // What was fetched may have left memory again, and the database may be another one.
             if keys.is_resident(&key.name) && destinations.is_still(moment) {
                 break (inside, keys);

@@ -259,7 +259,7 @@ impl Tier {
         let keyspace = &engine.keyspace;
         let config = engine.config.load();
         let policy = config.maxmemory_policy;
-        let access = AccessPolicy::new(policy, LfuSettings::of(&config), now, hash.value());
+        let access = AccessPolicy::new(policy, LfuSettings::of(&config), now);
         let mut on_disk = Vec::with_capacity(key.len() + 8);
         record::encode_key(Place::of(*hash), *name, key, &mut on_disk);
         let mut part = Vec::new();

@@ -615,7 +615,7 @@ impl Tier {
         thread: ThreadSlot,
     ) {
         let now = crate::clock::now();
-        let access = AccessPolicy::new(config.maxmemory_policy, LfuSettings::of(config), now, 0);
+        let access = AccessPolicy::new(config.maxmemory_policy, LfuSettings::of(config), now);
         let mut part = Vec::new();
         for (on_disk, record) in marks {
             let Some((name, key)) = record::decode_key(on_disk) else {

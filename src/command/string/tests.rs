@@ -1,9 +1,7 @@
 //! Scripts of the string commands; what they reply was compared with redis-server 7.0.15.
 
 use crate::config::Config;
-use crate::keyspace::eviction::AccessPolicy;
 use crate::keyspace::footprint::Footprint;
-use crate::keyspace::lfu::LfuSettings;
 use crate::keyspace::{Terms, ThreadSlot};
 use crate::testing::{Db, START, script};
 
@@ -28,16 +26,9 @@ fn limited_to(bytes: u64) -> Db {
 
 /// Whether OBJECT ENCODING would call a string `raw` whatever its length.
 fn is_raw(db: &Db, key: &[u8]) -> bool {
-    let config = Config::default();
-    let terms = Terms {
-        now: START,
-        access: AccessPolicy::new(config.maxmemory_policy, LfuSettings::of(&config), START, 0),
-        default_ttl_ms: 0,
-        thread: ThreadSlot(0),
-        event: &"set",
-    };
+    let terms = Terms::of(&Config::default(), START, ThreadSlot(0), &"set");
     let keyspace = &db.engine().keyspace;
-    let mut keys = keyspace.lock(&Footprint::of(0, &[keyspace.hash(key)], key), terms);
+    let mut keys = keyspace.lock(&Footprint::of(0, &[keyspace.hash(key)], key), &terms);
     keys.peek(key).unwrap().is_raw()
 }
 

@@ -5,6 +5,7 @@ use crate::clock::UnixMs;
 use crate::config::EvictionPolicy;
 use crate::keyspace::entry::{EntryMut, EntryRef};
 use crate::keyspace::lfu::{self, LfuSettings};
+use crate::random::Random;
 
 /// How a key was accessed before it came here, as far as that is known.
 #[derive(Clone, Copy, Debug, Default)]
@@ -21,7 +22,6 @@ pub struct AccessPolicy {
     pub(super) policy: EvictionPolicy,
     lfu: LfuSettings,
     now: UnixMs,
-    random: u64,
     /// CLIENT NO-TOUCH: reads leave no trace.
     frozen: bool,
 }
@@ -30,48 +30,39 @@ pub struct AccessPolicy {
 pub(super) const LRU_MASK: u32 = (1 << 24) - 1;
 
 impl AccessPolicy {
-    /// The policy for commands at `now`; `random` is any number that varies.
-    pub fn new(policy: EvictionPolicy, lfu: LfuSettings, now: UnixMs, random: u64) -> Self {
+    /// The policy for commands at `now`.
+    pub fn new(policy: EvictionPolicy, lfu: LfuSettings, now: UnixMs) -> Self {
         Self {
             policy,
             lfu,
             now,
-            random: random | 1,
             frozen: false,
         }
     }
 
-    /// The same, for a client whose reads shall leave no trace.
-    #[must_use]
-    pub fn frozen(self, frozen: bool) -> Self {
-        Self { frozen, ..self }
+    /// Whether reads leave no trace from now on.
+    #[inline]
+    pub fn freeze(&mut self, frozen: bool) {
+        self.frozen = frozen;
     }
 
     fn lru_clock(&self) -> u32 {
         self.now.as_secs() as u32 & LRU_MASK
     }
 
-    fn random(&mut self) -> u64 {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        self.random
-    }
-
     /// Records an access.
     #[inline]
-    pub(in crate::keyspace) fn record(&mut self, mut entry: EntryMut<'_>) {
+    pub(in crate::keyspace) fn record(&self, mut entry: EntryMut<'_>, random: &mut Random) {
         if self.frozen {
             return;
         }
         if self.policy.is_lfu() {
-            let random = self.random();
             let record = entry.view().access();
             entry.set_access(lfu::accessed(
                 record,
                 self.now.as_minutes(),
                 self.lfu,
-                random,
+                random.next_u64(),
             ));
             return;
         }

@@ -64,7 +64,7 @@ impl Keys<'_> {
             return false;
         }
         let place = Place::new(*shard, table.tag(found.at));
-        below.queue_victim(table.get_mut(found.at), place, self.thread);
+        below.queue_victim(table.get_mut(found.at), place, self.terms.thread);
         true
     }
 
