@@ -1,5 +1,6 @@
 //! The log: text or JSON, to standard output or a file, at a level that CONFIG SET can change.
 
+use std::backtrace::BacktraceStatus;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -102,7 +103,20 @@ pub fn start(config: &Config) -> io::Result<LogControl> {
     };
     let started: Result<(), TryInitError> = Registry::default().with(filter).with(layer).try_init();
     started.map_err(io::Error::other)?;
+    std::panic::set_hook(Box::new(log_panic));
     Ok(LogControl { handle, file })
+}
+
+/// A panic ends one connection or one part of the server: it is told where everything else is.
+fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
+    let said = panic.to_string().replace('\n', " ");
+    let thread = std::thread::current();
+    let name = thread.name().unwrap_or("unnamed");
+    let backtrace = std::backtrace::Backtrace::capture();
+    match backtrace.status() {
+        BacktraceStatus::Captured => tracing::error!("Thread {name} {said}\n{backtrace}"),
+        _ => tracing::error!("Thread {name} {said}"),
+    }
 }
 
 /// Something that may go wrong again and again, and fills no log: it is said once a second, with how often it was not.

@@ -106,7 +106,7 @@ impl Executor {
         session: &'b Session,
     ) -> Footprint<'a, 'b> {
         let named = &self.hashes[request.keys.clone()];
-        let first = self.positions.get(request.keys.start);
+        let first = self.positions[request.keys.clone()].first();
         let waits = session.suspended.as_ref();
         Footprint {
             db: session.db,

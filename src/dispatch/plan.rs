@@ -168,3 +168,15 @@ pub(super) fn find_row(args: &Args<'_>) -> Option<&'static Row> {
             .unwrap_or(row),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::script;
+
+    script!(a_command_without_keys_has_none_of_the_next_one, |db| {
+        db.run("MSET a 1 b 2").ok();
+        let pipeline = b"PING\r\nBITOP OR c a b\r\nDBSIZE\r\nMGET a b\r\nPING\r\n";
+        let replies = b"+PONG\r\n:1\r\n:3\r\n*2\r\n$1\r\n1\r\n$1\r\n2\r\n+PONG\r\n";
+        assert_eq!(db.send(pipeline), replies);
+    });
+}

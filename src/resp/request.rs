@@ -363,8 +363,11 @@ impl Batch {
                 (at, missing) = (end, missing - 1);
                 continue;
             }
-            let bulk = parse_bulk(buffer, at, limits)?;
-            let needed = match bulk.placed(buffer, start, &unfinished.received) {
+            let bulk = match parse_bulk(buffer, at, limits)? {
+                Bulk::Done { span, end } if span.len < APART_BYTES_MIN => Bulk::Done { span, end },
+                bulk => bulk.placed(buffer, start, &unfinished.received),
+            };
+            let needed = match bulk {
                 Bulk::Done { span, end } => {
                     self.spans.push(span);
                     (at, missing) = (end, missing - 1);
