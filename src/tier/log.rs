@@ -210,6 +210,10 @@ impl Log {
                 "the log of the last process is in no run yet",
             ));
         }
+        if self.broken {
+            // A new file would take the place of what was committed.
+            return Err(io::Error::other("the log must begin anew"));
+        }
         if self.file.is_none() {
             let mut file = regular::create(&self.path)?;
             file.write_all(&MAGIC)?;
@@ -407,6 +411,26 @@ mod tests {
         log.commit().unwrap();
         drop(log);
         assert_eq!(left(scratch.path()), changes(&[("a", "1"), ("c", "3")]));
+    }
+
+    #[test]
+    fn what_was_committed_is_there_when_the_disk_takes_nothing_back() {
+        let scratch = Scratch::new();
+        let (mut log, _) = Log::open(scratch.path()).unwrap();
+        log.append(b"a", b"1").unwrap();
+        log.commit().unwrap();
+        log.append(b"b", b"2").unwrap();
+        // As `roll_back` leaves it where the file cannot be cut.
+        drop(log.file.take());
+        log.broken = true;
+        assert!(log.append(b"c", b"3").is_err());
+        log.roll_back();
+        assert!(log.commit().is_err());
+        assert_eq!(left(scratch.path()), changes(&[("a", "1")]));
+        log.clear(0).unwrap();
+        log.append(b"d", b"4").unwrap();
+        log.commit().unwrap();
+        assert_eq!(left(scratch.path()), changes(&[("d", "4")]));
     }
 
     #[test]
