@@ -25,7 +25,7 @@ use self::listen::{Accepted, Listeners};
 use self::worker::Workers;
 use crate::descriptors;
 use crate::server::{Server, banner, maintenance, warming};
-use crate::tier::Tier;
+use crate::tier::{Lost, Tier};
 
 /// How often a stop looks whether the last connection has gone.
 const DRAIN_POLL: Duration = Duration::from_millis(5);
@@ -87,12 +87,11 @@ pub fn serve(server: &Arc<Server>) -> Result<(), StartError> {
         run(server, listeners, workers).await?;
         // Before the tier counts its keys for the last time. A panic has told of itself.
         let _ = maintenance.join();
-        let lost = tier.map_or(0, |tier| tier.stop(&server.engine));
-        if lost > 0 {
-            let what = format!("the newest versions of {lost} keys are lost");
-            tracing::error!("Stopped, but {what}: the disk tier could not be written");
+        let lost = tier.map_or(Lost::Nothing, |tier| tier.stop(&server.engine));
+        if lost != Lost::Nothing {
+            tracing::error!("Stopped, but {lost}: the disk tier could not be written");
             let source = io::Error::other("the disk tier could not be written");
-            return Err(StartError::new(what, source));
+            return Err(StartError::new(lost.to_string(), source));
         }
         tracing::info!("Bye");
         Ok(())

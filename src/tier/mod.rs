@@ -116,6 +116,8 @@ pub struct Tier {
     /// Whether pinned keys may be on disk alone.
     cold_pins: AtomicBool,
     is_stopping: AtomicBool,
+    /// The store was closed in order.
+    is_closed: AtomicBool,
     loads: Loads,
     walks: Walks,
     pace: Pace,
@@ -290,6 +292,7 @@ impl Tier {
             is_listed: is_counted,
             cold_pins: AtomicBool::new(has_pins),
             is_stopping: AtomicBool::new(false),
+            is_closed: AtomicBool::new(false),
             uncounted: Mutex::new(uncounted.and_then(writer::scan_to_count)),
             disk: Mutex::new(Some(disk)),
             log: Mutex::new(log),
@@ -392,12 +395,35 @@ impl Tier {
     }
 }
 
+/// What the end of a tier has lost because the disk did not take it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// Nothing.
+    Nothing,
+    /// The newest versions of so many keys.
+    Newest(u64),
+    /// All keys: without durability what is on disk counts only where the tier was closed in order.
+    All,
+}
+
+impl fmt::Display for Lost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing => f.write_str("nothing is lost"),
+            Self::Newest(keys) => write!(f, "the newest versions of {keys} keys are lost"),
+            Self::All => f.write_str(
+                "all keys are lost, as those on disk are kept under tier-durability none only by a stop that comes to its end",
+            ),
+        }
+    }
+}
+
 impl Threads {
     /// Has all that changed written, and ends the threads.
-    ///
-    /// Gives the number of keys whose newest version is lost because the disk does not take it.
-    pub fn stop(self, engine: &Engine) -> u64 {
-        let Some(tier) = &engine.tier else { return 0 };
+    pub fn stop(self, engine: &Engine) -> Lost {
+        let Some(tier) = &engine.tier else {
+            return Lost::Nothing;
+        };
         // A thread that panicked has said so already.
         let end = |thread: JoinHandle<()>| {
             let _ = thread.join();
@@ -411,7 +437,7 @@ impl Threads {
         readers.chain([self.warmer]).for_each(end);
         tier.pace.stop();
         end(self.writer);
-        tier.unsaved()
+        tier.lost(engine)
     }
 }
 
@@ -598,6 +624,24 @@ impl Tier {
                 let is_marked = !large && self.has_marks.load(Ordering::Relaxed);
                 !is_marked && self.is_failing_too_long(config)
             }
+        }
+    }
+
+    /// What is lost, when the threads have ended.
+    fn lost(&self, engine: &Engine) -> Lost {
+        let is_closed = self.is_closed.load(Ordering::Acquire);
+        let durability = engine.config.load().tier_durability;
+        let unsaved = match self.pace.is_failed() {
+            // Nobody has looked since the writer panicked.
+            true => self
+                .unsaved()
+                .max(engine.keyspace.take_changed().len() as u64),
+            false => self.unsaved(),
+        };
+        match unsaved {
+            _ if durability == TierDurability::None && !is_closed => Lost::All,
+            0 => Lost::Nothing,
+            keys => Lost::Newest(keys),
         }
     }
 

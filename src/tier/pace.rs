@@ -142,6 +142,11 @@ impl Pace {
         self.changed.notify_all();
     }
 
+    /// Whether there is no writer any more, and not because it was to stop.
+    pub(super) fn is_failed(&self) -> bool {
+        self.state.lock().failed
+    }
+
     /// Nothing can be written from now on, or since before.
     pub(super) fn begin_failing(&self) {
         let now = self.started.elapsed().as_millis() as u64;

@@ -884,7 +884,11 @@ impl<'a> Writer<'a> {
             .store
             .set_blob(self.spaces.encode())
             .and_then(|()| match self.tier.disk.lock().take() {
-                Some(disk) if all_written => disk.close(),
+                Some(disk) if all_written => {
+                    let closed = disk.close();
+                    self.tier.is_closed.store(closed.is_ok(), Ordering::Release);
+                    closed
+                }
                 _ => Ok(()),
             });
         if let Err(error) = closed {
