@@ -2,8 +2,8 @@
 //!
 //! Where runs cannot be written memory goes ahead of the disk. If the process ends then, older versions must not come back: of
 //! each changed key that the disk may hold it must be known at least that its version there is not the newest. That is a
-//! **mark** of some fifty bytes; what is small is kept whole as long as there is room. They lie in a file that had its blocks
-//! before the disk was full, and is written in place.
+//! **mark** of some fifty bytes. Values are kept whole, as far as there is room: the longest gives way first. They lie in a
+//! file that had its blocks before the disk was full, and is written in place.
 //!
 //! ```text
 //! <tier-dir>/reserve   two halves, written in turn; the newer whole one counts
@@ -16,7 +16,7 @@
 //!
 //! Invariant: a half is as of one moment, over all changes that no run has.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileExt;
@@ -31,9 +31,6 @@ const BYTES_MAX: u64 = 8 << 20;
 const BYTES_MIN: u64 = 128 << 10;
 const PART_OF_TIER: u64 = 64;
 const PART_OF_DISK: u64 = 16;
-/// A longer record is not kept whole.
-const RECORD_BYTES_MAX: usize = 1024;
-
 /// The file.
 #[derive(Debug)]
 pub(super) struct Reserve {
@@ -44,36 +41,84 @@ pub(super) struct Reserve {
 }
 
 /// What is to be remembered.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Marks {
     keys: BTreeMap<Vec<u8>, Vec<u8>>,
     bytes: usize,
-    /// Keys whose newest value is not among them.
-    pub(super) unsaved: u64,
+    /// What there is room for.
+    bytes_max: usize,
+    /// The keys whose records are kept whole, by the lengths of these.
+    whole: BTreeSet<(usize, Vec<u8>)>,
+    /// Those whose newest value is not among them.
+    lost: BTreeSet<Vec<u8>>,
 }
 
 /// What a reserve had, and the run that it comes after.
 pub(super) type Found = (u64, Vec<(Vec<u8>, Vec<u8>)>);
 
 impl Marks {
+    /// None yet, for a reserve with halves of so many bytes.
+    pub(super) fn new(half: u64) -> Self {
+        Self {
+            keys: BTreeMap::new(),
+            bytes: 0,
+            bytes_max: usize::try_from(half).unwrap_or(usize::MAX) - HEAD,
+            whole: BTreeSet::new(),
+            lost: BTreeSet::new(),
+        }
+    }
+
+    /// The longest value that it may have room for.
+    pub(super) fn value_bytes_max(&self) -> usize {
+        self.bytes_max
+    }
+
+    /// Keys whose newest value is not kept.
+    pub(super) fn unsaved(&self) -> u64 {
+        self.lost.len() as u64
+    }
+
     /// Takes what is now at a key; an empty record says that it is gone.
-    pub(super) fn put(&mut self, key: &[u8], record: &[u8], half: u64) {
-        let whole = record.len() <= RECORD_BYTES_MAX
-            && (self.bytes + key.len() + record.len()) as u64 * 2 < half;
-        self.keep(key, if whole { record } else { &[] });
-        self.unsaved += u64::from(!whole);
+    pub(super) fn put(&mut self, key: &[u8], record: &[u8]) {
+        self.keep(key, record);
+        self.lost.remove(key);
+        if !record.is_empty() {
+            self.whole.insert((record.len(), key.to_vec()));
+        }
+        self.make_room();
+    }
+
+    /// Takes what must not give way to anything.
+    pub(super) fn put_first(&mut self, key: &[u8], record: &[u8]) {
+        self.keep(key, record);
+        self.make_room();
     }
 
     /// The value at a key is another one than the disk has, and is not kept.
     pub(super) fn put_mark(&mut self, key: &[u8]) {
         self.keep(key, &[]);
-        self.unsaved += 1;
+        self.lost.insert(key.to_vec());
+        self.make_room();
     }
 
     fn keep(&mut self, key: &[u8], record: &[u8]) {
         let before = self.keys.insert(key.to_vec(), record.to_vec());
-        let before = before.map_or(0, |record| entry_bytes(key, &record));
+        let before = before.map_or(0, |record| {
+            self.whole.remove(&(record.len(), key.to_vec()));
+            entry_bytes(key, &record)
+        });
         self.bytes = self.bytes - before + entry_bytes(key, record);
+    }
+
+    /// Has the longest records be marks, as long as there is no room for all.
+    fn make_room(&mut self) {
+        while self.bytes > self.bytes_max {
+            let Some((_, longest)) = self.whole.last().cloned() else {
+                return;
+            };
+            self.keep(&longest, &[]);
+            self.lost.insert(longest);
+        }
     }
 
     /// What is written.
@@ -221,11 +266,11 @@ mod tests {
         let (mut reserve, found) = open(&scratch);
         assert!(found.is_none());
         for number in 1..=3u8 {
-            let mut marks = Marks::default();
-            marks.put(b"a", &[number], reserve.half());
-            marks.put(b"b", b"", reserve.half());
+            let mut marks = Marks::new(reserve.half());
+            marks.put(b"a", &[number]);
+            marks.put(b"b", b"");
             marks.put_mark(b"c");
-            assert_eq!(marks.unsaved, 1);
+            assert_eq!(marks.unsaved(), 1);
             reserve.write(number.into(), &marks).unwrap();
             let (_, found) = open(&scratch);
             let pair = |key: &[u8], record: &[u8]| (key.to_vec(), record.to_vec());
@@ -246,8 +291,8 @@ mod tests {
     fn what_does_not_fit_leaves_what_was_there() {
         let scratch = Scratch::new();
         let (mut reserve, _) = open(&scratch);
-        let mut marks = Marks::default();
-        marks.put(b"a", b"1", reserve.half());
+        let mut marks = Marks::new(reserve.half());
+        marks.put(b"a", b"1");
         reserve.write(7, &marks).unwrap();
         for i in 0..reserve.half() / 8 {
             marks.put_mark(&i.to_le_bytes());
@@ -257,9 +302,44 @@ mod tests {
     }
 
     #[test]
-    fn what_is_long_is_a_mark() {
-        let mut marks = Marks::default();
-        marks.put(b"a", &[1; RECORD_BYTES_MAX + 1], 1 << 20);
-        assert_eq!((marks.unsaved, marks.keys[&b"a"[..]].len()), (1, 0));
+    fn the_longest_values_give_way_to_marks_and_to_shorter_ones() {
+        let scratch = Scratch::new();
+        let (mut reserve, _) = open(&scratch);
+        let half = reserve.half() as usize;
+        let mut marks = Marks::new(half as u64);
+        let lens = |marks: &Marks| -> Vec<usize> { marks.keys.values().map(Vec::len).collect() };
+        marks.put_first(b"s", &[9; 100]);
+        marks.put(b"a", &vec![1; half / 2]);
+        marks.put(b"b", &vec![2; half / 4]);
+        assert_eq!(
+            (marks.unsaved(), lens(&marks)),
+            (0, vec![half / 2, half / 4, 100])
+        );
+        marks.put(b"c", &vec![3; half / 3]);
+        assert_eq!(
+            (marks.unsaved(), lens(&marks)),
+            (1, vec![0, half / 4, half / 3, 100])
+        );
+        // What comes again takes its own place.
+        marks.put(b"a", &[1]);
+        marks.put(b"c", &[]);
+        assert_eq!(
+            (marks.unsaved(), lens(&marks)),
+            (0, vec![1, half / 4, 0, 100])
+        );
+        marks.put(b"d", &vec![4; half]);
+        assert_eq!(
+            (marks.unsaved(), lens(&marks)),
+            (1, vec![1, half / 4, 0, 0, 100])
+        );
+        let fill = half - marks.bytes - half / 8;
+        for i in 0..fill / 14 {
+            marks.put_mark(&(i as u64).to_be_bytes());
+        }
+        assert_eq!(marks.keys[&b"b"[..]].len(), 0);
+        assert_eq!(marks.keys[&b"s"[..]].len(), 100);
+        reserve.write(1, &marks).unwrap();
+        let found = open(&scratch).1.unwrap().1;
+        assert_eq!(found, marks.keys.into_iter().collect::<Vec<_>>());
     }
 }

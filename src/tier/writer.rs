@@ -167,8 +167,7 @@ pub(super) struct Writer<'a> {
 enum Sink<'a> {
     Run(&'a mut Draft),
     Log(&'a mut Log),
-    /// With the bytes that there is room for.
-    Marks(&'a mut Marks, u64),
+    Marks(&'a mut Marks),
 }
 
 /// What is to be written: where it stands, and how much that is, about.
@@ -192,8 +191,8 @@ impl Sink<'_> {
     fn put(&mut self, hash: u64, key: &[u8], record: &[u8]) -> Result<(), StoreError> {
         match self {
             Self::Run(draft) => draft.put(hash, key, record),
-            Self::Marks(marks, half) => {
-                marks.put(key, record, *half);
+            Self::Marks(marks) => {
+                marks.put(key, record);
                 Ok(())
             }
             Self::Log(log) => log.append(key, record).map_err(StoreError::File),
@@ -410,22 +409,21 @@ impl<'a> Writer<'a> {
     /// Remembers in the reserve what no run has, as far as there is room: at least which versions on disk are old.
     fn write_marks(&mut self) {
         let mut taken = self.take_changed();
-        let half = self.tier.reserve.lock().half();
-        let mut marks = Marks::default();
-        let mut sink = Sink::Marks(&mut marks, half);
+        let mut marks = Marks::new(self.tier.reserve.lock().half());
+        let mut sink = Sink::Marks(&mut marks);
         let told = self.write_moment(&mut taken, &mut sink);
         let places = taken.sorted();
         let told = told.and_then(|mut spaces| {
             spaces.moment = self.spaces.moment;
             let key = record::spaces_key(self.tier.store.hash_seed());
-            marks.put(&key, &spaces.encode(), u64::MAX);
+            marks.put_first(&key, &spaces.encode());
             let mut reserve = self.tier.reserve.lock();
             reserve
                 .write(spaces.moment, &marks)
                 .map_err(StoreError::File)
         });
         let unsaved = match &told {
-            Ok(()) => marks.unsaved,
+            Ok(()) => marks.unsaved(),
             Err(error) => {
                 tracing::error!("The reserve of the disk tier does not take all changes: {error}");
                 places.len() as u64
@@ -669,18 +667,8 @@ impl<'a> Writer<'a> {
     /// Writes the chunks of an entry, if its value is long or a large collection.
     fn write_long(&mut self, index: usize, sink: &mut Sink<'_>) -> Result<(), StoreError> {
         let (keyspace, thread) = (&self.engine.keyspace, self.thread);
-        if let Sink::Marks(..) = sink {
-            if !matches!(
-                self.copies.entry(index).value,
-                Value::Whole(..) | Value::Absent
-            ) {
-                self.copies.set_value(index, Value::Gone);
-                self.mark_long(index, sink);
-            }
-            return Ok(());
-        }
         if matches!(self.copies.entry(index).value, Value::Changes(..)) {
-            if self.write_piece(index, sink)? {
+            if !matches!(sink, Sink::Marks(..)) && self.write_piece(index, sink)? {
                 return Ok(());
             }
             if self.is_past {
@@ -692,6 +680,10 @@ impl<'a> Writer<'a> {
             self.copies.take_again(index, keyspace, thread, versions);
         }
         self.is_newer |= !self.copies.copy_frozen(index, keyspace, thread);
+        if let Sink::Marks(marks) = sink {
+            self.keep_whole(index, marks);
+            return Ok(());
+        }
         let (head, version, len) = match &self.copies.entry(index).value {
             Value::Collection(head, version, value) => (*head, *version, value.len()),
             Value::Long(head, len) => (*head, self.versions.another(), *len),
@@ -711,8 +703,29 @@ impl<'a> Writer<'a> {
         self.write_long(index, sink)
     }
 
+    /// For the reserve, which has no chunks: has a long value be in one piece, or a mark if it is too long.
+    fn keep_whole(&mut self, index: usize, marks: &mut Marks) {
+        let most = marks.value_bytes_max();
+        if matches!(self.copies.entry(index).value, Value::Long(_, len) if len <= most) {
+            let (keyspace, thread) = (&self.engine.keyspace, self.thread);
+            self.copies.take_again(index, keyspace, thread, None);
+            self.is_newer = true;
+        }
+        let whole = match &self.copies.entry(index).value {
+            Value::Whole(head, value) | Value::Collection(head, _, value) => {
+                (value.len() <= most).then(|| Value::Whole(*head, value.clone()))
+            }
+            Value::Absent | Value::Gone => return,
+            _ => None,
+        };
+        if whole.is_none() {
+            self.mark_long(index, marks);
+        }
+        self.copies.set_value(index, whole.unwrap_or(Value::Gone));
+    }
+
     /// Remembers that the value which the disk has of a key is not the newest, which is too long to be kept.
-    fn mark_long(&mut self, index: usize, sink: &mut Sink<'_>) {
+    fn mark_long(&mut self, index: usize, marks: &mut Marks) {
         let entry = self.copies.entry(index);
         self.key.clear();
         record::encode_key(
@@ -721,9 +734,7 @@ impl<'a> Writer<'a> {
             self.copies.key(index),
             &mut self.key,
         );
-        if let Sink::Marks(marks, _) = sink {
-            marks.put_mark(&self.key);
-        }
+        marks.put_mark(&self.key);
     }
 
     /// Writes what has changed of a collection as a piece behind those that the disk has of it. False where that cannot be
@@ -1234,16 +1245,19 @@ mod tests {
     #[test]
     fn no_older_version_comes_back_after_a_full_disk() {
         let long = format!("SET long {}", "v".repeat(5_000));
+        let huge = format!("SET huge {}", "v".repeat(5 << 20));
         let before = [
             "MSET k old d old a old t old",
             "SADD s 1 2",
             &long,
+            &huge,
             "SELECT 1",
             "SET x 1",
             "SELECT 0",
         ];
         let overwritten = format!("SETRANGE long 0 {}", "w".repeat(2_000));
         let meanwhile = [
+            "SETRANGE huge 0 w",
             "SET k new",
             "DEL d",
             "RENAME a b",
@@ -1257,13 +1271,54 @@ mod tests {
         assert_eq!(unsaved, 1);
         for _ in 0..2 {
             assert_eq!(keys(&mut db, 0), "x y");
-            assert_eq!(keys(&mut db, 1), "b k s");
-            db.run("DBSIZE").int(3);
+            assert_eq!(keys(&mut db, 1), "b k long s");
+            db.run("DBSIZE").int(4);
+            db.run("STRLEN long").int(5_000);
+            db.run("GETRANGE long 1999 2000").bulk("wv");
             db.run("MGET k b d a")
                 .is("*4\r\n$3\r\nnew\r\n$3\r\nold\r\n$-1\r\n$-1\r\n");
             db.run("SMEMBERS s").bulks(&["2"]);
-            db.run("EXISTS long t").int(0);
+            db.run("EXISTS huge t").int(0);
             // The disk has room again.
+            db.write();
+            db = db.killed();
+        }
+    }
+
+    #[test]
+    fn what_a_full_disk_has_of_a_long_value_is_not_lost_by_its_last_change() {
+        let mut fill = vec![
+            format!("SET moved {}", "v".repeat(5_000)),
+            format!("SET changed {}", "v".repeat(5_000)),
+            format!("SET long {}", "v".repeat(LONG_BYTES + 1)),
+        ];
+        for i in 0..3_000 {
+            fill.push(format!("SADD s member:{i:060}"));
+            fill.push(format!("SADD t member:{i:060}"));
+            fill.push(format!("XADD x {}-1 f value:{i:060}", i + 1));
+        }
+        let fill: Vec<_> = fill.iter().map(String::as_str).collect();
+        let meanwhile = [
+            "RENAME moved there",
+            "APPEND changed w",
+            "APPEND long w",
+            "SREM s member:0",
+            "SADD s last",
+            "RENAME t u",
+            "XADD x 9999-1 f v",
+        ];
+        let (mut db, unsaved) = after_a_full_disk(&fill, &meanwhile);
+        assert_eq!(unsaved, 0);
+        for _ in 0..2 {
+            assert_eq!(keys(&mut db, 0), "changed long s there u x");
+            db.run("DBSIZE").int(6);
+            db.run("STRLEN there").int(5_000);
+            db.run("GETRANGE changed 4999 5000").bulk("vw");
+            db.run("STRLEN long").int(LONG_BYTES as i64 + 2);
+            db.run("SCARD s").int(3_001);
+            db.run("SISMEMBER s last").int(1);
+            db.run("SCARD u").int(3_000);
+            db.run("XLEN x").int(3_001);
             db.write();
             db = db.killed();
         }
