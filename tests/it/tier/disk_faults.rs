@@ -62,18 +62,13 @@ impl Fault {
         }
     }
 
-    /// False if the server has made another directory in the place of that which was taken away.
-    fn end(self, failing: &FailingDisk) -> bool {
+    fn end(self, failing: &FailingDisk) {
         if self != Self::Gone {
-            failing.heal();
-            return true;
+            return failing.heal();
         }
         let tier = failing.disk.tier();
-        if tier.exists() {
-            return false;
-        }
+        assert!(!tier.exists(), "another directory has taken its place");
         fs::rename(away(&tier), &tier).expect("bring the directory back");
-        true
     }
 }
 
@@ -113,6 +108,8 @@ struct Writer {
     random: Random,
     version: u64,
     keys: Vec<Key>,
+    /// Which key a version was made for: it may have been renamed since.
+    made_for: HashMap<u64, usize>,
     refused: u64,
     unreadable: u64,
     last_refusal: String,
@@ -130,6 +127,7 @@ impl Writer {
             random,
             version: 0,
             keys: vec![Key(vec![none]); KEYS],
+            made_for: HashMap::new(),
             refused: 0,
             unreadable: 0,
             last_refusal: String::new(),
@@ -152,8 +150,9 @@ impl Writer {
             .strip_prefix("{\"key\":\"")
             .and_then(|rest| rest.split(':').next()?.parse().ok());
         let version = version.unwrap_or_else(|| panic!("{}: {reply}", self.name(index)));
+        let made_for = self.made_for.get(&version).copied().unwrap_or(index);
         assert!(
-            bytes == self.value(index, version),
+            bytes == self.value(made_for, version),
             "{}: {reply} is no value of this key",
             self.name(index)
         );
@@ -175,10 +174,13 @@ impl Writer {
     fn step(&mut self, client: &mut Client) -> bool {
         let index = self.random.index(KEYS);
         let name = self.name(index);
-        if self.random.below(4) == 0 {
-            return self.look(client, index);
+        match self.random.below(8) {
+            0 | 1 => return self.look(client, index),
+            2 => return self.rename(client, index),
+            _ => {}
         }
         self.version += 1;
+        self.made_for.insert(self.version, index);
         let deletes = self.random.below(6) == 0;
         let version = (!deletes).then_some(self.version);
         let value = self.value(index, self.version);
@@ -186,25 +188,48 @@ impl Writer {
             None => vec![b"DEL", name.as_bytes()],
             Some(_) => vec![b"SET", name.as_bytes(), &value],
         };
-        let sent = Instant::now();
-        let Ok(reply) = client.try_run(&words) else {
-            assert!(sent.elapsed() < ANSWER, "{name}: no answer");
-            self.give(index, version, false);
-            return false;
+        let done = self.try_change(client, &words);
+        self.give(index, version, done == Some(true));
+        done.is_some()
+    }
+
+    /// Gives a key, if it is certain what is there, another name.
+    fn rename(&mut self, client: &mut Client, from: usize) -> bool {
+        let to = self.random.index(KEYS);
+        let last = self.keys[from].0.last().cloned();
+        let Some(Given {
+            version: Some(version),
+            is_done: true,
+            ..
+        }) = last.filter(|_| from != to)
+        else {
+            return true;
         };
+        let [old, new] = [from, to].map(|index| self.name(index));
+        let done = self.try_change(client, &[b"RENAME", old.as_bytes(), new.as_bytes()]);
+        self.give(from, None, done == Some(true));
+        self.give(to, Some(version), done == Some(true));
+        done.is_some()
+    }
+
+    /// Runs a command that changes something. Whether it was done; None if the server is gone.
+    fn try_change(&mut self, client: &mut Client, words: &[&[u8]]) -> Option<bool> {
+        let name = Shown(words[1]).to_string();
+        let sent = Instant::now();
+        let reply = client.try_run(words);
         assert!(
             sent.elapsed() < ANSWER,
             "{name}: after {:?}",
             sent.elapsed()
         );
+        let reply = reply.ok()?;
         let refused = reply.is_error();
         assert!(!refused || is_refusal(&reply), "{name}: {reply}");
         if refused {
             self.refused += 1;
             self.last_refusal = reply.to_string();
         }
-        self.give(index, version, !refused);
-        true
+        Some(!refused)
     }
 
     fn give(&mut self, index: usize, version: Option<u64>, is_done: bool) {
@@ -298,9 +323,8 @@ fn run(random: &mut Random, durability: &str, fault: Fault, end: End) {
     });
     let refused: u64 = writers.iter().map(|writer| writer.refused).sum();
     let unreadable: u64 = writers.iter().map(|writer| writer.unreadable).sum();
-    let mut came_back = true;
     if end == End::HealedThenStopped {
-        came_back = fault.end(&failing);
+        fault.end(&failing);
         heals(&server, &mut writers, &about);
         work(&server, &mut writers, Duration::from_millis(1_000), || {});
     }
@@ -314,12 +338,12 @@ fn run(random: &mut Random, durability: &str, fault: Fault, end: End) {
     let log = server.stdout();
     drop(server);
     if end != End::HealedThenStopped {
-        came_back = fault.end(&failing);
+        fault.end(&failing);
     }
     let killed = end == End::KilledWhileFailing;
     assert!(killed || status.code().is_some(), "{about}: {status}");
     assert!(
-        end != End::HealedThenStopped || status.success() || !came_back,
+        end != End::HealedThenStopped || status.success(),
         "{about}: {status}\n{log}"
     );
     let server = failing.start(&args);
@@ -333,7 +357,9 @@ fn run(random: &mut Random, durability: &str, fault: Fault, end: End) {
     } else {
         Instant::now()
     };
-    let may_be_missing = said_so || (killed && durability == "none") || !came_back;
+    // Where there is durability a full disk has room for all that changes here.
+    let is_kept = fault == Fault::Full && durability != "none";
+    let may_be_missing = (said_so && !is_kept) || (killed && durability == "none");
     let missing: usize = writers
         .iter()
         .map(|writer| writer.check(&mut client, by, may_be_missing, &about))

@@ -1,5 +1,6 @@
 //! A disk that fails when a test says so: a preloaded library, `failing_io.c`, in the place of calls of the C library.
 
+use std::collections::HashSet;
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -257,4 +258,123 @@ fn a_start_on_a_full_disk_serves_what_is_there() {
     right(&mut client);
     assert_eq!(db_size(&mut client), 350 + 2);
     stop(server);
+}
+
+/// What is waited for under `always` while the disk fails is refused, and not when the disk is back: it stays as it is until all
+/// replies are there.
+#[test]
+fn who_waits_for_a_disk_that_fails_is_answered_while_it_fails() {
+    const CLIENTS: usize = 3;
+    const KEYS: usize = 50;
+    const ANSWER: Duration = Duration::from_secs(60);
+    if Strata::is_oracle() {
+        return;
+    }
+    let args = ["--tier-durability", "always"];
+    let key = |client: usize, i: usize| format!("key:{client}:{i}");
+    let old = |client, i| value(&key(client, i), 1, 300);
+    let new = |client, i| value(&key(client, i), 2, 300);
+    for rule in [
+        "fsync,fdatasync EIO",
+        "write,pwrite,truncate,allocate EIO",
+        "full ENOSPC",
+    ] {
+        let failing = FailingDisk::new();
+        let server = failing.start(&args);
+        let mut client = server.connect();
+        let all = (0..CLIENTS).flat_map(|c| (0..KEYS).map(move |i| (c, i)));
+        set_all(
+            &mut client,
+            all.clone().map(|(c, i)| (key(c, i), old(c, i))),
+        );
+        let mut waiting: Vec<_> = (0..CLIENTS).map(|_| server.connect()).collect();
+        failing.fail(rule);
+        for (c, client) in waiting.iter_mut().enumerate() {
+            client.set_timeout(ANSWER);
+            let sets = (0..KEYS).map(|i| vec![b"SET".to_vec(), key(c, i).into(), new(c, i)]);
+            let mut requests = Vec::new();
+            sets.for_each(|set| encode_into(&mut requests, &set));
+            client.send_raw(&requests);
+        }
+        let mut done = HashSet::new();
+        for (c, client) in waiting.iter_mut().enumerate() {
+            for i in 0..KEYS {
+                let reply = client.try_read();
+                let reply = reply.unwrap_or_else(|error| panic!("{rule}: reply {i}: {error}"));
+                // What fits into the last block of the log is written on a full disk, too.
+                let may_be_done = rule.starts_with("full") && reply.is_simple("OK");
+                let is_refused = reply.to_string().contains("IOERR");
+                assert!(is_refused || may_be_done, "{rule}: reply {i}: {reply}");
+                if may_be_done {
+                    done.insert((c, i));
+                }
+            }
+        }
+        assert!(done.len() < CLIENTS * KEYS, "{rule}");
+        // Nothing is half done.
+        let is_whole = |client: &mut Client, when: &str| {
+            for (c, i) in all.clone() {
+                let found = client.run(&["GET", &key(c, i)]);
+                let may_be_old = !done.contains(&(c, i)) && found.is_bulk(&old(c, i));
+                let is_one = may_be_old || found.is_bulk(&new(c, i));
+                assert!(is_one, "{rule}, {when}: {} is {found}", key(c, i));
+            }
+        };
+        is_whole(&mut client, "while it fails");
+        failing.heal();
+        let goes_on = poll(ANSWER, || {
+            let set = client.run(&["SET", "another", "value"]);
+            set.is_simple("OK").then_some(())
+        });
+        assert!(goes_on.is_some(), "{rule}: {}", server.stdout());
+        is_whole(&mut client, "when it is well");
+        server.signal("KILL");
+        drop(server);
+        let server = failing.start(&args);
+        let mut client = server.connect();
+        is_whole(&mut client, "after a kill");
+        assert!(client.run(&["GET", "another"]).is_bulk(b"value"), "{rule}");
+        stop(server);
+    }
+}
+
+/// A stop that cannot close the tier keeps what is written, but not without durability: then the next start finds nothing.
+#[test]
+fn a_stop_that_cannot_close_the_tier_says_what_is_lost() {
+    if Strata::is_oracle() {
+        return;
+    }
+    for (durability, status) in [("everysec", 0), ("always", 0), ("none", 1)] {
+        let failing = FailingDisk::new();
+        let args = ["--tier-durability", durability];
+        let server = failing.start(&args);
+        let keys: Vec<_> = (0..100)
+            .map(|i| (format!("key:{i}"), value("v", i, 300)))
+            .collect();
+        set_all(&mut server.connect(), keys.clone());
+        stop(server);
+        // Nothing changes: there is nothing to be written.
+        let mut server = failing.start(&args);
+        assert_holds(&mut server.connect(), &keys);
+        let tier = failing.disk.tier();
+        let away = tier.with_extension("away");
+        fs::rename(&tier, &away).expect("take the directory away");
+        let ended = server.terminate();
+        let log = server.stdout() + &server.stderr();
+        assert_eq!(ended.code(), Some(status), "{durability}: {log}");
+        assert_eq!(
+            log.contains("all keys are lost"),
+            status == 1,
+            "{durability}: {log}"
+        );
+        assert!(!tier.exists(), "{durability}");
+        fs::rename(&away, &tier).expect("bring the directory back");
+        let server = failing.start(&args);
+        let mut client = server.connect();
+        match status {
+            0 => assert_holds(&mut client, &keys),
+            _ => assert_eq!(db_size(&mut client), 0),
+        }
+        stop(server);
+    }
 }
