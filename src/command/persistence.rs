@@ -66,12 +66,10 @@ const SAVES: Flags = Flags::ADMIN
 /// Without a disk tier there is nothing to save, and that is done at once: what waits for the time of LASTSAVE to go on waits
 /// in vain otherwise.
 fn save(cx: &mut Context<'_>, _: &Args<'_>) -> Result<(), Stop> {
-    if !cx.keys.keyspace().has_below() {
-        cx.server.note_save(cx.now);
-        cx.reply.ok();
-        return Ok(());
+    if cx.keys.keyspace().has_below() {
+        cx.ask_below(Ask::Sync)?;
     }
-    cx.ask_below(Ask::Sync)?;
+    cx.server.note_save(cx.now);
     cx.reply.ok();
     Ok(())
 }
@@ -137,5 +135,39 @@ mod tests {
         db.run("BGSAVE foo").error("ERR syntax error");
         db.run("BGREWRITEAOF")
             .simple("Background append only file rewriting started");
+    }
+
+    /// What INFO persistence tells of saves: whether one is under way, how long the last and this one took, how many there were.
+    fn told(db: &mut Db) -> [String; 4] {
+        let info = db.run("INFO persistence");
+        let info = String::from_utf8_lossy(info.bytes()).into_owned();
+        [
+            "rdb_bgsave_in_progress",
+            "rdb_last_bgsave_time_sec",
+            "rdb_current_bgsave_time_sec",
+            "rdb_saves",
+        ]
+        .map(|name| {
+            let line = info.lines().find_map(|line| line.strip_prefix(name));
+            line.and_then(|line| line.strip_prefix(':'))
+                .unwrap_or_default()
+                .to_owned()
+        })
+    }
+
+    #[test]
+    fn info_tells_of_saves() {
+        let mut db = Db::tiered(|_| {});
+        assert_eq!(told(&mut db), ["0", "-1", "-1", "0"]);
+        db.run("SET k v").ok();
+        db.run("BGSAVE").simple("Background saving started");
+        // Nobody writes here by itself.
+        assert_eq!(told(&mut db), ["1", "-1", "0", "0"]);
+        let mut db = Db::tiered(|_| {});
+        db.run("SAVE").ok();
+        assert_eq!(told(&mut db), ["0", "-1", "-1", "1"]);
+        let mut db = Db::new();
+        db.run("BGSAVE").simple("Background saving started");
+        assert_eq!(told(&mut db), ["0", "0", "-1", "1"]);
     }
 }

@@ -80,13 +80,13 @@ fn run_tick(server: &Server, tick: u64, pool: &mut EvictionPool, walk: &mut Idle
         server
             .engine
             .keyspace
-            .sweep_emptied(server.engine.maintenance_slot(), || pacer.pause());
+            .sweep_emptied(server.engine.maintenance_slot(), || _ = pacer.pause());
     }
     if server.engine.keyspace.has_new_policies() {
         server
             .engine
             .keyspace
-            .apply_policies(server.engine.maintenance_slot(), || pacer.pause());
+            .apply_policies(server.engine.maintenance_slot(), || _ = pacer.pause());
     }
     demote_idle(server, &config, walk, &mut pacer);
     server
@@ -113,11 +113,20 @@ fn run_tick(server: &Server, tick: u64, pool: &mut EvictionPool, walk: &mut Idle
 /// Looks at every shard once.
 fn expire(server: &Server, now: UnixMs, pacer: &mut Pacer) {
     let (keyspace, thread) = (&server.engine.keyspace, server.engine.maintenance_slot());
+    let (started, rested) = (Instant::now(), pacer.rested);
     let mut found = 0;
     for shard in 0..keyspace.shard_count() {
         found += keyspace.expire_shard(shard, now, thread);
-        pacer.pause();
+        if pacer.pause() {
+            server.stats.expire_rests.fetch_add(1, Ordering::Relaxed);
+        }
     }
+    let worked = started.elapsed().saturating_sub(pacer.rested - rested);
+    let nanos = u64::try_from(worked.as_nanos()).unwrap_or(u64::MAX);
+    server
+        .stats
+        .expire_nanos
+        .fetch_add(nanos, Ordering::Relaxed);
     let with_deadline = keyspace.all_counters().iter().flat_map(|c| &c.expiring);
     let left: i64 = with_deadline.map(|count| count.read()).sum();
     let left = usize::try_from(left).unwrap_or(0);
@@ -194,6 +203,8 @@ fn close_idle_clients(server: &Server, config: &Config, now: UnixMs) {
 struct Pacer {
     slice_started: Instant,
     rest: Duration,
+    /// All rests together, as long as they were.
+    rested: Duration,
 }
 
 impl Pacer {
@@ -205,15 +216,20 @@ impl Pacer {
         Self {
             slice_started: Instant::now(),
             rest,
+            rested: Duration::ZERO,
         }
     }
 
-    /// Called between pieces of work: sleeps when the slice is used up.
-    fn pause(&mut self) {
-        if self.slice_started.elapsed() >= SLICE {
+    /// Called between pieces of work: sleeps when the slice is used up, and says whether it did.
+    fn pause(&mut self) -> bool {
+        let is_over = self.slice_started.elapsed() >= SLICE;
+        if is_over {
+            let rest_started = Instant::now();
             std::thread::sleep(self.rest);
             self.slice_started = Instant::now();
+            self.rested += self.slice_started - rest_started;
         }
+        is_over
     }
 }
 

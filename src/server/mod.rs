@@ -20,9 +20,9 @@ pub mod waiters;
 pub mod warming;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
@@ -39,6 +39,7 @@ use crate::clock::{self, UnixMs};
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::logging::LogControl;
+use crate::tier::Saves;
 use crate::tier::store::StoreError;
 
 /// The version of Redis that clients are told, by which they choose what to ask for.
@@ -69,8 +70,9 @@ pub struct Server {
     pub shutdown: Shutdown,
     /// Whether maintenance drops expired keys that nobody reads: DEBUG SET-ACTIVE-EXPIRE.
     pub active_expire: AtomicBool,
-    /// When somebody last asked for a save, without a tier.
+    /// When somebody last asked for a save and it was done at once, or was waited for, and how often.
     asked_to_save_at_ms: AtomicI64,
+    saves: AtomicU64,
     /// When the server started.
     pub started_at: UnixMs,
     /// The same moment on the monotonic clock.
@@ -115,6 +117,7 @@ impl Server {
             shutdown: Shutdown::default(),
             active_expire: AtomicBool::new(true),
             asked_to_save_at_ms: AtomicI64::new(0),
+            saves: AtomicU64::new(0),
             started_at: clock::now(),
             started: Instant::now(),
             run_id: run_id(),
@@ -138,9 +141,24 @@ impl Server {
         written.or(asked).unwrap_or(self.started_at)
     }
 
-    /// Somebody has asked for a save where there is nothing to save to.
+    /// Somebody has asked for a save, and it is done: where there is nothing to save to, or by SAVE, which waits.
     pub fn note_save(&self, now: UnixMs) {
         self.asked_to_save_at_ms.store(now.0, Ordering::Relaxed);
+        self.saves.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The saves that somebody has asked for.
+    pub fn saves(&self) -> Saves {
+        let at_once = self.saves.load(Ordering::Relaxed);
+        let mut saves = match &self.engine.tier {
+            Some(tier) => tier.saves(),
+            None => Saves {
+                last: (at_once > 0).then_some(Duration::ZERO),
+                ..Saves::default()
+            },
+        };
+        saves.count += at_once;
+        saves
     }
 
     /// Takes the samples that INFO's rates and peaks are made of. The maintenance thread calls this

@@ -202,6 +202,14 @@ pub fn operating_system() -> String {
     )
 }
 
+/// Who has started the process and is told how it is: `systemd`, or `no` for nobody.
+pub fn supervisor() -> &'static str {
+    match std::env::var_os("NOTIFY_SOCKET") {
+        Some(_) => "systemd",
+        None => "no",
+    }
+}
+
 /// The path of the program.
 pub fn executable() -> String {
     std::env::current_exe().map_or_else(

@@ -30,6 +30,10 @@ pub struct Stats {
     pub denied_logins: AtomicU64,
     /// See [`Self::stale_percent`].
     stale_millionths: AtomicU64,
+    /// How often maintenance had to rest before it had looked for expired keys everywhere, since its slice of time was over.
+    pub expire_rests: AtomicU64,
+    /// How long it has worked on that.
+    pub expire_nanos: AtomicU64,
     /// Clients closed to keep `maxmemory-clients`.
     pub evicted_clients: AtomicU64,
     errors: Mutex<BTreeMap<String, u64>>,
@@ -177,6 +181,8 @@ impl Stats {
             input_limit_disconnections: AtomicU64::new(0),
             denied_logins: AtomicU64::new(0),
             stale_millionths: AtomicU64::new(0),
+            expire_rests: AtomicU64::new(0),
+            expire_nanos: AtomicU64::new(0),
             evicted_clients: AtomicU64::new(0),
             errors: Mutex::default(),
             peak_bytes: AtomicU64::new(0),
@@ -276,6 +282,8 @@ impl Stats {
             &self.output_limit_disconnections,
             &self.input_limit_disconnections,
             &self.denied_logins,
+            &self.expire_rests,
+            &self.expire_nanos,
             &self.evicted_clients,
             &self.peak_bytes,
         ] {

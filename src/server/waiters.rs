@@ -213,6 +213,13 @@ impl Waiters {
         keys.len()
     }
 
+    /// How many wait for a time at the most.
+    pub fn with_timeout(&self) -> usize {
+        let has_timeout = |waiter: &Arc<Waiter>| waiter.wanted.until.is_some();
+        let all = self.by_ticket.iter();
+        all.filter(|waiter| has_timeout(waiter)).count()
+    }
+
     /// The one of a client.
     pub fn of_client(&self, id: u64) -> Option<Arc<Waiter>> {
         let found = self.by_ticket.iter().find(|waiter| waiter.client.id == id);

@@ -68,6 +68,7 @@ use crate::keyspace::{DATABASES, KeyHash, Keyspace, ThreadSlot};
 use crate::threads::{self, Part};
 
 pub use self::loads::Wanted;
+pub use self::pace::Saves;
 
 /// Threads that read. A cold read is one read of the disk, of which it does several at once well.
 const READERS: usize = 4;

@@ -55,6 +55,26 @@ struct State {
     stopped: bool,
     /// The writer has ended, and not because it was to stop.
     failed: bool,
+    saving: Option<Saving>,
+    saves: Saves,
+}
+
+/// A run that somebody has asked for and that has not ended: what BGSAVE is here.
+#[derive(Debug)]
+struct Saving {
+    round: u64,
+    since: Instant,
+}
+
+/// The runs that somebody has asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Saves {
+    /// How many ended well.
+    pub count: u64,
+    /// How long the last of them took.
+    pub last: Option<Duration>,
+    /// For how long one has been under way.
+    pub under_way: Option<Duration>,
 }
 
 /// How changes are made durable.
@@ -75,8 +95,24 @@ impl Pace {
 
     /// Asks for a run at once.
     pub(super) fn ask(&self) {
-        self.state.lock().asked = Some(Round::Run);
+        let mut state = self.state.lock();
+        if state.failed {
+            return;
+        }
+        state.asked = Some(Round::Run);
+        let round = state.begun + 1;
+        let since = Instant::now();
+        state.saving.get_or_insert(Saving { round, since });
         self.changed.notify_all();
+    }
+
+    /// What became of the runs that were asked for.
+    pub(super) fn saves(&self) -> Saves {
+        let state = self.state.lock();
+        Saves {
+            under_way: state.saving.as_ref().map(|saving| saving.since.elapsed()),
+            ..state.saves
+        }
     }
 
     /// Has somebody told when all that had changed before the call is durable.
@@ -121,11 +157,16 @@ impl Pace {
             state.begun -= 1;
             // A dropped sender says that it failed.
             state.waiting.clear();
+            state.saving = None;
             return;
         }
         self.failing_since.store(0, Ordering::Relaxed);
         state.done += 1;
         let done = state.done;
+        if let Some(saved) = state.saving.take_if(|saving| saving.round <= done) {
+            state.saves.count += 1;
+            state.saves.last = Some(saved.since.elapsed());
+        }
         for (_, waiter) in state.waiting.extract_if(.., |(wanted, _)| *wanted <= done) {
             // One that has gone does not wait any more.
             let _ = waiter.send(());
@@ -138,6 +179,7 @@ impl Pace {
         let mut state = self.state.lock();
         state.failed = true;
         state.waiting.clear();
+        state.saving = None;
         self.begin_failing();
         self.changed.notify_all();
     }
@@ -178,5 +220,38 @@ impl Tier {
     /// Asks for what waits to be written to be written now.
     pub fn hurry(&self) {
         self.pace.ask();
+    }
+
+    /// What became of what was asked for in this way.
+    pub fn saves(&self) -> Saves {
+        self.pace.saves()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_save_is_under_way_until_a_round_that_began_after_it_has_ended() {
+        let pace = Pace::default();
+        let is_under_way = || pace.saves().under_way.is_some();
+        assert_eq!(pace.saves(), Saves::default());
+        let _ = pace.begin(|| true);
+        pace.ask();
+        pace.end(true);
+        // That one may have passed changes by.
+        assert!(is_under_way() && pace.saves().count == 0);
+        assert_eq!(pace.begin(|| false), Some((Round::Run, false)));
+        pace.ask();
+        pace.end(true);
+        assert!(!is_under_way() && pace.saves().count == 1 && pace.saves().last.is_some());
+        let _ = pace.begin(|| false);
+        pace.ask();
+        pace.end(false);
+        assert!(!is_under_way() && pace.saves().count == 1);
+        pace.fail();
+        pace.ask();
+        assert!(!is_under_way());
     }
 }

@@ -165,11 +165,11 @@ const DIFFERENCES: &[Difference] = &[
         why: "8.10 has an offset though nothing is replicated",
     },
     Difference {
-        of: &[Valkey9],
+        of: &[Redis8, Valkey9],
         command: "ZSCAN",
         when: |_, _| true,
         level: |replies| replies.iter_mut().for_each(rounded),
-        why: "Valkey writes 17 digits of scores there",
+        why: "they write 17 digits of the scores of large ones there, and the shortest form everywhere else",
     },
     Difference {
         of: &[Valkey9],

@@ -353,6 +353,25 @@ mod tests {
         db.run("DEBUG SLEEP x").ok();
     });
 
+    #[test]
+    fn nobody_makes_the_server_sleep_for_more_than_300_seconds() {
+        let mut db = Db::new();
+        for seconds in ["300.001", "301", "1e300", "inf", "99999999999999999999"] {
+            db.run(&format!("DEBUG SLEEP {seconds}"))
+                .error("ERR the server sleeps for 300 seconds at the most");
+            db.run("PING").simple("PONG");
+        }
+        for seconds in ["-1", "nan", "-inf"] {
+            db.run(&format!("DEBUG SLEEP {seconds}")).ok();
+        }
+        db.run("DEBUG SLEEP 300").is("");
+        db.advance(299_999);
+        db.run("PING").is("");
+        db.advance(1);
+        db.run("DEBUG SLEEP 300").ok();
+        db.run("PING").simple("PONG");
+    }
+
     script!(memory: debug_object_tells_encoding_and_length, |db| {
         db.run("DEBUG OBJECT k").error("ERR no such key");
         for (value, encoding, bytes) in [

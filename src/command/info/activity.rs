@@ -51,8 +51,14 @@ pub(super) fn stats(look: &Look<'_>, lines: &mut Lines) {
         format_args!("{:.2}", stats.stale_percent()),
     );
     lines.fields(&[
-        // Each round looks at all that has expired.
-        ("expired_time_cap_reached_count", 0),
+        (
+            "expired_time_cap_reached_count",
+            stats.expire_rests.load(Relaxed) as i64,
+        ),
+        (
+            "expire_cycle_cpu_milliseconds",
+            (stats.expire_nanos.load(Relaxed) / 1_000_000) as i64,
+        ),
         ("evicted_keys", keys(|c| &c.evicted)),
         ("keyspace_hits", keys(|c| &c.memory_hits)),
         ("keyspace_misses", keys(|c| &c.misses)),

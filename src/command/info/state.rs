@@ -2,9 +2,11 @@
 
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use super::{Lines, Look};
 use crate::clock;
+use crate::config;
 use crate::server::memory::ALLOCATOR;
 use crate::server::{REDIS_VERSION, process};
 use crate::threads::{FAILURES, Part};
@@ -34,14 +36,16 @@ pub(super) fn server(look: &Look<'_>, lines: &mut Lines) {
     // As of a Redis that another compiler has built.
     lines.field("gcc_version", "0.0.0");
     lines.field("process_id", std::process::id());
-    lines.field("process_supervised", "no");
+    lines.field("process_supervised", process::supervisor());
     lines.field("run_id", &server.run_id);
     lines.field("tcp_port", look.config.port);
     lines.field("server_time_usec", clock::now_us());
     lines.field("uptime_in_seconds", uptime_s);
     lines.field("uptime_in_days", uptime_s / SECONDS_PER_DAY);
     lines.field("hz", HZ);
-    lines.field("configured_hz", HZ);
+    // What was set has no effect.
+    let configured = config::option("hz").map(|hz| hz.text(look.config));
+    lines.field("configured_hz", configured.unwrap_or_default());
     lines.field("lru_clock", look.now.as_secs() & LRU_MASK);
     lines.field("executable", process::executable());
     lines.field(
@@ -78,7 +82,10 @@ pub(super) fn clients(look: &Look<'_>, lines: &mut Lines) {
         ("tracking_clients", 0),
         ("pubsub_clients", 0),
         ("watching_clients", 0),
-        ("clients_in_timeout_table", 0),
+        (
+            "clients_in_timeout_table",
+            look.server.waiters.with_timeout(),
+        ),
         ("total_watched_keys", 0),
     ]);
     let queues = look.server.engine.keyspace.queues();
@@ -134,7 +141,7 @@ pub(super) fn memory(look: &Look<'_>, lines: &mut Lines) {
     lines.field("mem_fragmentation_ratio", &ratio);
     lines.field("mem_fragmentation_bytes", memory.fragmentation_bytes());
     lines.fields(&[
-        // A table that grows is built anew at once, a part at a time.
+        // A shard's table that grows is built anew at once, under its lock: nobody sees two.
         ("mem_overhead_db_hashtable_rehashing", 0),
         ("mem_not_counted_for_evict", 0),
         ("mem_replication_backlog", 0),
@@ -159,13 +166,16 @@ pub(super) fn tier(look: &Look<'_>, lines: &mut Lines) {
     lines.fields(&look.server.tier_figures(look.config));
 }
 
-/// As of a server that neither saves nor logs: nothing is under way, nothing has failed.
+/// To a client a save is a run of the disk tier that somebody has asked for. There are no forks and no log of Redis's kind.
 pub(super) fn persistence(look: &Look<'_>, lines: &mut Lines) {
-    let counters = look.server.engine.keyspace.all_counters();
+    let server = look.server;
+    let counters = server.engine.keyspace.all_counters();
     let changes: i64 = counters
         .iter()
         .map(|c| c.changes.read() + c.further_changes.read())
         .sum();
+    let saves = server.saves();
+    let seconds = |time: Option<Duration>| time.map_or(-1, |time| time.as_secs() as i64);
     lines.fields(&[
         ("loading", 0),
         ("async_loading", 0),
@@ -178,37 +188,33 @@ pub(super) fn persistence(look: &Look<'_>, lines: &mut Lines) {
         ("current_save_keys_processed", 0),
         ("current_save_keys_total", 0),
         ("rdb_changes_since_last_save", changes),
-        ("rdb_bgsave_in_progress", 0),
-        ("rdb_last_save_time", look.server.last_save().as_secs()),
+        (
+            "rdb_bgsave_in_progress",
+            i64::from(saves.under_way.is_some()),
+        ),
+        ("rdb_last_save_time", server.last_save().as_secs()),
     ]);
-    let warming = &look.server.warming;
-    lines.field("warm_status", warming.status());
-    let count = |counter: &AtomicU64| counter.load(Relaxed) as i64;
-    let tier = look.server.engine.tier.as_ref();
+    let tier = server.engine.tier.as_ref();
     let status = match tier.is_some_and(|tier| tier.is_failing()) {
         true => "err",
         false => "ok",
     };
     lines.field("rdb_last_bgsave_status", status);
     lines.fields(&[
-        ("rdb_last_bgsave_time_sec", -1),
-        ("rdb_current_bgsave_time_sec", -1),
-        ("rdb_saves", 0),
+        ("rdb_last_bgsave_time_sec", seconds(saves.last)),
+        ("rdb_current_bgsave_time_sec", seconds(saves.under_way)),
+        ("rdb_saves", saves.count as i64),
         ("rdb_last_cow_size", 0),
-        ("rdb_last_load_keys_expired", count(&warming.expired)),
-        ("rdb_last_load_keys_loaded", count(&warming.loaded)),
-        ("warm_in_progress", i64::from(warming.is_under_way())),
-        ("warm_keys_kept", count(&warming.kept)),
-        ("warm_keys_skipped", count(&warming.skipped)),
-        ("warm_bytes_read", count(&warming.bytes_read)),
-        ("warm_bytes_total", count(&warming.bytes_total)),
+    ]);
+    warming(look, lines);
+    lines.fields(&[
         ("aof_enabled", 0),
         ("aof_rewrite_in_progress", 0),
         ("aof_rewrite_scheduled", 0),
         ("aof_last_rewrite_time_sec", -1),
         ("aof_current_rewrite_time_sec", -1),
     ]);
-    lines.field("aof_last_bgrewrite_status", "ok");
+    lines.field("aof_last_bgrewrite_status", status);
     lines.fields(&[
         ("aof_rewrites", 0),
         ("aof_rewrites_consecutive_failures", 0),
@@ -218,6 +224,22 @@ pub(super) fn persistence(look: &Look<'_>, lines: &mut Lines) {
         ("aof_last_cow_size", 0),
         ("module_fork_in_progress", 0),
         ("module_fork_last_cow_size", 0),
+    ]);
+}
+
+/// The last RDB file that was loaded: by CACHE.WARM, or at the start.
+fn warming(look: &Look<'_>, lines: &mut Lines) {
+    let warming = &look.server.warming;
+    let count = |counter: &AtomicU64| counter.load(Relaxed) as i64;
+    lines.field("warm_status", warming.status());
+    lines.fields(&[
+        ("rdb_last_load_keys_expired", count(&warming.expired)),
+        ("rdb_last_load_keys_loaded", count(&warming.loaded)),
+        ("warm_in_progress", i64::from(warming.is_under_way())),
+        ("warm_keys_kept", count(&warming.kept)),
+        ("warm_keys_skipped", count(&warming.skipped)),
+        ("warm_bytes_read", count(&warming.bytes_read)),
+        ("warm_bytes_total", count(&warming.bytes_total)),
     ]);
 }
 

@@ -182,3 +182,163 @@ fn bytes_are_shown_as_redis_shows_them() {
         assert_eq!(human(bytes), text);
     }
 }
+
+script!(the_build_has_an_id_and_the_server_names_its_parts, |db| {
+    let fields = fields(&mut db, "server");
+    let id = &fields["redis_build_id"];
+    let is_hexadecimal = |c: char| c.is_ascii_hexdigit();
+    assert!(id.len() == 16 && id.chars().all(is_hexadecimal) && id.contains(|c| c != '0'));
+    for (name, value) in [
+        ("monotonic_clock", "POSIX clock_gettime"),
+        ("atomicvar_api", "rust-core"),
+        ("gcc_version", "0.0.0"),
+        ("multiplexing_api", "epoll"),
+        ("process_supervised", "no"),
+    ] {
+        assert_eq!(fields[name], value, "{name}");
+    }
+});
+
+script!(memory: memory_for_scripts_is_told_by_all_its_names, |db| {
+    let fields = fields(&mut db, "memory");
+    for name in [
+        "used_memory_vm_eval",
+        "used_memory_vm_functions",
+        "used_memory_vm_total",
+        "used_memory_scripts_eval",
+        "used_memory_scripts",
+        "used_memory_functions",
+        "mem_overhead_db_hashtable_rehashing",
+    ] {
+        assert_eq!(number(&fields, name), 0, "{name}");
+    }
+});
+
+script!(memory: the_allocator_has_no_less_than_nothing_to_spare, |db| {
+    db.run("SET k v").ok();
+    let fields = fields(&mut db, "memory");
+    for name in ["allocator_frag_bytes", "allocator_rss_bytes", "rss_overhead_bytes"] {
+        assert!(number(&fields, name) >= 0, "{name}");
+    }
+    for name in ["allocator_allocated", "allocator_active", "allocator_resident"] {
+        assert!(number(&fields, name) > 0, "{name}");
+    }
+    for name in ["allocator_frag_ratio", "allocator_rss_ratio", "rss_overhead_ratio"] {
+        assert!(fields[name].parse::<f64>().unwrap() >= 1.0, "{name}");
+    }
+});
+
+#[test]
+fn the_share_of_expired_keys_that_linger_is_told() {
+    let mut db = Db::new();
+    assert_eq!(fields(&mut db, "stats")["expired_stale_perc"], "0.00");
+    db.server().stats.note_stale(1, 3);
+    assert_eq!(fields(&mut db, "stats")["expired_stale_perc"], "25.00");
+    db.run("CONFIG RESETSTAT").ok();
+}
+
+#[test]
+fn rests_of_the_expiry_and_its_time_are_counted() {
+    let mut db = Db::new();
+    let stats = &db.server().stats;
+    stats
+        .expire_rests
+        .fetch_add(3, std::sync::atomic::Ordering::Relaxed);
+    stats
+        .expire_nanos
+        .fetch_add(7_900_000, std::sync::atomic::Ordering::Relaxed);
+    let told = fields(&mut db, "stats");
+    assert_eq!(number(&told, "expired_time_cap_reached_count"), 3);
+    assert_eq!(number(&told, "expire_cycle_cpu_milliseconds"), 7);
+    db.run("CONFIG RESETSTAT").ok();
+    let told = fields(&mut db, "stats");
+    assert_eq!(number(&told, "expired_time_cap_reached_count"), 0);
+    assert_eq!(number(&told, "expire_cycle_cpu_milliseconds"), 0);
+}
+
+script!(memory: the_event_loop_is_told_of, |db| {
+    db.run("SET k v").ok();
+    let fields = fields(&mut db, "stats");
+    for name in [
+        "eventloop_cycles",
+        "eventloop_duration_sum",
+        "eventloop_duration_cmd_sum",
+        "instantaneous_eventloop_cycles_per_sec",
+        "client_query_buffer_limit_disconnections",
+        "client_output_buffer_limit_disconnections",
+    ] {
+        assert!(number(&fields, name) >= 0, "{name}");
+    }
+});
+
+#[test]
+fn logins_that_are_refused_are_counted() {
+    let mut db = Db::new();
+    let denied = |db: &mut Db, what: &str| {
+        let fields = fields(db, "stats");
+        number(&fields, &format!("acl_access_denied_{what}"))
+    };
+    db.run("CONFIG SET requirepass secret").ok();
+    db.run("AUTH wrong")
+        .error("WRONGPASS invalid username-password pair or user is disabled.");
+    assert_eq!(denied(&mut db, "auth"), 1);
+    for what in ["cmd", "key", "channel"] {
+        assert_eq!(denied(&mut db, what), 0);
+    }
+}
+
+#[test]
+fn the_busiest_worker_is_what_the_main_thread_is_elsewhere() {
+    let mut db = Db::new();
+    let fields = fields(&mut db, "cpu");
+    for kind in ["sys", "user"] {
+        for of in ["", "_children", "_main_thread"] {
+            let name = format!("used_cpu_{kind}{of}");
+            let seconds: f64 = fields[&name].parse().unwrap();
+            assert!(seconds >= 0.0, "{name}");
+            // To the microsecond, not in steps of the kernel's clock.
+            assert_eq!(fields[&name].rsplit('.').next().map(str::len), Some(6));
+        }
+    }
+}
+
+#[test]
+fn memory_stats_tells_of_each_database_and_resetstat_of_no_frees() {
+    let mut db = Db::new();
+    db.run("SET k v").ok();
+    db.run("SELECT 3").ok();
+    db.run("SET k v").ok();
+    let stats = String::from_utf8_lossy(db.run("MEMORY STATS").bytes()).into_owned();
+    assert!(stats.contains("db.0") && stats.contains("db.3") && !stats.contains("db.1"));
+    db.run("CONFIG RESETSTAT").ok();
+    assert_eq!(number(&fields(&mut db, "memory"), "lazyfreed_objects"), 0);
+}
+
+#[test]
+fn who_waits_for_a_time_at_the_most_is_counted() {
+    let mut db = Db::new();
+    let count = |db: &mut Db| {
+        db.switch(0);
+        number(&fields(db, "clients"), "clients_in_timeout_table")
+    };
+    for (client, line) in [(1, "BLPOP a 0"), (2, "BLPOP a 5"), (3, "WAIT 1 5000")] {
+        db.switch(client);
+        db.run(line).is("");
+    }
+    assert_eq!(count(&mut db), 2);
+    db.run("RPUSH a x y").int(2);
+    for (client, line) in [(1, "BLPOP a 0"), (2, "BLPOP a 5")] {
+        db.switch(client);
+        assert!(!db.run(line).bytes().is_empty());
+    }
+    assert_eq!(count(&mut db), 1);
+}
+
+#[test]
+fn the_rhythm_that_was_set_is_told_beside_the_real_one() {
+    let mut db = Db::new();
+    db.run("CONFIG SET hz 50").ok();
+    let fields = fields(&mut db, "server");
+    assert_eq!(number(&fields, "configured_hz"), 50);
+    assert_eq!(number(&fields, "hz"), 10);
+}

@@ -190,3 +190,50 @@ script!(ranks_come_with_their_scores, |db| {
     db.run("ZRANK z b WITHSCORE").is("*2\r\n:1\r\n,2.5\r\n");
     db.run("ZRANK z x WITHSCORE").is("_\r\n");
 });
+
+script!(zscan_may_leave_the_scores_out, |db| {
+    db.run("ZADD z 1 a 2 b 3 ab").int(3);
+    let names = "*2\r\n$1\r\n0\r\n*2\r\n$1\r\na\r\n$2\r\nab\r\n";
+    db.run("ZSCAN z 0 NOSCORES MATCH a*").is(names);
+    db.run("ZSCAN z 0 match a* count 100 noscores").is(names);
+    db.run("ZSCAN z 0 MATCH b")
+        .is("*2\r\n$1\r\n0\r\n*2\r\n$1\r\nb\r\n$1\r\n2\r\n");
+    db.run("ZSCAN none 0 NOSCORES")
+        .is("*2\r\n$1\r\n0\r\n*0\r\n");
+    db.run("HSET h a 1").int(1);
+    db.run("SADD s a").int(1);
+    for line in [
+        "HSCAN h 0 NOSCORES",
+        "SSCAN s 0 NOSCORES",
+        "SCAN 0 NOSCORES",
+    ] {
+        db.run(line)
+            .error("ERR NOSCORES option can only be used in ZSCAN");
+    }
+    db.run("ZSCAN z 0 NOVALUES")
+        .error("ERR NOVALUES option can only be used in HSCAN");
+    // A large one too.
+    for i in 0..200 {
+        db.run(&format!("ZADD large {i} member{i:03}")).int(1);
+    }
+    let (mut cursor, mut members) = ("0".to_owned(), Vec::new());
+    loop {
+        let answer = db.run(&format!("ZSCAN large {cursor} NOSCORES"));
+        let text = String::from_utf8_lossy(answer.bytes()).into_owned();
+        let mut words = text
+            .split("\r\n")
+            .filter(|word| !word.starts_with(['*', '$']) && !word.is_empty());
+        cursor = words.next().expect("a cursor").to_owned();
+        members.extend(words.map(str::to_owned));
+        if cursor == "0" {
+            break;
+        }
+    }
+    members.sort();
+    members.dedup();
+    assert_eq!(members.len(), 200);
+    assert!(members.iter().all(|member| member.starts_with("member")));
+    db.resp3();
+    db.run("ZSCAN z 0 NOSCORES MATCH b")
+        .is("*2\r\n$1\r\n0\r\n*1\r\n$1\r\nb\r\n");
+});
