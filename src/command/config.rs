@@ -142,8 +142,10 @@ fn set(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
         .server
         .engine
         .config
-        .set(&pairs, |changed| {
-            keyspace.set_policies(&changed.tier_policy)
+        .set(&pairs, |before, changed| {
+            cx.server.listening.change(cx.server, before, changed)?;
+            keyspace.set_policies(&changed.tier_policy);
+            Ok(())
         })
         .map_err(|error| CommandError::message(error.to_string()))?;
     let thread = cx.keys.thread();
@@ -241,10 +243,18 @@ mod tests {
     });
 
     script!(what_nothing_rebinds_cannot_be_set, |db| {
-        for name in ["port", "bind", "unixsocket", "tcp-backlog"] {
+        for name in ["unixsocket", "tcp-backlog"] {
             db.run(&format!("CONFIG SET {name} 1")).error(&format!(
                 "ERR CONFIG SET failed (possibly related to argument '{name}') - can't set immutable config"
             ));
+        }
+    });
+
+    script!(memory: the_server_listens_somewhere, |db| {
+        for (option, value) in [("port", "0"), ("bind", "\"\"")] {
+            let refused = db.run(&format!("CONFIG SET {option} {value}"));
+            let refused = String::from_utf8_lossy(refused.bytes()).into_owned();
+            assert!(refused.contains("can be reached by unixsocket only"), "{refused}");
         }
     });
 

@@ -335,7 +335,7 @@ mod tests {
     fn set_password(db: &Db, password: &str) {
         db.engine()
             .config
-            .set(&[(b"requirepass", password.as_bytes())], |_| {})
+            .set(&[(b"requirepass", password.as_bytes())], |_, _| Ok(()))
             .unwrap();
     }
 

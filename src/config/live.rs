@@ -60,13 +60,18 @@ impl Live {
         Ok(changed)
     }
 
-    /// CONFIG SET: see [`super::set`]. `act` carries out what was set, in the order of the changes.
+    /// CONFIG SET: see [`super::set`]. `act` carries out what was set, in the order of the changes; it is given what was in force
+    /// and what shall be, and where it fails all stays as it was.
     pub fn set(
         &self,
         pairs: &[(&[u8], &[u8])],
-        act: impl FnOnce(&Config),
+        act: impl FnOnce(&Config, &Config) -> Result<(), super::SetError>,
     ) -> Result<Arc<Config>, super::SetError> {
-        self.update(|config| super::set(config, pairs).inspect(act))
+        self.update(|config| {
+            let changed = super::set(config, pairs)?;
+            act(config, &changed)?;
+            Ok(changed)
+        })
     }
 }
 
@@ -135,13 +140,18 @@ mod tests {
         let mut reader = Reader::new(Arc::clone(&live));
         assert_eq!(reader.current().timeout_s, 0);
 
-        live.set(&[(b"timeout", b"7")], |_| {}).unwrap();
+        live.set(&[(b"timeout", b"7")], |_, _| Ok(())).unwrap();
         assert_eq!((live.generation(), reader.current().timeout_s), (1, 7));
 
         assert!(
-            live.set(&[(b"timeout", b"8"), (b"maxclients", b"x")], |_| {})
+            live.set(&[(b"timeout", b"8"), (b"maxclients", b"x")], |_, _| Ok(()))
                 .is_err()
         );
+        let refused = |before: &Config, changed: &Config| {
+            assert_eq!((before.timeout_s, changed.timeout_s), (7, 8));
+            Err(crate::config::SetError::refused("timeout", "no"))
+        };
+        assert!(live.set(&[(b"timeout", b"8")], refused).is_err());
         assert_eq!((live.generation(), reader.current().timeout_s), (1, 7));
     }
 

@@ -17,7 +17,7 @@ use super::inert::{self, Outcome};
 use super::kinds::Kind;
 use super::nearest::nearest;
 use super::options::{Group, OPTIONS, Opt, all, env_name, option};
-use super::{Config, conflict, one_line};
+use super::{Config, conflicts, one_line};
 
 /// What the process was asked to do.
 #[derive(Debug)]
@@ -391,15 +391,8 @@ impl Loader {
     /// What no single row can see.
     fn check_together(&mut self) {
         let config = &self.config;
-        if let Some((_, reason)) = conflict(config) {
+        for (_, reason) in conflicts(config) {
             self.problems.push(LoadError::Usage(reason));
-        }
-        let tcp = config.port != 0 && !config.bind.is_empty();
-        if !tcp && config.unixsocket.is_none() {
-            self.problems.push(LoadError::Usage(format!(
-                "port {}: with no TCP port or no address the server can be reached by unixsocket only, and none is set",
-                config.port
-            )));
         }
     }
 

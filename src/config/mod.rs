@@ -348,7 +348,7 @@ impl std::error::Error for SetError {}
 
 /// CONFIG SET: all pairs or none. Names are checked before values, in the order of Redis.
 pub fn set(config: &Config, pairs: &[(&[u8], &[u8])]) -> Result<Config, SetError> {
-    let targets = targets(config, pairs)?;
+    let targets = targets(pairs)?;
     let mut changed = config.clone();
     let refused = |option: &Opt, written: &[u8], reason: kinds::Refusal| {
         // The alias that was used, as Redis has it.
@@ -369,7 +369,7 @@ pub fn set(config: &Config, pairs: &[(&[u8], &[u8])]) -> Result<Config, SetError
             return Err(refused(option, name, why.into()));
         }
     }
-    if let Some((names, reason)) = conflict(&changed) {
+    if let Some((names, reason)) = conflicts(&changed).next() {
         let mut of_it = targets.iter().map(|option| option.name);
         let name = of_it.find(|name| names.contains(name));
         return Err(SetError::refused(name.unwrap_or(names[0]), reason));
@@ -378,7 +378,27 @@ pub fn set(config: &Config, pairs: &[(&[u8], &[u8])]) -> Result<Config, SetError
 }
 
 /// What no single row can see: the options that do not go together, and why.
-fn conflict(config: &Config) -> Option<(&'static [&'static str], String)> {
+fn conflicts(config: &Config) -> impl Iterator<Item = Conflict> {
+    [idle_unknown(config), nowhere(config)]
+        .into_iter()
+        .flatten()
+}
+
+type Conflict = (&'static [&'static str], String);
+
+/// Whether the server would listen nowhere.
+fn nowhere(config: &Config) -> Option<Conflict> {
+    let tcp = config.port != 0 && !config.bind.is_empty();
+    (!tcp && config.unixsocket.is_none()).then(|| {
+        let reason = format!(
+            "port {}: with no TCP port or no address the server can be reached by unixsocket only, and none is set",
+            config.port
+        );
+        (&["port", "bind"][..], reason)
+    })
+}
+
+fn idle_unknown(config: &Config) -> Option<Conflict> {
     let policy = config.maxmemory_policy;
     let idle_unknown = config.memory_ttl_s != 0 && policy.is_lfu();
     idle_unknown.then(|| {
@@ -390,7 +410,7 @@ fn conflict(config: &Config) -> Option<(&'static [&'static str], String)> {
     })
 }
 
-fn targets(config: &Config, pairs: &[(&[u8], &[u8])]) -> Result<Vec<&'static Opt>, SetError> {
+fn targets(pairs: &[(&[u8], &[u8])]) -> Result<Vec<&'static Opt>, SetError> {
     let names: Vec<String> = pairs
         .iter()
         .map(|(name, _)| String::from_utf8_lossy(name).into_owned())
@@ -408,9 +428,7 @@ fn targets(config: &Config, pairs: &[(&[u8], &[u8])]) -> Result<Vec<&'static Opt
         if option.is_protected {
             return Err(SetError::refused(name, "can't set protected config"));
         }
-        let is_in_force =
-            REBOUND.contains(&option.name) && means_the_same(option, config, pairs[at].1);
-        if !option.at_run_time && !is_in_force {
+        if !option.at_run_time {
             return Err(SetError::refused(name, "can't set immutable config"));
         }
         let mut earlier = targets.iter().take(at);
@@ -419,16 +437,6 @@ fn targets(config: &Config, pairs: &[(&[u8], &[u8])]) -> Result<Vec<&'static Opt
         }
     }
     Ok(targets)
-}
-
-/// Options that Redis changes while it runs and Strata does not: setting them to what they are is fine.
-const REBOUND: [&str; 2] = ["port", "bind"];
-
-/// Whether a value is the one in force: scripts set what they want to be so, and it is.
-fn means_the_same(option: &Opt, config: &Config, value: &[u8]) -> bool {
-    let mut changed = config.clone();
-    let read = std::str::from_utf8(value).map(|value| option.kind.read_whole(&mut changed, value));
-    matches!(read, Ok(Ok(()))) && changed == *config
 }
 
 /// An error reply is one line, whatever bytes the client sent.

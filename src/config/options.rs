@@ -244,7 +244,7 @@ const fn fixed(
 
 /// Every option, section by section.
 pub static OPTIONS: &[Opt] = &[
-    fixed(
+    live(
         Network,
         "bind",
         "127.0.0.1 -::1",
@@ -252,7 +252,7 @@ pub static OPTIONS: &[Opt] = &[
         "The addresses to listen on. '*' is every IPv4 address, '::*' every IPv6 address; an address with '-' before it \
          may be missing on this machine. Empty: no TCP at all.",
     ),
-    fixed(
+    live(
         Network,
         "port",
         "6379",

@@ -258,7 +258,10 @@ mod tests {
             (b"maxmemory", b"1"),
             (b"requirepass", b"secret"),
         ];
-        db.engine().config.set(options, |_| {}).expect("options");
+        db.engine()
+            .config
+            .set(options, |_, _| Ok(()))
+            .expect("options");
         db.unauthenticate();
         db.run("SET new v").error("NOAUTH Authentication required.");
         db.run("SET new").error(ARITY);

@@ -32,10 +32,8 @@ impl Listeners {
     /// Opens what the options ask for.
     pub(super) fn open(config: &Config) -> Result<Self, StartError> {
         let mut tcp = Vec::new();
-        if config.port != 0 {
-            for bind in &config.bind {
-                tcp.extend(open_tcp(bind, config)?);
-            }
+        for bind in addresses(config) {
+            tcp.extend(open_tcp(address(bind, config)?, bind, config, &[])?);
         }
         let unix = match &config.unixsocket {
             Some(path) => {
@@ -70,24 +68,40 @@ impl fmt::Display for Listeners {
     }
 }
 
-/// Opens an address. `None` where it does not exist on this machine and need not.
-fn open_tcp(bind: &Bind, config: &Config) -> Result<Option<TcpListener>, StartError> {
-    let failed = |error: io::Error| {
-        let advice = "choose another with --port or --bind";
-        StartError::new(
-            format!("cannot listen on {}:{} ({advice})", bind.host, config.port),
-            error,
-        )
-    };
+/// The addresses that the options ask for.
+pub(super) fn addresses(config: &Config) -> impl Iterator<Item = &Bind> {
+    let all = config.bind.iter();
+    all.filter(|_| config.port != 0)
+}
+
+/// An address by its numbers.
+pub(super) fn address(bind: &Bind, config: &Config) -> Result<SocketAddr, StartError> {
     let ip = match bind.host.as_str() {
         "*" => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         "::*" => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
-        host => resolve(host).map_err(failed)?,
+        host => resolve(host).map_err(|error| cannot_listen(bind, config, error))?,
     };
-    match listen_tcp(SocketAddr::new(ip, config.port), config.tcp_backlog) {
+    Ok(SocketAddr::new(ip, config.port))
+}
+
+fn cannot_listen(bind: &Bind, config: &Config, error: io::Error) -> StartError {
+    let (host, port) = (&bind.host, config.port);
+    let advice = "choose another with --port or --bind";
+    StartError::new(format!("cannot listen on {host}:{port} ({advice})"), error)
+}
+
+/// Opens an address, also one that overlaps with what the server listens on already. `None` where it does not exist on this
+/// machine and need not.
+pub(super) fn open_tcp(
+    address: SocketAddr,
+    bind: &Bind,
+    config: &Config,
+    own: &[&TcpListener],
+) -> Result<Option<TcpListener>, StartError> {
+    match listen_tcp(address, config.tcp_backlog, own) {
         Ok(listener) => Ok(Some(listener)),
         Err(error) if bind.optional && is_absent(&error) => Ok(None),
-        Err(error) => Err(failed(error)),
+        Err(error) => Err(cannot_listen(bind, config, error)),
     }
 }
 
@@ -110,11 +124,11 @@ fn is_absent(error: &io::Error) -> bool {
         })
 }
 
-fn listen_tcp(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
-    TcpListener::from_std(listening_socket(address, backlog)?.into())
+fn listen_tcp(address: SocketAddr, backlog: u32, own: &[&TcpListener]) -> io::Result<TcpListener> {
+    TcpListener::from_std(listening_socket(address, backlog, own)?.into())
 }
 
-fn listening_socket(address: SocketAddr, backlog: u32) -> io::Result<Socket> {
+fn listening_socket(address: SocketAddr, backlog: u32, own: &[&TcpListener]) -> io::Result<Socket> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
@@ -125,12 +139,31 @@ fn listening_socket(address: SocketAddr, backlog: u32) -> io::Result<Socket> {
     }
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
     #[cfg(target_os = "linux")]
     if address.ip().is_loopback() {
         avoid_pacing(&socket);
     }
-    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+    let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
+    let listen = || {
+        socket.bind(&address.into())?;
+        socket.listen(backlog)
+    };
+    match listen() {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && !own.is_empty() => {
+            // It may be our own: one address and all of them overlap, which the system allows where all sockets say so.
+            let sockets = || {
+                own.iter()
+                    .map(SockRef::from)
+                    .chain([SockRef::from(&socket)])
+            };
+            sockets().try_for_each(|socket| socket.set_reuse_port(true))?;
+            let listened = listen();
+            // Nobody else may share them later.
+            sockets().try_for_each(|socket| socket.set_reuse_port(false))?;
+            listened?;
+        }
+        listened => listened?,
+    }
     Ok(socket)
 }
 
@@ -144,6 +177,14 @@ fn avoid_pacing(socket: &Socket) {
         // Reno is what every kernel has and everybody may use. Where it is refused all works, but slower.
         let _ = socket.set_tcp_congestion(b"reno");
     }
+}
+
+/// Accepts who waits already, without a look at what the runtime knows of it.
+pub(super) fn accept_now(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    let (socket, peer) = SockRef::from(listener).accept()?;
+    socket.set_nonblocking(true)?;
+    let peer = peer.as_socket().ok_or(io::ErrorKind::Unsupported)?;
+    Ok((TcpStream::from_std(socket.into())?, peer))
 }
 
 fn open_unix(path: &PathBuf, mode: u32) -> Result<UnixListener, StartError> {
@@ -255,7 +296,7 @@ mod tests {
     fn connections_within_the_machine_are_not_paced() {
         for paced in [false, true] {
             let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-            let listener = listening_socket(address, 8).expect("it listens");
+            let listener = listening_socket(address, 8, &[]).expect("it listens");
             if paced && listener.set_tcp_congestion(b"bbr").is_ok() {
                 // As on a machine where it is the default.
                 avoid_pacing(&listener);

@@ -7,6 +7,7 @@ mod arriving;
 mod connection;
 mod listen;
 mod outbox;
+mod sockets;
 pub(crate) mod waiting;
 mod worker;
 
@@ -17,11 +18,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
-use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use self::listen::{Accepted, Listeners};
+use self::sockets::Sockets;
 use self::worker::Workers;
 use crate::descriptors;
 use crate::server::{Server, banner, maintenance, warming};
@@ -137,28 +138,21 @@ async fn run(
     let workers = Arc::new(workers);
     let Listeners { tcp, unix } = listeners;
     let unix_path = unix.as_ref().map(|(_, path)| path.clone());
-    let mut accepting: Vec<_> = tcp
-        .into_iter()
-        .map(|listener| {
-            tokio::spawn(accept_tcp(
-                Arc::clone(server),
-                listener,
-                Arc::clone(&workers),
-            ))
-        })
-        .collect();
-    if let Some((listener, path)) = unix {
-        accepting.push(tokio::spawn(accept_unix(
+    let sockets = Sockets::begin(server, &workers, tcp);
+    server.listening.begin(Box::new(Arc::clone(&sockets)));
+    let accepting_unix = unix.map(|(listener, path)| {
+        tokio::spawn(accept_unix(
             Arc::clone(server),
             listener,
             path,
             Arc::clone(&workers),
-        )));
-    }
+        ))
+    });
     server.shutdown.asked().await;
     tracing::info!("Stopping: finishing what was begun");
     tell_service_manager(NotifyState::Stopping);
-    accepting.iter().for_each(|task| task.abort());
+    sockets.close();
+    accepting_unix.iter().for_each(|task| task.abort());
     drain(server).await;
     if let Some(path) = unix_path {
         // Left behind it would only be in the way; that it is gone already is fine.
@@ -174,15 +168,6 @@ async fn drain(server: &Server) {
     while !server.clients.is_empty() && Instant::now() < deadline {
         server.clients.all().iter().for_each(|client| client.wake());
         tokio::time::sleep(DRAIN_POLL).await;
-    }
-}
-
-async fn accept_tcp(server: Arc<Server>, listener: TcpListener, workers: Arc<Workers>) {
-    loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => admit(&server, &workers, Accepted::Tcp(stream, peer)),
-            Err(error) => accept_failed(&error).await,
-        }
     }
 }
 

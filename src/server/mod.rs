@@ -5,6 +5,7 @@ pub mod clients;
 pub mod delivery;
 pub mod figures;
 pub mod latency;
+pub mod listening;
 pub mod maintenance;
 pub mod memory;
 pub mod pause;
@@ -28,6 +29,7 @@ use parking_lot::Mutex;
 
 use self::clients::Clients;
 use self::latency::LatencyMonitor;
+use self::listening::Listening;
 use self::pause::Pause;
 use self::sampling::{Rates, Sampling, Totals};
 use self::shutdown::Shutdown;
@@ -68,6 +70,8 @@ pub struct Server {
     pub pause: Pause,
     /// Whether the server stops.
     pub shutdown: Shutdown,
+    /// What it listens on.
+    pub listening: Listening,
     /// Whether maintenance drops expired keys that nobody reads: DEBUG SET-ACTIVE-EXPIRE.
     pub active_expire: AtomicBool,
     /// When somebody last asked for a save and it was done at once, or was waited for, and how often.
@@ -115,6 +119,7 @@ impl Server {
             waiters: Waiters::default(),
             pause: Pause::default(),
             shutdown: Shutdown::default(),
+            listening: Listening::default(),
             active_expire: AtomicBool::new(true),
             asked_to_save_at_ms: AtomicI64::new(0),
             saves: AtomicU64::new(0),

@@ -270,7 +270,11 @@ mod tests {
             db.meanwhile = Some(|server| {
                 let full: &[(&[u8], &[u8])] =
                     &[(b"maxmemory-policy", b"noeviction"), (b"maxmemory", b"1")];
-                server.engine.config.set(full, |_| {}).expect("options");
+                server
+                    .engine
+                    .config
+                    .set(full, |_, _| Ok(()))
+                    .expect("options");
             });
             db.run(line)
                 .error("OOM command not allowed when used memory > 'maxmemory'.");

@@ -11,6 +11,7 @@ mod differences;
 mod differential;
 mod generator;
 mod large_values;
+mod listening;
 mod migration;
 mod options;
 mod robustness;

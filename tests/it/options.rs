@@ -59,6 +59,7 @@ fn config_knows_every_name_of_redis_and_valkey() {
 fn config_set_takes_and_refuses_what_redis_does() {
     // What Strata has another range or other words for, what it cannot change, and what would break a promise.
     const OTHER: &[&str] = &[
+        // Their tests are in `listening`.
         "bind",
         "port",
         "tls-port",
