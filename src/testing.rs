@@ -170,7 +170,14 @@ impl Db {
     }
 
     /// The server ends as by kill -9, and another one starts over the same disk tier: it finds what finished runs wrote.
-    pub(crate) fn killed(mut self) -> Self {
+    pub(crate) fn killed(self) -> Self {
+        let db = self.killed_and_uncounted();
+        db.count();
+        db
+    }
+
+    /// The same, and the keys on disk are still to be counted.
+    pub(crate) fn killed_and_uncounted(mut self) -> Self {
         let dir = self.tier_dir.take();
         let config = Config::clone(&self.engine().config.load());
         drop(self);
@@ -185,9 +192,13 @@ impl Db {
         };
         let mut db = Self::of(server);
         db.tier_dir = dir;
-        let tier = db.engine().tier.as_ref();
-        tier.expect("it had one").count_now(db.engine());
         db
+    }
+
+    /// Counts the keys on disk.
+    pub(crate) fn count(&self) {
+        let tier = self.engine().tier.as_ref();
+        tier.expect("it had one").count_now(self.engine());
     }
 
     /// Writes what has changed into the disk tier, if there is one.

@@ -350,6 +350,57 @@ mod tests {
     }
 
     #[test]
+    fn keys_are_shown_while_they_are_counted_after_a_crash() {
+        let mut db = Db::tiered(|_| {});
+        for i in 0..200 {
+            db.run(&format!("SET key{i} v")).ok();
+            db.run(&format!("SET timed{i} v PX {}", 5_000 + i)).ok();
+        }
+        db.run("SELECT 3").ok();
+        db.run("SET other v").ok();
+        db.write();
+        let mut db = db.killed_and_uncounted();
+        let all = sorted(&mut db, "KEYS *");
+        assert_eq!(all.len(), 400);
+        assert_eq!(sorted(&mut db, "SCAN 0 COUNT 1000000")[1..], all);
+        for _ in 0..20 {
+            let key = sorted(&mut db, "RANDOMKEY").remove(0);
+            assert!(all.contains(&key), "{key}");
+            db.run(&format!("EXISTS {key}")).int(1);
+        }
+        db.run("SELECT 3").ok();
+        db.run("RANDOMKEY").bulk("other");
+        db.run("SELECT 4").ok();
+        db.run("RANDOMKEY").nil();
+        db.run("SELECT 0").ok();
+        // What comes and goes meanwhile is counted once.
+        db.run("DEL key0 timed0 none").int(2);
+        db.run("SET key1 new").ok();
+        db.run("SET timed1 new").ok();
+        db.run("SET fresh v").ok();
+        db.run("GET key2").bulk("v");
+        db.run("MOVE key3 4").int(1);
+        db.run("RENAME key4 renamed").ok();
+        db.run("PERSIST timed2").int(1);
+        db.run("EXPIRE key5 4").int(1);
+        db.demote_all();
+        db.advance(5_050);
+        db.expire();
+        db.count();
+        db.advance(2_000);
+        db.expire();
+        let shown = sorted(&mut db, "KEYS *");
+        db.run("DBSIZE").int(shown.len() as i64);
+        // 200 keys but three, and fresh, renamed, and two that are timed no more.
+        assert_eq!(shown.len(), 200 - 4 + 2 + 2, "{shown:?}");
+        db.write();
+        db.run("DBSIZE").int(shown.len() as i64);
+        db.run("FLUSHALL").ok();
+        db.run("DBSIZE").int(0);
+        db.run("RANDOMKEY").nil();
+    }
+
+    #[test]
     fn dbsize_and_the_writer_take_an_older_version_out_of_the_count_once() {
         let mut db = Db::tiered(|_| {});
         for turn in 0..4 {
