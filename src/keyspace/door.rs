@@ -143,8 +143,8 @@ impl Keyspace {
         let before = locked.table.get(at);
         debug_assert_eq!(before.expires_at(), expired_at);
         locked.counters.count_compressed(before, -1);
-        if self.queues.any() {
-            self.announce_end(before);
+        if self.queues.any_in(locked.shard) {
+            self.announce_end(locked.shard, before);
         }
         match shared {
             Some(value) => locked.table.overwrite_shared(at, parts, value.clone()),
@@ -162,8 +162,8 @@ impl Keyspace {
     pub(super) fn end_expired(&self, locked: &mut Locked<'_>, at: Position) {
         self.set_pin(locked, at, false);
         locked.counters.expired.add(1);
-        if self.is_observed() {
-            self.tell_of_end(locked.table.get(at), Cause::Expired);
+        if self.is_observed(locked.shard) {
+            self.tell_of_end(locked.shard, locked.table.get(at), Cause::Expired);
         }
     }
 
@@ -254,8 +254,8 @@ impl Keyspace {
         if let Cause::Client(_) = cause {
             locked.counters.count_change(goes_below);
         }
-        if self.is_observed() {
-            self.tell_of_write(locked.table.get(at), cause);
+        if self.is_observed(locked.shard) {
+            self.tell_of_write(locked.shard, locked.table.get(at), cause);
         }
     }
 }
@@ -274,8 +274,8 @@ impl Keyspace {
     /// The same; other positions stay good, and its entry is given.
     pub(super) fn take_away(&self, locked: &mut Locked<'_>, at: Position, cause: Cause) -> Entry {
         let entry = locked.table.get(at);
-        if self.is_observed() {
-            self.tell_of_end(entry, cause);
+        if self.is_observed(locked.shard) {
+            self.tell_of_end(locked.shard, entry, cause);
         }
         let mut goes_below = !entry.is_memory_only();
         let marks = self.below.as_ref();
@@ -308,11 +308,11 @@ impl Keyspace {
 
     /// An entry leaves memory without a trace: what is below is the same, or need not be known.
     pub(super) fn leave(&self, locked: &mut Locked<'_>, at: Position, cause: Cause) -> Entry {
-        if self.is_observed() {
-            self.tell_of_end(locked.table.get(at), cause);
+        if self.is_observed(locked.shard) {
+            self.tell_of_end(locked.shard, locked.table.get(at), cause);
         }
-        if cause == Cause::Demoted && self.queues.any() {
-            self.note_cold(locked.table.get(at));
+        if cause == Cause::Demoted && self.queues.any_in(locked.shard) {
+            self.note_cold(locked.shard, locked.table.get(at));
         }
         let entry = locked.table.remove(at);
         self.count_left(locked, entry.view());
@@ -355,8 +355,8 @@ impl Keyspace {
                 continue;
             }
             locked.counters.expired.add(1);
-            if self.is_observed() {
-                self.tell_of_end(entry, Cause::Expired);
+            if self.is_observed(locked.shard) {
+                self.tell_of_end(locked.shard, entry, Cause::Expired);
             }
         }
         all
@@ -396,65 +396,67 @@ impl Keyspace {
 
 /// Who hears of it.
 impl Keyspace {
+    /// Whether somebody may want to hear of a change in a shard.
     #[inline]
-    fn is_observed(&self) -> bool {
+    fn is_observed(&self, shard: usize) -> bool {
         #[cfg(test)]
         if tests::is_listening() {
             return true;
         }
-        self.queues.any()
+        self.queues.any_in(shard)
     }
 
     /// A key was written: `entry` is what it is now.
     #[cold]
     #[inline(never)]
-    fn tell_of_write(&self, entry: EntryRef<'_>, cause: Cause) {
+    fn tell_of_write(&self, shard: usize, entry: EntryRef<'_>, cause: Cause) {
         #[cfg(test)]
         tests::hear(entry, cause);
         debug_assert!(cause.event().is_some(), "it is the same key");
         if let Some(db) = self.db_of(entry.space()) {
             // A string serves nobody. It may stand where a stream was that memory did not hold.
             let is_string = entry.value_type() == ValueType::String;
-            self.queues.announce(db, entry.key(), is_string);
+            self.queues.announce(db, (shard, entry.key()), is_string);
         }
     }
 
     /// A key goes: `entry` is what it was.
     #[cold]
     #[inline(never)]
-    fn tell_of_end(&self, entry: EntryRef<'_>, cause: Cause) {
+    fn tell_of_end(&self, shard: usize, entry: EntryRef<'_>, cause: Cause) {
         if entry.is_tombstone() || cause.event().is_none() {
             return;
         }
         #[cfg(test)]
         tests::hear(entry, cause);
-        self.announce_end(entry);
+        self.announce_end(shard, entry);
     }
 
     /// Tells those who share a stream that it is none any more.
     #[cold]
     #[inline(never)]
-    fn announce_end(&self, entry: EntryRef<'_>) {
+    fn announce_end(&self, shard: usize, entry: EntryRef<'_>) {
         if let (Some(db), ValueType::Stream) = (self.db_of(entry.space()), entry.value_type()) {
-            self.queues.announce(db, entry.key(), true);
+            self.queues.announce(db, (shard, entry.key()), true);
         }
     }
 
     /// A key goes below, where nobody meets it when its time comes: those who share a stream are told then.
     #[cold]
     #[inline(never)]
-    fn note_cold(&self, entry: EntryRef<'_>) {
+    fn note_cold(&self, shard: usize, entry: EntryRef<'_>) {
         if let (Some(db), ValueType::Stream) = (self.db_of(entry.space()), entry.value_type()) {
-            self.queues.note_cold(db, entry.key(), entry.expires_at());
+            self.queues
+                .note_cold(db, (shard, entry.key()), entry.expires_at());
         }
     }
 
-    /// A key that was below alone is gone, or was never there; its shard is locked.
-    pub(super) fn tell_of_cold_end(&self, space: u8, key: &[u8]) {
-        if self.queues.any()
+    /// A key of a locked shard that was below alone is gone, or was never there.
+    pub(super) fn tell_of_cold_end(&self, shard: usize, space: u8, key: &[u8]) {
+        if self.queues.any_in(shard)
             && let Some(db) = self.db_of(space)
         {
-            self.queues.announce(db, key, true);
+            self.queues.announce(db, (shard, key), true);
         }
     }
 

@@ -291,7 +291,7 @@ impl Keyspace {
             next_group: AtomicUsize::new(0),
             compression: Mutex::default(),
             group_entries: std::array::from_fn(|_| AtomicUsize::new(0)),
-            queues: Queues::default(),
+            queues: Queues::new(seed),
             queue_bytes: AtomicUsize::new(0),
             sweep: Mutex::new(()),
         }

@@ -4,17 +4,17 @@
 //! locked as well, and serves the queue when its command is done: so no push is missed, and none of several who wait is
 //! passed over. A queue knows its members by their tickets alone.
 //!
-//! The queues lie in stripes by their keys, each behind a lock of its own: who writes to a key that nobody waits for reads two
-//! numbers, and takes no lock unless a queue lies in the same stripe.
+//! The queues lie in stripes, each behind a lock of its own, and each shard of the keyspace counts its own: who writes to a key
+//! reads one number where nobody waits at all, and a second one where somebody does. Only where somebody waits for a key of the
+//! same shard it looks for more.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::hash::BuildHasher;
-use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-use super::DATABASES;
+use super::{DATABASES, KeyHash, SHARDS, hash_with};
 use crate::clock::UnixMs;
 
 thread_local! {
@@ -50,17 +50,18 @@ const STRIPES: usize = 64;
 /// The queues of some keys, for each database.
 #[derive(Debug, Default)]
 #[repr(align(64))]
-struct Stripe {
-    /// Keys that have a queue here.
-    keys: AtomicUsize,
-    by_key: Mutex<[HashMap<Box<[u8]>, Queue>; DATABASES]>,
-}
+struct Stripe(Mutex<ByKey>);
+
+type ByKey = [HashMap<Box<[u8]>, Queue>; DATABASES];
 
 /// The queues of all keys.
 #[derive(Debug)]
 pub struct Queues {
     stripes: Box<[Stripe]>,
-    hasher: foldhash::fast::RandomState,
+    /// Keys that have a queue, for each shard.
+    in_shards: Box<[AtomicU32]>,
+    /// The keyspace's, by which a key is in a shard.
+    seed: u64,
     /// Keys written, or gone, on threads that serve nobody.
     elsewhere: Mutex<Vec<Ready>>,
     /// Keys that have a queue, in all databases.
@@ -70,22 +71,32 @@ pub struct Queues {
     last_ticket: AtomicU64,
 }
 
-impl Default for Queues {
-    fn default() -> Self {
+impl Queues {
+    /// Those of a keyspace with this order of keys.
+    pub(super) fn new(seed: u64) -> Self {
         Self {
             stripes: (0..STRIPES).map(|_| Stripe::default()).collect(),
-            hasher: foldhash::fast::RandomState::default(),
+            in_shards: (0..SHARDS).map(|_| AtomicU32::new(0)).collect(),
+            seed,
             elsewhere: Mutex::default(),
             keys: AtomicUsize::new(0),
             next_cold_end: AtomicI64::new(i64::MAX),
             last_ticket: AtomicU64::new(0),
         }
     }
-}
 
-impl Queues {
-    fn stripe(&self, key: &[u8]) -> &Stripe {
-        &self.stripes[self.hasher.hash_one(key) as usize % STRIPES]
+    fn shard(&self, key: &[u8]) -> usize {
+        KeyHash(hash_with(self.seed, key)).shard()
+    }
+
+    fn stripe(&self, shard: usize) -> &Mutex<ByKey> {
+        &self.stripes[shard % STRIPES].0
+    }
+
+    /// Whether anybody waits for a key of a shard, which the caller has locked: whoever joins has it locked as well.
+    #[inline]
+    pub(super) fn any_in(&self, shard: usize) -> bool {
+        self.any() && self.in_shards[shard].load(Ordering::Relaxed) > 0
     }
 
     /// Keys that somebody waits for.
@@ -107,14 +118,14 @@ impl Queues {
     /// Joins the queues of some keys, which the caller has locked.
     pub fn join<'k>(&self, db: usize, keys: impl Iterator<Item = &'k [u8]>, ticket: u64) {
         for key in keys {
-            let stripe = self.stripe(key);
-            let queues = &mut stripe.by_key.lock()[db];
+            let shard = self.shard(key);
+            let queues = &mut self.stripe(shard).lock()[db];
             if let Some(queue) = queues.get_mut(key) {
                 queue.tickets.insert(ticket);
                 continue;
             }
             queues.entry(key.into()).or_default().tickets.insert(ticket);
-            stripe.keys.fetch_add(1, Ordering::Relaxed);
+            self.in_shards[shard].fetch_add(1, Ordering::Relaxed);
             self.keys.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -122,15 +133,15 @@ impl Queues {
     /// Leaves the queues of some keys. Nothing happens where the ticket is in none.
     pub fn leave<'k>(&self, db: usize, keys: impl Iterator<Item = &'k [u8]>, ticket: u64) {
         for key in keys {
-            let stripe = self.stripe(key);
-            let queues = &mut stripe.by_key.lock()[db];
+            let shard = self.shard(key);
+            let queues = &mut self.stripe(shard).lock()[db];
             let Some(queue) = queues.get_mut(key) else {
                 continue;
             };
             queue.tickets.remove(&ticket);
             if queue.tickets.is_empty() {
                 queues.remove(key);
-                stripe.keys.fetch_sub(1, Ordering::Relaxed);
+                self.in_shards[shard].fetch_sub(1, Ordering::Relaxed);
                 self.keys.fetch_sub(1, Ordering::Relaxed);
             }
         }
@@ -138,17 +149,14 @@ impl Queues {
 
     /// Who is next in the queue of a key, behind a ticket.
     pub fn next(&self, db: usize, key: &[u8], behind: u64) -> Option<u64> {
-        let queues = &self.stripe(key).by_key.lock()[db];
+        let queues = &self.stripe(self.shard(key)).lock()[db];
         let tickets = &queues.get(key)?.tickets;
         tickets.range(behind + 1..).next().copied()
     }
 
-    /// Says that this thread's command has written to a key, which is locked.
-    pub fn announce(&self, db: usize, key: &[u8], is_gone: bool) {
-        let stripe = self.stripe(key);
-        // Whoever joins has the key locked, as the caller has.
-        let any = stripe.keys.load(Ordering::Relaxed) > 0;
-        if any && stripe.by_key.lock()[db].contains_key(key) {
+    /// Says that this thread's command has written to a key of a shard, which is locked.
+    pub(super) fn announce(&self, db: usize, (shard, key): (usize, &[u8]), is_gone: bool) {
+        if self.stripe(shard).lock()[db].contains_key(key) {
             let ready = Ready {
                 db,
                 key: key.into(),
@@ -158,13 +166,14 @@ impl Queues {
         }
     }
 
-    /// Says that a key, which is locked, is below alone from now on, and when it expires there.
-    pub fn note_cold(&self, db: usize, key: &[u8], expires_at: Option<UnixMs>) {
-        let stripe = self.stripe(key);
-        if stripe.keys.load(Ordering::Relaxed) == 0 {
-            return;
-        }
-        if let Some(queue) = stripe.by_key.lock()[db].get_mut(key) {
+    /// Says that a key of a shard, which is locked, is below alone from now on, and when it expires there.
+    pub(super) fn note_cold(
+        &self,
+        db: usize,
+        (shard, key): (usize, &[u8]),
+        expires_at: Option<UnixMs>,
+    ) {
+        if let Some(queue) = self.stripe(shard).lock()[db].get_mut(key) {
             queue.cold_until = expires_at;
             if let Some(at) = expires_at {
                 self.next_cold_end.fetch_min(at.0, Ordering::Relaxed);
@@ -179,7 +188,7 @@ impl Queues {
         }
         self.next_cold_end.store(i64::MAX, Ordering::Relaxed);
         for stripe in &self.stripes {
-            for (db, queues) in stripe.by_key.lock().iter_mut().enumerate() {
+            for (db, queues) in stripe.0.lock().iter_mut().enumerate() {
                 for (key, queue) in queues {
                     let Some(at) = queue.cold_until else { continue };
                     if at > now {
@@ -200,7 +209,7 @@ impl Queues {
     /// Says that any key of a database may have changed.
     pub fn announce_all(&self, db: usize) {
         for stripe in &self.stripes {
-            for key in stripe.by_key.lock()[db].keys() {
+            for key in stripe.0.lock()[db].keys() {
                 self.note(Ready {
                     db,
                     key: key.clone(),
@@ -240,9 +249,15 @@ mod tests {
 
     #[test]
     fn the_first_who_came_is_the_first_in_each_queue() {
-        let queues = Queues::default();
+        let queues = Queues::new(7);
+        let announce = |db, key: &[u8], is_gone| {
+            let shard = queues.shard(key);
+            if queues.any_in(shard) {
+                queues.announce(db, (shard, key), is_gone);
+            }
+        };
         queues.join(2, [&b"z"[..]].into_iter(), 7);
-        queues.announce(2, b"z", true);
+        announce(2, b"z", true);
         assert_eq!(queues.take_elsewhere().len(), 1);
         queues.leave(2, [&b"z"[..]].into_iter(), 7);
         Queues::serve_here();
@@ -251,21 +266,23 @@ mod tests {
         queues.join(0, [a, b, a].into_iter(), second);
         queues.join(0, [a].into_iter(), first);
         assert!(queues.any());
+        let in_shards = (0..SHARDS).filter(|&shard| queues.any_in(shard));
+        assert!((1..=2).contains(&in_shards.count()));
         assert_eq!(queues.next(0, a, 0), Some(first));
         assert_eq!(queues.next(0, a, first), Some(second));
         assert_eq!(queues.next(0, a, second), None);
         assert_eq!(queues.next(0, b, 0), Some(second));
         assert_eq!(queues.next(1, a, 0), None);
-        queues.announce(0, b"c", false);
-        queues.announce(1, a, false);
+        announce(0, b"c", false);
+        announce(1, a, false);
         assert_eq!(Queues::take_ready(), None);
-        queues.announce(0, a, true);
+        announce(0, a, true);
         let ready = Queues::take_ready().map(|ready| (ready.key, ready.is_gone));
         assert_eq!(ready, Some((a.into(), true)));
         queues.leave(0, [a, b].into_iter(), second);
         queues.leave(0, [a, b].into_iter(), second);
         assert_eq!(queues.next(0, b, 0), None);
         queues.leave(0, [a].into_iter(), first);
-        assert!(!queues.any());
+        assert!(!queues.any() && !(0..SHARDS).any(|shard| queues.any_in(shard)));
     }
 }

@@ -53,7 +53,7 @@ impl Keyspace {
             Loaded::Nothing => {
                 self.load(&mut locked, hash, Entry::tombstone(space, key), access);
                 counters.load_misses.add(1);
-                self.tell_of_cold_end(space, key);
+                self.tell_of_cold_end(hash.shard(), space, key);
             }
             Loaded::Expired(expired_at) => {
                 let at = self.load(&mut locked, hash, Entry::tombstone(space, key), access);
@@ -67,7 +67,7 @@ impl Keyspace {
                 let bits = entry.view().policy_bits() & !CLEAN;
                 entry.set_policy_bits(bits);
                 below.queue(entry, Place::new(hash.shard(), hash.tag()), thread);
-                self.tell_of_cold_end(space, key);
+                self.tell_of_cold_end(hash.shard(), space, key);
             }
             Loaded::Value(mut entry) => {
                 let expires_at = entry.view().expires_at();
@@ -166,7 +166,7 @@ impl Keyspace {
         };
         below.tally(space).lost(expires_at);
         let Some(at) = locked.table.find(hash.tag(), space, key) else {
-            self.tell_of_cold_end(space, key);
+            self.tell_of_cold_end(hash.shard(), space, key);
             return true;
         };
         let mut entry = locked.table.get_mut(at);
