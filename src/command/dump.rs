@@ -95,6 +95,17 @@ pub(super) fn write_value(entry: EntryRef<'_>, out: &mut Vec<u8>) -> u8 {
     rdb::write_value(out, value.expect("each is of its own type"))
 }
 
+/// A payload for Valkey, where the value is one that it reads in a form of its own only: a hash whose fields have deadlines.
+pub(super) fn valkey_payload(entry: EntryRef<'_>) -> Option<Vec<u8>> {
+    let scratch = &mut Vec::new();
+    let hash = entry.hash(scratch)?;
+    hash.first_deadline()?;
+    let mut payload = Vec::new();
+    rdb::write_valkey_hash(&mut payload, hash);
+    rdb::seal_for_valkey(&mut payload);
+    Some(payload)
+}
+
 /// The options of RESTORE.
 #[derive(Default)]
 struct Options {

@@ -206,6 +206,7 @@ fn parcel(keys: &mut Keys<'_>, key: &[u8]) -> Option<Parcel> {
         key: key.into(),
         errand: Errand::Restore {
             payload,
+            for_valkey: dump::valkey_payload(entry),
             expires_at: entry.expires_at(),
         },
         is_done: false,

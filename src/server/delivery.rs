@@ -13,6 +13,8 @@ use crate::resp::{Protocol, Reply};
 
 /// A longer line is no reply to what is sent here.
 const LINE_BYTES_MAX: usize = 64 * 1024;
+/// The reply to HELLO has some 20, and some more for each module.
+const HELLO_LINES_MAX: usize = 1000;
 
 const NOT_CONNECTED: CommandError =
     CommandError::text("IOERR error or timeout connecting to the client");
@@ -47,6 +49,8 @@ pub enum Errand {
     Restore {
         /// What DUMP gives.
         payload: Vec<u8>,
+        /// What a Valkey is given in its place, where it does not read that.
+        for_valkey: Option<Vec<u8>>,
         /// When it expires.
         expires_at: Option<UnixMs>,
     },
@@ -129,8 +133,11 @@ impl Delivery {
                 return Err(refusal);
             }
         }
+        let is_valkey = self.parcels.iter().any(Parcel::depends_on_target)
+            && is_valkey(&mut replies, &mut requests, timeout).await?;
         for parcel in &self.parcels {
-            write(&mut requests, &parcel.request(self.replaces), timeout).await?;
+            let request = parcel.request(self.replaces, is_valkey);
+            write(&mut requests, &request, timeout).await?;
         }
         flush(&mut requests, timeout).await?;
         for parcel in &mut self.parcels {
@@ -158,13 +165,23 @@ impl Target {
 }
 
 impl Parcel {
-    fn request(&self, replaces: bool) -> Vec<u8> {
+    /// Whether it is another one for Valkey than for Redis.
+    fn depends_on_target(&self) -> bool {
+        matches!(&self.errand, Errand::Restore { for_valkey, .. } if for_valkey.is_some())
+    }
+
+    fn request(&self, replaces: bool, is_valkey: bool) -> Vec<u8> {
         match &self.errand {
             Errand::Delete => request(&[b"DEL", &self.key]),
             Errand::Restore {
                 payload,
+                for_valkey,
                 expires_at,
             } => {
+                let payload = match for_valkey {
+                    Some(for_valkey) if is_valkey => for_valkey,
+                    _ => payload,
+                };
                 // 0 is never.
                 let ttl_ms = expires_at.map_or(0, |at| (at.0 - clock::now().0).max(1));
                 let ttl = ttl_ms.to_string();
@@ -201,15 +218,55 @@ async fn flush(out: &mut (impl AsyncWrite + Unpin), timeout: Duration) -> Result
     within(timeout, out.flush()).await.ok_or(NOT_WRITTEN)
 }
 
+/// Asks the target by HELLO whether it is a Valkey: that is the value of one of the names in the reply. One that refuses to tell
+/// is none.
+async fn is_valkey(
+    replies: &mut (impl AsyncBufRead + Unpin),
+    requests: &mut (impl AsyncWrite + Unpin),
+    timeout: Duration,
+) -> Result<bool, CommandError> {
+    write(requests, &request(&[b"HELLO"]), timeout).await?;
+    flush(requests, timeout).await?;
+    let (mut left, mut is_valkey) = (1, false);
+    for _ in 0..HELLO_LINES_MAX {
+        if left == 0 {
+            return Ok(is_valkey);
+        }
+        left -= 1;
+        let line = read_line(replies, timeout).await?;
+        let len = || std::str::from_utf8(&line[1..]).ok()?.parse().ok();
+        match line.first() {
+            Some(b'*') => left += len().unwrap_or(0usize).min(HELLO_LINES_MAX),
+            // Its text is a line of its own.
+            Some(b'$') => is_valkey |= read_line(replies, timeout).await? == b"valkey",
+            Some(b'+' | b'-' | b':') => {}
+            _ => return Err(NOT_READ),
+        }
+    }
+    Err(NOT_READ)
+}
+
+/// Reads a line, and gives it without its end.
+async fn read_line(
+    replies: &mut (impl AsyncBufRead + Unpin),
+    timeout: Duration,
+) -> Result<Vec<u8>, CommandError> {
+    let mut line = Vec::new();
+    let mut limited = tokio::io::AsyncReadExt::take(replies, LINE_BYTES_MAX as u64);
+    within(timeout, limited.read_until(b'\n', &mut line)).await;
+    if !line.ends_with(b"\r\n") {
+        return Err(NOT_READ);
+    }
+    line.truncate(line.len() - 2);
+    Ok(line)
+}
+
 /// Reads a reply of one line: what it refuses, if it is an error.
 async fn read(
     replies: &mut (impl AsyncBufRead + Unpin),
     timeout: Duration,
 ) -> Result<Option<CommandError>, CommandError> {
-    let mut line = Vec::new();
-    let mut limited = tokio::io::AsyncReadExt::take(replies, LINE_BYTES_MAX as u64);
-    within(timeout, limited.read_until(b'\n', &mut line)).await;
-    let line = line.strip_suffix(b"\r\n").ok_or(NOT_READ)?;
+    let line = read_line(replies, timeout).await?;
     match line.split_first() {
         Some((b'-', refusal)) => Ok(Some(CommandError::bytes(&[
             b"ERR Target instance replied with error: ",

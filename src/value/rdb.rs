@@ -27,11 +27,11 @@ pub use file::{FileReader, Key, Skipped};
 pub use input::Fault;
 pub use kinds::Dialect;
 pub(super) use kinds::{NODE_PACKED, STREAM_LISTPACKS_3};
-pub use payload::{Unsealed, seal, unseal};
+pub use payload::{Unsealed, seal, seal_for_valkey, unseal};
 pub use read::{Limits, Value, read_value};
 pub(super) use stream::{read_beside_nodes, read_stream, write_beside_nodes, write_stream};
 pub(super) use write::Writer;
-pub use write::{ValueRef, write_value};
+pub use write::{ValueRef, write_valkey_hash, write_value};
 
 #[cfg(test)]
 mod file_tests;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::client::{Client, Reply};
-use crate::server::{Redis, Server, Strata, poll};
+use crate::server::{Redis, Server, Strata, Valkey, poll};
 
 /// Lines for the sender, and after `@` for the target; `PORT` is that of the target.
 const CONVERSATIONS: &[&str] = &[
@@ -69,6 +69,89 @@ fn keys_go_to_redis_and_to_strata_as_they_do_from_redis() {
             let ours = converse(&strata, &target, conversation);
             assert_eq!(theirs, ours, "{conversation}\nleft: redis, right: strata");
         }
+    }
+}
+
+/// Redis and Valkey have each a form of its own for these, and do not read the other one's.
+#[test]
+fn hashes_with_deadlines_go_to_valkey_and_to_redis() {
+    let targets = [
+        Valkey::newest(&[]),
+        Redis::newest(&[]),
+        Some(Strata::start(&[])),
+    ];
+    for target in targets.into_iter().flatten() {
+        let sender = Strata::start(&[]);
+        let (mut here, mut there) = (sender.connect(), target.connect());
+        // Packed, and large.
+        here.run(&["HSET", "small", "a", "1", "b", "-2", "c", "three"]);
+        here.run(&["HPEXPIRE", "small", "900000", "FIELDS", "1", "a"]);
+        for i in 0..700 {
+            let (field, value) = (format!("field{i}"), format!("value{i}"));
+            here.run(&["HSET", "large", &field, &value]);
+        }
+        here.run(&[
+            "HPEXPIREAT",
+            "large",
+            "4102444800000",
+            "FIELDS",
+            "2",
+            "field1",
+            "field2",
+        ]);
+        here.run(&["HSET", "plain", "f", "v"]);
+        let port = target.port().to_string();
+        let keys = ["KEYS", "small", "large", "plain"];
+        let migrate = [
+            &["MIGRATE", "127.0.0.1", &port, "", "0", "20000"][..],
+            &keys,
+        ]
+        .concat();
+        let reply = here.run(&migrate);
+        assert!(reply.is_simple("OK"), "{reply}");
+        assert_eq!(here.run(&["DBSIZE"]).int(), Some(0));
+        assert_eq!(
+            there.run(&["HMGET", "small", "a", "b", "c"]).strings(),
+            ["1", "-2", "three"]
+        );
+        let ttls = there.run(&["HPTTL", "small", "FIELDS", "3", "a", "b", "c"]);
+        let ttls: Vec<_> = ttls
+            .items()
+            .unwrap_or_default()
+            .iter()
+            .map(Reply::int)
+            .collect();
+        let left = ttls[0].expect("a number");
+        assert!(
+            (1..=900_000).contains(&left) && ttls[1..] == [Some(-1); 2],
+            "{ttls:?}"
+        );
+        assert_eq!(there.run(&["HLEN", "large"]).int(), Some(700));
+        assert_eq!(
+            there.run(&["HGET", "large", "field699"]).to_string(),
+            "\"value699\""
+        );
+        let times = [
+            "HPEXPIRETIME",
+            "large",
+            "FIELDS",
+            "3",
+            "field0",
+            "field1",
+            "field2",
+        ];
+        let times = there.run(&times);
+        let times: Vec<_> = times
+            .items()
+            .unwrap_or_default()
+            .iter()
+            .map(Reply::int)
+            .collect();
+        assert_eq!(
+            times,
+            [Some(-1), Some(4_102_444_800_000), Some(4_102_444_800_000)]
+        );
+        assert_eq!(there.run(&["HGET", "plain", "f"]).to_string(), "\"v\"");
     }
 }
 

@@ -27,6 +27,15 @@ pub fn seal(payload: &mut Vec<u8>) {
         Some(&(HASH_METADATA | HASH_LISTPACK_EX)) => DEADLINES_VERSION,
         _ => WRITTEN_VERSION,
     };
+    seal_as(payload, version);
+}
+
+/// The same for one that only Valkey reads.
+pub fn seal_for_valkey(payload: &mut Vec<u8>) {
+    seal_as(payload, VALKEY_VERSION);
+}
+
+fn seal_as(payload: &mut Vec<u8>, version: u16) {
     payload.extend_from_slice(&version.to_le_bytes());
     let checksum = CRC.checksum(payload);
     payload.extend_from_slice(&checksum.to_le_bytes());

@@ -286,3 +286,51 @@ fn what_is_no_value_says_why() {
     assert_eq!(fault(200, b""), "there is no such type of value");
     assert_eq!(fault(0, b"\x05abc"), "it ends too early");
 }
+
+#[test]
+fn a_hash_with_deadlines_is_written_for_valkey_as_it_is_read_from_there() {
+    for count in [1, 3, 40] {
+        let mut hash = Hash::empty(Vec::new());
+        for i in 0..count {
+            let (field, value) = (format!("field{i}"), i.to_string());
+            hash.grow_for(&[field.as_bytes(), value.as_bytes()], PACKED);
+            hash.set(field.as_bytes(), value.as_bytes(), PACKED);
+            if i % 2 == 0 {
+                let deadline = Deadline::of_ms(4_102_444_800_000 + i);
+                hash.set_deadline(field.as_bytes(), deadline);
+            }
+        }
+        let written = hash.into_content();
+        let mut payload = Vec::new();
+        write_valkey_hash(&mut payload, hash_of(&written));
+        seal_for_valkey(&mut payload);
+        let unsealed = unseal(&payload).expect("it is sealed");
+        assert_eq!((unsealed.kind, unsealed.dialect), (22, Dialect::Valkey));
+        let mut input = unsealed.value;
+        let read = read_value(&mut input, unsealed.kind, unsealed.dialect, &limits());
+        let Ok(Value::Collection(ValueType::Hash, read)) = read else {
+            panic!("it is a hash: {read:?}");
+        };
+        let all = |content: &Content| {
+            let fields = hash_of(content).iter_with_deadlines();
+            let fields = fields.map(|(field, value, deadline)| {
+                (field.to_vec(), value.to_vec(), deadline.map(Deadline::ms))
+            });
+            let mut all: Vec<_> = fields.collect();
+            all.sort();
+            all
+        };
+        assert_eq!(all(&read), all(&written));
+        assert_eq!(all(&read).len() as i64, count);
+    }
+}
+
+fn hash_of(content: &Content) -> HashRef<'_> {
+    match content {
+        Content::Packed(bytes) => HashRef::packed(bytes),
+        Content::Large(large) => match large.view() {
+            LargeRef::Hash(fields) => HashRef::Table(fields),
+            _ => panic!("it is a hash"),
+        },
+    }
+}

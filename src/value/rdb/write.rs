@@ -239,6 +239,24 @@ pub fn write_value(out: &mut Vec<u8>, value: ValueRef<'_>) -> u8 {
     }
 }
 
+/// Appends a hash whose fields have deadlines as Valkey 9 writes it, which knows none of the forms that Redis has for it, with
+/// its type in front.
+pub fn write_valkey_hash(out: &mut Vec<u8>, hash: HashRef<'_>) {
+    out.push(VALKEY_HASH_2);
+    let mut writer = Writer {
+        out,
+        is_short: true,
+    };
+    let (mut names, mut values) = (Digits::new(), Digits::new());
+    writer.length(hash.len());
+    for (field, value, deadline) in hash.iter_with_deadlines() {
+        writer.text(field.text(&mut names));
+        writer.text(value.text(&mut values));
+        let ms = deadline.map_or(-1, Deadline::ms);
+        writer.raw(&ms.to_le_bytes());
+    }
+}
+
 /// Fields, values and deadlines in turn: what goes first is in front, what never goes at the end with 0.
 fn pack_with_deadlines(hash: HashRef<'_>) -> Vec<u8> {
     let mut all: Vec<_> = hash.iter_with_deadlines().collect();
