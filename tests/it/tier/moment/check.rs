@@ -136,10 +136,12 @@ impl Replay {
                 .iter()
                 .filter(|sent| sent.epoch == events)
                 .count();
-            let taken = self.find_writer(found, name, &writer.log[done..done + here], wanted)?;
+            let log = &writer.log[done..done + here];
+            let taken = self.find_writer(found, name, log, wanted)?;
             let end = done + taken;
             let last = end.checked_sub(1).map(|last| &writer.log[last]);
-            moment.meet(last, writer.log.get(end));
+            let unseen = unseen(found, &log[taken..], &mark(name), wanted);
+            moment.meet(last, writer.log.get(end + unseen));
             let about = format!(
                 "writer {name} at {end} of {}, with {events} of {} events",
                 writer.log.len(),
@@ -353,6 +355,20 @@ impl Replay {
             }
         }
         text
+    }
+}
+
+/// How many of these commands the found state may have or not: where keys go, those of which all keys are gone.
+fn unseen(found: &States, log: &[Sent], mark: &str, wanted: &Wanted) -> usize {
+    let mark = (MARKS, mark.as_bytes().to_vec());
+    let is_unseen = |sent: &&Sent| {
+        let touched = sent.command.touched.as_deref().unwrap_or_default();
+        let is_gone = |name: &Name| !found.contains_key(name);
+        sent.marks(&mark).is_none() && !touched.is_empty() && touched.iter().all(is_gone)
+    };
+    match wanted.keys_may_go {
+        true => log.iter().take_while(is_unseen).count(),
+        false => 0,
     }
 }
 
