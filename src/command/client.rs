@@ -11,7 +11,7 @@ use super::{Argument, Arity::*, Command, Context, Flags, Group, container};
 use crate::clock::UnixMs;
 use crate::error::CommandError;
 use crate::resp::Args;
-use crate::server::pause::Held;
+use crate::server::pause::PauseMode;
 use crate::server::session::ReplyMode;
 use crate::server::waiters::End;
 use crate::value::number;
@@ -366,9 +366,9 @@ fn wrong_form(args: &Args<'_>) -> CommandError {
 fn pause(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     let held = match args.get(3) {
         _ if args.len() > 4 => return Err(wrong_form(args)),
-        None => Held::All,
-        Some(mode) if mode.eq_ignore_ascii_case(b"ALL") => Held::All,
-        Some(mode) if mode.eq_ignore_ascii_case(b"WRITE") => Held::Writes,
+        None => PauseMode::All,
+        Some(mode) if mode.eq_ignore_ascii_case(b"ALL") => PauseMode::All,
+        Some(mode) if mode.eq_ignore_ascii_case(b"WRITE") => PauseMode::Writes,
         Some(_) => {
             return Err(CommandError::text(
                 "ERR CLIENT PAUSE mode must be WRITE or ALL",

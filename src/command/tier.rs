@@ -130,7 +130,7 @@ fn info(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), Stop> {
 /// What memory alone knows: whoever asks often does not want the disk read for it.
 fn info_of_memory(cx: &mut Context<'_>, key: &[u8]) {
     let location = match cx.keys.presence(key) {
-        Presence::Held => "memory",
+        Presence::Present => "memory",
         Presence::Absent => "none",
         Presence::Unknown => "unknown",
     };
@@ -151,7 +151,7 @@ fn copy_below(cx: &mut Context<'_>, key: &[u8]) -> Result<Page, Stop> {
     };
     let page = cx.ask_below(ask.clone())?;
     // It was written and left memory between the search and now.
-    let has_left = page.held && page.copy.is_none();
+    let has_left = page.was_in_memory && page.copy.is_none();
     if has_left && cx.keys.presence(key) == Presence::Unknown {
         return Err(Suspend::Answer(ask).into());
     }
@@ -162,7 +162,7 @@ fn look(cx: &mut Context<'_>, key: &[u8], copy: Option<DiskCopy>) -> Told {
     let now = cx.now;
     let left = |at: crate::clock::UnixMs| at.0 - now.0;
     match (cx.keys.presence(key), copy) {
-        (Presence::Held, copy) => {
+        (Presence::Present, copy) => {
             let written = cx.keys.written(key);
             let Some(entry) = cx.keys.peek(key) else {
                 return Told::nothing();

@@ -489,7 +489,7 @@ pub struct Page {
     /// For [`Ask::Copy`]: the newest copy.
     pub copy: Option<DiskCopy>,
     /// For [`Ask::Copy`]: whether memory held the key when the search below began.
-    pub held: bool,
+    pub was_in_memory: bool,
     /// Whether the keys would take more than a page may.
     pub too_long: bool,
     /// Whether some could not be read.
@@ -559,7 +559,7 @@ impl Written {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presence {
     /// It holds it.
-    Held,
+    Present,
     /// It was deleted, or is known not to be.
     Absent,
     /// Nothing.
@@ -568,21 +568,21 @@ pub enum Presence {
 
 /// What memory has of a key whose copy below is to go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Held {
+pub enum InMemory {
     /// Nothing: it goes with its copy.
-    Not,
+    Nothing,
     /// A version that nobody has looked for below yet: the copy is counted too.
-    Unsure,
+    Unverified,
     /// What the copy has nothing to do with.
     Apart,
     /// The version of its newest copy.
     Copied,
 }
 
-impl Held {
+impl InMemory {
     fn of(entry: EntryRef<'_>) -> Self {
         match () {
-            () if entry.policy_bits() & UNVERIFIED != 0 => Self::Unsure,
+            () if entry.policy_bits() & UNVERIFIED != 0 => Self::Unverified,
             () if has_copy(entry) => Self::Copied,
             () => Self::Apart,
         }
@@ -689,7 +689,7 @@ impl Keyspace {
         let found = locked.table.find(hash.tag(), self.space_of(db), key);
         match found.map(|at| locked.table.get(at).is_tombstone()) {
             Some(true) => Presence::Absent,
-            Some(false) => Presence::Held,
+            Some(false) => Presence::Present,
             None => Presence::Unknown,
         }
     }

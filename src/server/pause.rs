@@ -8,7 +8,7 @@ use crate::clock::UnixMs;
 /// Which commands are held back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Held {
+pub enum PauseMode {
     /// Those that write.
     Writes = 1,
     /// All.
@@ -20,21 +20,21 @@ pub enum Held {
 pub struct Pause {
     until_ms: AtomicI64,
     asleep_until_ms: AtomicI64,
-    held: AtomicU8,
+    mode: AtomicU8,
     /// Wakes connections that wait.
     ended: Arc<tokio::sync::Notify>,
 }
 
 impl Pause {
     /// Holds commands back. A pause in force is never shortened or weakened.
-    pub fn start(&self, until: UnixMs, held: Held, now: UnixMs) {
+    pub fn start(&self, until: UnixMs, mode: PauseMode, now: UnixMs) {
         let in_force = self.until_ms.load(Ordering::Acquire) > now.0;
         let before = if in_force {
-            self.held.load(Ordering::Acquire)
+            self.mode.load(Ordering::Acquire)
         } else {
             0
         };
-        self.held.store(before.max(held as u8), Ordering::Release);
+        self.mode.store(before.max(mode as u8), Ordering::Release);
         if in_force {
             self.until_ms.fetch_max(until.0, Ordering::AcqRel);
         } else {
@@ -68,7 +68,7 @@ impl Pause {
         if until <= now.0 {
             return None;
         }
-        let all = self.held.load(Ordering::Acquire) == Held::All as u8;
+        let all = self.mode.load(Ordering::Acquire) == PauseMode::All as u8;
         (all || writes).then_some(UnixMs(until))
     }
 

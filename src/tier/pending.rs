@@ -20,11 +20,11 @@ use super::store::{Slice, Store, StoreError, Writer};
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     any: AtomicBool,
-    held: RwLock<Option<Arc<Held>>>,
+    logged: RwLock<Option<Arc<Logged>>>,
 }
 
 #[derive(Debug)]
-struct Held {
+struct Logged {
     changes: Changes,
     hashes: HashSet<u64>,
 }
@@ -33,7 +33,7 @@ impl Pending {
     /// Keeps what could not be made a run.
     pub(super) fn hold(&self, changes: Changes, store: &Store) {
         let hashes = changes.keys().map(|key| store.hash_of(key)).collect();
-        *self.held.write() = Some(Arc::new(Held { changes, hashes }));
+        *self.logged.write() = Some(Arc::new(Logged { changes, hashes }));
         self.any.store(true, Ordering::Release);
     }
 
@@ -45,9 +45,10 @@ impl Pending {
 
     /// Whether it has something of a key.
     pub(super) fn may_hold(&self, hash: u64) -> bool {
-        let held = self.held.read();
-        held.as_ref()
-            .is_some_and(|held| held.hashes.contains(&hash))
+        let logged = self.logged.read();
+        logged
+            .as_ref()
+            .is_some_and(|logged| logged.hashes.contains(&hash))
     }
 
     /// What it has of a key, if anything: an empty record says that the key is gone.
@@ -55,8 +56,8 @@ impl Pending {
         if !self.is_any() {
             return Ok(None);
         }
-        let held = self.held.read().clone();
-        held.map_or(Ok(None), |held| Ok(held.changes.record(key)?))
+        let logged = self.logged.read().clone();
+        logged.map_or(Ok(None), |logged| Ok(logged.changes.record(key)?))
     }
 
     /// The same of a part of a value, for which there may be another place.
@@ -79,15 +80,15 @@ impl Tier {
     /// # Errors
     /// The disk refuses: it is tried again.
     pub(super) fn restore_pending(&self, disk: &mut Writer) -> Result<(), StoreError> {
-        let held = self.pending.held.read().clone();
-        let Some(held) = held else { return Ok(()) };
-        restore(disk, &held.changes)?;
+        let logged = self.pending.logged.read().clone();
+        let Some(logged) = logged else { return Ok(()) };
+        restore(disk, &logged.changes)?;
         // What was found in the log must be in memory before newer runs are.
         let _none_under_way = self.loads.pause();
         // No run has come in between, so the keys are counted as after a crash.
         *self.uncounted.lock() = super::writer::scan_to_count(self.store.scan(0));
         self.pending.any.store(false, Ordering::Release);
-        *self.pending.held.write() = None;
+        *self.pending.logged.write() = None;
         tracing::warn!("The disk takes what the log has: the disk tier goes on");
         Ok(())
     }

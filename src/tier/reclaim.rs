@@ -20,7 +20,7 @@ use super::store::{Entry, Part, PartEnd, StoreError};
 use super::writer::{Writer, generation_bytes};
 use super::{Tier, TierError};
 use crate::clock::{self, UnixMs};
-use crate::keyspace::residency::Held;
+use crate::keyspace::residency::InMemory;
 use crate::keyspace::{DATABASES, KeyHash};
 
 /// Changes wait to be written meanwhile.
@@ -118,8 +118,8 @@ fn keep(found: Entry, body: &Body<'_>, kept: &mut Vec<Kept>) {
 }
 
 /// Whether a key is counted as below, and leaves that count with its copy.
-fn is_going(held: Held) -> bool {
-    matches!(held, Held::Not | Held::Unsure)
+fn is_going(found: InMemory) -> bool {
+    matches!(found, InMemory::Nothing | InMemory::Unverified)
 }
 
 fn chunk_bytes(body: &Body<'_>) -> u64 {
@@ -201,16 +201,16 @@ impl Writer<'_> {
             let Some((name, of)) = record::decode_key(on_disk) else {
                 return false;
             };
-            let held = match keyspace.held(key.hash, name, of, self.thread) {
+            let found = match keyspace.in_memory(key.hash, name, of, self.thread) {
                 // Of a key that was written meanwhile memory has a newer copy than this.
-                Held::Copied if !self.has_newer(generation, key.hash, on_disk) => {
-                    let held = self.keep_copy(key.hash, on_disk);
-                    are_copied |= held == Held::Copied;
-                    held
+                InMemory::Copied if !self.has_newer(generation, key.hash, on_disk) => {
+                    let found = self.keep_copy(key.hash, on_disk);
+                    are_copied |= found == InMemory::Copied;
+                    found
                 }
-                held => held,
+                found => found,
             };
-            is_going(held)
+            is_going(found)
         });
         are_copied
     }
@@ -239,18 +239,18 @@ impl Writer<'_> {
                 continue;
             }
             let hash = KeyHash::of_value(hash);
-            let held = self.keep_copy(hash, &found.key);
-            if !is_going(held) {
+            let here = self.keep_copy(hash, &found.key);
+            if !is_going(here) {
                 continue;
             }
             let record = found.record()?.unwrap_or_default();
             let (head, body) = record::decode(&record).ok_or(TierError::Record)?;
             let lives = head.expires_at.is_none_or(|at| at > now);
             let bytes = found.key.len() as u64 + u64::from(found.size) + chunk_bytes(&body);
-            if lives && held == Held::Not && bytes <= allowance {
+            if lives && here == InMemory::Nothing && bytes <= allowance {
                 allowance -= bytes;
                 keep(found, &body, &mut kept);
-            } else if lives && held == Held::Not && all {
+            } else if lives && here == InMemory::Nothing && all {
                 going.keys.truncate(keys_before);
                 going.bytes.truncate(bytes_before);
                 self.look_again_later();
@@ -286,10 +286,10 @@ impl Writer<'_> {
     }
 
     /// Sees to it that a key gets a newer copy where memory has the version of this one.
-    fn keep_copy(&self, hash: KeyHash, on_disk: &[u8]) -> Held {
+    fn keep_copy(&self, hash: KeyHash, on_disk: &[u8]) -> InMemory {
         let keyspace = &self.engine.keyspace;
         // A chunk goes with its key.
-        record::decode_key(on_disk).map_or(Held::Apart, |(name, key)| {
+        record::decode_key(on_disk).map_or(InMemory::Apart, |(name, key)| {
             keyspace.keep_copy(hash, name, key, self.thread)
         })
     }

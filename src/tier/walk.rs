@@ -201,7 +201,7 @@ impl Walk<'_> {
 
     fn copy(&self, db: usize, key: &[u8]) -> Result<Page, TierError> {
         let hash = self.keyspace.hash(key);
-        let held = self.keyspace.presence(hash, db, key, self.thread) == Presence::Held;
+        let was_in_memory = self.keyspace.presence(hash, db, key, self.thread) == Presence::Present;
         let mut on_disk = Vec::new();
         let name = self.keyspace.space_name(db);
         record::encode_key(Place::of(hash), name, key, &mut on_disk);
@@ -209,7 +209,7 @@ impl Walk<'_> {
         let copy = found.map(|located| disk_copy(&located));
         Ok(Page {
             copy: copy.transpose()?,
-            held,
+            was_in_memory,
             ..Page::default()
         })
     }
@@ -378,16 +378,16 @@ impl Walk<'_> {
             }
         }
         let in_range = resident.living().filter(|key| u64::from(key.place) < end);
-        for held in in_range {
+        for here in in_range {
             looked_at += 1;
-            if listing.fits(resident.key(held), ValueType::of_form(held.form)) {
-                names.push(resident.key(held));
+            if listing.fits(resident.key(here), ValueType::of_form(here.form)) {
+                names.push(resident.key(here));
             }
         }
         Ok(Ranged {
             end,
             looked_at,
-            seen: seen + resident.held.len(),
+            seen: seen + resident.keys_here.len(),
         })
     }
 
@@ -422,14 +422,14 @@ impl Walk<'_> {
 /// What memory holds in a range of places: keys, tombstones, and keys whose time has come.
 #[derive(Default)]
 struct Resident {
-    held: Vec<HeldKey>,
+    keys_here: Vec<ResidentKey>,
     keys: Vec<u8>,
     /// How many of them lie before the last place that was asked for.
     passed: usize,
 }
 
 #[derive(Clone, Copy)]
-struct HeldKey {
+struct ResidentKey {
     place: u32,
     start: u32,
     len: u32,
@@ -446,7 +446,7 @@ impl Resident {
             return;
         };
         self.keys.extend_from_slice(key);
-        self.held.push(HeldKey {
+        self.keys_here.push(ResidentKey {
             place,
             start,
             len,
@@ -456,25 +456,28 @@ impl Resident {
     }
 
     fn sort(&mut self) {
-        self.held.sort_unstable_by_key(|held| held.place);
+        self.keys_here.sort_unstable_by_key(|here| here.place);
     }
 
-    fn key(&self, held: &HeldKey) -> &[u8] {
-        &self.keys[held.start as usize..][..held.len as usize]
+    fn key(&self, here: &ResidentKey) -> &[u8] {
+        &self.keys[here.start as usize..][..here.len as usize]
     }
 
-    fn living(&self) -> impl Iterator<Item = &HeldKey> {
-        self.held.iter().filter(|held| held.lives)
+    fn living(&self) -> impl Iterator<Item = &ResidentKey> {
+        self.keys_here.iter().filter(|here| here.lives)
     }
 
     /// Whether a key is here. Places are asked for in ascending order.
     fn holds(&mut self, place: u32, key: &[u8]) -> bool {
-        let before = |held: &&HeldKey| held.place < place;
-        self.passed += self.held[self.passed..].iter().take_while(before).count();
-        let mut same = self.held[self.passed..]
+        let before = |here: &&ResidentKey| here.place < place;
+        self.passed += self.keys_here[self.passed..]
             .iter()
-            .take_while(|held| held.place == place);
-        same.any(|held| self.key(held) == key)
+            .take_while(before)
+            .count();
+        let mut same = self.keys_here[self.passed..]
+            .iter()
+            .take_while(|here| here.place == place);
+        same.any(|here| self.key(here) == key)
     }
 }
 

@@ -63,7 +63,7 @@ pub(in crate::keyspace) enum Standing {
     /// It never goes below.
     MemoryOnly = 0x20,
     /// By a rule it never leaves memory for space.
-    Held = 0x40,
+    PinnedByRule = 0x40,
     /// Its value is compressed.
     Compressed = 0x60,
     /// A client pinned it: it never leaves memory for space.
@@ -71,7 +71,7 @@ pub(in crate::keyspace) enum Standing {
     /// Both.
     PinnedMemoryOnly = 0xa0,
     /// Both.
-    PinnedHeld = 0xc0,
+    PinnedByBoth = 0xc0,
     /// Its value was compressed in vain.
     Incompressible = 0xe0,
 }
@@ -81,17 +81,17 @@ impl Standing {
         match (policy, pinned) {
             (TierPolicy::Disk, false) => Self::Plain,
             (TierPolicy::MemoryOnly, false) => Self::MemoryOnly,
-            (TierPolicy::Pinned, false) => Self::Held,
+            (TierPolicy::Pinned, false) => Self::PinnedByRule,
             (TierPolicy::Disk, true) => Self::Pinned,
             (TierPolicy::MemoryOnly, true) => Self::PinnedMemoryOnly,
-            (TierPolicy::Pinned, true) => Self::PinnedHeld,
+            (TierPolicy::Pinned, true) => Self::PinnedByBoth,
         }
     }
 
     pub(in crate::keyspace) fn policy(self) -> TierPolicy {
         match self {
             Self::MemoryOnly | Self::PinnedMemoryOnly => TierPolicy::MemoryOnly,
-            Self::Held | Self::PinnedHeld => TierPolicy::Pinned,
+            Self::PinnedByRule | Self::PinnedByBoth => TierPolicy::Pinned,
             _ => TierPolicy::Disk,
         }
     }
@@ -100,13 +100,13 @@ impl Standing {
     pub(in crate::keyspace) fn has_pin(self) -> bool {
         matches!(
             self,
-            Self::Pinned | Self::PinnedMemoryOnly | Self::PinnedHeld
+            Self::Pinned | Self::PinnedMemoryOnly | Self::PinnedByBoth
         )
     }
 
     #[inline]
     pub(super) fn is_pinned(self) -> bool {
-        self.has_pin() || self == Self::Held
+        self.has_pin() || self == Self::PinnedByRule
     }
 
     #[inline]

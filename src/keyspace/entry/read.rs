@@ -139,11 +139,11 @@ impl<'a> EntryRef<'a> {
         match self.space_byte() & STANDING_MASK {
             0x00 => Standing::Plain,
             0x20 => Standing::MemoryOnly,
-            0x40 => Standing::Held,
+            0x40 => Standing::PinnedByRule,
             0x60 => Standing::Compressed,
             0x80 => Standing::Pinned,
             0xa0 => Standing::PinnedMemoryOnly,
-            0xc0 => Standing::PinnedHeld,
+            0xc0 => Standing::PinnedByBoth,
             _ => Standing::Incompressible,
         }
     }

@@ -27,7 +27,7 @@ impl Keys<'_> {
     pub fn presence(&mut self, key: &[u8]) -> Presence {
         // One whose time has come goes first.
         if self.find(key).is_some() {
-            return Presence::Held;
+            return Presence::Present;
         }
         let Some((lock, tag, _)) = self.locate(key) else {
             return Presence::Absent;

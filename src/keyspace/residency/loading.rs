@@ -1,6 +1,6 @@
 //! What loads bring into memory, and what becomes of an entry whose copy below goes.
 
-use super::{CLEAN, Held, LoadStamp, Loaded, Place, UNVERIFIED, has_copy};
+use super::{CLEAN, InMemory, LoadStamp, Loaded, Place, UNVERIFIED, has_copy};
 use crate::clock::UnixMs;
 use crate::keyspace::entry::Entry;
 use crate::keyspace::eviction::AccessPolicy;
@@ -120,33 +120,33 @@ impl Keyspace {
     }
 
     /// What memory has of a key that has a copy below.
-    pub fn held(&self, hash: KeyHash, name: u32, key: &[u8], thread: ThreadSlot) -> Held {
+    pub fn in_memory(&self, hash: KeyHash, name: u32, key: &[u8], thread: ThreadSlot) -> InMemory {
         let locked = self.lock_shard(hash.shard(), thread);
         // Of a database that was emptied there is nothing to keep.
         let Some(space) = self.space_named(name) else {
-            return Held::Apart;
+            return InMemory::Apart;
         };
         let found = locked.table.find(hash.tag(), space, key);
-        found.map_or(Held::Not, |at| Held::of(locked.table.get(at)))
+        found.map_or(InMemory::Nothing, |at| InMemory::of(locked.table.get(at)))
     }
 
     /// The newest copy below of a key is about to go. Where it is of the version that memory holds, that is written again.
-    pub fn keep_copy(&self, hash: KeyHash, name: u32, key: &[u8], thread: ThreadSlot) -> Held {
+    pub fn keep_copy(&self, hash: KeyHash, name: u32, key: &[u8], thread: ThreadSlot) -> InMemory {
         let mut locked = self.lock_shard(hash.shard(), thread);
         let (Some(below), Some(space)) = (&self.below, self.space_named(name)) else {
-            return Held::Apart;
+            return InMemory::Apart;
         };
         let Some(at) = locked.table.find(hash.tag(), space, key) else {
-            return Held::Not;
+            return InMemory::Nothing;
         };
         let mut entry = locked.table.get_mut(at);
-        let held = Held::of(entry.view());
-        if held == Held::Copied {
+        let found = InMemory::of(entry.view());
+        if found == InMemory::Copied {
             let bits = entry.view().policy_bits();
             entry.set_policy_bits(bits & !CLEAN);
             below.queue(entry, Place::of(hash), thread);
         }
-        held
+        found
     }
 
     /// The newest copy below of a key that memory did not hold is out of sight for good. True where the key is gone with it:
