@@ -6,7 +6,8 @@
 //! waits once more.
 //!
 //! Very many keys of one command are no single loads: they are sorted into the order of the disk and read in parts, which
-//! come after all that others wait for. Nobody is told of each.
+//! come after all that others wait for. Nobody is told of each. A part is looked for with one pass over the disk; what that leaves
+//! out, and what was changed meanwhile, is loaded key by key.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +18,8 @@ use parking_lot::{Condvar, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::oneshot;
 
 use super::record;
-use super::store::Located;
+use super::record::Body;
+use super::store::{Answer, Located};
 use super::{Tier, TierError};
 use crate::clock::UnixMs;
 use crate::engine::Engine;
@@ -55,6 +57,8 @@ type Waiters = Vec<oneshot::Sender<bool>>;
 const MANY_KEYS: usize = 512;
 /// Keys of a part: about a millisecond's work.
 const PART_KEYS: usize = 256;
+/// So many bytes of entries come into memory before room is made for them.
+const PASS_BYTES_MAX: usize = 1 << 20;
 
 /// The loads under way.
 #[derive(Default)]
@@ -283,6 +287,77 @@ impl Tier {
         Ok(())
     }
 
+    /// Fetches keys, here and now, as far as that can be done with one pass over the disk. Gives which are left.
+    fn load_in_one_pass(
+        &self,
+        engine: &Engine,
+        wanted: &[Wanted],
+        now: UnixMs,
+        thread: ThreadSlot,
+    ) -> Vec<usize> {
+        let keyspace = &engine.keyspace;
+        let all = || (0..wanted.len()).collect();
+        let _under_way = self.loads.begin();
+        if self.pending.is_any() {
+            return all();
+        }
+        let mut begun = Vec::with_capacity(wanted.len());
+        for (at, Wanted { hash, name, key }) in wanted.iter().enumerate() {
+            if let Some(stamp) = keyspace.begin_load(*hash, *name, key, thread) {
+                let mut on_disk = Vec::with_capacity(key.len() + 8);
+                record::encode_key(Place::of(*hash), *name, key, &mut on_disk);
+                begun.push(((hash.value(), on_disk), (at, stamp)));
+            }
+        }
+        begun.sort_unstable_by(|((_, a), _), ((_, b), _)| a.cmp(b));
+        // A command may name a key twice.
+        begun.dedup_by(|((_, a), _), ((_, b), _)| a == b);
+        let (keys, begun): (Vec<_>, Vec<_>) = begun.into_iter().unzip();
+        // Which of them cannot be read is told by each look-up.
+        let Ok(answers) = self.store.find_many(&keys) else {
+            return all();
+        };
+        let config = engine.config.load();
+        let (policy, lfu) = (config.maxmemory_policy, LfuSettings::of(&config));
+        let (mut left, mut part, mut bytes) = (Vec::new(), Vec::new(), 0);
+        for (((_, on_disk), (at, stamp)), answer) in keys.iter().zip(begun).zip(answers) {
+            let Wanted { hash, name, key } = &wanted[at];
+            let loaded = match answer {
+                _ if bytes >= PASS_BYTES_MAX => None,
+                Answer::LeftOut => None,
+                Answer::Nothing => Some(Loaded::Nothing),
+                Answer::Record(located) => self.loaded_of_one(on_disk, &located, now, &mut part),
+            };
+            let Some(loaded) = loaded else {
+                left.push(at);
+                continue;
+            };
+            if let Loaded::Value(entry) = &loaded {
+                bytes += entry.view().allocated_bytes();
+            }
+            keyspace.counters(thread).loads.add(1);
+            let access = AccessPolicy::new(policy, lfu, now);
+            if !keyspace.finish_load((*hash, *name, key), stamp, loaded, &access, thread) {
+                left.push(at);
+            }
+        }
+        left
+    }
+
+    /// What a record says, if it is all of its value and in order.
+    fn loaded_of_one(
+        &self,
+        on_disk: &[u8],
+        located: &Located,
+        now: UnixMs,
+        part: &mut Vec<u8>,
+    ) -> Option<Loaded> {
+        match record::decode(&located.record)? {
+            (_, Body::Value(_)) => self.loaded(on_disk, located, now, part).ok(),
+            _ => None,
+        }
+    }
+
     /// What the log of the last process has of a key. Pieces of a collection may lie below.
     fn loaded_from_log(
         &self,
@@ -342,20 +417,7 @@ pub(super) fn read(engine: &Engine, thread: ThreadSlot) {
                 }
             }
             Job::Part(wanted, now, done) => {
-                let (mut failed, mut error) = (Vec::new(), None);
-                for wanted in wanted {
-                    let load = || tier.load_now(engine, &wanted, now, thread);
-                    let loaded = threads::caught("a load from the disk tier", load);
-                    if !matches!(loaded, Some(Ok(()))) {
-                        failed.push(wanted.hash);
-                        error = loaded.and_then(Result::err).or(error);
-                    }
-                    engine.make_room(now, thread, &mut pool);
-                }
-                if let Some(error) = error {
-                    let count = failed.len();
-                    tracing::error!("The disk tier could not read {count} keys: {error}");
-                }
+                let failed = load_part(tier, engine, &wanted, now, thread, &mut pool);
                 // A connection that has gone does not wait any more.
                 let _ = done.send(failed);
             }
@@ -379,6 +441,38 @@ pub(super) fn read(engine: &Engine, thread: ThreadSlot) {
             }
         }
     }
+}
+
+/// Loads keys of a command that wants very many. Gives those that could not be read.
+fn load_part(
+    tier: &Tier,
+    engine: &Engine,
+    wanted: &[Wanted],
+    now: UnixMs,
+    thread: ThreadSlot,
+    pool: &mut EvictionPool,
+) -> Vec<KeyHash> {
+    let pass = || tier.load_in_one_pass(engine, wanted, now, thread);
+    let left = threads::caught("a load from the disk tier", pass);
+    let left = left.unwrap_or_else(|| (0..wanted.len()).collect());
+    for _ in left.len()..wanted.len() {
+        engine.make_room(now, thread, pool);
+    }
+    let (mut failed, mut error) = (Vec::new(), None);
+    for wanted in left.into_iter().map(|at| &wanted[at]) {
+        let load = || tier.load_now(engine, wanted, now, thread);
+        let loaded = threads::caught("a load from the disk tier", load);
+        if !matches!(loaded, Some(Ok(()))) {
+            failed.push(wanted.hash);
+            error = loaded.and_then(Result::err).or(error);
+        }
+        engine.make_room(now, thread, pool);
+    }
+    if let Some(error) = error {
+        let count = failed.len();
+        tracing::error!("The disk tier could not read {count} keys: {error}");
+    }
+    failed
 }
 
 #[cfg(test)]

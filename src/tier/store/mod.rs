@@ -28,6 +28,7 @@ mod error;
 mod files;
 mod filter;
 mod generation;
+mod many;
 mod merge;
 mod opening;
 mod rebuild;
@@ -59,6 +60,7 @@ use self::tree::{Snapshot, Trees};
 
 pub use self::error::StoreError;
 pub(super) use self::files::{checksum, read_sealed, sync_dir, write_sealed};
+pub use self::many::{Answer, Hashed};
 pub(super) use self::opening::random;
 pub use self::retire::{Part, PartEnd};
 pub use self::scan::{Entry, KeyScan, Scan};

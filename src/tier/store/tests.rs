@@ -121,11 +121,37 @@ fn check(store: &Store, model: &BTreeMap<Vec<u8>, Vec<u8>>, keys: u64) {
         let key = key(store.hash_seed(), i);
         assert_eq!(record(store, &key), model.get(&key).cloned(), "key {i}");
     }
+    for step in [1, 3, 50] {
+        check_many(store, model, (0..keys).step_by(step));
+    }
     let from = u32::MAX / 3;
     let expected = model.range(from.to_be_bytes().to_vec()..);
     let expected: Vec<_> = expected.map(|(k, v)| (k.clone(), v.clone())).collect();
     assert_eq!(all(store, from), expected);
     assert_eq!(all(store, 0).len(), model.len());
+}
+
+/// The same of many keys at once, until none is left out.
+fn check_many(store: &Store, model: &BTreeMap<Vec<u8>, Vec<u8>>, keys: impl Iterator<Item = u64>) {
+    let keys = keys.map(|i| key(store.hash_seed(), i));
+    let mut open: Vec<_> = keys.map(|key| (store.hash_of(&key), key)).collect();
+    open.sort_by(|(_, a), (_, b)| a.cmp(b));
+    while !open.is_empty() {
+        let answers = store.find_many(&open).unwrap();
+        let before = open.len();
+        let asked = std::mem::take(&mut open).into_iter();
+        for (key, answer) in asked.zip(answers) {
+            let expected = model.get(&key.1);
+            match answer {
+                Answer::LeftOut => open.push(key),
+                Answer::Nothing => assert_eq!(expected, None),
+                Answer::Record(located) => {
+                    assert_eq!(expected.map(|record| &**record), Some(&*located.record));
+                }
+            }
+        }
+        assert!(open.len() < before, "some are answered each time");
+    }
 }
 
 /// Lets the next part of the oldest generation go; every second of its keys that are alive is written again, the rest leave
@@ -217,6 +243,48 @@ fn the_store_does_as_a_map() {
     assert!(rotated >= 3 && dropped >= 3, "{rotated} {dropped}");
     wait_for_filters(&store);
     check(&store, &model, KEYS);
+}
+
+#[test]
+fn of_very_many_keys_no_more_is_held_than_one_call_may_read() {
+    let scratch = Scratch::new();
+    let (store, mut writer) = scratch.open();
+    let mut model = BTreeMap::new();
+    // One after the other overwrites every third key, the last by markers.
+    for (round, bytes) in [(0, 3_000), (1, 40), (2, 0)] {
+        let mut batch = records(&store, 0..900, bytes);
+        batch.retain(|key, _| store.hash_of(key) % 3 >= round);
+        for (key, record) in &mut batch {
+            if bytes == 0 {
+                *record = None;
+                model.remove(key);
+            } else {
+                model.insert(key.clone(), record.clone().unwrap());
+            }
+        }
+        write(&mut writer, &batch);
+    }
+    let keys = (0..1_000).map(|i| key(store.hash_seed(), i));
+    let mut keys: Vec<_> = keys.map(|key| (store.hash_of(&key), key)).collect();
+    keys.sort_by(|(_, a), (_, b)| a.cmp(b));
+    for step in [1, 7] {
+        check_many(&store, &model, (0..1_000).step_by(step));
+    }
+    let mut large = records(&store, 0..900, 300_000);
+    large.retain(|key, _| store.hash_of(key) % 9 == 0);
+    assert!(large.len() > 50);
+    write(&mut writer, &large);
+    for (key, record) in large {
+        model.insert(key, record.unwrap());
+    }
+    let read: usize = (store.find_many(&keys).unwrap().iter())
+        .map(|answer| match answer {
+            Answer::Record(located) => located.record.len(),
+            _ => 0,
+        })
+        .sum();
+    assert!(read < 2 << 20, "{read}");
+    check_many(&store, &model, 0..1_000);
 }
 
 #[test]

@@ -62,7 +62,7 @@ fn more_keys_at_once_than_memory_holds() {
     cool(&server);
     let keys: Vec<_> = (0..MANY).map(key).collect();
     let words = || keys.iter().map(String::as_str);
-    client.set_timeout(Duration::from_secs(20));
+    client.set_timeout(Duration::from_secs(120));
     let exists: Vec<_> = ["EXISTS"].into_iter().chain(words()).collect();
     assert_eq!(int(&mut client, &exists), MANY as i64);
     let mget: Vec<_> = ["MGET"].into_iter().chain(words()).collect();
@@ -367,4 +367,85 @@ fn one_command_may_want_very_many_keys_on_disk() {
         assert_eq!(int(&mut client, &of(command)), 0, "{command}");
     }
     assert_db_size_becomes(&mut client, 0);
+}
+
+/// Most of what is on disk, in all the states in which it can lie there, and some keys twice.
+#[test]
+fn one_command_may_want_most_of_the_keys_on_disk() {
+    const KEYS: usize = 4_000;
+    let disk = Disk::new();
+    let server = disk.start(&[]);
+    let mut client = server.connect();
+    let key = |i: usize| format!("key:{i}");
+    // What a key has in the end: 0 a short value, 1 one that was overwritten, 2 a long value, 3 a large list, 4 deleted,
+    // 5 expired.
+    let state = |i: usize| match i {
+        _ if i % 50 == 2 => 2,
+        _ if i % 400 == 3 => 3,
+        _ => [0, 1, 4, 5][i % 4],
+    };
+    let value = |i: usize| match state(i) {
+        1 => format!("new:{i}").into_bytes(),
+        2 => value(&key(i), 0, 60_000),
+        _ => format!("old:{i}").into_bytes(),
+    };
+    set_all(
+        &mut client,
+        (0..KEYS).map(|i| (key(i), format!("old:{i}").into_bytes())),
+    );
+    wait_until_written(&mut client);
+    let of_state = |wanted| (0..KEYS).filter(move |&i| state(i) == wanted);
+    set_all(
+        &mut client,
+        of_state(1).chain(of_state(2)).map(|i| (key(i), value(i))),
+    );
+    for i in of_state(3) {
+        assert_eq!(int(&mut client, &["DEL", &key(i)]), 1);
+        let name = key(i);
+        let mut push = vec![&b"RPUSH"[..], name.as_bytes()];
+        let element = [b'e'; 100];
+        push.extend(std::iter::repeat_n(&element[..], 5_000));
+        assert_eq!(client.run(&push).int(), Some(5_000));
+    }
+    for i in of_state(4) {
+        assert_eq!(int(&mut client, &["DEL", &key(i)]), 1);
+    }
+    for i in of_state(5) {
+        assert_eq!(int(&mut client, &["PEXPIRE", &key(i), "1"]), 1);
+    }
+    wait_until_written(&mut client);
+    let names: Vec<_> = (0..KEYS).chain(0..100).map(key).collect();
+    let there = (0..KEYS).chain(0..100).filter(|&i| state(i) < 4).count();
+    let of = |command: &str| {
+        let words = std::iter::once(command.to_owned());
+        words.chain(names.iter().cloned()).collect::<Vec<_>>()
+    };
+    stop(server);
+    let server = disk.start(&[]);
+    let mut client = server.connect();
+    let found = client.run(&of("MGET"));
+    let found = found.items().expect("an array");
+    for (i, found) in (0..KEYS).chain(0..100).zip(found) {
+        match state(i) {
+            0..=2 => assert!(found.is_bulk(&value(i)), "{i}: {found}"),
+            _ => assert!(matches!(found, Reply::Nil), "{i}: {found}"),
+        }
+    }
+    for i in of_state(3) {
+        assert_eq!(int(&mut client, &["LLEN", &key(i)]), 5_000);
+    }
+    stop(server);
+    for command in ["EXISTS", "TOUCH", "UNLINK", "DEL"] {
+        let server = disk.start(&[]);
+        let mut client = server.connect();
+        let distinct = (0..KEYS).filter(|&i| state(i) < 4).count();
+        let expected = match command {
+            "EXISTS" | "TOUCH" => there,
+            "UNLINK" => distinct,
+            _ => 0,
+        };
+        assert_eq!(int(&mut client, &of(command)), expected as i64, "{command}");
+        wait_until_written(&mut client);
+        stop(server);
+    }
 }
