@@ -116,7 +116,7 @@ impl Keyspace {
         thread: ThreadSlot,
         mut show: impl FnMut(EntryRef<'_>),
     ) -> u64 {
-        self.scan_counted(db, cursor, count, now, thread, |entry, lives| {
+        self.scan_entries(db, cursor, count, now, thread, |entry, lives| {
             if lives {
                 show(entry);
             }
@@ -124,24 +124,9 @@ impl Keyspace {
         })
     }
 
-    /// The same, and shows too what stands for no key: tombstones, and keys whose time has come. They count as well.
+    /// The same, and shows too what stands for no key: tombstones, and keys whose time has come. `show` is told whether an entry is
+    /// a living key, and says whether it counts.
     pub fn scan_entries(
-        &self,
-        db: usize,
-        cursor: u64,
-        count: usize,
-        now: UnixMs,
-        thread: ThreadSlot,
-        mut show: impl FnMut(EntryRef<'_>, bool),
-    ) -> u64 {
-        self.scan_counted(db, cursor, count, now, thread, |entry, lives| {
-            show(entry, lives);
-            true
-        })
-    }
-
-    /// `show` tells whether an entry counts.
-    fn scan_counted(
         &self,
         db: usize,
         cursor: u64,

@@ -331,8 +331,8 @@ mod tests {
         assert_eq!(slices, [2, 2, 1]);
     }
 
-    /// Takes a long value, runs a command, and gives what is taken then.
-    fn taken_after(command: &str) -> (Copies, bool) {
+    /// A long value that was set and taken, and where it stands.
+    fn taken_long() -> (Db, Copies, Vec<Place>) {
         let mut db = Db::tiered(|_| {});
         let long = "v".repeat(LONG_BYTES + 1);
         db.run_args(&[b"SET", b"k", long.as_bytes()]).ok();
@@ -344,6 +344,12 @@ mod tests {
             thread(&db),
             &mut Versions::behind(0),
         );
+        (db, copies, places)
+    }
+
+    /// Takes a long value, runs a command, and gives what is taken then.
+    fn taken_after(command: &str) -> (Copies, bool) {
+        let (mut db, mut copies, _) = taken_long();
         assert!(matches!(copies.entry(0).value, Value::Long(_, len) if len == LONG_BYTES + 1));
         let copy = |db: &Db| {
             let (entry, mut part) = (copies.entry(0), Vec::new());
@@ -389,17 +395,7 @@ mod tests {
 
     #[test]
     fn what_is_taken_again_is_clean_when_it_is_safe() {
-        let mut db = Db::tiered(|_| {});
-        let long = "v".repeat(LONG_BYTES + 1);
-        db.run_args(&[b"SET", b"k", long.as_bytes()]).ok();
-        let places = changed(&db);
-        let mut copies = Copies::default();
-        copies.take(
-            &db.engine().keyspace,
-            &places,
-            thread(&db),
-            &mut Versions::behind(0),
-        );
+        let (mut db, mut copies, places) = taken_long();
         db.run("APPEND k w").int(LONG_BYTES as i64 + 2);
         copies.take_again(0, &db.engine().keyspace, thread(&db), None);
         let is = |db: &mut Db, state: &str| {

@@ -251,6 +251,7 @@ impl Walk<'_> {
             if lives {
                 show(Step::Key(entry));
             }
+            true
         };
         let next = self
             .keyspace
@@ -336,6 +337,7 @@ impl Walk<'_> {
         let mut resident = Resident::default();
         let of_memory = |entry: EntryRef<'_>, lives| {
             resident.push(self.place(entry.key()), entry, lives);
+            true
         };
         let next = self
             .keyspace

@@ -24,6 +24,15 @@ fn send_in_parts(client: &mut Client, bytes: &[u8], random: &mut Random) {
     }
 }
 
+/// What the server has of requests that have not run.
+fn received_bytes(client: &mut Client) -> u64 {
+    let list = client.run(&["CLIENT", "LIST"]);
+    let text = String::from_utf8_lossy(list.bytes().expect("it answers")).into_owned();
+    let words = text.split_whitespace();
+    let bytes = words.filter_map(|word| word.strip_prefix("qbuf="));
+    bytes.filter_map(|bytes| bytes.parse::<u64>().ok()).sum()
+}
+
 #[test]
 fn long_values_that_arrive_in_parts_are_whole() {
     for args in [&[][..], &["--tier-max-bytes", "1gb"]] {
@@ -83,18 +92,8 @@ fn a_long_value_may_come_without_the_end_of_its_line() {
             client.send_raw(&bytes[..bytes.len() - behind]);
             // Whatever the sockets hold, the server has it.
             let sent = (bytes.len() - behind) as u64;
-            let qbuf = |client: &mut Client| {
-                let list = client.run(&["CLIENT", "LIST"]);
-                let text = String::from_utf8_lossy(list.bytes().expect("it answers")).into_owned();
-                let bytes = text
-                    .split_whitespace()
-                    .filter_map(|word| word.strip_prefix("qbuf="));
-                bytes
-                    .filter_map(|bytes| bytes.parse::<u64>().ok())
-                    .sum::<u64>()
-            };
             let there = crate::server::poll(Duration::from_secs(20), || {
-                (behind == 0 || qbuf(&mut witness) >= sent).then_some(())
+                (behind == 0 || received_bytes(&mut witness) >= sent).then_some(())
             });
             assert!(there.is_some(), "{len} {behind}");
             client.send_raw(&bytes[bytes.len() - behind..]);
@@ -158,18 +157,8 @@ fn what_is_announced_takes_no_memory_before_it_arrives() {
     let before = (strata.rss_bytes(), used_memory(&mut witness));
     let clients = announce(&strata, 100, 20_000);
     assert!(witness.run(&["PING"]).is_simple("PONG"));
-    let received = |client: &mut Client| {
-        let list = client.run(&["CLIENT", "LIST"]);
-        let text = String::from_utf8_lossy(list.bytes().expect("it answers")).into_owned();
-        let bytes = text
-            .split_whitespace()
-            .filter_map(|word| word.strip_prefix("qbuf="));
-        bytes
-            .filter_map(|bytes| bytes.parse::<u64>().ok())
-            .sum::<u64>()
-    };
     let arrived = crate::server::poll(Duration::from_secs(20), || {
-        (received(&mut witness) >= 100 * 20_000).then_some(())
+        (received_bytes(&mut witness) >= 100 * 20_000).then_some(())
     });
     assert!(arrived.is_some(), "what has arrived is told");
     // Eight times that, and the structures of a hundred connections.
