@@ -81,6 +81,8 @@ pub(super) struct Connection<S> {
     over_soft_limit_since: Option<Instant>,
     /// The one thing that it waits for besides the socket.
     waiting: Option<Waiting>,
+    /// The client is gone, and not only at the end of what it sends.
+    is_reset: bool,
     closing: bool,
     /// What is counted for this connection's buffers.
     counted_bytes: usize,
@@ -111,6 +113,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             output: Outbox::default(),
             over_soft_limit_since: None,
             waiting: None,
+            is_reset: false,
             closing: false,
             counted_bytes: 0,
             held_bytes: 0,
@@ -207,10 +210,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             if waiting.is_blocked {
                 // Its limit closes it.
                 self.read_ahead(cx, usize::MAX)?;
-            } else {
-                // Who has sent all that it wants to send still gets its replies, and the disk takes not for ever.
-                let _ = self.read_ahead(cx, READ_AHEAD_MAX);
+            } else if self.read_ahead(cx, READ_AHEAD_MAX).is_err() && self.is_reset {
+                return Err(Closed);
             }
+            // Who has sent all that it wants to send still gets its replies, and the disk takes not for ever.
             return Ok(true);
         };
         let (request, came) = (waiting.request, came.ok_or(Closed)?);
@@ -354,7 +357,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 self.count_input(n);
                 Poll::Ready(Ok(n))
             }
-            Poll::Ready(_) => Poll::Ready(Err(Closed)),
+            Poll::Ready(ended) => {
+                self.is_reset = ended.is_err();
+                Poll::Ready(Err(Closed))
+            }
         }
     }
 

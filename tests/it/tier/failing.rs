@@ -1,6 +1,8 @@
 //! A disk that fails when a test says so: a preloaded library, `failing_io.c`, in the place of calls of the C library.
 
 use std::collections::HashSet;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -336,6 +338,62 @@ fn who_waits_for_a_disk_that_fails_is_answered_while_it_fails() {
         assert!(client.run(&["GET", "another"]).is_bulk(b"value"), "{rule}");
         stop(server);
     }
+}
+
+/// A client that only ends what it sends waits for its reply. One that is gone, which a reset of its connection tells, does not.
+#[test]
+fn a_client_that_is_gone_is_noticed_while_it_waits_for_the_disk() {
+    if Strata::is_oracle() {
+        return;
+    }
+    let failing = FailingDisk::new();
+    let server = failing.start(&[
+        "--tier-durability",
+        "always",
+        "--tier-write-ahead-limit",
+        "3600000",
+    ]);
+    let mut witness = server.connect();
+    let mut waits = |words: &[&str], closes: &dyn Fn(&TcpStream)| {
+        let mut client = TcpStream::connect(("127.0.0.1", server.port())).expect("it listens");
+        client.write_all(b"PING\r\n").expect("it takes that");
+        // What is there and was not read makes a reset of the close.
+        let pong = client.peek(&mut [0; 7]);
+        assert!(pong.is_ok_and(|bytes| bytes > 0));
+        failing.fail("fsync,fdatasync EIO");
+        client
+            .write_all(format!("{}\r\n", words.join(" ")).as_bytes())
+            .expect("it takes that");
+        let there = |witness: &mut Client| {
+            let list = text(&witness.run(&["CLIENT", "LIST"]));
+            list.contains(" cmd=set ")
+        };
+        let waits = poll(Duration::from_secs(30), || {
+            there(&mut witness).then_some(())
+        });
+        assert!(waits.is_some(), "it waits");
+        closes(&client);
+        let client = Some(client).filter(|_| words.contains(&"stays"));
+        let gone = poll(
+            Duration::from_secs(if client.is_some() { 1 } else { 60 }),
+            || (!there(&mut witness)).then_some(()),
+        );
+        let is_there = gone.is_none();
+        failing.heal();
+        let ended = client.map(|mut client| {
+            let mut replies = Vec::new();
+            client.read_to_end(&mut replies).expect("it is answered");
+            replies
+        });
+        (is_there, ended)
+    };
+    assert_eq!(waits(&["SET", "k", "v"], &|_| {}), (false, None));
+    let ends = |client: &TcpStream| {
+        client.shutdown(Shutdown::Write).expect("it ends");
+    };
+    let answered = Some(b"+PONG\r\n+OK\r\n".to_vec());
+    assert_eq!(waits(&["SET", "stays", "v"], &ends), (true, answered));
+    assert!(witness.run(&["GET", "stays"]).is_bulk(b"v"));
 }
 
 /// A stop that cannot close the tier keeps what is written, but not without durability: then the next start finds nothing.
