@@ -221,6 +221,26 @@ mod tests {
         assert!(read.contains("2-1") && !read.contains("1-1\r\n"), "{read}");
     });
 
+    script!(timeouts_beyond_the_last_time_are_out_of_range, |db| {
+        for line in [
+            "BLPOP k 9223372036854775807",
+            "BLPOP k 9223372036854775",
+            "BLPOP k 1e16",
+            "BLPOP k inf",
+            "BRPOPLPUSH k d 9223372036854775807",
+            "BLMPOP 9223372036854775807 1 k LEFT",
+            "BZPOPMIN k 9223372036854775807",
+            "XREAD BLOCK 9223372036854775807 STREAMS s 0",
+        ] {
+            db.run(line).error("ERR timeout is out of range");
+        }
+        db.run("BLPOP k -1").error("ERR timeout is negative");
+        for line in ["BLPOP k nan", "BLPOP k x"] {
+            db.run(line)
+                .error("ERR timeout is not a float or out of range");
+        }
+    });
+
     const GONE: &str =
         "NOGROUP No such key 's' or consumer group 'g' in XREADGROUP with GROUP option";
 

@@ -847,6 +847,18 @@ mod tests {
         db.run("OBJECT ENCODING n").bulk("listpack");
     });
 
+    script!(the_smallest_rank_has_no_opposite, |db| {
+        db.run("RPUSH l a c").int(2);
+        db.run("LPOS l c RANK -9223372036854775808").error(
+            "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807",
+        );
+        db.run("LPOS l c RANK -9223372036854775807").nil();
+        db.run("LPOS l c RANK 9223372036854775808")
+            .error("ERR value is not an integer or out of range");
+        let zero = db.run("LPOS l c RANK 0");
+        assert!(zero.bytes().starts_with(b"-ERR RANK can't be zero: "));
+    });
+
     script!(elements_are_looked_for, |db| {
         db.run("RPUSH l a b c 1 2 3 c c").int(8);
         db.run("LPOS l c").int(2);

@@ -331,3 +331,25 @@ fn assert_refused(finished: &Finished, words: &[&str]) {
         assert!(stderr.contains(word), "no {word} in: {stderr}");
     }
 }
+
+#[test]
+fn the_log_begins_with_what_runs_and_within_which_limits() {
+    if Strata::is_oracle() {
+        return;
+    }
+    let strata = Strata::start(&["--tier-max-bytes", "0", "--maxmemory", "64mb"]);
+    let log = strata.stdout();
+    let lines: Vec<&str> = log.lines().take(5).collect();
+    let pid = format!("pid {}", strata.pid());
+    let begins = [
+        ["Strata ", pid.as_str()],
+        ["Memory: ", "64 MB"],
+        ["Disk tier: none", ""],
+        ["Threads: ", "clients"],
+        ["Ready to accept connections on 127.0.0.1:", ""],
+    ];
+    assert_eq!(lines.len(), begins.len(), "{log}");
+    for (line, [beginning, part]) in lines.iter().zip(begins) {
+        assert!(line.contains(beginning) && line.contains(part), "{log}");
+    }
+}
