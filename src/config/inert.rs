@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use super::kinds::{self, Kind, Refusal};
-use super::options::{Group, Opt};
+use super::options::{Opt, Section};
 use super::{Config, TierDurability};
 use Check::{Bool, Bytes, Integer, List, Save, Secret, Text, Words};
 
@@ -228,7 +228,7 @@ const fn inert(name: &'static str, default: &'static str, check: Check, why: &'s
         at_run_time: true,
         is_protected: false,
         is_directive: false,
-        group: Group::Inert,
+        section: Section::Inert,
         summary: why,
     }
 }

@@ -16,7 +16,7 @@ use super::guide::{self, Meaning};
 use super::inert::{self, Outcome};
 use super::kinds::Kind;
 use super::nearest::nearest;
-use super::options::{Group, OPTIONS, Opt, all, env_name, option};
+use super::options::{OPTIONS, Opt, Section, all, env_name, option};
 use super::{Config, conflicts, one_line};
 
 /// What the process was asked to do.
@@ -365,7 +365,7 @@ impl Loader {
         if let Err(reason) = read {
             let problem = wrong(option, name, value, &reason, origin);
             self.problems.push(problem);
-        } else if option.group == Group::Inert {
+        } else if option.section == Section::Inert {
             self.inert.insert(option.name, origin);
         }
     }
@@ -587,9 +587,9 @@ fn help() -> String {
          \x20      strata healthcheck [FILE] [--OPTION VALUE]...    asks the server that runs with them whether it is well\n\n\
          FILE is a configuration file in the syntax of redis.conf; - is the standard input.\n",
     );
-    for group in Group::ALL {
-        text.push_str(&format!("\n{}:\n", group.title()));
-        for option in OPTIONS.iter().filter(|option| option.group == *group) {
+    for section in Section::ALL {
+        text.push_str(&format!("\n{}:\n", section.title()));
+        for option in OPTIONS.iter().filter(|option| option.section == *section) {
             let default = match option.default {
                 "\"\"" => "empty",
                 default => default,

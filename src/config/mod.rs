@@ -37,7 +37,7 @@ mod types;
 pub use inert::Settings;
 pub use kinds::parse_bytes;
 pub use live::{Live, Reader};
-pub use options::{Group, OPTIONS, Opt, all, option};
+pub use options::{OPTIONS, Opt, Section, all, option};
 pub use rewrite::rewrite;
 pub use template::{reference, template};
 pub use types::{

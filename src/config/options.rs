@@ -10,7 +10,7 @@ use super::types::{
     CallableFrom, EvictionPolicy, LogFormat, LogLevel, MemoryCompression, TierAdmission,
     TierCompression, TierDurability, TierOverload,
 };
-use Group::{Clients, Expiry, Memory, Network, Observation, Process, Security, Tier, Values};
+use Section::{Clients, Expiry, Memory, Network, Observation, Process, Security, Tier, Values};
 
 /// An option of the server.
 pub struct Opt {
@@ -31,14 +31,14 @@ pub struct Opt {
     /// Whether it stands in files and flags only, and CONFIG does not know it.
     pub is_directive: bool,
     /// The section it belongs to.
-    pub group: Group,
+    pub section: Section,
     /// What it does, in full sentences; the first one can stand alone.
     pub summary: &'static str,
 }
 
 /// The sections of the options, in the order of the template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Group {
+pub enum Section {
     /// Where and how the server listens.
     Network,
     /// What clients may do and hold.
@@ -61,8 +61,8 @@ pub enum Group {
     Inert,
 }
 
-impl Group {
-    /// Every group, in the order of the template.
+impl Section {
+    /// Every section, in the order of the template.
     pub const ALL: &'static [Self] = &[
         Self::Network,
         Self::Clients,
@@ -201,7 +201,7 @@ const fn bytes(min: i64, field: Number) -> Kind {
 }
 
 const fn live(
-    group: Group,
+    section: Section,
     name: &'static str,
     default: &'static str,
     kind: Kind,
@@ -216,13 +216,13 @@ const fn live(
         at_run_time: true,
         is_protected: false,
         is_directive: false,
-        group,
+        section,
         summary,
     }
 }
 
 const fn fixed(
-    group: Group,
+    section: Section,
     name: &'static str,
     default: &'static str,
     kind: Kind,
@@ -237,7 +237,7 @@ const fn fixed(
         at_run_time: false,
         is_protected: false,
         is_directive: false,
-        group,
+        section,
         summary,
     }
 }

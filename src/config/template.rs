@@ -2,7 +2,7 @@
 //!
 //! The same for `docs/options.md`. After a change of a row: `UPDATE_CONF=1 cargo test --lib config::template` writes both anew.
 
-use super::options::{Group, OPTIONS, Opt, all};
+use super::options::{OPTIONS, Opt, Section, all};
 
 /// Comment lines are at most this wide.
 const WIDTH: usize = 100;
@@ -14,9 +14,9 @@ pub fn template() -> String {
     for line in HEAD.lines() {
         push_comment(&mut text, line);
     }
-    for group in Group::ALL {
-        text.push_str(&format!("\n### {}\n", group.title()));
-        for option in OPTIONS.iter().filter(|option| option.group == *group) {
+    for section in Section::ALL {
+        text.push_str(&format!("\n### {}\n", section.title()));
+        for option in OPTIONS.iter().filter(|option| option.section == *section) {
             push_option(&mut text, option);
         }
     }
@@ -26,7 +26,7 @@ pub fn template() -> String {
 /// The text of `docs/options.md`: the options that have no effect.
 pub fn reference() -> String {
     let mut text = String::from(REFERENCE);
-    for option in all().filter(|option| option.group == Group::Inert) {
+    for option in all().filter(|option| option.section == Section::Inert) {
         let names: Vec<_> = option.names().map(|name| format!("`{name}`")).collect();
         let default = match option.default {
             "" => "empty".to_owned(),

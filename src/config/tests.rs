@@ -60,7 +60,7 @@ fn each_row_is_complete_and_its_default_passes_its_check() {
     assert_eq!(OPTIONS.len() + 1, Config::FIELD_COUNT, "one row per field");
     let rows: Vec<&Opt> = all().collect();
     for (at, row) in rows.iter().enumerate() {
-        let is_inert = row.group == Group::Inert;
+        let is_inert = row.section == Section::Inert;
         assert!(
             is_inert || row.summary.ends_with('.') && row.summary.len() > 20,
             "{} has a summary",
@@ -85,8 +85,8 @@ fn each_row_is_complete_and_its_default_passes_its_check() {
             row.name
         );
         assert!(
-            is_inert || Group::ALL.contains(&row.group),
-            "{} is in a group that the template shows",
+            is_inert || Section::ALL.contains(&row.section),
+            "{} is in a section that the template shows",
             row.name
         );
         for name in row.names() {

@@ -156,7 +156,7 @@ pub(super) enum Admitted {
 
 /// The queue, the ghosts and the hand of one group of shards.
 #[derive(Debug)]
-pub(super) struct Group {
+pub(super) struct EvictionGroup {
     small: VecDeque<Record>,
     ghosts: Ghosts,
     hand: Hand,
@@ -198,7 +198,7 @@ struct Hand {
     slot: u32,
 }
 
-impl Group {
+impl EvictionGroup {
     pub(super) fn new(index: usize) -> Self {
         let shard = index * (SHARDS / GROUPS);
         Self {

@@ -41,7 +41,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use self::compression::CompressionHand;
 use self::counters::{Counters, SPACES};
-use self::eviction::{AccessPolicy, Group};
+use self::eviction::{AccessPolicy, EvictionGroup};
 use self::footprint::{Footprint, Uses};
 use self::gate::Gate;
 use self::lfu::LfuSettings;
@@ -85,7 +85,7 @@ const _: () = assert!(
 pub struct Keyspace {
     shards: Box<[Shard]>,
     gate: Gate,
-    groups: Box<[Mutex<Group>]>,
+    groups: Box<[Mutex<EvictionGroup>]>,
     hasher: foldhash::quality::FixedState,
     /// What is known of the tier below, if there is one.
     below: Option<Residency>,
@@ -277,7 +277,10 @@ impl Keyspace {
         Self {
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
             gate: Gate::new(threads),
-            groups: (0..GROUPS).map(Group::new).map(Mutex::new).collect(),
+            groups: (0..GROUPS)
+                .map(EvictionGroup::new)
+                .map(Mutex::new)
+                .collect(),
             hasher: foldhash::quality::FixedState::with_seed(seed),
             below,
             policies: Policies::default(),

@@ -301,7 +301,7 @@ mod tests {
     use super::*;
     use crate::random::Random;
     use crate::value::list::{End, List, NodeLimits};
-    use crate::value::stream::{Group, Keep, Trim};
+    use crate::value::stream::{ConsumerGroup, Keep, Trim};
     use crate::value::{stream, value_type::ValueType};
 
     const TYPES: [ValueType; 5] = [
@@ -414,7 +414,7 @@ mod tests {
                     }
                     10 => {
                         let name = name.into_boxed_slice();
-                        stream.groups.insert(name, Group::new(last, None));
+                        stream.groups.insert(name, ConsumerGroup::new(last, None));
                     }
                     _ => {
                         stream.groups.pop_first();

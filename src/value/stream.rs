@@ -24,7 +24,7 @@ use super::listpack::{Element, Listpack};
 use super::number;
 use crate::allocator::size_class;
 
-pub use group::{Consumer, Group, Pending};
+pub use group::{Consumer, ConsumerGroup, Pending};
 pub use node::{Entry, Fields};
 use nodes::Nodes;
 
@@ -130,7 +130,7 @@ pub struct Stream {
     /// What is told of it as a whole.
     pub state: State,
     /// Its groups, by name.
-    pub groups: BTreeMap<Box<[u8]>, Group>,
+    pub groups: BTreeMap<Box<[u8]>, ConsumerGroup>,
     /// Nodes by their ids; what is told of the stream beside them.
     freezer: Freezer<Id, Vec<u8>, Vec<u8>>,
     changes: Changes<Id>,
@@ -257,7 +257,7 @@ impl Stream {
     /// What the allocator takes for all of it, about.
     pub fn heap_bytes(&self) -> usize {
         let groups = self.groups.iter().map(|(name, group)| {
-            size_class(name.len()) + size_of::<Group>() + TREE_BYTES + group.heap_bytes()
+            size_class(name.len()) + size_of::<ConsumerGroup>() + TREE_BYTES + group.heap_bytes()
         });
         size_class(size_of::<Self>())
             + self.node_bytes
@@ -447,7 +447,7 @@ impl Stream {
     }
 
     /// How many entries a group has read when it is given one more, where that can be told.
-    pub fn entries_read_with(&self, group: &Group, id: Id) -> Option<u64> {
+    pub fn entries_read_with(&self, group: &ConsumerGroup, id: Id) -> Option<u64> {
         match group.entries_read {
             Some(read) if group.last >= self.state.first && !self.has_gaps_from(group.last) => {
                 Some(read + 1)
@@ -458,7 +458,7 @@ impl Stream {
     }
 
     /// How many entries a group has not been given, where that can be told.
-    pub fn lag(&self, group: &Group) -> Option<i64> {
+    pub fn lag(&self, group: &ConsumerGroup) -> Option<i64> {
         let State {
             added,
             len,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::super::argument::{KEY, after, block, multiple, oneof, optional, since, word};
 use super::super::help;
-use super::super::{Argument, Arity::*, Command, Context, Flags, Group as Family, KeySpec, parse};
+use super::super::{Argument, Arity::*, Command, Context, Flags, Group, KeySpec, parse};
 use super::{
     DELETE, READ, ROW, UPDATE, change, end, id, no_consumer_group, no_group, reply_with_entry,
     reply_with_id, start, strict_id,
@@ -13,7 +13,7 @@ use crate::error::CommandError;
 use crate::keyspace::Amount;
 use crate::resp::{Args, Reply};
 use crate::value::number;
-use crate::value::stream::{Group, Id, Pending, State, Stream};
+use crate::value::stream::{ConsumerGroup, Id, Pending, State, Stream};
 
 /// How many entries XAUTOCLAIM gives if it is not told, and how many times as many it looks at.
 const CLAIM_COUNT: i64 = 100;
@@ -110,7 +110,7 @@ pub(in crate::command) const COMMANDS: &[Command] = &[
         ],
         complexity: "Depends on the subcommand.",
         summary: "Groups of consumers.",
-        group: Family::Stream,
+        group: Group::Stream,
         since: "5.0.0",
         ..Command::BLANK
     },
@@ -277,7 +277,7 @@ const NO_KEY: CommandError = CommandError::text(
 fn change_group<R>(
     cx: &mut Context<'_>,
     args: &Args<'_>,
-    with: impl FnOnce(&mut Group, State) -> Result<(R, bool), CommandError>,
+    with: impl FnOnce(&mut ConsumerGroup, State) -> Result<(R, bool), CommandError>,
 ) -> Result<R, CommandError> {
     let (key, name) = (args.at(2), args.at(3));
     let changed = change(cx, key, false, |stream| {
@@ -304,10 +304,10 @@ fn create(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
         };
         if stream.groups.contains_key(name) {
             return Err(CommandError::text(
-                "BUSYGROUP Consumer Group name already exists",
+                "BUSYGROUP Consumer ConsumerGroup name already exists",
             ));
         }
-        let group = Group::new(last, options.entries_read_of(stream.state));
+        let group = ConsumerGroup::new(last, options.entries_read_of(stream.state));
         stream.groups.insert(name.into(), group);
         Ok(((), true))
     })?;
@@ -463,7 +463,7 @@ fn xpending(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
-fn summarise(reply: &mut Reply, group: &Group) {
+fn summarise(reply: &mut Reply, group: &ConsumerGroup) {
     let pending = group.pending();
     reply.array(4);
     reply.count(pending.len());
@@ -571,7 +571,7 @@ struct Claimer {
 
 impl Claimer {
     /// Gives the claimer an entry that is pending, if it has been for long enough. `pending`: none for a new one.
-    fn claim(&self, group: &mut Group, id: Id, pending: Option<&Pending>) -> bool {
+    fn claim(&self, group: &mut ConsumerGroup, id: Id, pending: Option<&Pending>) -> bool {
         if let Some(pending) = pending
             && self.now - pending.delivered_at < self.min_idle
         {
@@ -600,7 +600,7 @@ fn change_both<R, A: Amount>(
     cx: &mut Context<'_>,
     key: &[u8],
     name: &[u8],
-    with: impl FnOnce(&mut Reply, &mut Stream, &mut Group) -> Result<(R, A), CommandError>,
+    with: impl FnOnce(&mut Reply, &mut Stream, &mut ConsumerGroup) -> Result<(R, A), CommandError>,
 ) -> Result<R, CommandError> {
     let reply = &mut *cx.reply;
     let changed = cx.keys.change(

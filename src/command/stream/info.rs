@@ -2,11 +2,11 @@
 
 use super::super::argument::{KEY, after, block, optional};
 use super::super::help;
-use super::super::{Argument, Arity::*, Command, Context, Flags, Group as Family, KeySpec, parse};
+use super::super::{Argument, Arity::*, Command, Context, Flags, Group, KeySpec, parse};
 use super::{ROW, no_consumer_group, reply_with_entries, reply_with_entry, reply_with_id};
 use crate::error::CommandError;
 use crate::resp::{Args, Reply};
-use crate::value::stream::{Group, Id, Stream};
+use crate::value::stream::{ConsumerGroup, Id, Stream};
 
 /// How many entries and pending ones FULL shows if it is not told.
 const FULL_COUNT: usize = 10;
@@ -70,7 +70,7 @@ pub(in crate::command) const COMMANDS: &[Command] = &[Command {
     ],
     complexity: "Depends on the subcommand.",
     summary: "Tells of streams.",
-    group: Family::Stream,
+    group: Group::Stream,
     since: "5.0.0",
     ..Command::BLANK
 }];
@@ -174,7 +174,12 @@ fn int_or_nil(reply: &mut Reply, number: Option<i64>) {
     }
 }
 
-fn full_group(reply: &mut Reply, stream: &Stream, (name, group): (&[u8], &Group), count: usize) {
+fn full_group(
+    reply: &mut Reply,
+    stream: &Stream,
+    (name, group): (&[u8], &ConsumerGroup),
+    count: usize,
+) {
     reply.map(7);
     reply.text("name");
     reply.bulk(name);

@@ -15,7 +15,7 @@
 //! Entries that consumers have given back are pending, but nobody's. Here each is somebody's: those are of a consumer
 //! without a name, and can be claimed from it. What producers have sent is passed over.
 
-use super::super::stream::{Group, Id, State, Stream};
+use super::super::stream::{ConsumerGroup, Id, State, Stream};
 use super::input::{Fault, Input, array, length, owned_text, text};
 use super::kinds::{
     STREAM_LISTPACKS, STREAM_LISTPACKS_2, STREAM_LISTPACKS_3, STREAM_LISTPACKS_4,
@@ -111,13 +111,13 @@ fn id(input: &mut impl Input) -> Result<Id, Fault> {
     })
 }
 
-fn read_group(input: &mut impl Input, kind: u8, stream: &Stream) -> Result<Group, Fault> {
+fn read_group(input: &mut impl Input, kind: u8, stream: &Stream) -> Result<ConsumerGroup, Fault> {
     let last = id(input)?;
     let entries_read = match kind {
         STREAM_LISTPACKS => stream.count_up_to(last),
         _ => Some(length(input)?).filter(|read| *read != UNKNOWN),
     };
-    let mut group = Group::new(last, entries_read);
+    let mut group = ConsumerGroup::new(last, entries_read);
     let mut pending = std::collections::BTreeMap::new();
     for _ in 0..length(input)? {
         let id = Id::of_bytes(array(input)?);

@@ -1,15 +1,15 @@
 //! Numbers in the order of scores: a tree of three levels that counts.
 //!
-//! Pages hold up to [`PAGE_MAX`] numbers with their scores, groups up to [`GROUP_MAX`] pages. What is full is cut in two; what
-//! has become sparse is joined with what stands behind it. Neither moves more than a page or a group. A million members
-//! take about two hundred groups, over which a rank is summed up.
+//! Pages hold up to [`PAGE_MAX`] numbers with their scores, nodes up to [`NODE_MAX`] pages. What is full is cut in two; what
+//! has become sparse is joined with what stands behind it. Neither moves more than a page or a node. A million members
+//! take about two hundred nodes, over which a rank is summed up.
 
 use std::ops::Range;
 
 use crate::allocator::size_class;
 
 const PAGE_MAX: usize = 128;
-const GROUP_MAX: usize = 64;
+const NODE_MAX: usize = 64;
 
 #[derive(Clone, Debug, Default)]
 struct Page {
@@ -62,13 +62,13 @@ impl Page {
 }
 
 #[derive(Clone, Debug, Default)]
-struct Group {
+struct Node {
     /// How many numbers its pages have together.
     len: usize,
     pages: Vec<Page>,
 }
 
-impl Group {
+impl Node {
     fn first(&self) -> Entry {
         self.pages[0].first()
     }
@@ -80,7 +80,7 @@ type Entry = (f64, u32);
 /// A place in an order: one where a number stands, or the end of a page.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Place {
-    group: usize,
+    node: usize,
     page: usize,
     index: usize,
 }
@@ -88,7 +88,7 @@ pub(super) struct Place {
 /// Numbers in order.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Order {
-    groups: Vec<Group>,
+    nodes: Vec<Node>,
     len: usize,
     page_bytes: usize,
     pages: usize,
@@ -99,18 +99,18 @@ impl Order {
         // The vectors of pages are between half full and full.
         self.page_bytes
             + self.pages * size_of::<Page>() * 3 / 2
-            + self.groups.capacity() * size_of::<Group>()
+            + self.nodes.capacity() * size_of::<Node>()
     }
 
     /// The first place of which `lies_before` does not say that it lies before the one that is sought. It is the end of a page
     /// where that page ends before.
     pub(super) fn place(&self, mut lies_before: impl FnMut(f64, u32) -> bool) -> Place {
         let mut before = |(score, number): Entry| lies_before(score, number);
-        let group = self.groups.partition_point(|group| before(group.first()));
-        let Some(group) = group.checked_sub(1) else {
+        let node = self.nodes.partition_point(|node| before(node.first()));
+        let Some(node) = node.checked_sub(1) else {
             return Place::default();
         };
-        let pages = &self.groups[group].pages;
+        let pages = &self.nodes[node].pages;
         // The first one of the first page lies before.
         let page = pages[1..].partition_point(|page| before(page.first()));
         let (mut low, mut high) = (1, pages[page].len());
@@ -123,7 +123,7 @@ impl Order {
             }
         }
         Place {
-            group,
+            node,
             page,
             index: low,
         }
@@ -131,26 +131,26 @@ impl Order {
 
     /// How many numbers stand before a place.
     pub(super) fn rank(&self, place: Place) -> usize {
-        let Some(group) = self.groups.get(place.group) else {
+        let Some(node) = self.nodes.get(place.node) else {
             return self.len;
         };
-        let groups: usize = self.groups[..place.group].iter().map(|g| g.len).sum();
-        let pages: usize = group.pages[..place.page].iter().map(Page::len).sum();
-        groups + pages + place.index
+        let nodes: usize = self.nodes[..place.node].iter().map(|g| g.len).sum();
+        let pages: usize = node.pages[..place.page].iter().map(Page::len).sum();
+        nodes + pages + place.index
     }
 
     /// The place of a rank; `None` if there are not so many.
     pub(super) fn place_of(&self, rank: usize) -> Option<Place> {
         let mut index = rank;
-        for (number, group) in self.groups.iter().enumerate() {
-            if index >= group.len {
-                index -= group.len;
+        for (number, node) in self.nodes.iter().enumerate() {
+            if index >= node.len {
+                index -= node.len;
                 continue;
             }
-            for (page, content) in group.pages.iter().enumerate() {
+            for (page, content) in node.pages.iter().enumerate() {
                 if index < content.len() {
                     return Some(Place {
-                        group: number,
+                        node: number,
                         page,
                         index,
                     });
@@ -166,14 +166,14 @@ impl Order {
         if !last {
             return (self.len > 0).then(Place::default);
         }
-        let group = self.groups.len().checked_sub(1)?;
-        let page = self.groups[group].pages.len().checked_sub(1)?;
-        let index = self.groups[group].pages[page].len().checked_sub(1)?;
-        Some(Place { group, page, index })
+        let node = self.nodes.len().checked_sub(1)?;
+        let page = self.nodes[node].pages.len().checked_sub(1)?;
+        let index = self.nodes[node].pages[page].len().checked_sub(1)?;
+        Some(Place { node, page, index })
     }
 
     fn page(&self, place: Place) -> Option<&Page> {
-        self.groups.get(place.group)?.pages.get(place.page)
+        self.nodes.get(place.node)?.pages.get(place.page)
     }
 
     /// What stands before and behind a place where a number stands.
@@ -191,15 +191,15 @@ impl Order {
 
     /// The same place, as the beginning of the next page where it is the end of one.
     fn settled(&self, place: Place) -> Place {
-        match self.groups.get(place.group) {
-            Some(group) if place.index < group.pages[place.page].len() => place,
-            Some(group) if place.page + 1 < group.pages.len() => Place {
+        match self.nodes.get(place.node) {
+            Some(node) if place.index < node.pages[place.page].len() => place,
+            Some(node) if place.page + 1 < node.pages.len() => Place {
                 page: place.page + 1,
                 index: 0,
                 ..place
             },
             _ => Place {
-                group: place.group + 1,
+                node: place.node + 1,
                 page: 0,
                 index: 0,
             },
@@ -208,49 +208,49 @@ impl Order {
 
     /// The place before this one.
     fn previous(&self, place: Place) -> Option<Place> {
-        let at_end = |group: usize, page: usize| {
-            let index = self.groups[group].pages[page].len() - 1;
-            Place { group, page, index }
+        let at_end = |node: usize, page: usize| {
+            let index = self.nodes[node].pages[page].len() - 1;
+            Place { node, page, index }
         };
         match place {
             Place { index: 1.., .. } => Some(Place {
                 index: place.index - 1,
                 ..place
             }),
-            Place { page: 1.., .. } => Some(at_end(place.group, place.page - 1)),
-            Place { group: 0, .. } => None,
-            Place { group, .. } => Some(at_end(group - 1, self.groups[group - 1].pages.len() - 1)),
+            Place { page: 1.., .. } => Some(at_end(place.node, place.page - 1)),
+            Place { node: 0, .. } => None,
+            Place { node, .. } => Some(at_end(node - 1, self.nodes[node - 1].pages.len() - 1)),
         }
     }
 
     pub(super) fn insert(&mut self, mut place: Place, score: f64, number: u32) {
         self.len += 1;
-        if self.groups.is_empty() {
-            self.groups.push(Group {
+        if self.nodes.is_empty() {
+            self.nodes.push(Node {
                 len: 0,
                 pages: vec![Page::default()],
             });
             self.pages = 1;
         }
-        if self.groups[place.group].pages[place.page].len() >= PAGE_MAX {
+        if self.nodes[place.node].pages[place.page].len() >= PAGE_MAX {
             place = self.cut_page(place);
         }
-        let group = &mut self.groups[place.group];
-        let page = &mut group.pages[place.page];
+        let node = &mut self.nodes[place.node];
+        let page = &mut node.pages[place.page];
         let before = page.heap_bytes_or_none();
         page.insert(place.index, (score, number));
         self.page_bytes += page.heap_bytes();
         self.page_bytes -= before;
-        group.len += 1;
-        if group.pages.len() > GROUP_MAX {
-            self.cut_group(place.group);
+        node.len += 1;
+        if node.pages.len() > NODE_MAX {
+            self.cut_node(place.node);
         }
     }
 
     /// Cuts a full page in two, and gives where the place is now. What comes in order leaves full pages behind.
     fn cut_page(&mut self, place: Place) -> Place {
-        let group = &mut self.groups[place.group];
-        let page = &mut group.pages[place.page];
+        let node = &mut self.nodes[place.node];
+        let page = &mut node.pages[place.page];
         let at = if place.index == PAGE_MAX {
             PAGE_MAX
         } else {
@@ -260,7 +260,7 @@ impl Order {
         let upper = page.cut(at);
         self.page_bytes += page.heap_bytes() + upper.heap_bytes_or_none();
         self.pages += 1;
-        group.pages.insert(place.page + 1, upper);
+        node.pages.insert(place.page + 1, upper);
         if place.index < at || at < PAGE_MAX && place.index == at {
             return place;
         }
@@ -271,21 +271,21 @@ impl Order {
         }
     }
 
-    fn cut_group(&mut self, number: usize) {
-        let group = &mut self.groups[number];
-        let pages = group.pages.split_off(GROUP_MAX / 2);
+    fn cut_node(&mut self, number: usize) {
+        let node = &mut self.nodes[number];
+        let pages = node.pages.split_off(NODE_MAX / 2);
         let len = pages.iter().map(Page::len).sum();
-        group.len -= len;
-        self.groups.insert(number + 1, Group { len, pages });
+        node.len -= len;
+        self.nodes.insert(number + 1, Node { len, pages });
     }
 
     /// Takes out what stands at a place.
     pub(super) fn remove(&mut self, place: Place) -> Entry {
         let place = self.settled(place);
-        let group = &mut self.groups[place.group];
-        group.len -= 1;
+        let node = &mut self.nodes[place.node];
+        node.len -= 1;
         self.len -= 1;
-        let pages = &mut group.pages;
+        let pages = &mut node.pages;
         let removed = pages[place.page].remove(place.index);
         let left = pages[place.page].len();
         let next = pages.get(place.page + 1).map_or(PAGE_MAX, Page::len);
@@ -301,29 +301,29 @@ impl Order {
             self.pages -= 1;
         }
         let left = pages.len();
-        let next = self.groups.get(place.group + 1);
-        let next = next.map_or(GROUP_MAX, |group| group.pages.len());
+        let next = self.nodes.get(place.node + 1);
+        let next = next.map_or(NODE_MAX, |node| node.pages.len());
         if left == 0 {
-            self.groups.remove(place.group);
-        } else if left + next <= GROUP_MAX / 2 {
-            let next = self.groups.remove(place.group + 1);
-            let group = &mut self.groups[place.group];
-            group.len += next.len;
-            group.pages.extend(next.pages);
+            self.nodes.remove(place.node);
+        } else if left + next <= NODE_MAX / 2 {
+            let next = self.nodes.remove(place.node + 1);
+            let node = &mut self.nodes[place.node];
+            node.len += next.len;
+            node.pages.extend(next.pages);
         }
         removed
     }
 
     /// Gives what stands at a place another score, with which it stands there too.
     pub(super) fn set_score(&mut self, place: Place, score: f64) {
-        let Place { group, page, index } = self.settled(place);
-        self.groups[group].pages[page].scores[index] = score;
+        let Place { node, page, index } = self.settled(place);
+        self.nodes[node].pages[page].scores[index] = score;
     }
 
     /// Gives it another number.
     pub(super) fn set_number(&mut self, place: Place, number: u32) {
-        let Place { group, page, index } = self.settled(place);
-        self.groups[group].pages[page].numbers[index] = number;
+        let Place { node, page, index } = self.settled(place);
+        self.nodes[node].pages[page].numbers[index] = number;
     }
 
     /// The numbers with these ranks.
@@ -340,7 +340,7 @@ impl Order {
 
     #[cfg(test)]
     pub(super) fn check(&self) {
-        let pages: Vec<&Page> = self.groups.iter().flat_map(|group| &group.pages).collect();
+        let pages: Vec<&Page> = self.nodes.iter().flat_map(|node| &node.pages).collect();
         assert!(
             pages
                 .iter()
@@ -351,9 +351,9 @@ impl Order {
         assert_eq!(pages.len(), self.pages);
         let bytes = pages.iter().map(|page| page.heap_bytes()).sum::<usize>();
         assert_eq!(bytes, self.page_bytes);
-        for group in &self.groups {
-            assert!((1..=GROUP_MAX).contains(&group.pages.len()));
-            assert_eq!(group.pages.iter().map(Page::len).sum::<usize>(), group.len);
+        for node in &self.nodes {
+            assert!((1..=NODE_MAX).contains(&node.pages.len()));
+            assert_eq!(node.pages.iter().map(Page::len).sum::<usize>(), node.len);
         }
     }
 }

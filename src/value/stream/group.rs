@@ -15,7 +15,7 @@ fn name_bytes(name: &[u8]) -> usize {
 
 /// A group.
 #[derive(Clone, Debug, Default)]
-pub struct Group {
+pub struct ConsumerGroup {
     /// The highest id that was given to a consumer.
     pub last: Id,
     /// How many entries were, where that is known.
@@ -55,7 +55,7 @@ impl Consumer {
     }
 }
 
-impl Group {
+impl ConsumerGroup {
     /// A group that has been given what lies up to an id.
     pub fn new(last: Id, entries_read: Option<u64>) -> Self {
         Self {

@@ -162,7 +162,7 @@ fn broken_nodes_are_refused_and_never_panic() {
 
 #[test]
 fn a_group_knows_who_was_given_what() {
-    let mut group = Group::new(Id::ZERO, Some(0));
+    let mut group = ConsumerGroup::new(Id::ZERO, Some(0));
     let (ann, is_new) = group.see(b"ann", 5);
     assert!(is_new && !group.see(b"ann", 6).1);
     let (bob, _) = group.see(b"bob", 7);
