@@ -21,7 +21,7 @@ use crate::value::segments::Segments;
 
 use members::Members;
 pub use members::{MEMBERS_MAX, Member};
-use order::{Order, Place};
+use order::{Cursor, Order};
 
 /// So many pieces of a copy hold up others for as long as a hundred microseconds.
 const PIECES_AT_ONCE: usize = 2;
@@ -115,13 +115,13 @@ impl SortedSet {
     }
 
     /// Where a member stands or would stand.
-    fn place(&self, score: f64, name: &[u8]) -> Place {
+    fn cursor(&self, score: f64, name: &[u8]) -> Cursor {
         let lies_before = |other: f64, number: u32| match other.partial_cmp(&score) {
             Some(Ordering::Less) => true,
             Some(Ordering::Greater) => false,
             _ => self.members.get(number).name() < name,
         };
-        self.order.place(lies_before)
+        self.order.cursor(lies_before)
     }
 
     /// The score of a member.
@@ -132,7 +132,7 @@ impl SortedSet {
     /// How many members stand before this one.
     pub fn rank(&self, name: &[u8]) -> Option<usize> {
         let score = self.score(name)?;
-        Some(self.order.rank(self.place(score, name)))
+        Some(self.order.rank(self.cursor(score, name)))
     }
 
     /// Gives a member a score, which is not NaN. The member is made if it does not exist, which the caller permits for fewer
@@ -141,9 +141,9 @@ impl SortedSet {
         debug_assert!(!score.is_nan(), "the caller refuses it");
         let Some(number) = self.number(name) else {
             self.changes.note_name(name);
-            let place = self.place(score, name);
+            let cursor = self.cursor(score, name);
             let number = self.members.push(name, score);
-            self.order.insert(place, score, number);
+            self.order.insert(cursor, score, number);
             let members = &self.members;
             let hash_of = |number: &u32| hash_of_member(members.get(*number).name());
             self.numbers.insert(hash_of_member(name), number, hash_of);
@@ -154,25 +154,25 @@ impl SortedSet {
             return Change::Kept;
         }
         self.changes.note_name(name);
-        let from = self.place(old, name);
+        let from = self.cursor(old, name);
         self.members.get_mut(number).set_score(score);
         if self.stays_at(from, score, name) {
             self.order.set_score(from, score);
             return Change::Moved;
         }
         self.order.remove(from);
-        let to = self.place(score, name);
+        let to = self.cursor(score, name);
         self.order.insert(to, score, number);
         Change::Moved
     }
 
     /// Whether the member at a place stays between its neighbours with another score.
-    fn stays_at(&self, place: Place, score: f64, name: &[u8]) -> bool {
+    fn stays_at(&self, cursor: Cursor, score: f64, name: &[u8]) -> bool {
         let is_after = |other: (f64, u32)| {
             let other = (other.0, self.members.get(other.1).name());
             compare(other, (score, name)) == Ordering::Greater
         };
-        let (before, after) = self.order.neighbours(place);
+        let (before, after) = self.order.neighbours(cursor);
         !before.is_some_and(is_after) && after.is_none_or(is_after)
     }
 
@@ -182,25 +182,25 @@ impl SortedSet {
             return false;
         };
         let score = self.members.get(number).score();
-        self.order.remove(self.place(score, name));
+        self.order.remove(self.cursor(score, name));
         self.forget(number);
         true
     }
 
     /// Takes out the first or the last member.
     pub fn pop(&mut self, last: bool) -> Option<Member> {
-        let place = self.order.end(last)?;
-        let (_, number) = self.order.remove(place);
+        let cursor = self.order.end(last)?;
+        let (_, number) = self.order.remove(cursor);
         Some(self.forget(number))
     }
 
     /// Takes out the members with these ranks.
     pub fn remove_range(&mut self, ranks: Range<usize>) {
         for _ in ranks.clone() {
-            let Some(place) = self.order.place_of(ranks.start) else {
+            let Some(cursor) = self.order.cursor_of(ranks.start) else {
                 return;
             };
-            let (_, number) = self.order.remove(place);
+            let (_, number) = self.order.remove(cursor);
             self.forget(number);
         }
     }
@@ -225,13 +225,13 @@ impl SortedSet {
         let Some(member) = self.members.find(number) else {
             return;
         };
-        let place = self.place(member.score(), member.name());
+        let cursor = self.cursor(member.score(), member.name());
         let hash = hash_of_member(member.name());
         let lower = self.members.move_down(number);
         if let Some(moved) = self.numbers.find_mut(hash, |other| *other == number) {
             *moved = lower;
         }
-        self.order.set_number(place, lower);
+        self.order.set_number(cursor, lower);
     }
 
     pub(in crate::value) fn follow(&mut self, version: u64) {
@@ -267,8 +267,8 @@ impl SortedSet {
 
     /// The ranks of the members with scores from one bound to another.
     pub fn score_ranks(&self, from: Bound<f64>, to: Bound<f64>) -> Range<usize> {
-        let start = self.order.place(|score, _| from.is_above(&score));
-        let end = self.order.place(|score, _| to.reaches(&score));
+        let start = self.order.cursor(|score, _| from.is_above(&score));
+        let end = self.order.cursor(|score, _| to.reaches(&score));
         let (start, end) = (self.order.rank(start), self.order.rank(end));
         start..end.max(start)
     }
@@ -276,8 +276,8 @@ impl SortedSet {
     /// The same for names, where all scores are equal.
     pub fn lex_ranks(&self, from: Bound<&[u8]>, to: Bound<&[u8]>) -> Range<usize> {
         let name = |number| self.members.get(number).name();
-        let start = self.order.place(|_, number| from.is_above(&name(number)));
-        let end = self.order.place(|_, number| to.reaches(&name(number)));
+        let start = self.order.cursor(|_, number| from.is_above(&name(number)));
+        let end = self.order.cursor(|_, number| to.reaches(&name(number)));
         let (start, end) = (self.order.rank(start), self.order.rank(end));
         start..end.max(start)
     }

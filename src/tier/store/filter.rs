@@ -81,8 +81,8 @@ impl Filter {
 
     #[inline]
     fn has(&self, hash: u64) -> bool {
-        let place = Place::of(hash);
-        self.segments().any(|segment| segment.has(place))
+        let probe = Probe::of(hash);
+        self.segments().any(|segment| segment.has(probe))
     }
 
     fn segments(&self) -> impl Iterator<Item = &Segment> {
@@ -180,24 +180,24 @@ impl Segment {
     }
 
     #[inline]
-    fn block(&self, place: Place) -> &Block {
-        let scaled = u128::from(place.block) * self.blocks.len() as u128;
+    fn block(&self, probe: Probe) -> &Block {
+        let scaled = u128::from(probe.block) * self.blocks.len() as u128;
         &self.blocks[(scaled >> 64) as usize]
     }
 
     #[inline]
-    fn has(&self, place: Place) -> bool {
-        let block = self.block(place);
+    fn has(&self, probe: Probe) -> bool {
+        let block = self.block(probe);
         // Without a branch for each word: they are on one cache line, and a guess gone wrong costs more than all loads.
-        let missing = place.words(block).fold(0, |missing, (word, bit)| {
+        let missing = probe.words(block).fold(0, |missing, (word, bit)| {
             missing | (!word.load(Ordering::Relaxed) & bit)
         });
         missing == 0
     }
 
     fn add(&self, hash: u64) {
-        let place = Place::of(hash);
-        for (word, bit) in place.words(self.block(place)) {
+        let probe = Probe::of(hash);
+        for (word, bit) in probe.words(self.block(probe)) {
             // Whoever learns that the run is finished does so through a lock, and then sees this too.
             word.fetch_or(bit, Ordering::Relaxed);
         }
@@ -254,12 +254,12 @@ impl Block {
 
 /// Where a hash is: its block, and six bits for each word.
 #[derive(Clone, Copy)]
-struct Place {
+struct Probe {
     block: u64,
     bits: u64,
 }
 
-impl Place {
+impl Probe {
     #[inline]
     fn of(hash: u64) -> Self {
         // Odd numbers without a pattern: 2^64 over the golden ratio, and a multiplier of MurmurHash3.

@@ -77,9 +77,9 @@ impl Node {
 /// A score and a number.
 type Entry = (f64, u32);
 
-/// A place in an order: one where a number stands, or the end of a page.
+/// A point in an order: one where a number stands, or the end of a page.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Place {
+pub(super) struct Cursor {
     node: usize,
     page: usize,
     index: usize,
@@ -104,11 +104,11 @@ impl Order {
 
     /// The first place of which `lies_before` does not say that it lies before the one that is sought. It is the end of a page
     /// where that page ends before.
-    pub(super) fn place(&self, mut lies_before: impl FnMut(f64, u32) -> bool) -> Place {
+    pub(super) fn cursor(&self, mut lies_before: impl FnMut(f64, u32) -> bool) -> Cursor {
         let mut before = |(score, number): Entry| lies_before(score, number);
         let node = self.nodes.partition_point(|node| before(node.first()));
         let Some(node) = node.checked_sub(1) else {
-            return Place::default();
+            return Cursor::default();
         };
         let pages = &self.nodes[node].pages;
         // The first one of the first page lies before.
@@ -122,7 +122,7 @@ impl Order {
                 high = middle;
             }
         }
-        Place {
+        Cursor {
             node,
             page,
             index: low,
@@ -130,17 +130,17 @@ impl Order {
     }
 
     /// How many numbers stand before a place.
-    pub(super) fn rank(&self, place: Place) -> usize {
-        let Some(node) = self.nodes.get(place.node) else {
+    pub(super) fn rank(&self, cursor: Cursor) -> usize {
+        let Some(node) = self.nodes.get(cursor.node) else {
             return self.len;
         };
-        let nodes: usize = self.nodes[..place.node].iter().map(|g| g.len).sum();
-        let pages: usize = node.pages[..place.page].iter().map(Page::len).sum();
-        nodes + pages + place.index
+        let nodes: usize = self.nodes[..cursor.node].iter().map(|g| g.len).sum();
+        let pages: usize = node.pages[..cursor.page].iter().map(Page::len).sum();
+        nodes + pages + cursor.index
     }
 
     /// The place of a rank; `None` if there are not so many.
-    pub(super) fn place_of(&self, rank: usize) -> Option<Place> {
+    pub(super) fn cursor_of(&self, rank: usize) -> Option<Cursor> {
         let mut index = rank;
         for (number, node) in self.nodes.iter().enumerate() {
             if index >= node.len {
@@ -149,7 +149,7 @@ impl Order {
             }
             for (page, content) in node.pages.iter().enumerate() {
                 if index < content.len() {
-                    return Some(Place {
+                    return Some(Cursor {
                         node: number,
                         page,
                         index,
@@ -162,44 +162,44 @@ impl Order {
     }
 
     /// The place of the first or the last number.
-    pub(super) fn end(&self, last: bool) -> Option<Place> {
+    pub(super) fn end(&self, last: bool) -> Option<Cursor> {
         if !last {
-            return (self.len > 0).then(Place::default);
+            return (self.len > 0).then(Cursor::default);
         }
         let node = self.nodes.len().checked_sub(1)?;
         let page = self.nodes[node].pages.len().checked_sub(1)?;
         let index = self.nodes[node].pages[page].len().checked_sub(1)?;
-        Some(Place { node, page, index })
+        Some(Cursor { node, page, index })
     }
 
-    fn page(&self, place: Place) -> Option<&Page> {
-        self.nodes.get(place.node)?.pages.get(place.page)
+    fn page(&self, cursor: Cursor) -> Option<&Page> {
+        self.nodes.get(cursor.node)?.pages.get(cursor.page)
     }
 
     /// What stands before and behind a place where a number stands.
-    pub(super) fn neighbours(&self, place: Place) -> (Option<Entry>, Option<Entry>) {
-        let place = self.settled(place);
-        let after = self.settled(Place {
-            index: place.index + 1,
-            ..place
+    pub(super) fn neighbours(&self, cursor: Cursor) -> (Option<Entry>, Option<Entry>) {
+        let cursor = self.settled(cursor);
+        let after = self.settled(Cursor {
+            index: cursor.index + 1,
+            ..cursor
         });
         let next = self.page(after).map(|page| page.entry(after.index));
-        let previous = self.previous(place);
+        let previous = self.previous(cursor);
         let previous = previous.and_then(|at| Some(self.page(at)?.entry(at.index)));
         (previous, next)
     }
 
     /// The same place, as the beginning of the next page where it is the end of one.
-    fn settled(&self, place: Place) -> Place {
-        match self.nodes.get(place.node) {
-            Some(node) if place.index < node.pages[place.page].len() => place,
-            Some(node) if place.page + 1 < node.pages.len() => Place {
-                page: place.page + 1,
+    fn settled(&self, cursor: Cursor) -> Cursor {
+        match self.nodes.get(cursor.node) {
+            Some(node) if cursor.index < node.pages[cursor.page].len() => cursor,
+            Some(node) if cursor.page + 1 < node.pages.len() => Cursor {
+                page: cursor.page + 1,
                 index: 0,
-                ..place
+                ..cursor
             },
-            _ => Place {
-                node: place.node + 1,
+            _ => Cursor {
+                node: cursor.node + 1,
                 page: 0,
                 index: 0,
             },
@@ -207,23 +207,23 @@ impl Order {
     }
 
     /// The place before this one.
-    fn previous(&self, place: Place) -> Option<Place> {
+    fn previous(&self, cursor: Cursor) -> Option<Cursor> {
         let at_end = |node: usize, page: usize| {
             let index = self.nodes[node].pages[page].len() - 1;
-            Place { node, page, index }
+            Cursor { node, page, index }
         };
-        match place {
-            Place { index: 1.., .. } => Some(Place {
-                index: place.index - 1,
-                ..place
+        match cursor {
+            Cursor { index: 1.., .. } => Some(Cursor {
+                index: cursor.index - 1,
+                ..cursor
             }),
-            Place { page: 1.., .. } => Some(at_end(place.node, place.page - 1)),
-            Place { node: 0, .. } => None,
-            Place { node, .. } => Some(at_end(node - 1, self.nodes[node - 1].pages.len() - 1)),
+            Cursor { page: 1.., .. } => Some(at_end(cursor.node, cursor.page - 1)),
+            Cursor { node: 0, .. } => None,
+            Cursor { node, .. } => Some(at_end(node - 1, self.nodes[node - 1].pages.len() - 1)),
         }
     }
 
-    pub(super) fn insert(&mut self, mut place: Place, score: f64, number: u32) {
+    pub(super) fn insert(&mut self, mut cursor: Cursor, score: f64, number: u32) {
         self.len += 1;
         if self.nodes.is_empty() {
             self.nodes.push(Node {
@@ -232,26 +232,26 @@ impl Order {
             });
             self.pages = 1;
         }
-        if self.nodes[place.node].pages[place.page].len() >= PAGE_MAX {
-            place = self.cut_page(place);
+        if self.nodes[cursor.node].pages[cursor.page].len() >= PAGE_MAX {
+            cursor = self.cut_page(cursor);
         }
-        let node = &mut self.nodes[place.node];
-        let page = &mut node.pages[place.page];
+        let node = &mut self.nodes[cursor.node];
+        let page = &mut node.pages[cursor.page];
         let before = page.heap_bytes_or_none();
-        page.insert(place.index, (score, number));
+        page.insert(cursor.index, (score, number));
         self.page_bytes += page.heap_bytes();
         self.page_bytes -= before;
         node.len += 1;
         if node.pages.len() > NODE_MAX {
-            self.cut_node(place.node);
+            self.cut_node(cursor.node);
         }
     }
 
     /// Cuts a full page in two, and gives where the place is now. What comes in order leaves full pages behind.
-    fn cut_page(&mut self, place: Place) -> Place {
-        let node = &mut self.nodes[place.node];
-        let page = &mut node.pages[place.page];
-        let at = if place.index == PAGE_MAX {
+    fn cut_page(&mut self, cursor: Cursor) -> Cursor {
+        let node = &mut self.nodes[cursor.node];
+        let page = &mut node.pages[cursor.page];
+        let at = if cursor.index == PAGE_MAX {
             PAGE_MAX
         } else {
             PAGE_MAX / 2
@@ -260,14 +260,14 @@ impl Order {
         let upper = page.cut(at);
         self.page_bytes += page.heap_bytes() + upper.heap_bytes_or_none();
         self.pages += 1;
-        node.pages.insert(place.page + 1, upper);
-        if place.index < at || at < PAGE_MAX && place.index == at {
-            return place;
+        node.pages.insert(cursor.page + 1, upper);
+        if cursor.index < at || at < PAGE_MAX && cursor.index == at {
+            return cursor;
         }
-        Place {
-            page: place.page + 1,
-            index: place.index - at,
-            ..place
+        Cursor {
+            page: cursor.page + 1,
+            index: cursor.index - at,
+            ..cursor
         }
     }
 
@@ -280,34 +280,34 @@ impl Order {
     }
 
     /// Takes out what stands at a place.
-    pub(super) fn remove(&mut self, place: Place) -> Entry {
-        let place = self.settled(place);
-        let node = &mut self.nodes[place.node];
+    pub(super) fn remove(&mut self, cursor: Cursor) -> Entry {
+        let cursor = self.settled(cursor);
+        let node = &mut self.nodes[cursor.node];
         node.len -= 1;
         self.len -= 1;
         let pages = &mut node.pages;
-        let removed = pages[place.page].remove(place.index);
-        let left = pages[place.page].len();
-        let next = pages.get(place.page + 1).map_or(PAGE_MAX, Page::len);
+        let removed = pages[cursor.page].remove(cursor.index);
+        let left = pages[cursor.page].len();
+        let next = pages.get(cursor.page + 1).map_or(PAGE_MAX, Page::len);
         if left == 0 {
-            self.page_bytes -= pages.remove(place.page).heap_bytes();
+            self.page_bytes -= pages.remove(cursor.page).heap_bytes();
             self.pages -= 1;
         } else if left + next <= PAGE_MAX / 2 {
-            let next = pages.remove(place.page + 1);
-            let page = &mut pages[place.page];
+            let next = pages.remove(cursor.page + 1);
+            let page = &mut pages[cursor.page];
             self.page_bytes -= page.heap_bytes() + next.heap_bytes();
             page.join(next);
             self.page_bytes += page.heap_bytes();
             self.pages -= 1;
         }
         let left = pages.len();
-        let next = self.nodes.get(place.node + 1);
+        let next = self.nodes.get(cursor.node + 1);
         let next = next.map_or(NODE_MAX, |node| node.pages.len());
         if left == 0 {
-            self.nodes.remove(place.node);
+            self.nodes.remove(cursor.node);
         } else if left + next <= NODE_MAX / 2 {
-            let next = self.nodes.remove(place.node + 1);
-            let node = &mut self.nodes[place.node];
+            let next = self.nodes.remove(cursor.node + 1);
+            let node = &mut self.nodes[cursor.node];
             node.len += next.len;
             node.pages.extend(next.pages);
         }
@@ -315,21 +315,21 @@ impl Order {
     }
 
     /// Gives what stands at a place another score, with which it stands there too.
-    pub(super) fn set_score(&mut self, place: Place, score: f64) {
-        let Place { node, page, index } = self.settled(place);
+    pub(super) fn set_score(&mut self, cursor: Cursor, score: f64) {
+        let Cursor { node, page, index } = self.settled(cursor);
         self.nodes[node].pages[page].scores[index] = score;
     }
 
     /// Gives it another number.
-    pub(super) fn set_number(&mut self, place: Place, number: u32) {
-        let Place { node, page, index } = self.settled(place);
+    pub(super) fn set_number(&mut self, cursor: Cursor, number: u32) {
+        let Cursor { node, page, index } = self.settled(cursor);
         self.nodes[node].pages[page].numbers[index] = number;
     }
 
     /// The numbers with these ranks.
     pub(super) fn range(&self, ranks: Range<usize>) -> Iter<'_> {
         let end = ranks.end.min(self.len);
-        let at = |rank| self.place_of(rank).unwrap_or_default();
+        let at = |rank| self.cursor_of(rank).unwrap_or_default();
         Iter {
             order: self,
             front: at(ranks.start),
@@ -373,8 +373,8 @@ impl Page {
 pub(super) struct Iter<'a> {
     order: &'a Order,
     /// Both are places where a number stands while any are left.
-    front: Place,
-    back: Place,
+    front: Cursor,
+    back: Cursor,
     left: usize,
 }
 
@@ -383,9 +383,9 @@ impl Iterator for Iter<'_> {
 
     fn next(&mut self) -> Option<u32> {
         self.left = self.left.checked_sub(1)?;
-        let Place { index, .. } = self.front;
+        let Cursor { index, .. } = self.front;
         let number = self.order.page(self.front)?.numbers[index];
-        self.front = self.order.settled(Place {
+        self.front = self.order.settled(Cursor {
             index: index + 1,
             ..self.front
         });

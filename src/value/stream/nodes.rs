@@ -18,8 +18,8 @@ pub(super) struct Nodes {
     len: usize,
 }
 
-/// A row, and a place in it.
-type Place = (usize, usize);
+/// A row, and an index in it.
+type RowIndex = (usize, usize);
 
 impl Nodes {
     pub(super) fn len(&self) -> usize {
@@ -32,7 +32,7 @@ impl Nodes {
     }
 
     /// The place of the first node that does not lie before an id.
-    fn lower(&self, id: Id) -> Place {
+    fn lower(&self, id: Id) -> RowIndex {
         let row = self.rows.partition_point(|row| row[row.len() - 1].0 < id);
         let at = self.rows.get(row);
         (
@@ -42,11 +42,11 @@ impl Nodes {
     }
 
     /// The place of the first node behind an id.
-    fn upper(&self, id: Id) -> Place {
+    fn upper(&self, id: Id) -> RowIndex {
         id.next().map_or((self.rows.len(), 0), |id| self.lower(id))
     }
 
-    fn before(&self, (row, at): Place) -> Option<Place> {
+    fn before(&self, (row, at): RowIndex) -> Option<RowIndex> {
         match at.checked_sub(1) {
             Some(at) => Some((row, at)),
             None => {
@@ -56,7 +56,11 @@ impl Nodes {
         }
     }
 
-    fn between(&self, from: Place, to: Place) -> impl DoubleEndedIterator<Item = (Id, &Vec<u8>)> {
+    fn between(
+        &self,
+        from: RowIndex,
+        to: RowIndex,
+    ) -> impl DoubleEndedIterator<Item = (Id, &Vec<u8>)> {
         let rows = (from.0..self.rows.len().min(to.0 + 1)).flat_map(move |row| {
             let nodes = &self.rows[row];
             let start = if row == from.0 { from.1 } else { 0 };
