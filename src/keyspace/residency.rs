@@ -101,7 +101,7 @@ pub(super) struct Residency {
     /// Whether every change is to be written soon; otherwise what memory has no room for.
     follows_writes: AtomicBool,
     /// Places of changed entries, for each thread.
-    changed: Box<[Mutex<Changed>]>,
+    changed: Box<[Mutex<ChangeList>]>,
     /// For each shard, how many entries left it. A load that began before is not to be trusted.
     departures: Box<[AtomicU32]>,
     /// What is counted of each space beside the threads' stripes.
@@ -118,7 +118,7 @@ pub(super) struct Residency {
 }
 
 #[derive(Debug, Default)]
-struct Changed {
+struct ChangeList {
     places: Vec<Place>,
     bytes: usize,
     /// Where UNVERIFIED was set, in that order. It may be over.

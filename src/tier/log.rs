@@ -51,7 +51,7 @@ pub(super) struct Log {
 
 /// What a log has: where the newest record of each key lies.
 #[derive(Debug, Default)]
-pub(super) struct Changes {
+pub(super) struct LogIndex {
     /// The number of the run that they come after. Those before a run that ended well are in that run.
     pub(super) after: u64,
     file: Option<File>,
@@ -65,7 +65,7 @@ struct Found {
     len: u32,
 }
 
-impl Changes {
+impl LogIndex {
     pub(super) fn len(&self) -> usize {
         self.records.len()
     }
@@ -105,7 +105,7 @@ impl Changes {
 
 impl Log {
     /// The log in this directory, and what was left in it.
-    pub(super) fn open(dir: &Path) -> io::Result<(Self, Changes)> {
+    pub(super) fn open(dir: &Path) -> io::Result<(Self, LogIndex)> {
         let path = dir.join("log");
         let changes = read(&path)?;
         let log = Self {
@@ -237,9 +237,9 @@ fn after(run: u64) -> [u8; AFTER] {
 
 /// What whole groups say, newest last. A crash may have left the beginning of a group behind them. A log that cannot be read is
 /// moved aside.
-fn read(path: &Path) -> io::Result<Changes> {
+fn read(path: &Path) -> io::Result<LogIndex> {
     let file = match regular::open(path) {
-        Ok(None) => return Ok(Changes::default()),
+        Ok(None) => return Ok(LogIndex::default()),
         Ok(Some(file)) => file,
         Err(error) if regular::may_pass(&error) => return Err(regular::at(path, &error)),
         Err(error) => {
@@ -247,12 +247,12 @@ fn read(path: &Path) -> io::Result<Changes> {
                 "The log of the disk tier cannot be read, and what was changed last is lost: {error}"
             );
             regular::move_aside(path)?;
-            return Ok(Changes::default());
+            return Ok(LogIndex::default());
         }
     };
-    let mut changes = Changes {
+    let mut changes = LogIndex {
         after: u64::MAX,
-        ..Changes::default()
+        ..LogIndex::default()
     };
     let bytes = file.metadata()?.len();
     let whole = match read_groups(&file, bytes, &mut changes) {
@@ -273,7 +273,7 @@ fn read(path: &Path) -> io::Result<Changes> {
 }
 
 /// Reads group by group; gives where the last whole one ends.
-fn read_groups(file: &File, bytes: u64, changes: &mut Changes) -> Result<u64, (u64, io::Error)> {
+fn read_groups(file: &File, bytes: u64, changes: &mut LogIndex) -> Result<u64, (u64, io::Error)> {
     let mut frames = BufReader::with_capacity(BUFFER_BYTES, file);
     let head = read_head(&mut frames).map_err(|error| (0, error))?;
     let Some((after, mut read)) = head else {

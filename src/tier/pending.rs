@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::RwLock;
 
 use super::Tier;
-use super::log::Changes;
+use super::log::LogIndex;
 use super::restore::restore;
 use super::store::{Slice, Store, StoreError, Writer};
 
@@ -25,13 +25,13 @@ pub(super) struct Pending {
 
 #[derive(Debug)]
 struct Logged {
-    changes: Changes,
+    changes: LogIndex,
     hashes: HashSet<u64>,
 }
 
 impl Pending {
     /// Keeps what could not be made a run.
-    pub(super) fn hold(&self, changes: Changes, store: &Store) {
+    pub(super) fn hold(&self, changes: LogIndex, store: &Store) {
         let hashes = changes.keys().map(|key| store.hash_of(key)).collect();
         *self.logged.write() = Some(Arc::new(Logged { changes, hashes }));
         self.any.store(true, Ordering::Release);

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::chunks;
-use super::log::Changes;
+use super::log::LogIndex;
 use super::record::{self, Body};
 use super::store::{Located, Store, StoreError, Writer};
 use crate::logging::Repeated;
@@ -18,7 +18,7 @@ static PART_LOST: Repeated = Repeated::new("A part of a collection is lost");
 static NOT_READ: Repeated = Repeated::new("What the log changes could not be read");
 
 /// Makes what a log has the newest run.
-pub(super) fn restore(disk: &mut Writer, logged: &Changes) -> Result<(), StoreError> {
+pub(super) fn restore(disk: &mut Writer, logged: &LogIndex) -> Result<(), StoreError> {
     if logged.len() == 0 {
         return Ok(());
     }
@@ -64,7 +64,7 @@ struct Beside {
 }
 
 impl Beside {
-    fn find(store: &Store, generation: u64, logged: &Changes) -> Result<Self, StoreError> {
+    fn find(store: &Store, generation: u64, logged: &LogIndex) -> Result<Self, StoreError> {
         let mut beside = Self::default();
         logged.each(|key, record| {
             let Some((_, Body::Chunks(pieces))) = record::decode(record) else {

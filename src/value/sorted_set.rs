@@ -28,7 +28,7 @@ const PIECES_AT_ONCE: usize = 2;
 
 /// What became of a member that was set.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Change {
+pub enum Upsert {
     /// It is new.
     Added,
     /// It had another score.
@@ -137,7 +137,7 @@ impl SortedSet {
 
     /// Gives a member a score, which is not NaN. The member is made if it does not exist, which the caller permits for fewer
     /// than [`MEMBERS_MAX`] only.
-    pub fn set(&mut self, name: &[u8], score: f64) -> Change {
+    pub fn set(&mut self, name: &[u8], score: f64) -> Upsert {
         debug_assert!(!score.is_nan(), "the caller refuses it");
         let Some(number) = self.number(name) else {
             self.changes.note_name(name);
@@ -147,23 +147,23 @@ impl SortedSet {
             let members = &self.members;
             let hash_of = |number: &u32| hash_of_member(members.get(*number).name());
             self.numbers.insert(hash_of_member(name), number, hash_of);
-            return Change::Added;
+            return Upsert::Added;
         };
         let old = self.members.get(number).score();
         if old == score {
-            return Change::Kept;
+            return Upsert::Kept;
         }
         self.changes.note_name(name);
         let from = self.cursor(old, name);
         self.members.get_mut(number).set_score(score);
         if self.stays_at(from, score, name) {
             self.order.set_score(from, score);
-            return Change::Moved;
+            return Upsert::Moved;
         }
         self.order.remove(from);
         let to = self.cursor(score, name);
         self.order.insert(to, score, number);
-        Change::Moved
+        Upsert::Moved
     }
 
     /// Whether the member at a place stays between its neighbours with another score.
@@ -358,9 +358,9 @@ mod tests {
                 if random.below(100) < adds {
                     let score = random.below(scores) as f64 - 2.0;
                     let change = match model.insert(name.clone(), score) {
-                        None => Change::Added,
-                        Some(old) if old == score => Change::Kept,
-                        Some(_) => Change::Moved,
+                        None => Upsert::Added,
+                        Some(old) if old == score => Upsert::Kept,
+                        Some(_) => Upsert::Moved,
                     };
                     assert_eq!(set.set(&name, score), change);
                 } else if random.below(10) == 0 {

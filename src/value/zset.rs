@@ -14,7 +14,7 @@ use super::listpack::{self, Element, OneWay};
 use super::number;
 use super::sorted_set::{Member, SortedSet, compare};
 
-pub use super::sorted_set::{Bound, Change, MEMBERS_MAX};
+pub use super::sorted_set::{Bound, MEMBERS_MAX, Upsert};
 
 /// A sorted set that is being changed.
 #[derive(Debug)]
@@ -106,7 +106,7 @@ impl Zset {
     }
 
     /// Gives a member a score, which is not NaN. The caller keeps it below [`MEMBERS_MAX`] members.
-    pub fn set(&mut self, name: &[u8], score: f64, limits: PackedLimits) -> Change {
+    pub fn set(&mut self, name: &[u8], score: f64, limits: PackedLimits) -> Upsert {
         let bytes = match self {
             Self::Large(members) => return members.set(name, score),
             Self::Packed(bytes) => bytes,
@@ -118,18 +118,18 @@ impl Zset {
                 return self.set(name, score, limits);
             }
             insert(bytes, name, score);
-            return Change::Added;
+            return Upsert::Added;
         };
         let Some(old) = pack.at(found.end) else {
-            return Change::Kept;
+            return Upsert::Kept;
         };
         if score_of(old.element) == score {
-            return Change::Kept;
+            return Upsert::Kept;
         }
         let places = found.at..old.end;
         OneWay::remove(bytes, places, 2);
         insert(bytes, name, score);
-        Change::Moved
+        Upsert::Moved
     }
 
     /// Makes a large one of it.
@@ -396,9 +396,9 @@ mod tests {
                 if next(4) > 0 {
                     let score = next(9) as f64 / 2.0 - 1.0;
                     let change = match old {
-                        None => Change::Added,
-                        Some(old) if old == score => Change::Kept,
-                        Some(_) => Change::Moved,
+                        None => Upsert::Added,
+                        Some(old) if old == score => Upsert::Kept,
+                        Some(_) => Upsert::Moved,
                     };
                     assert_eq!(zset.set(&name, score, LIMITS), change);
                     model.push((name, score));

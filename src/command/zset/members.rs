@@ -13,7 +13,7 @@ use crate::resp::{Args, Reply};
 use crate::server::suspended::Stop;
 use crate::value::listpack::{Digits, Element};
 use crate::value::number;
-use crate::value::zset::{Change, MEMBERS_MAX, Zset, ZsetRef};
+use crate::value::zset::{MEMBERS_MAX, Upsert, Zset, ZsetRef};
 
 const TAKE: &[&str] = &["RW", "access", "delete"];
 const WHERE: Argument = oneof("where", &[word("min", "MIN"), word("max", "MAX")]);
@@ -273,7 +273,7 @@ enum Outcome {
     /// It was left alone, as the options say.
     Refused,
     /// It has this score now.
-    Set(Change, f64),
+    Set(Upsert, f64),
 }
 
 impl Options {
@@ -396,8 +396,8 @@ pub(in crate::command) fn set_all<'p>(
     let done = change(cx, key, !options.only_old, |zset| {
         for (given, name) in pairs {
             if let Outcome::Set(change, score) = set(zset, options, (name, given), limits)? {
-                added += usize::from(change == Change::Added);
-                moved += usize::from(change == Change::Moved);
+                added += usize::from(change == Upsert::Added);
+                moved += usize::from(change == Upsert::Moved);
                 last = Some(score);
             }
         }

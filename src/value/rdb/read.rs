@@ -13,7 +13,7 @@ use super::super::listpack::{self, Digits, Element, Listpack};
 use super::super::number;
 use super::super::set::{Set, SetLimits};
 use super::super::value_type::ValueType;
-use super::super::zset::{Change, MEMBERS_MAX, Zset};
+use super::super::zset::{MEMBERS_MAX, Upsert, Zset};
 use super::input::{
     Fault, Input, binary_double, length, milliseconds, number_or_fault, owned_text, text,
     text_double,
@@ -326,8 +326,8 @@ fn read_zset(input: &mut impl Input, kind: u8, limits: PackedLimits) -> Result<V
             return Err(Fault::Broken("a sorted set has too many members"));
         }
         match zset.set(member, score, limits) {
-            Change::Added => Ok(()),
-            Change::Moved | Change::Kept => Err(TWICE),
+            Upsert::Added => Ok(()),
+            Upsert::Moved | Upsert::Kept => Err(TWICE),
         }
     };
     match kind {
