@@ -20,7 +20,7 @@ use std::collections::{BTreeSet, HashMap};
 use super::fields::Deadline;
 use super::large::{Large, LargeRef};
 use super::rdb::input::{array, binary_double, length, milliseconds, owned_text, text};
-use super::rdb::{self, Fault, Writer};
+use super::rdb::{self, Fault, ValueWriter};
 use super::stream::Id;
 
 /// More parts are too many: to look them up takes a millisecond.
@@ -127,7 +127,7 @@ impl LargeRef<'_> {
     /// has changed too much.
     pub fn changes(self, out: &mut Vec<u8>) -> Option<u64> {
         let start = out.len();
-        let mut writer = Writer::plain(out);
+        let mut writer = ValueWriter::plain(out);
         let version = match self {
             Self::Set(members) => {
                 let (version, names) = members.changes().since()?;

@@ -142,7 +142,7 @@ impl Large {
             }
             Self::Stream(stream) => {
                 let mut rest = Vec::new();
-                let mut writer = rdb::Writer::plain(&mut rest);
+                let mut writer = rdb::ValueWriter::plain(&mut rest);
                 rdb::write_beside_nodes(&mut writer, stream, rdb::STREAM_LISTPACKS_3);
                 stream.freeze(rest)
             }
@@ -155,7 +155,7 @@ impl Large {
 
     /// Appends a small part more of that copy, and tells whether there are others; `None` if there is no copy.
     pub fn encode_frozen(&mut self, out: &mut FrozenBytes) -> Option<bool> {
-        let mut writer = rdb::Writer::plain(&mut out.elements);
+        let mut writer = rdb::ValueWriter::plain(&mut out.elements);
         match self {
             Self::List(nodes) => nodes.show_frozen(|pack| writer.node(pack)),
             Self::Set(members) => members.show_frozen(|member| writer.text(member)),
@@ -219,7 +219,7 @@ impl FrozenBytes {
     pub fn behind(mut buffer: Vec<u8>, frozen: FrozenLength) -> Self {
         // What grows by steps is moved, and a move of some megabytes holds up those who wait for the collection.
         buffer.reserve(frozen.bytes_max);
-        rdb::Writer::plain(&mut buffer).length(frozen.elements);
+        rdb::ValueWriter::plain(&mut buffer).length(frozen.elements);
         Self {
             elements: buffer,
             rest: Vec::new(),
@@ -234,7 +234,7 @@ impl FrozenBytes {
 }
 
 fn encode_deadline(out: &mut Vec<u8>, field: &[u8], deadline: Deadline) {
-    let mut writer = rdb::Writer::plain(out);
+    let mut writer = rdb::ValueWriter::plain(out);
     writer.text(field);
     writer.raw(&deadline.ms().to_le_bytes());
 }
@@ -253,7 +253,7 @@ impl LargeRef<'_> {
 
     /// Appends its serialised form.
     pub fn encode(self, out: &mut Vec<u8>) {
-        let mut writer = rdb::Writer::plain(out);
+        let mut writer = rdb::ValueWriter::plain(out);
         match self {
             Self::List(nodes) => writer.nodes(nodes.packs()),
             Self::Set(members) => {

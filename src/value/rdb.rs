@@ -30,7 +30,7 @@ pub(super) use kinds::{NODE_PACKED, STREAM_LISTPACKS_3};
 pub use payload::{Unsealed, seal, seal_for_valkey, unseal};
 pub use read::{Limits, Value, read_value};
 pub(super) use stream::{read_beside_nodes, read_stream, write_beside_nodes, write_stream};
-pub(super) use write::Writer;
+pub(super) use write::ValueWriter;
 pub use write::{ValueRef, write_valkey_hash, write_value};
 
 #[cfg(test)]

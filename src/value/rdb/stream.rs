@@ -21,7 +21,7 @@ use super::kinds::{
     STREAM_LISTPACKS, STREAM_LISTPACKS_2, STREAM_LISTPACKS_3, STREAM_LISTPACKS_4,
     STREAM_LISTPACKS_5,
 };
-use super::write::Writer;
+use super::write::ValueWriter;
 
 /// How a group's number of entries is written that is not known.
 const UNKNOWN: u64 = u64::MAX;
@@ -165,7 +165,7 @@ fn read_group(input: &mut impl Input, kind: u8, stream: &Stream) -> Result<Consu
 }
 
 /// Appends a stream of a kind, 19 or 21.
-pub(in crate::value) fn write_stream(writer: &mut Writer<'_>, stream: &Stream, kind: u8) {
+pub(in crate::value) fn write_stream(writer: &mut ValueWriter<'_>, stream: &Stream, kind: u8) {
     writer.length(stream.node_count());
     for (node_id, node) in stream.nodes() {
         writer.text(&node_id.to_bytes());
@@ -175,9 +175,13 @@ pub(in crate::value) fn write_stream(writer: &mut Writer<'_>, stream: &Stream, k
 }
 
 /// What follows the nodes.
-pub(in crate::value) fn write_beside_nodes(writer: &mut Writer<'_>, stream: &Stream, kind: u8) {
-    let number = |writer: &mut Writer<'_>, number: u64| writer.length(number as usize);
-    let id = |writer: &mut Writer<'_>, id: Id| {
+pub(in crate::value) fn write_beside_nodes(
+    writer: &mut ValueWriter<'_>,
+    stream: &Stream,
+    kind: u8,
+) {
+    let number = |writer: &mut ValueWriter<'_>, number: u64| writer.length(number as usize);
+    let id = |writer: &mut ValueWriter<'_>, id: Id| {
         number(writer, id.ms);
         number(writer, id.seq);
     };

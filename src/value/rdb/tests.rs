@@ -135,7 +135,7 @@ fn broken_payloads_are_refused_and_broken_values_never_panic() {
 
 fn text(bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
-    Writer::plain(&mut out).text(bytes);
+    ValueWriter::plain(&mut out).text(bytes);
     out
 }
 

@@ -37,13 +37,13 @@ pub enum ValueRef<'a> {
 }
 
 /// Writes the parts of values.
-pub(in crate::value) struct Writer<'a> {
+pub(in crate::value) struct ValueWriter<'a> {
     out: &'a mut Vec<u8>,
     /// Whether texts take their shortest form: as integers, or compressed.
     is_short: bool,
 }
 
-impl<'a> Writer<'a> {
+impl<'a> ValueWriter<'a> {
     /// One that writes texts as they are, for whoever compresses the whole.
     pub(in crate::value) fn plain(out: &'a mut Vec<u8>) -> Self {
         Self {
@@ -168,7 +168,7 @@ impl<'a> Writer<'a> {
 
 /// Appends a value and gives the number of its type.
 pub fn write_value(out: &mut Vec<u8>, value: ValueRef<'_>) -> u8 {
-    let mut writer = Writer {
+    let mut writer = ValueWriter {
         out,
         is_short: true,
     };
@@ -243,7 +243,7 @@ pub fn write_value(out: &mut Vec<u8>, value: ValueRef<'_>) -> u8 {
 /// its type in front.
 pub fn write_valkey_hash(out: &mut Vec<u8>, hash: HashRef<'_>) {
     out.push(VALKEY_HASH_2);
-    let mut writer = Writer {
+    let mut writer = ValueWriter {
         out,
         is_short: true,
     };
