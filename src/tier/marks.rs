@@ -54,7 +54,9 @@ pub(super) struct Marks {
 }
 
 /// What a reserve had, and the run that it comes after.
-pub(super) type Found = (u64, Vec<(Vec<u8>, Vec<u8>)>);
+pub(super) type Found = (u64, Records);
+/// Keys and records.
+pub(super) type Records = Vec<(Vec<u8>, Vec<u8>)>;
 
 impl Marks {
     /// None yet, for a reserve with halves of so many bytes.
@@ -221,7 +223,7 @@ impl Reserve {
 }
 
 /// The number of a half, the run that it comes after, and its keys; if it is whole.
-type Half = (u64, u64, Vec<(Vec<u8>, Vec<u8>)>);
+type Half = (u64, u64, Records);
 
 fn read_half(file: &File, at: u64, half: u64) -> Option<Half> {
     let mut head = [0; HEAD];

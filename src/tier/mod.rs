@@ -14,6 +14,7 @@
 //! * `reclaim` lets go of the oldest when the disk is full.
 //! * `chunks` writes and reads long values in parts.
 //! * `walk` goes over all keys of both tiers, on the threads of `walks`.
+//! * `opening` opens all that, with what `spaces` tells of the databases.
 //! * `warm` brings the keys that are pinned or were in use into memory again after a start.
 //!
 //! What memory and tier know of each other is in [`crate::keyspace::residency`].
@@ -24,12 +25,14 @@ mod draft;
 pub mod loads;
 mod log;
 mod marks;
+mod opening;
 mod pace;
 mod pending;
 mod reclaim;
 pub mod record;
 mod restore;
 mod snapshot;
+mod spaces;
 pub mod store;
 mod walk;
 mod walks;
@@ -38,7 +41,7 @@ mod writer;
 
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -54,17 +57,15 @@ use self::log::Log;
 use self::marks::Reserve;
 use self::pace::{Pace, Round};
 use self::pending::Pending;
-use self::store::{GenerationStats, Recovery, Slice, Store, StoreError, StoreOptions};
+use self::store::{GenerationStats, Store, StoreError};
 use self::walks::{Lane, WALKERS, Walks};
 use crate::clock::UnixMs;
 use crate::config::{Config, TierDurability};
-use crate::descriptors;
 use crate::engine::Engine;
-use crate::keyspace::cold::ColdCounts;
 use crate::keyspace::eviction::AccessPolicy;
 use crate::keyspace::lfu::LfuSettings;
 use crate::keyspace::residency::{Ask, Filter, Page};
-use crate::keyspace::{DATABASES, KeyHash, Keyspace, ThreadSlot};
+use crate::keyspace::{KeyHash, Keyspace, ThreadSlot};
 use crate::threads::{self, Part};
 
 pub use self::loads::Wanted;
@@ -80,8 +81,6 @@ const THREADS: usize = READERS + 3 + WALKERS;
 const CACHE_SHARE: u64 = 16;
 const CACHE_BYTES_MIN: u64 = 1024 * 1024;
 const CACHE_BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// No number of a name, and no head of a record.
-const SPACES_MAGIC: [u8; 4] = *b"SPC2";
 /// Parts that the disk's space is divided into; the oldest goes as a whole.
 const GENERATIONS: usize = 12;
 
@@ -168,21 +167,6 @@ impl Filter for StoreFilter {
     }
 }
 
-/// What the tier remembers of the keyspace over a restart: which contents the databases have, and how
-/// many keys each has.
-///
-/// Each run and each group of the log tells it for its own moment ([`record::spaces_key`]). The store's blob tells it too, never
-/// of a later moment than that of a run that has ended: for the case that the generation of that run goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Spaces {
-    /// The number of the last run of which it tells; each has a higher one.
-    moment: u64,
-    next_name: u32,
-    names: Vec<u32>,
-    /// Known only after a clean stop.
-    keys: Option<Vec<ColdCounts>>,
-}
-
 impl Tier {
     /// Whether the keys on disk are counted: after a crash that takes its time, and until then there may be more.
     pub fn is_counted(&self) -> bool {
@@ -200,116 +184,6 @@ impl Tier {
             dir: std::path::absolute(&dir).unwrap_or(dir),
             source: Box::new(source),
         })
-    }
-
-    fn open_in(
-        dir: &Path,
-        config: &Config,
-        threads: usize,
-    ) -> Result<(Keyspace, Option<Self>), StoreError> {
-        let options = StoreOptions {
-            dir: dir.to_owned(),
-            max_bytes: config.tier_max_bytes,
-            cache_bytes: cache_share(config.maxmemory),
-            open_files: descriptors::divide(config.maxclients, true).tier_files,
-            generations: GENERATIONS,
-            max_age: Duration::from_secs(u64::from(config.tier_ttl_s)),
-            hash_key: record::hash_of_key,
-        };
-        let (mut store, mut disk) = Store::open(options.clone())?;
-        let (mut log, logged) = Log::open(dir).map_err(StoreError::File)?;
-        let pending = Arc::new(Pending::default());
-        let clean = *store.recovery() != Recovery::Unclean;
-        if config.tier_durability == TierDurability::None && !clean {
-            // What changed in memory since is older there.
-            tracing::warn!(
-                "The disk tier was not closed in order; without durability it starts empty"
-            );
-            drop(store);
-            disk.discard()?;
-            (store, disk) = Store::open(options)?;
-        } else {
-            // A run that came after what is in the log has all of it, and what is newer.
-            if logged.after >= Spaces::newest(&store, &pending).moment
-                && let Err(error) = restore::restore(&mut disk, &logged)
-            {
-                tracing::error!(
-                    "The disk takes nothing, and what the log has cannot be written: it is served from there: {error}"
-                );
-                pending.hold(logged, &store);
-            }
-        }
-        let mut spaces = Spaces::newest(&store, &pending);
-        let disk_bytes = writer::disk_bytes(dir);
-        let (reserve, marks) = Reserve::open(dir, config.tier_max_bytes, disk_bytes);
-        let is_kept = config.tier_durability != TierDurability::None;
-        let marks = marks.filter(|(after, _)| is_kept && *after >= spaces.moment);
-        let marks = marks.map_or_else(Vec::new, |(_, marks)| marks);
-        spaces.follow(&marks, store.hash_seed());
-        if pending.is_any() {
-            log.keep();
-        } else if let Err(error) = log.clear(spaces.moment) {
-            // Nobody reads what a run has.
-            tracing::error!("The log of the disk tier could not be begun anew: {error}");
-        }
-        let filter = Arc::new(StoreFilter(Arc::clone(&store), Arc::clone(&pending)));
-        let keyspace = Keyspace::over(
-            threads + THREADS,
-            store.hash_seed(),
-            filter,
-            &spaces.names,
-            spaces.next_name,
-        );
-        keyspace.follow_writes(config.tier_durability != TierDurability::None);
-        let stats = store.stats();
-        let counted = spaces.keys.filter(|_| clean && stats.quarantined == 0);
-        let counted = counted.filter(|_| !pending.is_any());
-        let is_counted = (counted.is_some() || stats.generations == 0) && !pending.is_any();
-        let uncounted = (!is_counted && !pending.is_any()).then(|| store.scan(0));
-        for (db, counts) in counted.iter().flatten().enumerate() {
-            keyspace.restore_counts(db, counts);
-        }
-        let (dictionaries, damaged) = Dictionaries::open(dir.join("dictionaries"))?;
-        for file in damaged {
-            tracing::error!(
-                "A compression dictionary is damaged, and values that need it are lost: {}: {}",
-                file.path.display(),
-                file.error
-            );
-        }
-        let has_pins = warm::has_pins(dir);
-        let tier = Self {
-            store,
-            dir: dir.to_owned(),
-            dictionaries: Arc::new(dictionaries),
-            classes: Mutex::default(),
-            last_write: Mutex::new(None),
-            cache_bytes: AtomicUsize::new(0),
-            reserve: Mutex::new(reserve),
-            unsaved: AtomicU64::new(0),
-            has_marks: AtomicBool::new(false),
-            memory_bytes: AtomicUsize::new(0),
-            is_counted: AtomicBool::new(is_counted),
-            is_listed: is_counted,
-            cold_pins: AtomicBool::new(has_pins),
-            is_stopping: AtomicBool::new(false),
-            is_closed: AtomicBool::new(false),
-            uncounted: Mutex::new(uncounted.and_then(writer::scan_to_count)),
-            disk: Mutex::new(Some(disk)),
-            log: Mutex::new(log),
-            log_bytes: AtomicU64::new(0),
-            logged_bytes: AtomicU64::new(0),
-            loads: Loads::default(),
-            walks: Walks::default(),
-            pace: Pace::default(),
-            pending,
-        };
-        if tier.pending.is_any() {
-            tier.pace.begin_failing();
-        }
-        tier.measure_memory(0);
-        tier.recall(&marks, &keyspace, config, ThreadSlot(threads));
-        Ok((keyspace, Some(tier)))
     }
 
     /// Starts the threads.
@@ -440,106 +314,6 @@ impl Threads {
         end(self.writer);
         tier.lost(engine)
     }
-}
-
-impl Default for Spaces {
-    fn default() -> Self {
-        Self {
-            moment: 0,
-            next_name: DATABASES as u32,
-            names: (0..DATABASES as u32).collect(),
-            keys: None,
-        }
-    }
-}
-
-impl Spaces {
-    /// The newest that a store tells, or a log that is in no run yet.
-    fn newest(store: &Store, pending: &Pending) -> Self {
-        let key = record::spaces_key(store.hash_seed());
-        let of_run = match pending.record(&key) {
-            Ok(None) => store.get(store.hash_of(&key), &key),
-            logged => logged.map(|record| record.map(Slice::from)),
-        };
-        let of_run = of_run.unwrap_or_else(|error| {
-            tracing::error!("What the databases are called could not be read: {error}");
-            None
-        });
-        let of_run = of_run.and_then(|record| Self::decode(&record));
-        let kept = Self::decode(&store.blob()).unwrap_or_default();
-        match of_run {
-            // Of one moment is what the log told after a run, too.
-            Some(of_run) if of_run.moment >= kept.moment && of_run.names != kept.names => of_run,
-            Some(of_run) if of_run.moment > kept.moment => of_run,
-            _ => kept,
-        }
-    }
-
-    /// Takes over the names that marks tell of.
-    fn follow(&mut self, marks: &[(Vec<u8>, Vec<u8>)], seed: u64) {
-        let key = record::spaces_key(seed);
-        let told = marks.iter().find(|(found, _)| *found == key);
-        if let Some(told) = told.and_then(|(_, record)| Self::decode(record)) {
-            (self.names, self.next_name, self.keys) = (told.names, told.next_name, None);
-        }
-    }
-
-    fn encode(&self) -> Vec<u8> {
-        let mut bytes = SPACES_MAGIC.to_vec();
-        bytes.extend(self.moment.to_le_bytes());
-        bytes.extend(self.next_name.to_le_bytes());
-        bytes.extend(self.names.iter().flat_map(|name| name.to_le_bytes()));
-        for counts in self.keys.iter().flatten() {
-            bytes.extend(counts.lasting.to_le_bytes());
-            bytes.extend(counts.swept_s.to_le_bytes());
-            bytes.extend(counts.shift.to_le_bytes());
-            bytes.extend((counts.expiring.len() as u32).to_le_bytes());
-            for (bucket, keys) in &counts.expiring {
-                bytes.extend([bucket, keys].map(|number| number.to_le_bytes()).concat());
-            }
-        }
-        bytes
-    }
-
-    fn decode(bytes: &[u8]) -> Option<Self> {
-        let (moment, bytes) = match bytes.strip_prefix(&SPACES_MAGIC) {
-            Some(bytes) => bytes.split_first_chunk::<8>()?,
-            // As it was before runs told it.
-            None => (&[0; 8], bytes),
-        };
-        let (next, rest) = bytes.split_first_chunk::<4>()?;
-        let (names, keys) = rest.split_at_checked(DATABASES * 4)?;
-        let names = names.as_chunks::<4>().0;
-        Some(Self {
-            moment: u64::from_le_bytes(*moment),
-            next_name: u32::from_le_bytes(*next),
-            names: names.iter().map(|&name| u32::from_le_bytes(name)).collect(),
-            keys: decode_counts(keys),
-        })
-    }
-}
-
-/// The counts of all databases, if they are there.
-fn decode_counts(mut bytes: &[u8]) -> Option<Vec<ColdCounts>> {
-    let mut all = Vec::with_capacity(DATABASES);
-    for _ in 0..DATABASES {
-        let (head, rest) = bytes.split_first_chunk::<24>()?;
-        let (lasting, swept, shift) = (&head[..8], &head[8..16], &head[16..20]);
-        let buckets = u32::from_le_bytes(*head.last_chunk()?) as usize;
-        let (expiring, rest) = rest.split_at_checked(buckets.checked_mul(16)?)?;
-        let number = |bytes: [u8; 8]| i64::from_le_bytes(bytes);
-        let pairs = expiring.as_chunks::<8>().0.as_chunks::<2>().0.iter();
-        all.push(ColdCounts {
-            lasting: u64::from_le_bytes(lasting.try_into().ok()?),
-            swept_s: i64::from_le_bytes(swept.try_into().ok()?),
-            shift: u32::from_le_bytes(shift.try_into().ok()?),
-            expiring: pairs
-                .map(|pair| (number(pair[0]), number(pair[1])))
-                .collect(),
-        });
-        bytes = rest;
-    }
-    Some(all)
 }
 
 /// What a batch of requests waits for.
@@ -846,26 +620,3 @@ impl fmt::Display for TierError {
 }
 
 impl std::error::Error for TierError {}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn spaces_come_back() {
-        let mut spaces = Spaces::default();
-        assert_eq!(Spaces::decode(&spaces.encode()), Some(spaces.clone()));
-        let counts = |lasting| ColdCounts {
-            lasting,
-            shift: 1,
-            swept_s: -5,
-            expiring: (0..lasting.cast_signed()).map(|i| (i, 2 * i)).collect(),
-        };
-        spaces.keys = Some((0..DATABASES as u64).map(counts).collect());
-        assert_eq!(Spaces::decode(&spaces.encode()), Some(spaces.clone()));
-        assert_eq!(Spaces::decode(b"short"), None);
-        let cut = spaces.encode().len() - 1;
-        let cut = Spaces::decode(&spaces.encode()[..cut]).expect("the names are whole");
-        assert_eq!(cut.keys, None);
-    }
-}

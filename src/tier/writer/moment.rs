@@ -4,9 +4,9 @@
 use super::Writer;
 use super::sink::{Sink, Taken};
 use crate::keyspace::residency::Place;
-use crate::tier::Spaces;
 use crate::tier::chunks::LONG_BYTES;
 use crate::tier::snapshot::{Copies, Value};
+use crate::tier::spaces::Spaces;
 use crate::tier::store::StoreError;
 
 /// So much is copied with the gate closed, in about a quarter of a millisecond.
