@@ -1,5 +1,5 @@
-//! The load generators of `scripts/stall`, `scripts/hit-ratio` and `scripts/tier`, for which Python is too slow. They
-//! do not use the strata library, so that they measure any server that speaks the Redis protocol.
+//! The load generators of `scripts/stall`, `scripts/stall-writes`, `scripts/hit-ratio` and `scripts/tier`, for which Python
+//! is too slow. They do not use the strata library, so that they measure any server that speaks the Redis protocol.
 //!
 //!     load insert --port P --keys N [--first I] [--connections 4] [--pipeline 64] [--size 64] [--expires-at UNIX_MS]
 //!                 [--prefix key:]       SETs the keys prefix + 12 digits
@@ -14,6 +14,8 @@
 //!     load zipf   --port P --keys N --requests R --out FILE [--theta 0.99] [--rate R]
 //!     load rate   --port P --rate R --requests N --out FILE [--overwrites 50]
 //!                                       see examples/load/tier.rs; values (`--kind`) are in examples/load/values.rs
+//!     load full   --port P --keys N [--seconds 15] [--connections 50] [--pipeline 1]
+//!                                       SETs at full speed; see examples/load/writes.rs
 //!
 //! Each prints one line of JSON. A reply that is not the expected one ends the program with status 1.
 //!
@@ -34,6 +36,8 @@ use std::time::{Duration, Instant};
 mod tier;
 #[path = "load/values.rs"]
 mod values;
+#[path = "load/writes.rs"]
+mod writes;
 
 use values::Values;
 
@@ -58,9 +62,10 @@ fn main() -> Result<()> {
         "verify" => tier::verify(&options)?,
         "zipf" => tier::zipf(&options)?,
         "rate" => tier::rate(&options)?,
+        "full" => writes::full(&options)?,
         _ => {
             return Err(
-                "usage: load insert|read|ping|replay|verify|zipf|rate --port P ...; see examples/load.rs".into(),
+                "usage: load insert|read|ping|replay|verify|zipf|rate|full --port P ...; see examples/load.rs".into(),
             );
         }
     };

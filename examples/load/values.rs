@@ -57,6 +57,13 @@ impl Values {
         })
     }
 
+    /// The value of key `id`.
+    pub(crate) fn made(&self, id: u64) -> Vec<u8> {
+        let mut value = Vec::new();
+        self.make(&mut value, id);
+        value
+    }
+
     /// Replaces `value` by the one of key `id`.
     pub(crate) fn make(&self, value: &mut Vec<u8>, id: u64) {
         let mut source = Source(Random(id ^ 0x00C0_FFEE_1234_5678));
