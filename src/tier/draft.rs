@@ -17,7 +17,9 @@ use super::store::{Run, Store, StoreError};
 /// Records beyond so many bytes go into the file.
 const MEMORY_BYTES: usize = 4 * 1024 * 1024;
 /// What is read back of it at once. Neighbours in it are mostly neighbours in the run.
-const READ_BYTES: usize = 256 * 1024;
+const READ_BYTES: usize = 64 * 1024;
+/// In so many places, in turn: what was copied later than most stands behind all of that, once in order for each time.
+const WINDOWS: usize = 16;
 
 /// The records of a run.
 pub(super) struct Draft {
@@ -110,7 +112,7 @@ impl Draft {
     pub(super) fn memory_bytes(&self) -> usize {
         self.records.capacity() * size_of::<Record>()
             + self.keys.capacity()
-            + self.bytes.memory.capacity()
+            + self.bytes.memory_bytes()
     }
 
     /// Writes all of it, without what belongs to contents of databases that are gone by now: `names` are the others.
@@ -162,11 +164,26 @@ struct Bytes {
     /// So many are in the file.
     filed: u64,
     memory: Vec<u8>,
-    /// A part of the file that was read, and where it begins.
-    window: Vec<u8>,
-    window_at: u64,
+    /// Parts of the file that were read; the one that was used last comes first.
+    windows: [Window; WINDOWS],
     /// The disk takes none: they stay in memory.
     is_refused: bool,
+    #[cfg(test)]
+    reads: usize,
+}
+
+/// A part of the file, and where it begins.
+#[derive(Default)]
+struct Window {
+    bytes: Vec<u8>,
+    at: u64,
+}
+
+impl Window {
+    fn part(&self, at: u64, len: usize) -> Option<&[u8]> {
+        let start = usize::try_from(at.checked_sub(self.at)?).ok()?;
+        self.bytes.get(start..start + len)
+    }
 }
 
 impl Bytes {
@@ -176,9 +193,10 @@ impl Bytes {
             file: None,
             filed: 0,
             memory: Vec::new(),
-            window: Vec::new(),
-            window_at: 0,
+            windows: Default::default(),
             is_refused: false,
+            #[cfg(test)]
+            reads: 0,
         }
     }
 
@@ -214,19 +232,71 @@ impl Bytes {
             out.extend_from_slice(&self.memory[start..start + len]);
             return Ok(());
         }
-        let is_there = |window: &[u8], window_at: u64| {
-            at >= window_at && at + len as u64 <= window_at + window.len() as u64
-        };
-        if !is_there(&self.window, self.window_at) {
-            let left = usize::try_from(self.filed - at).unwrap_or(usize::MAX);
-            self.window.resize(READ_BYTES.max(len).min(left), 0);
-            self.window_at = at;
-            if let Some(file) = &self.file {
-                file.read_exact_at(&mut self.window, at)?;
+        let found = self
+            .windows
+            .iter()
+            .position(|window| window.part(at, len).is_some());
+        if let Some(found) = found {
+            self.windows[..=found].rotate_right(1);
+        } else {
+            self.windows.rotate_right(1);
+            self.fill(at, len)?;
+        }
+        let part = self.windows[0].part(at, len).ok_or(StoreError::Size)?;
+        out.extend_from_slice(part);
+        Ok(())
+    }
+
+    fn memory_bytes(&self) -> usize {
+        let windows = self.windows.iter().map(|window| window.bytes.capacity());
+        self.memory.capacity() + windows.sum::<usize>()
+    }
+
+    /// Reads the first window anew.
+    fn fill(&mut self, at: u64, len: usize) -> Result<(), StoreError> {
+        #[cfg(test)]
+        {
+            self.reads += 1;
+        }
+        let left = usize::try_from(self.filed - at).unwrap_or(usize::MAX);
+        let window = &mut self.windows[0];
+        window.bytes.resize(READ_BYTES.max(len).min(left), 0);
+        window.at = at;
+        if let Some(file) = &self.file {
+            file.read_exact_at(&mut window.bytes, at)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::scratch::Scratch;
+
+    /// What was copied later stands behind the rest, and comes between it in the run.
+    #[test]
+    fn what_was_copied_late_does_not_have_the_file_read_again_and_again() {
+        const RECORDS: u64 = 20_000;
+        const PASSES: u64 = 5;
+        let scratch = Scratch::new();
+        let mut bytes = Bytes::new(scratch.path());
+        let record = |pass: u64, i: u64| vec![(pass * 31 + i) as u8; 100 + (i % 7) as usize];
+        let mut places = Vec::new();
+        for pass in 0..PASSES {
+            for i in (0..RECORDS).filter(|i| i % (pass + 1) == 0) {
+                let record = record(pass, i);
+                places.push((i, pass, bytes.put(&record), record.len() as u32));
             }
         }
-        let start = (at - self.window_at) as usize;
-        out.extend_from_slice(&self.window[start..start + len]);
-        Ok(())
+        bytes.file_all().expect("a file");
+        places.sort_unstable();
+        let mut out = Vec::new();
+        for (i, pass, at, len) in places {
+            bytes.read(at, len, &mut out).expect("it is there");
+            assert_eq!(out, record(pass, i));
+        }
+        let least = bytes.filed as usize / READ_BYTES;
+        assert!(bytes.reads <= 2 * least + WINDOWS, "{}", bytes.reads);
     }
 }
