@@ -81,6 +81,8 @@ pub struct Executor {
     /// Bytes counted by this thread up to which no limit can be passed; see `has_room`.
     room_until: i64,
     room_generation: u64,
+    /// Bytes that this thread had changed when it last asked for a turn to write.
+    changed_before: u64,
     random: Random,
     /// On what terms commands work with keys.
     terms: Terms,
@@ -114,6 +116,7 @@ impl Executor {
             pool: EvictionPool::default(),
             room_until: i64::MIN,
             room_generation: 0,
+            changed_before: 0,
             told_of_change: false,
             batch: None,
             plan: Vec::new(),

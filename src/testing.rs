@@ -201,6 +201,11 @@ impl Db {
         tier.expect("it had one").count_now(self.engine());
     }
 
+    /// The time.
+    pub(crate) fn now(&self) -> UnixMs {
+        self.now
+    }
+
     /// Writes what has changed into the disk tier, if there is one.
     pub(crate) fn write(&self) {
         let engine = self.engine();
@@ -369,7 +374,12 @@ impl Db {
                 self.advance(i64::try_from(patience.as_millis()).expect("not long"));
                 return true;
             }
-            Suspend::Room(_) => Need::Written,
+            Suspend::Turn(wait) => {
+                self.advance(i64::try_from(wait.as_millis()).expect("not long"));
+                self.session.resume(request, Came::Nothing);
+                return true;
+            }
+            Suspend::Room(_) => Need::Room,
             _ => return false,
         };
         let server = Arc::clone(self.executor.server());

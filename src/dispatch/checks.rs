@@ -39,7 +39,7 @@ impl Executor {
         if let Some(until) = self.held_back(row, *now) {
             return Err(Suspend::Pause(until).into());
         }
-        if row.command.flags.has(Flags::DENYOOM) && self.has_room(*now) != Room::Enough {
+        if row.command.flags.has(Flags::DENYOOM) && !self.knows_room() {
             self.make_do(row, session, *now)?;
         }
         if row.command.flags.has(Flags::WRITE) && self.is_tier_failing() && self.is_unrecorded(row)
@@ -49,7 +49,7 @@ impl Executor {
         Ok(row)
     }
 
-    /// Memory is short for a command that may need some.
+    /// There may be no memory for a command that may need some, or it is not its turn.
     #[cold]
     fn make_do(&mut self, row: &Row, session: &mut Session, now: UnixMs) -> Result<(), Stop> {
         if let Some(needed) = self.lacks_room(session, now) {

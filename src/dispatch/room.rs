@@ -33,10 +33,13 @@ impl Executor {
 
     /// What a command that needs memory must wait for where the tier below has not taken some yet.
     pub(super) fn lacks_room(&mut self, session: &mut Session, now: UnixMs) -> Option<Suspend> {
-        let lacks = self.engine.keyspace.has_below()
-            && !self.is_tier_failing()
-            && self.has_room(now) == Room::Soon;
-        if !lacks {
+        if !self.engine.keyspace.has_below() || self.is_tier_failing() {
+            return None;
+        }
+        if let Some(turn) = self.turn(session, now) {
+            return Some(turn);
+        }
+        if self.has_room(now) != Room::Soon {
             return None;
         }
         if !may_shed(self.config.current()) {
@@ -54,12 +57,32 @@ impl Executor {
         None
     }
 
+    /// Where the disk takes less than clients write: that a command waits for its turn, once.
+    fn turn(&mut self, session: &mut Session, now: UnixMs) -> Option<Suspend> {
+        let waits = session.suspended.as_ref();
+        if waits.is_some_and(|waits| waits.has_turn) {
+            return None;
+        }
+        let keyspace = &self.engine.keyspace;
+        let changed = keyspace.changed_bytes(self.thread);
+        let since = changed - std::mem::replace(&mut self.changed_before, changed);
+        let wait = self.engine.pacing.turn(since, keyspace.unsafe_bytes())?;
+        session.suspended(now).has_turn = true;
+        Some(Suspend::Turn(wait))
+    }
+
+    /// Whether this thread has added less than its share of what was left.
+    #[inline]
+    pub(super) fn knows_room(&self) -> bool {
+        let added = self.engine.keyspace.counters(self.thread).used_bytes.read();
+        added < self.room_until && self.room_generation == self.engine.config.generation()
+    }
+
     /// Whether there is memory for a command that may need some; makes room where the policy allows
     /// it. While this thread has added less than its share of what was left, the answer is known.
     #[inline]
     pub(super) fn has_room(&mut self, now: UnixMs) -> Room {
-        let added = self.engine.keyspace.counters(self.thread).used_bytes.read();
-        if added < self.room_until && self.room_generation == self.engine.config.generation() {
+        if self.knows_room() {
             return Room::Enough;
         }
         let policy = self.config.current().maxmemory_policy;
@@ -78,8 +101,9 @@ impl Executor {
             .keyspace
             .make_room(&limits, self.thread, &mut self.pool);
         let added = engine.keyspace.counters(self.thread).used_bytes.read();
-        self.room_until = match server.engine.overdraft.is_taken() {
-            // What is allowed now is not for long.
+        let takes_turns = engine.pacing.is_on(engine.keyspace.unsafe_bytes());
+        self.room_until = match takes_turns || server.engine.overdraft.is_taken() {
+            // What is allowed now is not for long, and turns are for each command.
             true => i64::MIN,
             false => added.saturating_add(server.engine.keyspace.headroom(&limits)),
         };

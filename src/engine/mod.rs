@@ -9,6 +9,7 @@ pub mod easing;
 pub mod encoding_limits;
 pub mod overdraft;
 pub mod overload;
+pub mod pacing;
 mod room;
 
 use std::fmt;
@@ -18,6 +19,7 @@ use std::sync::atomic::AtomicUsize;
 use self::easing::Easing;
 use self::overdraft::Overdraft;
 use self::overload::Overload;
+use self::pacing::Pacing;
 use crate::config::{Config, Live, TierDurability};
 use crate::keyspace::{Keyspace, ThreadSlot};
 use crate::tier::Tier;
@@ -44,6 +46,8 @@ pub struct Engine {
     pub overdraft: Overdraft,
     /// Whether the disk takes less than clients write.
     pub overload: Overload,
+    /// Writes take turns where the disk takes less than clients write.
+    pub pacing: Pacing,
     /// The number of worker threads.
     pub workers: usize,
     /// Resident memory beyond what a tier may cost; see [`Engine::steer_memory`].
@@ -76,6 +80,7 @@ impl Engine {
             easing: Easing::default(),
             overdraft: Overdraft::default(),
             overload: Overload::default(),
+            pacing: Pacing::default(),
             workers,
             excess_bytes: AtomicUsize::new(0),
             outside,

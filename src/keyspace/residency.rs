@@ -64,6 +64,9 @@ pub(super) const STATE: u8 = 0xf0;
 /// when the server ends, they are gone.
 pub const KEY_BYTES_MAX: usize = 65_000;
 
+/// A thread tells the others of so many changed bytes at once.
+const TOLD_BYTES: usize = 32 * 1024;
+
 /// The lower tier's answer to the one question that requests ask it.
 pub trait Filter: Debug + Send + Sync {
     /// Whether a key with this hash may be below. It reads memory only, and errs to the safe side.
@@ -111,6 +114,8 @@ pub(super) struct Residency {
     next_name: AtomicU32,
     /// Bytes that the writer has taken and not made safe yet.
     writing_bytes: AtomicUsize,
+    /// Bytes of entries that have changed and are not safe, about: one number, for requests to look at.
+    unsafe_bytes: AtomicUsize,
     /// How often the writer has made something safe.
     settled: AtomicU64,
     /// Which victims are written.
@@ -121,6 +126,10 @@ pub(super) struct Residency {
 struct ChangeList {
     places: Vec<Place>,
     bytes: usize,
+    /// Bytes since the start.
+    all_bytes: u64,
+    /// What is not in `unsafe_bytes` yet.
+    untold: usize,
     /// Where UNVERIFIED was set, in that order. It may be over.
     unverified: Vec<Place>,
     /// So many of these are looked for by the run that took the places.
@@ -144,6 +153,7 @@ impl Residency {
             names: (0..SPACES).map(name).collect(),
             next_name: AtomicU32::new(next_name),
             writing_bytes: AtomicUsize::new(0),
+            unsafe_bytes: AtomicUsize::new(0),
             settled: AtomicU64::new(0),
             admission: Admission::default(),
         }
@@ -227,6 +237,12 @@ impl Residency {
         let mut changed = self.changed[thread.0].lock();
         changed.places.push(place);
         changed.bytes += bytes;
+        changed.all_bytes += bytes as u64;
+        changed.untold += bytes;
+        if changed.untold >= TOLD_BYTES {
+            let untold = std::mem::take(&mut changed.untold);
+            self.unsafe_bytes.fetch_add(untold, Ordering::Relaxed);
+        }
     }
 
     pub(super) fn departed(&self, shard: usize) {
@@ -666,8 +682,26 @@ impl Keyspace {
 
     /// Bytes of entries that have changed and are not safe below, about.
     pub fn unwritten_bytes(&self) -> usize {
+        self.queued_bytes() + self.writing_bytes()
+    }
+
+    /// Bytes of entries that the writer has taken and not made safe yet, about.
+    pub fn writing_bytes(&self) -> usize {
         let writing = |below: &Residency| below.writing_bytes.load(Ordering::Relaxed);
-        self.queued_bytes() + self.below.as_ref().map_or(0, writing)
+        self.below.as_ref().map_or(0, writing)
+    }
+
+    /// The same, for requests: one number, which is behind by a little.
+    #[inline]
+    pub fn unsafe_bytes(&self) -> u64 {
+        let bytes = |below: &Residency| below.unsafe_bytes.load(Ordering::Relaxed) as u64;
+        self.below.as_ref().map_or(0, bytes)
+    }
+
+    /// Bytes of the entries that a thread has changed since the start, each once for each time that it was written below, about.
+    pub fn changed_bytes(&self, thread: ThreadSlot) -> u64 {
+        let below = self.below.as_ref();
+        below.map_or(0, |below| below.changed[thread.0].lock().all_bytes)
     }
 
     /// How often the writer has made something safe.

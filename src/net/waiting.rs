@@ -86,9 +86,9 @@ fn come(server: &Arc<Server>, needed: Suspend, now: UnixMs, timers: &Handle) -> 
     match needed {
         Suspend::Loads(wanted, now) => meet(&server.engine, Need::Keys(wanted, now)),
         Suspend::Answer(ask) => meet(&server.engine, Need::Answer(ask)),
-        Suspend::Room(None) => meet(&server.engine, Need::Written),
+        Suspend::Room(None) => meet(&server.engine, Need::Room),
         Suspend::Room(Some(patience)) => {
-            let met = meet(&server.engine, Need::Room(patience));
+            let met = meet(&server.engine, Need::Room);
             let _timers = timers.enter();
             let met = tokio::time::timeout(patience, met);
             Box::pin(async move { met.await.unwrap_or(Some(Came::Nothing)) })
@@ -108,6 +108,14 @@ fn come(server: &Arc<Server>, needed: Suspend, now: UnixMs, timers: &Handle) -> 
         Suspend::Time(until) => {
             let _timers = timers.enter();
             let passed = tokio::time::sleep(wait(until));
+            Box::pin(async move {
+                passed.await;
+                Some(Came::Nothing)
+            })
+        }
+        Suspend::Turn(wait) => {
+            let _timers = timers.enter();
+            let passed = tokio::time::sleep(wait);
             Box::pin(async move {
                 passed.await;
                 Some(Came::Nothing)

@@ -40,9 +40,10 @@ pub enum Suspend {
     Loads(Vec<Wanted>, UnixMs),
     /// The end of a pause, which is at this time at the latest.
     Pause(UnixMs),
-    /// That what has changed so far is written below, so that there may be room in memory: for so long, or for as long as
-    /// it takes.
+    /// That something more is written below, so that there may be room in memory: for so long, or for as long as it takes.
     Room(Option<Duration>),
+    /// Its turn to write, which comes after so long.
+    Turn(Duration),
 }
 
 /// What came of it.
@@ -103,6 +104,8 @@ pub struct Suspended {
     pub rounds: Rounds,
     /// Since when it waits for room in memory.
     pub short_since: Option<UnixMs>,
+    /// Whether it has got its turn to write.
+    pub has_turn: bool,
     /// Whether the time that it waits counts as its own, as if it had worked all the while.
     pub works: bool,
 }
@@ -118,6 +121,7 @@ impl Suspended {
             queued: None,
             rounds: Rounds::default(),
             short_since: None,
+            has_turn: false,
             works: false,
         }
     }

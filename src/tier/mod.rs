@@ -323,10 +323,8 @@ pub enum Need {
     Keys(Vec<Wanted>, UnixMs),
     /// That all changes so far are durable.
     Durable,
-    /// That all changes so far are written below, so that there may be room in memory.
-    Written,
-    /// The same, or that so much time passes: whoever waits sees to that.
-    Room(Duration),
+    /// That something more is written below, so that there may be room in memory.
+    Room,
     /// An answer.
     Answer(Ask),
 }
@@ -484,12 +482,14 @@ impl Tier {
                 let loaded = self.load(wanted, now);
                 Box::pin(async move { Met::Keys(loaded.await) })
             }
-            Need::Durable | Need::Written | Need::Room(_) => {
-                let round = match need {
-                    Need::Durable => Round::Log,
-                    _ => Round::Run,
-                };
-                let written = self.written(round);
+            Need::Durable => {
+                let written = self.written(Round::Log);
+                Box::pin(async move { Met::Written(written.await) })
+            }
+            Need::Room => {
+                let (done, written) = oneshot::channel();
+                self.pace.tell_of_run(done);
+                let written = async move { written.await.is_ok() };
                 Box::pin(async move { Met::Written(written.await) })
             }
             Need::Answer(Ask::Sync) => {
@@ -532,7 +532,7 @@ impl Tier {
                 let failed = wanted.into_iter().filter(unreadable);
                 Met::Keys(failed.map(|wanted| wanted.hash).collect())
             }
-            Need::Durable | Need::Written | Need::Room(_) => {
+            Need::Durable | Need::Room => {
                 self.write_now(engine);
                 Met::Written(true)
             }

@@ -48,6 +48,8 @@ struct State {
     /// Rounds that began, and that ended well. A round makes all changes before it durable, in a run or in the log.
     begun: u64,
     done: u64,
+    /// The one under way, if there is one.
+    under_way: Option<Round>,
     /// What somebody waits for.
     asked: Option<Round>,
     /// Those who want to be told of the end of a round, and of which.
@@ -127,6 +129,18 @@ impl Pace {
         self.changed.notify_all();
     }
 
+    /// Has somebody told when the next run ends: of it more may leave memory, whenever it began. It is asked for if there is none.
+    pub(super) fn tell_of_run(&self, done: oneshot::Sender<()>) {
+        let mut state = self.state.lock();
+        if state.under_way == Some(Round::Run) && !state.failed {
+            let wanted = state.begun;
+            state.waiting.push((wanted, done));
+            return;
+        }
+        drop(state);
+        self.tell(Round::Run, done);
+    }
+
     /// For how long rounds have failed; `None`: the last one ended well.
     #[inline]
     pub(super) fn failing_for(&self) -> Option<Duration> {
@@ -138,7 +152,7 @@ impl Pace {
     /// Waits for the next round, but not for long: `due` says whether it is time for a run. True after the stop.
     pub(super) fn begin(&self, due: impl Fn() -> bool) -> Option<(Round, bool)> {
         let mut state = self.state.lock();
-        if state.asked.is_none() && !state.stopped {
+        if state.asked.is_none() && !state.stopped && !due() {
             self.changed.wait_for(&mut state, LOOK);
         }
         let must_run = state.stopped || due();
@@ -147,11 +161,13 @@ impl Pace {
         assert!(!self.panics.load(Ordering::Relaxed), "as a test wants it");
         state.asked = None;
         state.begun += 1;
+        state.under_way = Some(round);
         Some((round, state.stopped))
     }
 
     pub(super) fn end(&self, well: bool) {
         let mut state = self.state.lock();
+        state.under_way = None;
         if !well {
             self.begin_failing();
             state.begun -= 1;
@@ -253,5 +269,50 @@ mod tests {
         pace.fail();
         pace.ask();
         assert!(!is_under_way());
+    }
+
+    #[test]
+    fn who_waits_for_room_is_told_by_the_run_under_way() {
+        let pace = Pace::default();
+        let (done, mut told) = oneshot::channel();
+        pace.tell_of_run(done);
+        assert_eq!(pace.begin(|| false), Some((Round::Run, false)));
+        assert!(told.try_recv().is_err());
+        // One that comes when the run has begun waits for this one too, and not for another.
+        let (done, mut told_too) = oneshot::channel();
+        pace.tell_of_run(done);
+        pace.end(true);
+        assert_eq!((told.try_recv(), told_too.try_recv()), (Ok(()), Ok(())));
+        assert_eq!(pace.begin(|| false), None);
+    }
+
+    #[test]
+    fn a_group_of_the_log_makes_no_room() {
+        let pace = Pace::default();
+        let (done, mut durable) = oneshot::channel();
+        pace.tell(Round::Log, done);
+        assert_eq!(pace.begin(|| false), Some((Round::Log, false)));
+        let (done, mut told) = oneshot::channel();
+        pace.tell_of_run(done);
+        pace.end(true);
+        assert_eq!(durable.try_recv(), Ok(()));
+        assert!(told.try_recv().is_err());
+        assert_eq!(pace.begin(|| false), Some((Round::Run, false)));
+        pace.end(true);
+        assert_eq!(told.try_recv(), Ok(()));
+    }
+
+    #[test]
+    fn a_run_that_fails_tells_those_who_wait_for_room() {
+        let pace = Pace::default();
+        let (done, told) = oneshot::channel();
+        assert_eq!(pace.begin(|| true), Some((Round::Run, false)));
+        pace.tell_of_run(done);
+        pace.end(false);
+        assert!(told.blocking_recv().is_err());
+        pace.fail();
+        let (done, told) = oneshot::channel();
+        pace.tell_of_run(done);
+        assert!(told.blocking_recv().is_err());
     }
 }

@@ -54,8 +54,6 @@ pub(super) use self::failure::disk_bytes;
 
 /// Changes begin to be written after this time at the latest, so that they are safe within a second.
 const PERIOD: Duration = Duration::from_millis(700);
-/// And as soon as they take so many bytes.
-const RUN_BYTES: usize = 32 * 1024 * 1024;
 /// Where all keys on disk were deleted its files go, if they have so much.
 const UNWANTED_BYTES: u64 = if cfg!(test) { 64 << 10 } else { 1 << 20 };
 /// After a failure the next try waits so long.
@@ -68,7 +66,9 @@ pub(super) fn run(engine: &Engine) {
     let mut last = Instant::now();
     let mut kept = last;
     loop {
-        let is_due = || last.elapsed() >= PERIOD || engine.keyspace.unwritten_bytes() >= RUN_BYTES;
+        let is_much = || engine.keyspace.unwritten_bytes() as u64 >= engine.pacing.run_bytes();
+        let is_due = || last.elapsed() >= PERIOD || is_much();
+        engine.steer_pacing();
         writer.keep_cache();
         let Some((round, stopped)) = tier.pace.begin(is_due) else {
             continue;
@@ -187,6 +187,10 @@ impl<'a> Writer<'a> {
             TierCompression::None => Method::None,
         };
         self.compressor.set_method(method);
+        // Where clients wait for the writer what is faster helps them more than what takes less room.
+        let is_behind = self.engine.pacing.is_writer_behind();
+        self.compressor.set_hurried(is_behind);
+        let began = Instant::now();
         self.keep_what_was_loaded();
         let mut taken = self.take_changed();
         taken.places.append(&mut self.logged);
@@ -204,7 +208,11 @@ impl<'a> Writer<'a> {
         let places = taken.sorted();
         match written {
             Ok(()) => {
+                let bytes = keyspace.writing_bytes() as u64;
+                let unsafe_bytes = keyspace.unwritten_bytes() as u64;
                 keyspace.settle(&places, self.thread);
+                let pacing = &self.engine.pacing;
+                pacing.wrote(bytes, began.elapsed(), unsafe_bytes);
                 self.tier.log_bytes.store(0, Ordering::Relaxed);
                 *self.tier.classes.lock() = self.compressor.stats();
                 *self.tier.last_write.lock() = Some(clock::now());
@@ -338,11 +346,22 @@ impl<'a> Writer<'a> {
         };
         let generation = run.generation();
         let mut draft = Draft::new(&tier.dir, run.generation());
+        let began = Instant::now();
         let spaces = self.write_moment(taken, &mut Sink::Run(&mut draft))?;
+        let gathered = began.elapsed();
         let key = record::spaces_key(tier.store.hash_seed());
         draft.put(tier.store.hash_of(&key), &key, &spaces.encode())?;
         draft.write(&mut run, &tier.store, &spaces.names)?;
+        let written = began.elapsed();
         run.finish()?;
+        tracing::debug!(
+            bytes = self.engine.keyspace.writing_bytes(),
+            places = taken.places.len(),
+            gather_ms = gathered.as_millis(),
+            write_ms = (written - gathered).as_millis(),
+            finish_ms = (began.elapsed() - written).as_millis(),
+            "a run was written"
+        );
         self.spaces = spaces;
         self.is_emptied = false;
         self.keep_spaces();

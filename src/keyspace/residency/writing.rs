@@ -275,6 +275,9 @@ impl Keyspace {
     ) {
         if let Some(below) = &self.below {
             below.writing_bytes.store(0, Ordering::Relaxed);
+            below
+                .unsafe_bytes
+                .store(self.queued_bytes(), Ordering::Relaxed);
         }
         for group in places.chunk_by(|a, b| a.shard() == b.shard()) {
             let mut locked = self.lock_shard(group[0].shard(), thread);

@@ -338,12 +338,17 @@ impl Class {
         }
     }
 
+    /// Counts a value, whose ratio tells nothing.
+    pub(super) fn stored_in_a_hurry(&mut self, raw: usize, stored: usize) {
+        self.stats.values += 1;
+        self.stats.raw_bytes += raw as u64;
+        self.stats.stored_bytes += stored as u64;
+    }
+
     /// Counts a value; at the end of a window decides whether to learn again.
     pub(super) fn stored(&mut self, raw: usize, stored: usize, tuning: &Tuning) {
+        self.stored_in_a_hurry(raw, stored);
         let (raw, stored) = (raw as u64, stored as u64);
-        self.stats.values += 1;
-        self.stats.raw_bytes += raw;
-        self.stats.stored_bytes += stored;
         self.window.values += 1;
         self.window.raw_bytes += raw;
         self.window.stored_bytes += stored;

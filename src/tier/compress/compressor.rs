@@ -20,6 +20,10 @@ const NOISE_CHECK_BYTES: usize = 1024;
 /// Longer values have enough to repeat in themselves, and go without dictionary.
 const DICTIONARY_MAX_VALUE: usize = 64 << 10;
 
+/// In a hurry longer values are compressed with lz4: with a dictionary it is four times as fast for these, and no faster for
+/// shorter ones.
+const HURRIED_MIN: usize = 1024;
+
 /// How values are compressed: the option `tier-compression`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Method {
@@ -35,6 +39,8 @@ pub enum Method {
 /// Encodes values, and learns from them. Owned by one thread.
 pub struct Compressor {
     method: Method,
+    /// Somebody waits: what is faster is better.
+    is_hurried: bool,
     dictionaries: Arc<Dictionaries>,
     classes: Classes,
     encoder: Encoder,
@@ -66,6 +72,7 @@ impl Compressor {
     ) -> Self {
         Self {
             method,
+            is_hurried: false,
             classes: Classes::new(tuning, dictionaries.newest(&[])),
             dictionaries,
             encoder: Encoder::new(),
@@ -76,6 +83,11 @@ impl Compressor {
     /// Changes how the values from now on are compressed.
     pub fn set_method(&mut self, method: Method) {
         self.method = method;
+    }
+
+    /// Whether speed counts for more than size. Nothing is learnt from how small values become then.
+    pub fn set_hurried(&mut self, is_hurried: bool) {
+        self.is_hurried = is_hurried;
     }
 
     /// Appends the value to `out` in its smallest sensible form, with its header, and says which form that is. A dictionary
@@ -91,13 +103,18 @@ impl Compressor {
         }
         let class = self.classes.class(slot);
         let is_tried = self.method != Method::None && value.len() >= MIN_LEN && class.is_tried();
+        let dictionary = class
+            .dictionary
+            .as_deref()
+            .filter(|_| value.len() <= DICTIONARY_MAX_VALUE);
+        let is_short = dictionary.is_some() && value.len() < HURRIED_MIN;
+        let is_hurried = self.is_hurried && self.method == Method::Zstd && !is_short;
         let compressed = if is_tried {
-            let dictionary = class
-                .dictionary
-                .as_deref()
-                .filter(|_| value.len() <= DICTIONARY_MAX_VALUE);
-            let compressed = compress(&mut self.encoder, self.method, dictionary, value);
-            class.tried(compressed.is_some());
+            let method = if is_hurried { Method::Lz4 } else { self.method };
+            let compressed = compress(&mut self.encoder, method, dictionary, value);
+            if !is_hurried {
+                class.tried(compressed.is_some());
+            }
             compressed
         } else {
             None
@@ -111,7 +128,10 @@ impl Compressor {
         out.extend_from_slice(payload);
         let tuning = self.classes.tuning;
         let class = self.classes.class(slot);
-        class.stored(value.len(), out.len() - start, &tuning);
+        match is_hurried {
+            true => class.stored_in_a_hurry(value.len(), out.len() - start),
+            false => class.stored(value.len(), out.len() - start, &tuning),
+        }
         header
     }
 
@@ -130,6 +150,7 @@ impl Compressor {
         let class = self.classes.class(slot);
         let compressed = match self.method {
             Method::None => None,
+            _ if self.is_hurried => compress(&mut self.encoder, Method::Lz4, None, part),
             method => compress(&mut self.encoder, method, None, part),
         };
         let (form, payload) = compressed.unwrap_or((Form::Raw, part));

@@ -181,6 +181,37 @@ fn every_form_round_trips() {
 }
 
 #[test]
+fn in_a_hurry_longer_values_take_lz4_and_nothing_is_learnt_from_that() {
+    let scratch = Scratch::new();
+    let dictionaries = scratch.open();
+    let mut random = Random(6);
+    let mut taught = compressor(&dictionaries);
+    teach(&mut taught, "user", &mut random, user_json);
+    let long: Vec<u8> = (0..4).flat_map(|_| html(&mut random)).collect();
+    let form = |taught: &mut Compressor, key: &str, value: &[u8]| encode(taught, key, value).0.form;
+    let short = user_json(&mut random);
+    let before = [
+        form(&mut taught, "user:1", &short),
+        form(&mut taught, "user:1", &long),
+        form(&mut taught, "page", &long),
+    ];
+    taught.set_hurried(true);
+    // As many as would make a class learn again, or leave its values as they are.
+    let noise = noise(&mut random, 2000);
+    for _ in 0..20_000 {
+        assert_eq!(form(&mut taught, "user:1", &noise), Form::Raw);
+    }
+    assert_eq!(form(&mut taught, "user:1", &short), before[0]);
+    assert_eq!(form(&mut taught, "user:1", &long), Form::Lz4);
+    assert_eq!(form(&mut taught, "page", &long), Form::Lz4);
+    taught.set_hurried(false);
+    assert_eq!(form(&mut taught, "user:1", &short), before[0]);
+    assert_eq!(form(&mut taught, "user:1", &long), before[1]);
+    assert_eq!(form(&mut taught, "page", &long), before[2]);
+    assert_eq!(taught.stats()[1].trainings, 1);
+}
+
+#[test]
 fn damaged_bytes_are_errors() {
     let scratch = Scratch::new();
     let dictionaries = scratch.open();

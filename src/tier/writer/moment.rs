@@ -12,6 +12,10 @@ use crate::tier::store::StoreError;
 /// So much is copied with the gate closed, in about a quarter of a millisecond.
 const ALONE_PLACES: usize = 512;
 const ALONE_BYTES: usize = 512 * 1024;
+/// While more has changed meanwhile it is written as the rest was, not only copied: nobody has memory for a copy of it. So often,
+/// since clients may change as much as is written.
+const LATE_BYTES: usize = 4 * 1024 * 1024;
+const PASSES: usize = 6;
 /// So often what has changed meanwhile is copied again before the gate is closed whatever there is. Each round takes a few
 /// hundredths of the time that the one before took.
 const LATE_ROUNDS: usize = 4;
@@ -36,8 +40,15 @@ impl Writer<'_> {
         let mut rest = taken.sorted();
         let mut late = Vec::new();
         if taken.bytes > ALONE_BYTES || rest.len() > ALONE_PLACES {
-            self.write_places(&rest, sink)?;
-            rest = self.take_more(taken);
+            for _ in 0..PASSES {
+                self.write_places(&rest, sink)?;
+                self.measure_memory(&late, sink);
+                let bytes = self.engine.keyspace.queued_bytes();
+                rest = self.take_more(taken);
+                if bytes <= LATE_BYTES {
+                    break;
+                }
+            }
             for _ in 0..LATE_ROUNDS {
                 if rest.len() <= ALONE_PLACES {
                     break;

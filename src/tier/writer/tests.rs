@@ -231,7 +231,7 @@ fn a_writer_that_panics_lets_nobody_wait() {
         Met::Written(true)
     ));
     let before = FAILURES.of(Part::TierWriter);
-    let waiting = tier.meet(Need::Written);
+    let waiting = tier.meet(Need::Room);
     tier.pace.panics.store(true, Ordering::Relaxed);
     // The one who waits, or the next ones: nobody for ever.
     let _ = block_on(waiting);

@@ -1,0 +1,284 @@
+//! Writes at the pace at which the tier below takes them.
+//!
+//! Where clients change more than the writer makes safe, memory fills with what may not leave it, and then everybody would wait
+//! until a whole run has ended. So before it comes to that commands that need memory take turns: each moves a clock on by the time
+//! that the writer needs for what it changes, and waits until the clock's time has come. That is a **virtual clock**, as cell rate
+//! algorithms of networks have it: the waits are exact, in the order of arrival, and one for each command.
+//!
+//! What is charged follows the writer: what it makes safe in a second, and more or less of it so that about a certain part of
+//! memory is not safe at the end of a run. It stays the same for a run, so that all commands wait for about as long. While little
+//! is not safe nobody waits, so a short burst is not held up at all; and where there is ever more, whatever was measured,
+//! writes come to nearly nothing before memory is full of it.
+//!
+//! Rejected: to hold each batch for a time that follows what is not safe at the moment. The right one depends on the number of
+//! clients, the depth of their pipelines and the size of values, and where it was too short everybody stood still again.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use super::Engine;
+
+/// Nobody is held up while no more than this part of memory is not safe, in hundredths, and was not at the end of the last run.
+const OPEN_PERCENT: u64 = 14;
+/// So much of it is to be at the end of a run. The writer has a run's end to do besides, and what changes while it writes is of the
+/// same run: where clients change nearly as much as it can write runs become very long.
+const WANTED_PERCENT: u64 = 22;
+/// From here on writes become slower at once, and at the second they are slowest. At a half what may leave memory is hard to
+/// find.
+const FULL_PERCENT: u64 = 30;
+const SLOWEST_PERCENT: u64 = 42;
+const SLOWEST: f64 = 0.05;
+/// The pace of clients in thousandths of the writer's: the least and the most, and how much it changes from run to run.
+const PACE: (u64, u64) = (300, 1500);
+const PACE_STEP: (f64, f64) = (0.7, 1.2);
+/// A run begins when this part of memory has changed, or so many bytes.
+const RUN_PERCENT: u64 = 10;
+const RUN_BYTES: u64 = 32 << 20;
+/// Bytes a second, until a run has shown what they are.
+const FIRST_RATE: u64 = 20 << 20;
+const RATE_MIN: u64 = 1 << 20;
+/// A smaller run tells nothing: what it takes is mostly the end.
+const MEASURED_BYTES_MIN: u64 = 1 << 20;
+/// When all runs since have been that small nobody is behind.
+const QUIET_MS: u64 = 1000;
+/// Shorter waits than the timers know are none.
+const WAIT_MIN: Duration = Duration::from_millis(2);
+/// And no command waits for longer, whatever was charged.
+const WAIT_MAX: Duration = Duration::from_secs(1);
+/// No command is charged for more: what it has changed is counted by then.
+const CHARGED_BYTES_MAX: u64 = 256 * 1024;
+
+/// The clock, and what it goes by.
+#[derive(Debug)]
+pub struct Pacing {
+    started: Instant,
+    /// Nanoseconds since then: when the next turn is.
+    next: AtomicU64,
+    /// Bytes that the writer makes safe in a second.
+    rate: AtomicU64,
+    /// What keys and values may take; 0: there is no limit, or nothing is written.
+    room: AtomicU64,
+    /// The pace of clients in thousandths of the writer's.
+    pace: AtomicU64,
+    /// Whether much was not safe at the end of the last run.
+    is_behind: AtomicBool,
+    /// Milliseconds from `started` to the end of the last run that told something.
+    measured: AtomicU64,
+}
+
+impl Default for Pacing {
+    fn default() -> Self {
+        Self {
+            started: Instant::now(),
+            next: AtomicU64::new(0),
+            rate: AtomicU64::new(FIRST_RATE),
+            room: AtomicU64::new(0),
+            pace: AtomicU64::new(1000),
+            is_behind: AtomicBool::new(false),
+            measured: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Pacing {
+    /// Whether commands take turns while so many bytes are not safe.
+    #[inline]
+    pub fn is_on(&self, unsafe_bytes: u64) -> bool {
+        let room = self.room.load(Ordering::Relaxed);
+        room > 0 && (unsafe_bytes > room / 100 * OPEN_PERCENT || self.is_writer_behind())
+    }
+
+    /// Whether clients wait for the writer.
+    pub fn is_writer_behind(&self) -> bool {
+        self.is_behind.load(Ordering::Relaxed)
+    }
+
+    /// Gives a command its turn: how long it must wait for that, if at all. It is charged for so many bytes that its thread has
+    /// changed since the last one.
+    pub fn turn(&self, changed: u64, unsafe_bytes: u64) -> Option<Duration> {
+        if !self.is_on(unsafe_bytes) {
+            return None;
+        }
+        let bytes = changed.min(CHARGED_BYTES_MAX) as f64;
+        let cost = bytes * 1e9 / self.rate_at(unsafe_bytes);
+        let now = self.started.elapsed().as_nanos() as u64;
+        let mut turn = now;
+        // It never fails: there is always another time.
+        let _ = self
+            .next
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |next| {
+                turn = next.max(now);
+                Some(turn + cost as u64)
+            });
+        let wait = Duration::from_nanos(turn - now).min(WAIT_MAX);
+        (wait >= WAIT_MIN).then_some(wait)
+    }
+
+    /// Bytes a second that clients may change while so many are not safe.
+    fn rate_at(&self, unsafe_bytes: u64) -> f64 {
+        let room = self.room.load(Ordering::Relaxed) as f64;
+        let percent = 100.0 * unsafe_bytes as f64 / room.max(1.0);
+        let left = (SLOWEST_PERCENT as f64 - percent) / (SLOWEST_PERCENT - FULL_PERCENT) as f64;
+        let pace = self.pace.load(Ordering::Relaxed) as f64 / 1000.0;
+        pace * left.clamp(SLOWEST, 1.0) * self.rate.load(Ordering::Relaxed) as f64
+    }
+
+    /// The writer has made so many bytes safe in this time, at the end of which so many were not safe.
+    pub fn wrote(&self, bytes: u64, time: Duration, unsafe_bytes: u64) {
+        let room = self.room.load(Ordering::Relaxed);
+        let percent = unsafe_bytes.saturating_mul(100) / room.max(1);
+        let now = self.started.elapsed().as_millis() as u64;
+        if bytes < MEASURED_BYTES_MIN.min(room / 100) {
+            // Not where somebody asked for one more behind a large one.
+            if now > self.measured.load(Ordering::Relaxed) + QUIET_MS {
+                self.is_behind.store(false, Ordering::Relaxed);
+            }
+            return;
+        }
+        self.measured.store(now, Ordering::Relaxed);
+        self.is_behind
+            .store(percent > OPEN_PERCENT, Ordering::Relaxed);
+        let step = WANTED_PERCENT as f64 / percent.max(1) as f64;
+        let pace = self.pace.load(Ordering::Relaxed) as f64 * step.clamp(PACE_STEP.0, PACE_STEP.1);
+        self.pace
+            .store((pace as u64).clamp(PACE.0, PACE.1), Ordering::Relaxed);
+        let rate = (bytes as f64 / time.as_secs_f64().max(1e-3)) as u64;
+        let before = self.rate.load(Ordering::Relaxed);
+        self.rate
+            .store(((before + rate) / 2).max(RATE_MIN), Ordering::Relaxed);
+    }
+
+    /// How much may change before a run begins.
+    pub fn run_bytes(&self) -> u64 {
+        match self.room.load(Ordering::Relaxed) {
+            0 => RUN_BYTES,
+            room => (room / 100 * RUN_PERCENT).min(RUN_BYTES),
+        }
+    }
+}
+
+impl Engine {
+    /// Follows what keys and values may take.
+    pub fn steer_pacing(&self) {
+        let maxmemory = self.config.load().maxmemory;
+        let room = match maxmemory {
+            0 => 0,
+            limit => limit.saturating_sub(self.other_bytes_to_evict(limit) as u64),
+        };
+        self.pacing.room.store(room, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Db;
+
+    const MB: u64 = 1 << 20;
+
+    fn pacing(room: u64) -> Pacing {
+        let pacing = Pacing::default();
+        pacing.room.store(room, Ordering::Relaxed);
+        pacing
+    }
+
+    #[test]
+    fn writes_take_turns_only_where_much_is_not_safe() {
+        let pacing = pacing(100 * MB);
+        for _ in 0..1000 {
+            assert_eq!(pacing.turn(MB, 13 * MB), None);
+        }
+        let waits = (0..100).filter_map(|_| pacing.turn(MB, 20 * MB));
+        let waits: Vec<_> = waits.collect();
+        // They are spread over the time that the writer needs for what was charged, more or less.
+        assert!(waits.len() > 50 && waits.is_sorted());
+        let charged = 100.0 * CHARGED_BYTES_MAX as f64 / FIRST_RATE as f64;
+        let last = waits.last().map_or(0.0, Duration::as_secs_f64);
+        assert!(last < 1.1 * charged, "{last} {charged}");
+    }
+
+    #[test]
+    fn the_more_is_not_safe_the_slower_writes_are() {
+        let pacing = pacing(100 * MB);
+        let rates = (15..60).map(|mb| pacing.rate_at(mb * MB) as u64);
+        let rates: Vec<_> = rates.collect();
+        assert!(rates.is_sorted_by(|a, b| a >= b));
+        assert_eq!(rates[0], FIRST_RATE);
+        assert!(rates.last().is_some_and(|&rate| rate < FIRST_RATE / 4));
+    }
+
+    #[test]
+    fn a_run_that_ended_with_much_slows_writes_for_the_next_one() {
+        let pacing = pacing(100 * MB);
+        let second = Duration::from_secs(1);
+        pacing.wrote(FIRST_RATE, second, WANTED_PERCENT * MB);
+        let before = pacing.rate_at(MB);
+        // Also while little is not safe: all commands are to wait for as long.
+        assert!(pacing.is_on(MB) && pacing.is_writer_behind());
+        pacing.wrote(FIRST_RATE, second, 30 * MB);
+        assert!(pacing.rate_at(MB) < before && pacing.is_writer_behind());
+        for _ in 0..10 {
+            pacing.wrote(FIRST_RATE, second, MB);
+        }
+        assert!(pacing.rate_at(MB) > before && !pacing.is_on(MB));
+    }
+
+    /// Fault B17: with memory full of what was not safe everybody waited for one or two seconds.
+    #[test]
+    fn writes_take_turns_before_memory_is_full_of_what_is_not_safe() {
+        let mut db = Db::tiered(|config| config.maxmemory = 16 * MB);
+        db.engine().steer_pacing();
+        // Of a disk that takes next to nothing, so that it is slower than this test anywhere.
+        db.engine().pacing.rate.store(10_000, Ordering::Relaxed);
+        let value = "v".repeat(1000);
+        let set = |db: &mut Db, from: usize, to: usize| {
+            let before = db.now();
+            for i in from..to {
+                db.run(&format!("SET k:{i} {value}")).ok();
+            }
+            db.now().0 - before.0
+        };
+        // A burst waits for nothing, and what follows it for some milliseconds each.
+        assert_eq!(set(&mut db, 0, 500), 0);
+        assert!(set(&mut db, 500, 5000) > 0);
+        let unsafe_bytes = db.engine().keyspace.unsafe_bytes();
+        assert!(db.engine().pacing.is_on(unsafe_bytes));
+        // What needs no memory does not wait.
+        let before = db.now();
+        db.run("GET k:1").bulk(&value);
+        db.run("DEL k:1").int(1);
+        assert_eq!(db.now(), before);
+        // When all is safe it is as before.
+        db.write();
+        db.engine().pacing.is_behind.store(false, Ordering::Relaxed);
+        assert_eq!(set(&mut db, 0, 300), 0);
+    }
+
+    #[test]
+    fn without_a_limit_of_memory_nobody_is_held_up() {
+        let pacing = pacing(0);
+        assert_eq!(pacing.turn(MB, u64::MAX), None);
+        assert_eq!(pacing.run_bytes(), RUN_BYTES);
+    }
+
+    #[test]
+    fn no_command_waits_for_long_whatever_was_charged() {
+        let pacing = pacing(MB);
+        for _ in 0..100_000 {
+            let wait = pacing.turn(u64::MAX, u64::MAX);
+            assert!(wait.is_none_or(|wait| wait <= WAIT_MAX));
+        }
+    }
+
+    #[test]
+    fn the_pace_follows_what_the_writer_does() {
+        let pacing = pacing(100 * MB);
+        for _ in 0..20 {
+            pacing.wrote(10 * MB, Duration::from_secs(1), MB);
+        }
+        let rate = pacing.rate.load(Ordering::Relaxed);
+        assert!((9 * MB..=11 * MB).contains(&rate), "{rate}");
+        pacing.wrote(1, Duration::from_secs(100), MB);
+        assert_eq!(pacing.rate.load(Ordering::Relaxed), rate);
+    }
+}
