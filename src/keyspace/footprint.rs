@@ -4,7 +4,7 @@
 
 use smallvec::SmallVec;
 
-use super::{KeyHash, Keyspace};
+use super::{KeyHash, Keyspace, SHARD_BITS};
 
 /// The keys that a request uses.
 #[derive(Clone, Copy, Debug)]
@@ -94,8 +94,27 @@ impl Uses {
         let start = self.starts.get(shard).copied();
         let end = self.starts.get(shard + 1).copied();
         let of_shard = start.map(|start| &self.sorted[start..end.unwrap_or(self.sorted.len())]);
-        of_shard.is_some_and(|keys| keys.binary_search(&(hash, db)).is_ok())
+        of_shard.is_some_and(|keys| has(keys, (hash, db)))
     }
+}
+
+/// Hashes of a shard lie evenly. So the place of one among many is nearly known, and a search near it meets one line of
+/// memory or two, where one by halves meets four.
+fn has(keys: &[(KeyHash, usize)], wanted: (KeyHash, usize)) -> bool {
+    let in_shard = wanted.0.value() << SHARD_BITS;
+    let guess = (u128::from(in_shard) * keys.len() as u128) >> u64::BITS;
+    let (mut from, mut to) = (guess as usize, guess as usize);
+    let mut step = 2;
+    while keys[..from].last().is_some_and(|before| *before >= wanted) {
+        from = from.saturating_sub(step);
+        step *= 2;
+    }
+    step = 2;
+    while keys.get(to).is_some_and(|behind| *behind <= wanted) {
+        to = keys.len().min(to + step);
+        step *= 2;
+    }
+    keys[from..to].binary_search(&wanted).is_ok()
 }
 
 #[cfg(test)]
@@ -108,6 +127,30 @@ mod tests {
 
     fn terms() -> Terms {
         Terms::of(&Config::default(), START, ThreadSlot(0), &"test")
+    }
+
+    #[test]
+    fn each_of_many_keys_of_a_shard_is_found_and_no_other() {
+        let mut random = crate::random::Random(5);
+        for count in [0, 1, 2, 3, 50, 300] {
+            for spread in [u64::MAX >> SHARD_BITS, 0xffff, 3] {
+                let mut hash = || KeyHash(7 << (64 - SHARD_BITS) | random.next_u64() & spread);
+                let mut keys: Vec<_> = (0..count).map(|i| (hash(), i % 2)).collect();
+                keys.sort_unstable();
+                for &(hash, db) in &keys {
+                    for near in [hash.0 - 1, hash.0, hash.0 + 1] {
+                        for db in [db, db + 1, 0] {
+                            let wanted = (KeyHash(near), db);
+                            assert_eq!(has(&keys, wanted), keys.contains(&wanted));
+                        }
+                    }
+                }
+                for _ in 0..50 {
+                    let wanted = (hash(), 0);
+                    assert_eq!(has(&keys, wanted), keys.contains(&wanted));
+                }
+            }
+        }
     }
 
     #[test]

@@ -207,6 +207,8 @@ impl<'a> Keys<'a> {
         let shard = hash.shard();
         let lock = match &*self.locked {
             [one] if one.shard == shard => Ok(0),
+            // All are locked.
+            many if many.get(shard).is_some_and(|locked| locked.shard == shard) => Ok(shard),
             many => many.binary_search_by_key(&shard, |locked| locked.shard),
         };
         let has = |lock| match &self.locked {
