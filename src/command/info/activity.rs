@@ -87,6 +87,11 @@ pub(super) fn stats(look: &Look<'_>, lines: &mut Lines) {
         ("io_threaded_writes_processed", 0),
     ]);
     event_loop(look, lines);
+    refused_clients(stats, lines);
+}
+
+/// Clients that were closed or refused.
+fn refused_clients(stats: &Stats, lines: &mut Lines) {
     lines.field("evicted_clients", stats.evicted_clients.load(Relaxed));
     lines.field(
         "client_query_buffer_limit_disconnections",
