@@ -34,6 +34,8 @@ const PACE_STEP: (f64, f64) = (0.7, 1.2);
 /// A run begins when this part of memory has changed, or so many bytes.
 const RUN_PERCENT: u64 = 10;
 const RUN_BYTES: u64 = 32 << 20;
+/// In less memory nobody takes turns: its runs are short, and what they take while they are written is much of it.
+const ROOM_MIN: u64 = 40 << 20;
 /// Bytes a second, until a run has shown what they are.
 const FIRST_RATE: u64 = 20 << 20;
 const RATE_MIN: u64 = 1 << 20;
@@ -165,6 +167,7 @@ impl Engine {
             0 => 0,
             limit => limit.saturating_sub(self.other_bytes_to_evict(limit) as u64),
         };
+        let room = if room < ROOM_MIN { 0 } else { room };
         self.pacing.room.store(room, Ordering::Relaxed);
     }
 }
@@ -226,7 +229,7 @@ mod tests {
     /// Fault B17: with memory full of what was not safe everybody waited for one or two seconds.
     #[test]
     fn writes_take_turns_before_memory_is_full_of_what_is_not_safe() {
-        let mut db = Db::tiered(|config| config.maxmemory = 16 * MB);
+        let mut db = Db::tiered(|config| config.maxmemory = 64 * MB);
         db.engine().steer_pacing();
         // Of a disk that takes next to nothing, so that it is slower than this test anywhere.
         db.engine().pacing.rate.store(10_000, Ordering::Relaxed);
@@ -240,7 +243,7 @@ mod tests {
         };
         // A burst waits for nothing, and what follows it for some milliseconds each.
         assert_eq!(set(&mut db, 0, 500), 0);
-        assert!(set(&mut db, 500, 5000) > 0);
+        assert!(set(&mut db, 500, 12_000) > 0);
         let unsafe_bytes = db.engine().keyspace.unsafe_bytes();
         assert!(db.engine().pacing.is_on(unsafe_bytes));
         // What needs no memory does not wait.

@@ -42,7 +42,6 @@ impl Writer<'_> {
         if taken.bytes > ALONE_BYTES || rest.len() > ALONE_PLACES {
             for _ in 0..PASSES {
                 self.write_places(&rest, sink)?;
-                self.measure_memory(&late, sink);
                 let bytes = self.engine.keyspace.queued_bytes();
                 rest = self.take_more(taken);
                 if bytes <= LATE_BYTES {
