@@ -11,6 +11,9 @@ use crate::server::latency::Event;
 use crate::server::session::Session;
 use crate::server::suspended::Suspend;
 
+/// Keys that are evicted for one command at the most where commands take turns: half a millisecond's work.
+const VICTIMS_PER_TURN: usize = 512;
+
 impl Executor {
     pub(super) fn is_tier_failing(&self) -> bool {
         let tier = self.engine.tier.as_ref();
@@ -93,15 +96,19 @@ impl Executor {
         let began = self.ticker.read();
         let (server, engine) = (&self.server, &self.engine);
         self.room_generation = engine.config.generation();
-        let limits = Limits {
+        let takes_turns = engine.pacing.is_on(engine.keyspace.unsafe_bytes());
+        let mut limits = Limits {
             unwritten,
             ..engine.limits(self.config.current(), now)
         };
+        if takes_turns {
+            // What a run takes while it is written comes at once, and is not to be made room for by one batch.
+            limits.victims_max = limits.victims_max.min(VICTIMS_PER_TURN);
+        }
         let has_room = engine
             .keyspace
             .make_room(&limits, self.thread, &mut self.pool);
         let added = engine.keyspace.counters(self.thread).used_bytes.read();
-        let takes_turns = engine.pacing.is_on(engine.keyspace.unsafe_bytes());
         self.room_until = match takes_turns || server.engine.overdraft.is_taken() {
             // What is allowed now is not for long, and turns are for each command.
             true => i64::MIN,
