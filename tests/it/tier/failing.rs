@@ -385,6 +385,12 @@ fn a_client_that_is_gone_is_noticed_while_it_waits_for_the_disk() {
             client.read_to_end(&mut replies).expect("it is answered");
             replies
         });
+        // Until the disk has taken something what comes next is refused at once.
+        let goes_on = poll(Duration::from_secs(60), || {
+            let set = witness.run(&["SET", "another", "value"]);
+            set.is_simple("OK").then_some(())
+        });
+        assert!(goes_on.is_some(), "{}", server.stdout());
         (is_there, ended)
     };
     assert_eq!(waits(&["SET", "k", "v"], &|_| {}), (false, None));
