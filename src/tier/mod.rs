@@ -55,7 +55,7 @@ use self::compress::{ClassStats, DecodeError, Dictionaries};
 use self::loads::Loads;
 use self::log::Log;
 use self::marks::Reserve;
-use self::pace::{Pace, Round};
+use self::pace::{Medium, Pace};
 use self::pending::Pending;
 use self::store::{GenerationStats, Store, StoreError};
 use self::walks::{Lane, WALKERS, Walks};
@@ -342,9 +342,9 @@ pub enum Met {
 
 impl Tier {
     /// Waits until all changes so far are safe. False where they could not be written.
-    fn written(&self, round: Round) -> impl Future<Output = bool> + Send + use<> {
+    fn written(&self, medium: Medium) -> impl Future<Output = bool> + Send + use<> {
         let (done, written) = oneshot::channel();
-        self.pace.tell(round, done);
+        self.pace.tell(medium, done);
         async move { written.await.is_ok() }
     }
 
@@ -483,7 +483,7 @@ impl Tier {
                 Box::pin(async move { Met::Keys(loaded.await) })
             }
             Need::Durable => {
-                let written = self.written(Round::Log);
+                let written = self.written(Medium::Log);
                 Box::pin(async move { Met::Written(written.await) })
             }
             Need::Room => {
@@ -493,7 +493,7 @@ impl Tier {
                 Box::pin(async move { Met::Written(written.await) })
             }
             Need::Answer(Ask::Sync) => {
-                let written = self.written(Round::Run);
+                let written = self.written(Medium::Run);
                 Box::pin(async move {
                     let failed = !written.await;
                     Met::Answer(Page {

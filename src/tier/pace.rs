@@ -49,9 +49,9 @@ struct State {
     begun: u64,
     done: u64,
     /// The one under way, if there is one.
-    under_way: Option<Round>,
+    under_way: Option<Medium>,
     /// What somebody waits for.
-    asked: Option<Round>,
+    asked: Option<Medium>,
     /// Those who want to be told of the end of a round, and of which.
     waiting: Vec<(u64, oneshot::Sender<()>)>,
     stopped: bool,
@@ -81,7 +81,7 @@ pub struct Saves {
 
 /// How changes are made durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Round {
+pub(super) enum Medium {
     /// In the log: soon, and memory must keep them.
     Log,
     /// In a run: they may leave memory.
@@ -101,7 +101,7 @@ impl Pace {
         if state.failed {
             return;
         }
-        state.asked = Some(Round::Run);
+        state.asked = Some(Medium::Run);
         let round = state.begun + 1;
         let since = Instant::now();
         state.saving.get_or_insert(Saving { round, since });
@@ -118,13 +118,13 @@ impl Pace {
     }
 
     /// Has somebody told when all that had changed before the call is durable.
-    pub(super) fn tell(&self, round: Round, done: oneshot::Sender<()>) {
+    pub(super) fn tell(&self, medium: Medium, done: oneshot::Sender<()>) {
         let mut state = self.state.lock();
         if state.failed {
             return;
         }
         let wanted = state.begun + 1;
-        state.asked = state.asked.max(Some(round));
+        state.asked = state.asked.max(Some(medium));
         state.waiting.push((wanted, done));
         self.changed.notify_all();
     }
@@ -132,13 +132,13 @@ impl Pace {
     /// Has somebody told when the next run ends: of it more may leave memory, whenever it began. It is asked for if there is none.
     pub(super) fn tell_of_run(&self, done: oneshot::Sender<()>) {
         let mut state = self.state.lock();
-        if state.under_way == Some(Round::Run) && !state.failed {
+        if state.under_way == Some(Medium::Run) && !state.failed {
             let wanted = state.begun;
             state.waiting.push((wanted, done));
             return;
         }
         drop(state);
-        self.tell(Round::Run, done);
+        self.tell(Medium::Run, done);
     }
 
     /// For how long rounds have failed; `None`: the last one ended well.
@@ -150,19 +150,19 @@ impl Pace {
     }
 
     /// Waits for the next round, but not for long: `due` says whether it is time for a run. True after the stop.
-    pub(super) fn begin(&self, due: impl Fn() -> bool) -> Option<(Round, bool)> {
+    pub(super) fn begin(&self, due: impl Fn() -> bool) -> Option<(Medium, bool)> {
         let mut state = self.state.lock();
         if state.asked.is_none() && !state.stopped && !due() {
             self.changed.wait_for(&mut state, LOOK);
         }
         let must_run = state.stopped || due();
-        let round = state.asked.max(must_run.then_some(Round::Run))?;
+        let medium = state.asked.max(must_run.then_some(Medium::Run))?;
         #[cfg(test)]
         assert!(!self.panics.load(Ordering::Relaxed), "as a test wants it");
         state.asked = None;
         state.begun += 1;
-        state.under_way = Some(round);
-        Some((round, state.stopped))
+        state.under_way = Some(medium);
+        Some((medium, state.stopped))
     }
 
     pub(super) fn end(&self, well: bool) {
@@ -218,7 +218,7 @@ impl Pace {
         let mut state = self.state.lock();
         // A run under way may have passed the change by.
         let wanted = state.begun + 1;
-        state.asked = Some(Round::Run);
+        state.asked = Some(Medium::Run);
         self.changed.notify_all();
         while state.done < wanted && !state.stopped && !state.failed {
             self.changed.wait(&mut state);
@@ -258,7 +258,7 @@ mod tests {
         pace.end(true);
         // That one may have passed changes by.
         assert!(is_under_way() && pace.saves().count == 0);
-        assert_eq!(pace.begin(|| false), Some((Round::Run, false)));
+        assert_eq!(pace.begin(|| false), Some((Medium::Run, false)));
         pace.ask();
         pace.end(true);
         assert!(!is_under_way() && pace.saves().count == 1 && pace.saves().last.is_some());
@@ -276,7 +276,7 @@ mod tests {
         let pace = Pace::default();
         let (done, mut told) = oneshot::channel();
         pace.tell_of_run(done);
-        assert_eq!(pace.begin(|| false), Some((Round::Run, false)));
+        assert_eq!(pace.begin(|| false), Some((Medium::Run, false)));
         assert!(told.try_recv().is_err());
         // One that comes when the run has begun waits for this one too, and not for another.
         let (done, mut told_too) = oneshot::channel();
@@ -290,14 +290,14 @@ mod tests {
     fn a_group_of_the_log_makes_no_room() {
         let pace = Pace::default();
         let (done, mut durable) = oneshot::channel();
-        pace.tell(Round::Log, done);
-        assert_eq!(pace.begin(|| false), Some((Round::Log, false)));
+        pace.tell(Medium::Log, done);
+        assert_eq!(pace.begin(|| false), Some((Medium::Log, false)));
         let (done, mut told) = oneshot::channel();
         pace.tell_of_run(done);
         pace.end(true);
         assert_eq!(durable.try_recv(), Ok(()));
         assert!(told.try_recv().is_err());
-        assert_eq!(pace.begin(|| false), Some((Round::Run, false)));
+        assert_eq!(pace.begin(|| false), Some((Medium::Run, false)));
         pace.end(true);
         assert_eq!(told.try_recv(), Ok(()));
     }
@@ -306,7 +306,7 @@ mod tests {
     fn a_run_that_fails_tells_those_who_wait_for_room() {
         let pace = Pace::default();
         let (done, told) = oneshot::channel();
-        assert_eq!(pace.begin(|| true), Some((Round::Run, false)));
+        assert_eq!(pace.begin(|| true), Some((Medium::Run, false)));
         pace.tell_of_run(done);
         pace.end(false);
         assert!(told.blocking_recv().is_err());

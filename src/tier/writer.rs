@@ -35,7 +35,7 @@ use super::chunks::{self, ChunkWriter};
 use super::compress::{Compressor, Method};
 use super::draft::Draft;
 use super::log::Log;
-use super::pace::Round;
+use super::pace::Medium;
 use super::reclaim::{Allowance, Leaving};
 use super::record;
 use super::snapshot::Copies;
@@ -70,14 +70,14 @@ pub(super) fn run(engine: &Engine) {
         let is_due = || last.elapsed() >= PERIOD || is_much();
         engine.steer_pacing();
         writer.keep_cache();
-        let Some((round, stopped)) = tier.pace.begin(is_due) else {
+        let Some((medium, stopped)) = tier.pace.begin(is_due) else {
             continue;
         };
         if stopped {
             engine.keyspace.prepare_end(writer.thread);
         }
         let mut is_healed = false;
-        let is_run = round == Round::Run || tier.log.lock().is_broken();
+        let is_run = medium == Medium::Run || tier.log.lock().is_broken();
         let written = if is_run {
             last = Instant::now();
             writer.write_changes()
