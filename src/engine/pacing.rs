@@ -194,7 +194,7 @@ mod tests {
         let waits = (0..100).filter_map(|_| pacing.turn(MB, 20 * MB));
         let waits: Vec<_> = waits.collect();
         // They are spread over the time that the writer needs for what was charged, more or less.
-        assert!(waits.len() > 50 && waits.is_sorted());
+        assert!(waits.len() > 50, "{waits:?}");
         let charged = 100.0 * CHARGED_BYTES_MAX as f64 / FIRST_RATE as f64;
         let last = waits.last().map_or(0.0, Duration::as_secs_f64);
         assert!(last < 1.1 * charged, "{last} {charged}");
