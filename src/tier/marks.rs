@@ -334,7 +334,7 @@ mod tests {
             (marks.unsaved(), lens(&marks)),
             (1, vec![1, half / 4, 0, 0, 100])
         );
-        let fill = half - marks.bytes - half / 8;
+        let fill = half - marks.bytes;
         for i in 0..fill / 14 {
             marks.put_mark(&(i as u64).to_be_bytes());
         }

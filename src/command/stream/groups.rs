@@ -304,7 +304,7 @@ fn create(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
         };
         if stream.groups.contains_key(name) {
             return Err(CommandError::text(
-                "BUSYGROUP Consumer ConsumerGroup name already exists",
+                "BUSYGROUP Consumer Group name already exists",
             ));
         }
         let group = ConsumerGroup::new(last, options.entries_read_of(stream.state));
