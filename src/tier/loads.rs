@@ -10,7 +10,7 @@
 //! out, and what was changed meanwhile, is loaded key by key.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use dashmap::DashMap;
@@ -72,10 +72,12 @@ pub(super) struct Loads {
 }
 
 /// Keys that could not be read a moment ago. A batch of requests looks for all its keys again after each that it has answered
-/// with an error; the disk is asked once.
+/// with an error; the disk is asked once. A run may have other versions of them, which are asked for at once.
 #[derive(Default)]
 struct Failed {
     any: AtomicBool,
+    /// How many runs were written, of which no load knew that begins now.
+    runs: AtomicU64,
     at: Mutex<HashMap<KeyHash, Instant>>,
 }
 
@@ -87,8 +89,16 @@ const FAILED_MAX: usize = 65_536;
 static NOT_READ: Repeated = Repeated::new("The disk tier could not read a key");
 
 impl Failed {
-    fn note(&self, hash: KeyHash) {
+    fn runs(&self) -> u64 {
+        self.runs.load(Ordering::Acquire)
+    }
+
+    /// A load has failed that began after so many runs.
+    fn note(&self, hash: KeyHash, runs: u64) {
         let mut at = self.at.lock();
+        if self.runs() != runs {
+            return;
+        }
         if at.len() >= FAILED_MAX {
             at.retain(|_, at| at.elapsed() < FAILED_FOR);
         }
@@ -96,6 +106,14 @@ impl Failed {
             at.insert(hash, Instant::now());
         }
         self.any.store(true, Ordering::Relaxed);
+    }
+
+    /// A run was written.
+    fn forget(&self) {
+        let mut at = self.at.lock();
+        self.runs.fetch_add(1, Ordering::Release);
+        at.clear();
+        self.any.store(false, Ordering::Relaxed);
     }
 
     fn has(&self, hash: KeyHash) -> bool {
@@ -167,6 +185,11 @@ impl Loads {
     /// Waits for the loads under way to end, and keeps others from beginning.
     pub(super) fn pause(&self) -> RwLockWriteGuard<'_, ()> {
         self.under_way.write()
+    }
+
+    /// A run was written: what could not be read before may be there now.
+    pub(super) fn run_written(&self) {
+        self.failed.forget();
     }
 
     pub(super) fn stop(&self) {
@@ -422,6 +445,7 @@ pub(super) fn read(engine: &Engine, thread: ThreadSlot) {
                 let _ = done.send(failed);
             }
             Job::Load(wanted, now) => {
+                let runs = tier.loads.failed.runs();
                 let load = || tier.load_now(engine, &wanted, now, thread);
                 let loaded = threads::caught("a load from the disk tier", load);
                 if let Some(Err(error)) = &loaded {
@@ -429,7 +453,7 @@ pub(super) fn read(engine: &Engine, thread: ThreadSlot) {
                 }
                 let is_loaded = matches!(loaded, Some(Ok(())));
                 if !is_loaded {
-                    tier.loads.failed.note(wanted.hash);
+                    tier.loads.failed.note(wanted.hash, runs);
                 }
                 let waiters = tier.loads.waiters.remove(&wanted);
                 for waiter in waiters.into_iter().flat_map(|(_, waiters)| waiters) {
@@ -494,7 +518,8 @@ mod tests {
                 key: b"key".as_slice().into(),
             }]
         };
-        tier.loads.failed.note(hash);
+        let runs = tier.loads.failed.runs();
+        tier.loads.failed.note(hash, runs);
         let runtime = tokio::runtime::Builder::new_current_thread().build();
         let failed = runtime
             .expect("a runtime")
@@ -505,5 +530,21 @@ mod tests {
         let _asked = tier.load(wanted(), UnixMs(0));
         assert_eq!(tier.loads.waiting(), 1);
         assert!(!tier.loads.failed.any.load(Ordering::Relaxed));
+    }
+
+    #[test]
+    fn a_key_that_was_written_since_it_could_not_be_read_is_asked_for_at_once() {
+        let mut db = Db::tiered(|_| {});
+        let engine = std::sync::Arc::clone(db.engine_arc());
+        let failed = &engine.tier.as_ref().expect("there is a tier").loads.failed;
+        let (hash, runs) = (engine.keyspace.hash(b"key"), failed.runs());
+        failed.note(hash, runs);
+        assert!(failed.has(hash));
+        db.run("SET key value").ok();
+        db.write();
+        assert!(!failed.has(hash));
+        // A load of the version before may end only now.
+        failed.note(hash, runs);
+        assert!(!failed.has(hash));
     }
 }

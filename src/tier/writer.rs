@@ -210,6 +210,7 @@ impl<'a> Writer<'a> {
             Ok(()) => {
                 let bytes = keyspace.writing_bytes() as u64;
                 let unsafe_bytes = keyspace.unwritten_bytes() as u64;
+                self.tier.loads.run_written();
                 keyspace.settle(&places, self.thread);
                 let pacing = &self.engine.pacing;
                 pacing.wrote(bytes, began.elapsed(), unsafe_bytes);

@@ -400,25 +400,7 @@ fn damage_in_a_part_is_an_error_of_that_key_alone() {
         assert_eq!(told(&mut client, "damaged", "location"), "disk");
     }
     set_all(&mut client, [("damaged".to_owned(), noise(4, 3 * MIB))]);
+    demote(&mut client, &values);
     assert!(client.run(&["GET", "damaged"]).is_bulk(&noise(4, 3 * MIB)));
-    stop(server);
-}
-
-#[test]
-#[ignore = "takes half a minute: run by hand, see docs/testing.md"]
-fn what_was_written_anew_is_read_right_behind_its_demotion() {
-    if Strata::is_oracle() {
-        return;
-    }
-    let disk = Disk::new();
-    let server = disk.start(&["--maxmemory", "64mb", "--tier-compression", "none"]);
-    let mut client = connect(&server);
-    for round in 0..200 {
-        let values = [("k".to_owned(), noise(round, 3 * MIB))];
-        set_all(&mut client, values.iter().cloned());
-        demote(&mut client, &values);
-        let reply = client.run(&["GET", "k"]);
-        assert!(reply.is_bulk(&values[0].1), "round {round}: {reply:.60}");
-    }
     stop(server);
 }
