@@ -52,10 +52,7 @@ impl Executor {
     /// There may be no memory for a command that may need some, or it is not its turn.
     #[cold]
     fn make_do(&mut self, row: &Row, session: &mut Session, now: UnixMs) -> Result<(), Stop> {
-        if let Some(needed) = self.lacks_room(session, now) {
-            return Err(needed.into());
-        }
-        match self.has_room(now) {
+        match self.find_room(session, now)? {
             Room::None => Err(self.reject(row, CommandError::OutOfMemory)),
             Room::Soon if self.is_tier_failing() => Err(self.reject(row, CommandError::Unwritable)),
             _ => Ok(()),

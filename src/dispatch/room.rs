@@ -34,30 +34,36 @@ impl Executor {
         !helps && tier.refuses(self.config.current(), is_large && !deletes)
     }
 
-    /// What a command that needs memory must wait for where the tier below has not taken some yet.
-    pub(super) fn lacks_room(&mut self, session: &mut Session, now: UnixMs) -> Option<Suspend> {
+    /// Whether there is memory for a command that may need some, or what it must wait for where the tier below has not taken
+    /// some yet.
+    pub(super) fn find_room(
+        &mut self,
+        session: &mut Session,
+        now: UnixMs,
+    ) -> Result<Room, Suspend> {
         if !self.engine.keyspace.has_below() || self.is_tier_failing() {
-            return None;
+            return Ok(self.has_room(now));
         }
         if let Some(turn) = self.turn(session, now) {
-            return Some(turn);
+            return Err(turn);
         }
-        if self.has_room(now) != Room::Soon {
-            return None;
+        let room = self.has_room(now);
+        if room != Room::Soon {
+            return Ok(room);
         }
         if !may_shed(self.config.current()) {
-            return Some(Suspend::Room(None));
+            return Err(Suspend::Room(None));
         }
         let since = *session.suspended(now).short_since.get_or_insert(now);
         let settled = self.engine.keyspace.settled();
         if let Some(patience) = self.engine.overload.patience(now.0 - since.0, settled) {
-            return Some(Suspend::Room(Some(patience)));
+            return Err(Suspend::Room(Some(patience)));
         }
-        if self.make_room(now, Unwritten::Goes) == Room::Soon {
+        match self.make_room(now, Unwritten::Goes) {
             // Nothing but marks of deleted keys is left.
-            return Some(Suspend::Room(None));
+            Room::Soon => Err(Suspend::Room(None)),
+            room => Ok(room),
         }
-        None
     }
 
     /// Where the disk takes less than clients write: that a command waits for its turn, once.

@@ -187,6 +187,20 @@ mod tests {
         }
     }
 
+    /// Has a stream take all of it, a part at a time.
+    fn drain(outbox: &mut Outbox) -> Vec<u8> {
+        let mut stream = Narrow {
+            taken: Vec::new(),
+            room: 0,
+        };
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        while !outbox.is_empty() {
+            stream.room = 100_000;
+            assert!(outbox.poll_send(&mut cx, &mut stream).is_ok());
+        }
+        stream.taken
+    }
+
     #[test]
     fn a_long_string_leaves_in_its_place_and_is_not_copied() {
         let mut outbox = Outbox::default();
@@ -200,16 +214,8 @@ mod tests {
         let is_it = |piece: &Piece| piece.as_ptr() == long.as_ptr();
         assert!(outbox.pieces.iter().any(is_it));
         let expected = [b"head", &*long, b"tail"].concat();
-        let mut stream = Narrow {
-            taken: Vec::new(),
-            room: 0,
-        };
-        let mut cx = Context::from_waker(std::task::Waker::noop());
-        while !outbox.is_empty() {
-            stream.room = 100_000;
-            assert!(outbox.poll_send(&mut cx, &mut stream).is_ok());
-        }
-        assert!(stream.taken == expected);
+        let taken = drain(&mut outbox);
+        assert!(taken == expected);
         assert_eq!((outbox.capacity(), long.is_shared()), (0, false));
     }
 
@@ -223,16 +229,8 @@ mod tests {
             expected.extend_from_slice(&reply);
         }
         assert_eq!(outbox.len(), expected.len());
-        let mut stream = Narrow {
-            taken: Vec::new(),
-            room: 0,
-        };
-        let mut cx = Context::from_waker(std::task::Waker::noop());
-        while !outbox.is_empty() {
-            stream.room = 100_000;
-            assert!(outbox.poll_send(&mut cx, &mut stream).is_ok());
-        }
-        assert_eq!(stream.taken, expected);
+        let taken = drain(&mut outbox);
+        assert_eq!(taken, expected);
         assert_eq!(outbox.capacity(), 0);
     }
 }

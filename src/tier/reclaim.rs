@@ -383,6 +383,14 @@ mod tests {
         db.engine().tier.as_ref().expect("there is a tier")
     }
 
+    /// The part of the disk that goes first.
+    fn first_part(db: &Db) -> Part {
+        let mut disk = tier(db).disk.lock();
+        let disk = disk.as_mut().expect("the tier is open");
+        let part = disk.next_part(None).expect("the disk is well");
+        part.expect("it has keys")
+    }
+
     #[test]
     fn what_is_out_of_sight_is_what_was_sorted_out() {
         let mut db = Db::tiered(|_| {});
@@ -424,11 +432,7 @@ mod tests {
         }
         db.write();
         db.demote_all();
-        let mut disk = tier(&db).disk.lock();
-        let part = disk.as_mut().map(|disk| disk.next_part(None));
-        drop(disk);
-        let part = part.expect("the tier is open").expect("the disk is well");
-        let part = part.expect("it has keys");
+        let part = first_part(&db);
         let end = part.end();
         let mut writer = Writer::new(db.engine(), tier(&db));
         let mut going = Going::default();
@@ -471,11 +475,7 @@ mod tests {
             db.switch(0);
             db.write();
             db.demote_all();
-            let mut disk = tier(&db).disk.lock();
-            let part = disk.as_mut().map(|disk| disk.next_part(None));
-            drop(disk);
-            let part = part.expect("the tier is open").expect("the disk is well");
-            let part = part.expect("it has keys");
+            let part = first_part(&db);
             let end = part.end();
             let mut writer = Writer::new(db.engine(), tier(&db));
             if is_read {
