@@ -105,22 +105,8 @@ fn come(server: &Arc<Server>, needed: Suspend, now: UnixMs, timers: &Handle) -> 
             let _timers = timers.enter();
             woken(waiter, wait)
         }
-        Suspend::Time(until) => {
-            let _timers = timers.enter();
-            let passed = tokio::time::sleep(wait(until));
-            Box::pin(async move {
-                passed.await;
-                Some(Came::Nothing)
-            })
-        }
-        Suspend::Turn(wait) => {
-            let _timers = timers.enter();
-            let passed = tokio::time::sleep(wait);
-            Box::pin(async move {
-                passed.await;
-                Some(Came::Nothing)
-            })
-        }
+        Suspend::Time(until) => passed(wait(until), timers),
+        Suspend::Turn(wait) => passed(wait, timers),
         Suspend::Pause(until) => {
             let ended = server.pause.ended();
             let _timers = timers.enter();
@@ -134,6 +120,16 @@ fn come(server: &Arc<Server>, needed: Suspend, now: UnixMs, timers: &Handle) -> 
         // The command has its place in the queues, and the dispatcher the keys.
         Suspend::Queued(_) | Suspend::Keys(_) => Box::pin(ready(Some(Came::Nothing))),
     }
+}
+
+/// A time has passed.
+fn passed(time: Duration, timers: &Handle) -> Coming {
+    let _timers = timers.enter();
+    let passed = tokio::time::sleep(time);
+    Box::pin(async move {
+        passed.await;
+        Some(Came::Nothing)
+    })
 }
 
 fn woken(waiter: Arc<Waiter>, wait: impl FnOnce(UnixMs) -> Duration) -> Coming {

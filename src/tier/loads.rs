@@ -78,7 +78,8 @@ struct Failed {
     any: AtomicBool,
     /// How many runs were written, of which no load knew that begins now.
     runs: AtomicU64,
-    at: Mutex<HashMap<KeyHash, Instant>>,
+    /// By the names of their spaces: a key may be unreadable in one database and well in another.
+    at: Mutex<HashMap<(u32, KeyHash), Instant>>,
 }
 
 /// So long a key is not asked for again.
@@ -94,7 +95,7 @@ impl Failed {
     }
 
     /// A load has failed that began after so many runs.
-    fn note(&self, hash: KeyHash, runs: u64) {
+    fn note(&self, wanted: &Wanted, runs: u64) {
         let mut at = self.at.lock();
         if self.runs() != runs {
             return;
@@ -103,7 +104,7 @@ impl Failed {
             at.retain(|_, at| at.elapsed() < FAILED_FOR);
         }
         if at.len() < FAILED_MAX {
-            at.insert(hash, Instant::now());
+            at.insert((wanted.name, wanted.hash), Instant::now());
         }
         self.any.store(true, Ordering::Relaxed);
     }
@@ -116,13 +117,14 @@ impl Failed {
         self.any.store(false, Ordering::Relaxed);
     }
 
-    fn has(&self, hash: KeyHash) -> bool {
+    fn has(&self, wanted: &Wanted) -> bool {
         if !self.any.load(Ordering::Relaxed) {
             return false;
         }
+        let key = (wanted.name, wanted.hash);
         let mut at = self.at.lock();
-        let has = at.get(&hash).is_some_and(|at| at.elapsed() < FAILED_FOR);
-        if !has && at.remove(&hash).is_some() {
+        let has = at.get(&key).is_some_and(|at| at.elapsed() < FAILED_FOR);
+        if !has && at.remove(&key).is_some() {
             self.any.store(!at.is_empty(), Ordering::Relaxed);
         }
         has
@@ -253,7 +255,7 @@ impl Tier {
 
     fn begin(&self, wanted: Wanted, now: UnixMs) -> oneshot::Receiver<bool> {
         let (sender, receiver) = oneshot::channel();
-        if self.loads.failed.has(wanted.hash) {
+        if self.loads.failed.has(&wanted) {
             // The sender goes without a word.
             return receiver;
         }
@@ -453,7 +455,7 @@ pub(super) fn read(engine: &Engine, thread: ThreadSlot) {
                 }
                 let is_loaded = matches!(loaded, Some(Ok(())));
                 if !is_loaded {
-                    tier.loads.failed.note(wanted.hash, runs);
+                    tier.loads.failed.note(&wanted, runs);
                 }
                 let waiters = tier.loads.waiters.remove(&wanted);
                 for waiter in waiters.into_iter().flat_map(|(_, waiters)| waiters) {
@@ -519,7 +521,7 @@ mod tests {
             }]
         };
         let runs = tier.loads.failed.runs();
-        tier.loads.failed.note(hash, runs);
+        tier.loads.failed.note(&wanted()[0], runs);
         let runtime = tokio::runtime::Builder::new_current_thread().build();
         let failed = runtime
             .expect("a runtime")
@@ -537,14 +539,20 @@ mod tests {
         let mut db = Db::tiered(|_| {});
         let engine = std::sync::Arc::clone(db.engine_arc());
         let failed = &engine.tier.as_ref().expect("there is a tier").loads.failed;
-        let (hash, runs) = (engine.keyspace.hash(b"key"), failed.runs());
-        failed.note(hash, runs);
-        assert!(failed.has(hash));
+        let wanted = |db| Wanted {
+            hash: engine.keyspace.hash(b"key"),
+            name: engine.keyspace.space_name(db),
+            key: b"key".as_slice().into(),
+        };
+        let runs = failed.runs();
+        failed.note(&wanted(0), runs);
+        // Its namesake in another database is another key.
+        assert!(failed.has(&wanted(0)) && !failed.has(&wanted(1)));
         db.run("SET key value").ok();
         db.write();
-        assert!(!failed.has(hash));
+        assert!(!failed.has(&wanted(0)));
         // A load of the version before may end only now.
-        failed.note(hash, runs);
-        assert!(!failed.has(hash));
+        failed.note(&wanted(0), runs);
+        assert!(!failed.has(&wanted(0)));
     }
 }
