@@ -487,7 +487,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             timers,
             ..
         } = local;
-        reply.set_protocol(self.protocol);
+        // Where sending failed, or a command panicked, the buffer still has what was for another client.
+        reply.begin(self.protocol);
         let mut consumed = 0;
         loop {
             let ran = executor.run(&mut self.session, input, consumed, &mut self.partial, reply);
@@ -556,6 +557,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn send_deferred(&mut self, cx: &mut Context<'_>) -> Result<(), Closed> {
         let mut reply = std::mem::take(&mut self.deferred);
         let sent = self.send_reply(cx, &mut reply);
+        // Where it was not sent it is for nobody else.
+        reply.clear();
         with_local(|local| {
             if local.spare.len() < SPARE_BUFFERS_MAX {
                 local.spare.push(reply);

@@ -48,6 +48,17 @@ impl Reply {
         }
     }
 
+    /// Begins anew, for another client: nothing stays of what the last one was to get.
+    #[inline]
+    pub fn begin(&mut self, protocol: Protocol) {
+        self.protocol = protocol;
+        self.buffer.clear();
+        if self.has_shared() {
+            self.shared.clear();
+            self.shared_bytes = 0;
+        }
+    }
+
     /// Speaks another protocol from now on.
     pub fn set_protocol(&mut self, protocol: Protocol) {
         self.protocol = protocol;

@@ -9,6 +9,8 @@
 //! | `STRATA_BIG` | values of 512 MB, the largest | 32 MB |
 
 use std::env;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -574,4 +576,39 @@ fn the_client_for_whom_most_is_kept_goes_at_once() {
     let stats = String::from_utf8_lossy(stats.bytes().unwrap_or_default()).into_owned();
     assert!(stats.contains("evicted_clients:1\r\n"), "{stats}");
     assert_served(&mut witness);
+}
+
+/// Where sending failed its bytes stayed in a buffer of the thread, and the next client of the thread got them.
+#[test]
+fn replies_that_a_closed_client_did_not_take_reach_nobody_else() {
+    let limit = "--client-output-buffer-limit=normal 200kb 0 0";
+    let strata = Strata::start(&[limit]);
+    let port = strata.port();
+    let connect = || {
+        let stream = TcpStream::connect(("127.0.0.1", port)).expect("the server listens");
+        let patience = Some(Duration::from_secs(20));
+        stream.set_read_timeout(patience).expect("a timeout");
+        stream
+    };
+    let mut client = strata.connect();
+    client.run(&["SET", "long", &"l".repeat(100_000)]);
+    client.run(&["SET", "short", &"s".repeat(1000)]);
+    let requests = ["ECHO secret\r\n", "GET short\r\n", "GET long\r\n"];
+    for round in 0..600 {
+        let closed = connect();
+        let request = requests[round % requests.len()];
+        let sent = (&closed).write_all(request.repeat(1 + round % 30).as_bytes());
+        sent.expect("a new connection takes it");
+        // With a reset, so that sending to it fails.
+        let socket = socket2::SockRef::from(&closed);
+        socket.set_linger(Some(Duration::ZERO)).expect("a socket");
+        drop(closed);
+        // One for each thread.
+        for mut other in [connect(), connect()] {
+            other.write_all(b"PING\r\n").expect("it is open");
+            let mut reply = [0; 7];
+            other.read_exact(&mut reply).expect("a reply");
+            assert_eq!(&reply, b"+PONG\r\n", "round {round}");
+        }
+    }
 }
