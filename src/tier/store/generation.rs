@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use lsm_tree::{AbstractTree, Slice};
+use lsm_tree::Slice;
 
 use super::StoreError;
 use super::files::bytes_below;
@@ -133,15 +133,11 @@ impl Generation {
             return;
         };
         let tables = tree.path().join(TABLES_DIR);
-        let in_use = tree.call(|tree| {
-            let version = tree.current_version();
-            let paths = version.iter_tables().map(|table| table.path.to_path_buf());
-            Ok(paths.collect::<HashSet<_>>())
-        });
         // A tree that is in disorder is measured as it lies there.
+        let in_use = tree.tables_in_use().ok();
         let is_replaced = |path: &Path| {
-            let in_use = in_use.as_ref().ok();
-            path.parent() == Some(&tables) && in_use.is_some_and(|in_use| !in_use.contains(path))
+            let counts = |in_use: &HashSet<_>| path.file_name().is_some_and(|n| in_use.contains(n));
+            path.parent() == Some(&tables) && in_use.as_ref().is_some_and(|in_use| !counts(in_use))
         };
         let bytes = bytes_below(tree.path(), &is_replaced) + self.filter.folded_bytes();
         self.usage.disk_bytes.store(bytes, Ordering::Relaxed);

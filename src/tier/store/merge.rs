@@ -9,15 +9,19 @@
 //! But a generation that is read much becomes one run, once look-ups that somebody waited for have cost as much, for the runs
 //! that they asked in vain, as the merge does: whatever comes, no more than twice is spent of what would have been best.
 //! Look-ups in the background, which tell whether an overwritten key was on disk, are no reason to write more.
+//!
+//! A merge writes beside what it replaces, and that stays for as long as somebody reads in it. So it asks for room first, by
+//! what really lies in the directory, and where there is not enough old generations have to go before it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use lsm_tree::compaction::{MoveDown, PullDown};
 use lsm_tree::{AbstractTree, AnyTree};
 use parking_lot::Mutex;
 
+use super::files::bytes_below;
 use super::generation::Generation;
 use super::tree::{Tree, Trees};
 use super::{Store, StoreError, log_failure};
@@ -29,6 +33,8 @@ const ASK_NS: u64 = 500;
 const MERGE_BYTE_NS: u64 = 4;
 /// As large as the library's merges make their tables.
 const TABLE_BYTES: u64 = 64_000_000;
+/// While one goes on others may write this part of a generation.
+const OTHERS_PART: u64 = 2;
 /// Levels of the tree: that of the runs to be merged, that where they become one, which is empty else, and that where this
 /// one lies beside others like it. New runs enter level 0. Smaller runs are newer, as the library wants it.
 const TIERS: [(u8, u8, u8); 3] = [(0, 1, 2), (2, 3, 4), (4, 5, 6)];
@@ -39,16 +45,22 @@ pub(super) struct Merging {
     is_under_way: AtomicBool,
     /// The generation whose runs could not be merged: it is not tried again and again.
     failed: Mutex<Option<u64>>,
+    /// What the merge would write that found no room.
+    refused_bytes: AtomicU64,
 }
 
 impl Store {
-    /// Merges the runs of a generation if it has too many; one merge at a time.
+    /// Merges the runs of a generation if it has too many, and there is room; one merge at a time.
     pub(super) fn merge_runs_if_many(self: &Arc<Self>, generation: &Arc<Generation>) {
-        let is_many = |tree: &Tree| {
-            let mut tiers = TIERS.iter();
-            tiers.any(|&(from, ..)| runs(tree, from) >= RUNS_MAX)
-        };
-        if generation.tree.as_ref().is_some_and(is_many) {
+        if self.is_merging() {
+            return;
+        }
+        let bytes = generation.tree.as_ref().map_or(0, due_bytes);
+        let has_room = bytes == 0 || bytes <= self.room_for_merges();
+        let refused = if has_room { 0 } else { bytes };
+        let told = &self.merging.refused_bytes;
+        told.store(refused, Ordering::Relaxed);
+        if has_room && bytes > 0 {
             self.start_merge(generation, Self::merge_tiers);
         }
     }
@@ -58,11 +70,33 @@ impl Store {
     pub fn merge_what_is_read(self: &Arc<Self>) {
         let list = self.list.load();
         let read = list.generations.iter().filter(|g| g.count_vain_asks());
-        let room = self.options.max_bytes.saturating_sub(self.used_bytes());
-        let due = read.filter(|g| g.merge_bytes() <= room);
+        let due: Vec<_> = read.collect();
+        if due.is_empty() || self.is_merging() {
+            return;
+        }
+        let room = self.room_for_merges();
+        let due = due.into_iter().filter(|g| g.merge_bytes() <= room);
         if let Some(most) = due.max_by_key(|g| g.usage.vain_asks()) {
             self.start_merge(most, Self::merge_all);
         }
+    }
+
+    /// What a merge may write: besides all that is in the directory, with what readers keep of earlier merges and of
+    /// generations that are gone, there is room for what others write meanwhile.
+    fn room_for_merges(&self) -> u64 {
+        let taken = bytes_below(self.files.dir(), &|_| false);
+        self.left_beside(taken)
+    }
+
+    fn left_beside(&self, taken: u64) -> u64 {
+        let others = self.options.generation_bytes() / OTHERS_PART;
+        self.options.max_bytes.saturating_sub(taken + others)
+    }
+
+    /// Whether the oldest generation must go because a merge found no room.
+    pub(super) fn is_merge_in_want(&self) -> bool {
+        let refused = self.merging.refused_bytes.load(Ordering::Relaxed);
+        refused > self.left_beside(self.used_bytes())
     }
 
     fn start_merge(
@@ -217,6 +251,15 @@ fn bytes(tree: &Tree, level: u8) -> u64 {
     })
 }
 
+/// What is to be merged because there are too many runs of it.
+fn due_bytes(tree: &Tree) -> u64 {
+    let due = TIERS
+        .iter()
+        .filter(|(from, ..)| runs(tree, *from) >= RUNS_MAX);
+    due.map(|&(from, between, _)| bytes(tree, from) + bytes(tree, between))
+        .sum()
+}
+
 /// A number of a tree; nothing of one that is in disorder.
 fn look<T: Default>(tree: &Tree, number: impl FnOnce(&AnyTree) -> T) -> T {
     tree.call(|tree| Ok(number(tree))).unwrap_or_default()
@@ -243,7 +286,9 @@ impl Generation {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::path::Path;
 
+    use super::super::StoreOptions;
     use super::super::tests::{Scratch, all, key, record, records, write};
     use super::*;
 
@@ -343,6 +388,68 @@ mod tests {
         let (store, _writer) = scratch.open();
         assert_eq!(table_files(&scratch), 1);
         assert_eq!(all(&store, 0).len(), 300);
+    }
+
+    fn real_bytes(scratch: &Scratch) -> u64 {
+        bytes_below(&scratch.0, &|_| false)
+    }
+
+    #[test]
+    fn a_merge_does_not_take_the_directory_over_its_limit() {
+        const LIMIT: u64 = 4 << 20;
+        let scratch = Scratch::new();
+        let (store, mut writer) = Store::open(scratch.options(LIMIT)).unwrap();
+        let batch = |round| records(&store, round..round + 300, 400);
+        write(&mut writer, &batch(0));
+        // Who reads keeps what merges replace.
+        let reader = store.scan(0).unwrap();
+        let mut rounds = 0;
+        while !store.is_full() {
+            rounds += 1;
+            write(&mut writer, &batch(rounds));
+            wait_for_merges(&store);
+            assert!(real_bytes(&scratch) <= LIMIT, "round {rounds}");
+        }
+        assert!(store.stats().bytes_merged > 0);
+        drop(reader);
+        // They are merged once there is room.
+        for round in rounds..rounds + 3 * RUNS_MAX as u64 {
+            while let Some(part) = writer.next_part(None).unwrap().filter(|_| store.is_full()) {
+                writer.let_go(part.end().of_all()).unwrap();
+            }
+            write(&mut writer, &batch(round));
+            wait_for_merges(&store);
+            assert!(real_bytes(&scratch) <= LIMIT, "round {round}");
+        }
+        assert!(store.stats().runs_side_by_side <= 2 * RUNS_MAX);
+    }
+
+    #[test]
+    fn tables_count_and_stay_wherever_the_directory_is_named_from() {
+        let scratch = Scratch::new();
+        let here = std::env::current_dir().unwrap();
+        let up = "../".repeat(here.components().count() - 1);
+        let options = StoreOptions {
+            dir: Path::new(&up)
+                .join(scratch.0.strip_prefix("/").unwrap())
+                .join("tier"),
+            ..scratch.options(4 << 20)
+        };
+        let (store, mut writer) = Store::open(options).unwrap();
+        write(&mut writer, &records(&store, 0..2_000, 400));
+        let told = store.stats().disk_bytes;
+        assert!(told.abs_diff(real_bytes(&scratch)) < 100_000, "{told}");
+        assert!(told > 800_000, "{told}");
+        write(&mut writer, &records(&store, 0..2_000, 300));
+        // What a merge makes beside a run stays when that is given up.
+        let run = writer.begin_run().unwrap();
+        store.merge_all(&store.list.load().generations[0]).unwrap();
+        drop(run);
+        assert_eq!(all(&store, 0).len(), 2_000);
+        writer.close().unwrap();
+        drop(store);
+        let (store, _writer) = scratch.open();
+        assert_eq!(all(&store, 0).len(), 2_000);
     }
 
     #[test]

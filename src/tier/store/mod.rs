@@ -420,7 +420,10 @@ impl Store {
             let is_old = !max_age.is_zero() && self.age(oldest.number) >= max_age;
             is_old || oldest.gone.before() > 0
         };
-        list.generations.last().is_some_and(must_go) || self.leaves_less_than(SLACK)
+        let is_one = || list.generations.len() < 2;
+        list.generations.last().is_some_and(must_go)
+            || self.leaves_less_than(SLACK)
+            || self.is_merge_in_want() && !is_one()
     }
 
     /// Whether it should go at once: what is written is about to use the slack that is kept for merges.

@@ -22,7 +22,7 @@ impl Scratch {
         Self(path)
     }
 
-    fn options(&self, max_bytes: u64) -> StoreOptions {
+    pub(super) fn options(&self, max_bytes: u64) -> StoreOptions {
         StoreOptions {
             dir: self.0.join("tier"),
             max_bytes,

@@ -18,7 +18,8 @@
 //! Invariant: a panic of the library is an error here, and ends no thread.
 //! Invariant: where a tree is to be opened none is made. The library would, where a directory has gone, and all keys with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs;
 use std::io;
@@ -280,6 +281,15 @@ impl Tree {
     pub(super) fn has_old_versions(&self) -> bool {
         let old = self.call(|tree| Ok(tree.version_free_list_len()));
         old.is_ok_and(|old| old > 0)
+    }
+
+    /// The names of the tables that count, in [`TABLES_DIR`]. Names, not paths: the library's are absolute, whatever ours are.
+    pub(super) fn tables_in_use(&self) -> Result<HashSet<OsString>, TreeError> {
+        self.call(|tree| {
+            let version = tree.current_version();
+            let names = version.iter_tables().map(|table| table.path.file_name());
+            Ok(names.flatten().map(OsStr::to_owned).collect())
+        })
     }
 
     /// Keys and markers, with those that newer runs have made stale.

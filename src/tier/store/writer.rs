@@ -11,8 +11,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use lsm_tree::AbstractTree;
-
 use super::files::{Files, FilterKind, sync_dir};
 use super::filter::Filter;
 use super::generation::Generation;
@@ -485,15 +483,13 @@ impl Store {
     fn remove_files_since(&self, tree: &Tree, before: &BTreeSet<PathBuf>) {
         let is_merging = self.is_merging();
         let tables = tree.path().join(TABLES_DIR);
-        let in_use = tree.call(|tree| {
-            let version = tree.current_version();
-            let tables = version.iter_tables().map(|table| table.path.to_path_buf());
-            Ok(tables.collect::<BTreeSet<_>>())
-        });
-        let Ok(in_use) = in_use else { return };
+        let Ok(in_use) = tree.tables_in_use() else {
+            return;
+        };
         for path in files_of(tree.path()) {
-            let may_be_merged = is_merging && path.parent() == Some(&tables);
-            if before.contains(&path) || in_use.contains(&path) || may_be_merged {
+            let is_table = path.parent() == Some(&tables);
+            let counts = || path.file_name().is_some_and(|name| in_use.contains(name));
+            if before.contains(&path) || is_table && (is_merging || counts()) {
                 continue;
             }
             if let Err(error) = fs::remove_file(&path) {
