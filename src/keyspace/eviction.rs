@@ -255,6 +255,7 @@ impl Keyspace {
             compressed_bytes: 0,
             looks_left: 0,
         };
+        let mut looked = false;
         for _ in 0..limits.victims_max {
             if self.within(limits) {
                 return Room::Enough;
@@ -265,11 +266,14 @@ impl Keyspace {
             if self.is_all_pinned() {
                 return Room::None;
             }
-            // Looking for the few that may go would take long.
-            if limits.unwritten != Unwritten::Goes && self.unwritten_bytes() > self.used_bytes() / 2
+            // Looking for the few that may go would take long. Asked once, since each thread's list is locked for it.
+            if !looked
+                && limits.unwritten != Unwritten::Goes
+                && self.unwritten_bytes() > self.used_bytes() / 2
             {
                 return Room::Soon;
             }
+            looked = true;
             let evicted = match limits.policy {
                 EvictionPolicy::NoEviction => false,
                 EvictionPolicy::AllkeysS3fifo => self.evict_s3fifo(&mut hunt),

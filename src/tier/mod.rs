@@ -107,6 +107,8 @@ pub struct Tier {
     /// Whether the reserve takes what the last run that failed would have written.
     has_marks: AtomicBool,
     memory_bytes: AtomicUsize,
+    /// What the writer took for its last runs and will soon take again, without what it takes now.
+    reserved_bytes: AtomicUsize,
     /// Keys that a start after a crash has still to count.
     uncounted: Mutex<Option<store::Scan>>,
     /// Whether the counts of keys are right: not while that goes on.
@@ -460,6 +462,11 @@ impl Tier {
         let pages = self.walks.bytes().load(Ordering::Relaxed);
         let cache = self.cache_bytes.load(Ordering::Relaxed);
         self.memory_bytes.load(Ordering::Relaxed) + cache + pages
+    }
+
+    /// Memory that it will soon take besides: keys have gone for it once, and are not to go at once each time.
+    pub fn reserved_bytes(&self) -> usize {
+        self.reserved_bytes.load(Ordering::Relaxed)
     }
 
     /// Looks how much the blocks that were read take.

@@ -72,6 +72,7 @@ impl Tier {
             unsaved: AtomicU64::new(0),
             has_marks: AtomicBool::new(false),
             memory_bytes: AtomicUsize::new(0),
+            reserved_bytes: AtomicUsize::new(0),
             is_counted: AtomicBool::new(is_counted),
             is_listed: is_counted,
             cold_pins: AtomicBool::new(warm::has_pins(dir)),

@@ -22,6 +22,7 @@
 
 mod counting;
 mod failure;
+mod memory;
 mod moment;
 mod records;
 mod sink;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use self::memory::RunMemory;
 use self::sink::{Sink, Taken};
 use super::chunks::{self, ChunkWriter};
 use super::compress::{Compressor, Method};
@@ -70,6 +72,7 @@ pub(super) fn run(engine: &Engine) {
         let is_due = || last.elapsed() >= PERIOD || is_much();
         engine.steer_pacing();
         writer.keep_cache();
+        writer.measure_memory(0);
         let Some((medium, stopped)) = tier.pace.begin(is_due) else {
             continue;
         };
@@ -133,6 +136,7 @@ pub(super) struct Writer<'a> {
     /// What is in the log and in no run.
     logged: Vec<Place>,
     compressor: Compressor,
+    memory: RunMemory,
     /// When the cache was to get another size.
     cache_tried: Instant,
     pub(super) allowance: Allowance,
@@ -166,6 +170,7 @@ impl<'a> Writer<'a> {
             record: Vec::new(),
             logged: Vec::new(),
             compressor: Compressor::new(Method::None, Arc::clone(&tier.dictionaries)),
+            memory: RunMemory::new(Instant::now()),
             cache_tried: Instant::now(),
             allowance: Allowance::default(),
             leaving: None,
@@ -221,7 +226,7 @@ impl<'a> Writer<'a> {
             }
             Err(_) => keyspace.unsettle(&places, self.thread),
         }
-        self.tier.measure_memory(self.compressor.memory_bytes());
+        self.measure_memory(0);
         written
     }
 

@@ -56,7 +56,8 @@ impl Writer<'_> {
                 rest = self.take_more(taken);
             }
         }
-        self.measure_memory(&late, sink);
+        let waiting: usize = late.iter().map(Copies::memory_bytes).sum();
+        self.measure_memory(waiting + sink.memory_bytes());
         for attempt in 1.. {
             let engine = self.engine;
             let alone = engine.keyspace.gate().close();
@@ -132,17 +133,6 @@ impl Writer<'_> {
         Ok(std::mem::take(&mut self.copies))
     }
 
-    /// Counts what waits to be written.
-    pub(super) fn measure_memory(&self, late: &[Copies], sink: &Sink<'_>) {
-        let late: usize = late.iter().map(Copies::memory_bytes).sum();
-        let draft = match sink {
-            Sink::Run(draft) => draft.memory_bytes(),
-            Sink::Log(_) | Sink::Marks(..) => 0,
-        };
-        let compressor = self.compressor.memory_bytes();
-        self.tier.measure_memory(late + draft + compressor);
-    }
-
     pub(super) fn write_places(
         &mut self,
         places: &[Place],
@@ -155,6 +145,8 @@ impl Writer<'_> {
                 let taken = self.copies.take(keyspace, left, self.thread, versions);
                 left = &left[taken..];
                 self.write_copies(sink)?;
+                // Each time: what it takes is to be made room for bit by bit.
+                self.measure_memory(sink.memory_bytes());
             }
         }
         Ok(())

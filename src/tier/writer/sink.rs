@@ -42,6 +42,14 @@ impl Sink<'_> {
         }
     }
 
+    /// Memory that what was put takes until it is written.
+    pub(super) fn memory_bytes(&self) -> usize {
+        match self {
+            Self::Run(draft) => draft.memory_bytes(),
+            Self::Log(_) | Self::Marks(..) => 0,
+        }
+    }
+
     pub(super) fn is_run(&self) -> bool {
         matches!(self, Self::Run(_))
     }
