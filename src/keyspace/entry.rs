@@ -52,7 +52,7 @@ use self::layout::{
 };
 use crate::clock::UnixMs;
 use crate::value::large::Large;
-use crate::value::shared::{SHARED_BYTES_MIN, SharedBytes};
+use crate::value::shared::{Owned, SHARED_BYTES_MIN, SharedBytes};
 
 pub use self::layout::EntryParts;
 pub(super) use self::layout::{Standing, is_large_form, is_old_form};
@@ -144,7 +144,7 @@ impl Entry {
         // SAFETY: the shape of a shared value has the room of an address where the value begins.
         unsafe {
             let at = self.start.as_ptr().add(shape.value_at());
-            at.cast::<*const Vec<u8>>().write_unaligned(address);
+            at.cast::<*const Owned>().write_unaligned(address);
         }
     }
 

@@ -11,6 +11,7 @@ use bytes::BufMut;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::resp::request::{Coming, Received};
+use crate::value::recycled;
 
 /// Room is made for so many times what has arrived.
 const ROOM_FACTOR: usize = 8;
@@ -38,7 +39,13 @@ impl Arriving {
     fn make_room(&mut self, arrived: usize, sent_before: usize) {
         let room = arrived.saturating_mul(ROOM_FACTOR).max(ROOM_MIN);
         let room = room.max(sent_before).min(self.coming.len);
-        self.bytes.reserve_exact(room - self.bytes.len());
+        match recycled::take(room) {
+            Some(mut kept) => {
+                kept.extend_from_slice(&self.bytes);
+                recycled::keep(&mut std::mem::replace(&mut self.bytes, kept));
+            }
+            None => self.bytes.reserve_exact(room - self.bytes.len()),
+        }
     }
 
     /// The bytes that have arrived.

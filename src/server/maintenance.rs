@@ -11,12 +11,13 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::{Server, process};
+use super::{Server, memory, process};
 use crate::clock::{self, UnixMs};
 use crate::config::Config;
 use crate::engine::easing::Eased;
 use crate::keyspace::eviction::{EvictionPool, Limits, Unwritten};
 use crate::threads::{self, Part};
+use crate::value::recycled;
 
 /// The rhythm of the thread.
 const TICK: Duration = Duration::from_millis(100);
@@ -105,6 +106,11 @@ fn run_tick(server: &Server, tick: u64, pool: &mut EvictionPool, walk: &mut Idle
             .engine
             .steer_memory(config.maxmemory, process::resident_bytes());
         server.engine.steer_admission(&config);
+        recycled::set_limit(config.maxmemory);
+        if recycled::give_back_idle() {
+            // The allocator looks at the clock only where somebody allocates.
+            memory::purge();
+        }
         close_idle_clients(server, &config, clock::now());
     }
     server.keep_client_memory();

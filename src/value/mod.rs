@@ -25,6 +25,7 @@ mod long_double;
 pub mod member_table;
 pub mod number;
 pub mod rdb;
+pub mod recycled;
 pub mod segments;
 pub mod set;
 pub mod shared;

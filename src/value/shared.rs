@@ -3,9 +3,11 @@
 //! Nobody copies them: a request is read into what becomes the value, and a reply refers to it. Who changes them while others
 //! have them too gets a copy of its own.
 
+use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use super::recycled;
 use crate::allocator::size_class;
 
 /// From this size on a string is shared, not kept in its entry: smaller ones are copied faster than counted. It is also where
@@ -18,7 +20,35 @@ const HEAD_BYTES: usize = 48;
 ///
 /// Invariant: the allocator takes no more for them than for a vector of just their length.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SharedBytes(Arc<Vec<u8>>);
+pub struct SharedBytes(Arc<Owned>);
+
+/// The bytes themselves. The last one who has them leaves their memory to the next value of their size.
+#[derive(Default, PartialEq, Eq)]
+pub(crate) struct Owned(Vec<u8>);
+
+impl Owned {
+    pub(crate) fn as_slice(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Clone for Owned {
+    fn clone(&self) -> Self {
+        Self(copy_of(&self.0))
+    }
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        recycled::keep(&mut self.0);
+    }
+}
+
+impl fmt::Debug for Owned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 impl SharedBytes {
     /// What the allocator takes for so many.
@@ -33,29 +63,28 @@ impl SharedBytes {
 
     /// The bytes, to be changed in place: a copy, if others have them too.
     pub fn to_mut(&mut self) -> &mut [u8] {
-        let bytes: &mut Vec<u8> = Arc::make_mut(&mut self.0);
-        bytes
+        &mut Arc::make_mut(&mut self.0).0
     }
 
     /// Changes the length; what is added reads as zero bytes.
     pub fn resize(&mut self, len: usize) {
-        if let Some(bytes) = Arc::get_mut(&mut self.0) {
+        if let Some(Owned(bytes)) = Arc::get_mut(&mut self.0) {
             bytes.reserve_exact(len.saturating_sub(bytes.len()));
             bytes.resize(len, 0);
             settle(bytes);
             return;
         }
-        let mut bytes = Vec::with_capacity(len);
-        bytes.extend_from_slice(&self.0[..len.min(self.0.len())]);
+        let mut bytes = recycled::vec_of(len);
+        bytes.extend_from_slice(&self[..len.min(self.len())]);
         bytes.resize(len, 0);
-        self.0 = Arc::new(bytes);
+        self.0 = Arc::new(Owned(bytes));
     }
 
     /// Puts other bytes in their place, where they lie if nobody else has them.
     pub fn overwrite(&mut self, with: &[u8]) {
-        let fits = |bytes: &&mut Vec<u8>| size_class(bytes.len()) == size_class(with.len());
+        let fits = |bytes: &&mut Owned| size_class(bytes.0.len()) == size_class(with.len());
         match Arc::get_mut(&mut self.0).filter(fits) {
-            Some(bytes) => {
+            Some(Owned(bytes)) => {
                 bytes.clear();
                 bytes.extend_from_slice(with);
                 settle(bytes);
@@ -65,14 +94,20 @@ impl SharedBytes {
     }
 
     /// What is counted, for who keeps its address.
-    pub(crate) fn into_inner(self) -> Arc<Vec<u8>> {
+    pub(crate) fn into_inner(self) -> Arc<Owned> {
         self.0
     }
 
-    /// The other way round. The vector came from [`Self::into_inner`].
-    pub(crate) fn from_inner(inner: Arc<Vec<u8>>) -> Self {
+    /// The other way round. The bytes came from [`Self::into_inner`].
+    pub(crate) fn from_inner(inner: Arc<Owned>) -> Self {
         Self(inner)
     }
+}
+
+fn copy_of(bytes: &[u8]) -> Vec<u8> {
+    let mut copy = recycled::vec_of(bytes.len());
+    copy.extend_from_slice(bytes);
+    copy
 }
 
 /// Gives back what the allocator takes beyond the length.
@@ -85,13 +120,13 @@ fn settle(bytes: &mut Vec<u8>) {
 impl From<Vec<u8>> for SharedBytes {
     fn from(mut bytes: Vec<u8>) -> Self {
         settle(&mut bytes);
-        Self(Arc::new(bytes))
+        Self(Arc::new(Owned(bytes)))
     }
 }
 
 impl From<&[u8]> for SharedBytes {
     fn from(bytes: &[u8]) -> Self {
-        Self(Arc::new(bytes.to_vec()))
+        Self(Arc::new(Owned(copy_of(bytes))))
     }
 }
 
@@ -100,7 +135,7 @@ impl Deref for SharedBytes {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        &self.0
+        self.0.as_slice()
     }
 }
 
@@ -133,7 +168,7 @@ mod tests {
 
     #[test]
     fn no_more_is_taken_than_for_the_length() {
-        let capacity = |bytes: &SharedBytes| size_class(bytes.0.capacity());
+        let capacity = |bytes: &SharedBytes| size_class(bytes.0.0.capacity());
         let mut long = Vec::with_capacity(1 << 20);
         long.resize(20_000, 1);
         let mut bytes = SharedBytes::from(long);

@@ -104,6 +104,25 @@ fn a_long_value_may_come_without_the_end_of_its_line() {
 }
 
 #[test]
+fn the_memory_of_long_values_is_given_back_when_nobody_writes_any() {
+    let strata = Strata::start(&["--tier-max-bytes", "0"]);
+    let mut client = strata.connect();
+    let before = strata.rss_bytes();
+    let long = value(4 << 20, 9);
+    for i in 0..20 {
+        let key = format!("k{}", i % 5);
+        assert!(client.run(&[b"SET", key.as_bytes(), &long]).is_simple("OK"));
+    }
+    assert!(client.run(&["FLUSHALL"]).is_simple("OK"));
+    let mut grown = 0;
+    let gone = crate::server::poll(Duration::from_secs(60), || {
+        grown = strata.rss_bytes().saturating_sub(before);
+        (grown < 8 * MB).then_some(())
+    });
+    assert!(gone.is_some(), "{grown}");
+}
+
+#[test]
 fn a_long_value_that_is_overwritten_while_it_is_sent_arrives_as_it_was() {
     let strata = Strata::start(&["--tier-max-bytes", "0"]);
     let (mut slow, mut other) = (strata.connect(), strata.connect());

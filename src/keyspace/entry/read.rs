@@ -21,7 +21,7 @@ use crate::value::list::{ListRef, NodeList};
 use crate::value::listpack::{Listpack, OneWay};
 use crate::value::member_table::MemberTable;
 use crate::value::set::SetRef;
-use crate::value::shared::SharedBytes;
+use crate::value::shared::{Owned, SharedBytes};
 use crate::value::sorted_set::SortedSet;
 use crate::value::stream::Stream;
 use crate::value::value_type::ValueType;
@@ -191,7 +191,7 @@ impl<'a> EntryRef<'a> {
     }
 
     /// The address of the shared bytes, if the value is of that kind.
-    pub(super) fn shared_address(self) -> Option<*const Vec<u8>> {
+    pub(super) fn shared_address(self) -> Option<*const Owned> {
         self.is_shared().then(|| self.address().cast_const().cast())
     }
 
