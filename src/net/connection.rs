@@ -16,13 +16,14 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncReadExt, ReadBuf};
 use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::arriving::Arriving;
 use super::outbox::Outbox;
 use super::waiting::Waiting;
+use super::wire::Wire;
 use super::worker::{Local, READ_BYTES, READ_BYTES_LONG, with_local};
 use crate::clock::{self, UnixMs};
 use crate::config::OutputLimit;
@@ -54,6 +55,9 @@ const INPUT_GROW_MIN: usize = 16 * 1024;
 const INPUT_GROW_MAX: usize = 64 * 1024 * 1024;
 /// One read takes so many bytes from a client that sends long arguments, which are received apart: hardly more than their heads.
 const READ_BYTES_OF_HEADS: usize = 4 * 1024;
+/// The connection wakes when so many more bytes of a long argument have arrived, but at once when all of it is there and when
+/// as much has come as there was before. To wake costs as much as to receive some tens of kilobytes.
+const AWAITED_BYTES_MAX: usize = 256 * 1024;
 /// A request of so many bytes is a long one.
 const LONG_REQUEST_BYTES: usize = 4 * 1024;
 
@@ -74,6 +78,8 @@ pub(super) struct Connection<S> {
     longest_argument: usize,
     /// Bytes that the next read takes at most.
     read_bytes: usize,
+    /// Bytes that must arrive before the stream is ready to be read.
+    awaited_bytes: usize,
     /// Replies that are sent when the thread's other ready connections have run too.
     deferred: Vec<u8>,
     /// Replies that the client was too slow to take.
@@ -94,7 +100,7 @@ pub(super) struct Connection<S> {
 /// The connection is to be closed, for a reason that needs no word.
 struct Closed;
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+impl<S: Wire> Connection<S> {
     pub(super) fn new(server: Arc<Server>, stream: S, origin: Origin) -> Self {
         let client = server.clients.add(origin, clock::now());
         let authenticated = server.engine.config.load().requirepass.is_empty();
@@ -109,6 +115,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             arriving: None,
             longest_argument: 0,
             read_bytes: READ_BYTES,
+            awaited_bytes: 1,
             deferred: Vec::new(),
             output: Outbox::default(),
             over_soft_limit_since: None,
@@ -279,7 +286,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.reserve_input();
         let read = pin!(self.stream.read_buf(&mut self.input)).poll(cx);
         match read {
-            Poll::Pending => Ok(false),
+            Poll::Pending => {
+                self.await_bytes(1);
+                Ok(false)
+            }
             Poll::Ready(Ok(0) | Err(_)) => Err(Closed),
             Poll::Ready(Ok(n)) => {
                 self.count_input(n);
@@ -330,7 +340,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             return Ok(false);
         };
         let n = match arriving.poll_receive(cx, &mut self.stream, self.longest_argument) {
-            Poll::Pending => return Ok(false),
+            Poll::Pending => {
+                let missing = arriving.whole_len() - arriving.len();
+                let awaited = missing.min(arriving.len()).min(AWAITED_BYTES_MAX);
+                self.await_bytes(awaited.max(1));
+                return Ok(false);
+            }
             Poll::Ready(Ok(0) | Err(_)) => return Err(Closed),
             Poll::Ready(Ok(n)) => n,
         };
@@ -351,7 +366,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     ) -> Poll<Result<usize, Closed>> {
         let mut read = ReadBuf::new(input);
         match Pin::new(&mut self.stream).poll_read(cx, &mut read) {
-            Poll::Pending => Poll::Pending,
+            Poll::Pending => {
+                self.await_bytes(1);
+                Poll::Pending
+            }
             Poll::Ready(Ok(())) if !read.filled().is_empty() => {
                 let n = read.filled().len();
                 self.count_input(n);
@@ -361,6 +379,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 self.is_reset = ended.is_err();
                 Poll::Ready(Err(Closed))
             }
+        }
+    }
+
+    /// Nothing is there to be read: wakes when so many bytes are.
+    #[inline]
+    fn await_bytes(&mut self, bytes: usize) {
+        if self.awaited_bytes != bytes {
+            self.awaited_bytes = bytes;
+            self.stream.await_bytes(bytes);
         }
     }
 

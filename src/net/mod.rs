@@ -9,6 +9,7 @@ mod listen;
 mod outbox;
 mod sockets;
 pub(crate) mod waiting;
+mod wire;
 mod worker;
 
 use std::fmt;

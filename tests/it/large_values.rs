@@ -104,6 +104,37 @@ fn a_long_value_may_come_without_the_end_of_its_line() {
 }
 
 #[test]
+fn who_waits_for_much_of_a_long_value_is_not_deaf_to_the_little_behind_it() {
+    let strata = Strata::start(&["--tier-max-bytes", "0"]);
+    let mut client = strata.connect();
+    let mut witness = strata.connect();
+    let long = value(400_000, 5);
+    let keys: Vec<_> = (0..9_000).map(|i| format!("short:{i}")).collect();
+    let mut request = vec![&b"MSET"[..], b"long", &long];
+    request.extend(keys.iter().flat_map(|key| [key.as_bytes(), b"v"]));
+    let bytes = encode(&request);
+    let mut arrived = |at: usize| {
+        crate::server::poll(Duration::from_secs(20), || {
+            (received_bytes(&mut witness) >= at as u64).then_some(())
+        })
+    };
+    // The server has each part before the next is sent: it waits in every state for little and for much.
+    let mut sent = 0;
+    for end in [50, 100_000, 200_000, 390_000, 400_050, 480_000, 520_000] {
+        client.send_raw(&bytes[sent..end]);
+        sent = end;
+        // Of what it waits for the system may have a part, but never more than the server has.
+        let there = if end < 400_000 { end / 2 } else { end };
+        assert!(arrived(there).is_some(), "{end}");
+    }
+    client.send_raw(&bytes[sent..]);
+    assert!(client.read().is_simple("OK"));
+    assert!(client.run(&["PING"]).is_simple("PONG"));
+    assert!(client.run(&["GET", "long"]).is_bulk(&long));
+    assert!(client.run(&["GET", "short:8999"]).is_bulk(b"v"));
+}
+
+#[test]
 fn the_memory_of_long_values_is_given_back_when_nobody_writes_any() {
     let strata = Strata::start(&["--tier-max-bytes", "0"]);
     let mut client = strata.connect();
