@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use super::{Server, memory, process};
+use super::{Server, process};
 use crate::clock::{self, UnixMs};
 use crate::config::Config;
 use crate::engine::easing::Eased;
@@ -109,7 +109,7 @@ fn run_tick(server: &Server, tick: u64, pool: &mut EvictionPool, walk: &mut Idle
         recycled::set_limit(config.maxmemory);
         if recycled::give_back_idle() {
             // The allocator looks at the clock only where somebody allocates.
-            memory::purge();
+            crate::allocator::purge();
         }
         close_idle_clients(server, &config, clock::now());
     }

@@ -103,28 +103,6 @@ impl Server {
     }
 }
 
-/// Asks the allocator to give its free pages back to the system. False where it could not.
-///
-/// jemalloc's own call for it has no safe form; setting the decay time of an arena to zero gives
-/// back all of its free pages, and then it gets its decay time again.
-pub fn purge() -> bool {
-    use tikv_jemalloc_ctl::{Access, AsName, arenas};
-    let Ok(count) = arenas::narenas::read() else {
-        return false;
-    };
-    (0..count).all(|arena| {
-        let name = format!("arena.{arena}.dirty_decay_ms\0");
-        let name = name.as_bytes();
-        // An arena that no thread has used yet does not exist, and has nothing to give.
-        let Ok(decay_ms) = Access::<isize>::read(name.name()) else {
-            return true;
-        };
-        let name = name.name();
-        let given = Access::<isize>::write(name, 0);
-        given.and(Access::<isize>::write(name, decay_ms)).is_ok()
-    })
-}
-
 /// The allocator's own report.
 pub fn allocator_report() -> Vec<u8> {
     let mut report = Vec::new();
@@ -150,7 +128,7 @@ mod tests {
 
     #[test]
     fn the_allocator_answers() {
-        assert!(purge());
+        assert!(crate::allocator::purge());
         assert!(allocator_report().starts_with(b"___ Begin jemalloc statistics ___"));
     }
 }

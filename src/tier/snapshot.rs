@@ -206,6 +206,25 @@ impl Copies {
         self.bytes.capacity() + self.entries.capacity() * size_of::<Copied>()
     }
 
+    /// Bytes of keys and values.
+    pub(super) fn bytes_len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Drops what was copied since there were so many bytes: of an entry that is written.
+    pub(super) fn forget_since(&mut self, index: usize, bytes: usize) {
+        if self.bytes.len() > bytes {
+            self.entries[index].value = Value::Gone;
+            self.truncate(bytes);
+        }
+    }
+
+    /// The same where nothing points there any more.
+    pub(super) fn truncate(&mut self, bytes: usize) {
+        self.bytes.truncate(bytes);
+        self.bytes.shrink_to(bytes + KEPT_BYTES);
+    }
+
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }

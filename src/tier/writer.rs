@@ -45,6 +45,7 @@ use super::spaces::Spaces;
 use super::store::{self, StoreError};
 use super::warm::{self, Pins};
 use super::{Tier, cache_share};
+use crate::allocator;
 use crate::clock;
 use crate::config::TierCompression;
 use crate::engine::Engine;
@@ -227,6 +228,7 @@ impl<'a> Writer<'a> {
             Err(_) => keyspace.unsettle(&places, self.thread),
         }
         self.measure_memory(0);
+        allocator::purge_of_thread();
         written
     }
 

@@ -275,7 +275,7 @@ fn malloc_stats(cx: &mut Context<'_>, _: &Args<'_>) -> Result<(), CommandError> 
 }
 
 fn purge(cx: &mut Context<'_>, _: &Args<'_>) -> Result<(), CommandError> {
-    if !memory::purge() {
+    if !crate::allocator::purge() {
         return Err(CommandError::text("ERR Error purging dirty pages"));
     }
     cx.reply.ok();

@@ -112,7 +112,7 @@ impl Writer<'_> {
     }
 
     /// Copies what has changed while the rest was written; it is written when the moment is over, in the order in which it was
-    /// copied. But for long values, which are written now: nobody has memory for them.
+    /// copied. But for long values and large collections, which are written now: nobody has memory for them.
     pub(super) fn copy_late(
         &mut self,
         places: &[Place],
@@ -123,11 +123,11 @@ impl Writer<'_> {
         self.copies
             .add(keyspace, places, self.thread, versions, LONG_BYTES);
         for index in 0..self.copies.len() {
-            self.copies.copy_frozen(index, keyspace, self.thread);
-        }
-        for index in 0..self.copies.len() {
-            if matches!(self.copies.entry(index).value, Value::Long(..)) {
-                self.write_long(index, sink)?;
+            if matches!(
+                self.copies.entry(index).value,
+                Value::Long(..) | Value::Frozen(..)
+            ) {
+                self.write_long_ahead(index, sink)?;
             }
         }
         Ok(std::mem::take(&mut self.copies))

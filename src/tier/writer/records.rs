@@ -21,8 +21,24 @@ static CHANGES_NOT_READ: Repeated = Repeated::new("Changes of a collection could
 impl Writer<'_> {
     pub(super) fn write_copies(&mut self, sink: &mut Sink<'_>) -> Result<(), StoreError> {
         for index in 0..self.copies.len() {
+            let before = self.copies.bytes_len();
             self.write_long(index, sink)?;
             self.write_entry(index, sink)?;
+            self.copies.forget_since(index, before);
+        }
+        Ok(())
+    }
+
+    /// Writes the chunks of an entry, and has no memory for a copy of it until the entry itself is written.
+    pub(super) fn write_long_ahead(
+        &mut self,
+        index: usize,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), StoreError> {
+        let before = self.copies.bytes_len();
+        self.write_long(index, sink)?;
+        if matches!(self.copies.entry(index).value, Value::Chunks(..)) {
+            self.copies.truncate(before);
         }
         Ok(())
     }

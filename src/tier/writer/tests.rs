@@ -500,3 +500,34 @@ fn dbsize_answers_while_the_disk_cannot_be_read() {
     // Nobody knows that this is one of the ten.
     db.run("DBSIZE").int(11);
 }
+
+#[test]
+fn many_large_collections_are_not_copied_all_at_once() {
+    const COLLECTIONS: usize = 12;
+    let mut db = Db::tiered(|_| {});
+    let engine = std::sync::Arc::clone(db.engine_arc());
+    let element = "e".repeat(400);
+    for i in 0..COLLECTIONS {
+        for _ in 0..10 {
+            let elements = format!(" {element}").repeat(100);
+            let _ = db.run(&format!("RPUSH list{i}{elements}"));
+        }
+    }
+    let one = 10 * 100 * element.len();
+    let mut writer = Writer::new(&engine, tier(&engine));
+    let mut draft = Draft::new(&tier(&engine).dir, 0);
+    let mut places = writer.take_changed().sorted();
+    assert_eq!(places.len(), COLLECTIONS);
+    let late = writer.copy_late(&places, &mut Sink::Run(&mut draft));
+    let late = late.expect("the disk is well").memory_bytes();
+    assert!(late < 2 * one, "{late} bytes of {COLLECTIONS} times {one}");
+    writer.copies = writer.copy_alone(&mut places);
+    writer
+        .write_copies(&mut Sink::Run(&mut draft))
+        .expect("the disk is well");
+    let kept = writer.copies.memory_bytes();
+    assert!(
+        kept < 4 * LONG_BYTES,
+        "{kept} bytes of {COLLECTIONS} times {one}"
+    );
+}
