@@ -336,6 +336,30 @@ pub fn format_u64(value: u64) -> Text {
     Text::from_short(itoa::Buffer::new().format(value))
 }
 
+/// A number with 17 significant digits, without zeros at the end: C's `%.17g`, as Redis has the scores of large sorted sets in
+/// ZSCAN, and nowhere else.
+#[must_use]
+pub fn format_17_digits(number: f64) -> Vec<u8> {
+    const DIGITS: i32 = 17;
+    if number == 0.0 || !number.is_finite() {
+        return format_f64(number).to_vec();
+    }
+    let digits = format!("{number:.*e}", DIGITS as usize - 1);
+    let Some((mantissa, exponent)) = digits.split_once('e') else {
+        unreachable!("an exponent was asked for");
+    };
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    let short = |text: &str| match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text.to_owned(),
+    };
+    let text = match usize::try_from(DIGITS - 1 - exponent) {
+        Ok(decimals) if exponent >= -4 => short(&format!("{number:.decimals$}")),
+        _ => format!("{}e{exponent:+03}", short(mantissa)),
+    };
+    text.into_bytes()
+}
+
 /// Writes a double as Redis 7.2 and later reply it, in RESP2 and RESP3 alike: whole numbers of up to 62 bits as such, others
 /// with as few digits as read back (`0.1`, `1e+20`, `1e-7`), and `inf`, `-inf`, `nan`.
 pub fn format_f64(value: f64) -> Text {
@@ -504,6 +528,32 @@ mod tests {
         assert_eq!(parse_f64(long.as_bytes()), Some(1.0));
         let long = format!("0x1{}p-{}", "0".repeat(100_000), 400_000);
         assert_eq!(parse_f64(long.as_bytes()), Some(1.0));
+    }
+
+    #[test]
+    fn doubles_are_written_with_17_digits_as_in_c() {
+        let written = [
+            (0.1, "0.10000000000000001"),
+            (3.3, "3.2999999999999998"),
+            (-2.5, "-2.5"),
+            (1e16, "10000000000000000"),
+            (1e17, "1e+17"),
+            (123456789012345678.0, "1.2345678901234568e+17"),
+            (9007199254740993.0, "9007199254740992"),
+            (2251799813685249.5, "2251799813685249.5"),
+            (12345.678901234567, "12345.678901234567"),
+            (99999999999999999.0, "1e+17"),
+            (1e-4, "0.0001"),
+            (1e-5, "1.0000000000000001e-05"),
+            (1e300, "1.0000000000000001e+300"),
+            (5e-324, "4.9406564584124654e-324"),
+            (f64::NEG_INFINITY, "-inf"),
+            (-0.0, "-0"),
+        ];
+        for (number, text) in written {
+            let found = String::from_utf8(format_17_digits(number)).unwrap();
+            assert_eq!(found, text, "{number:e}");
+        }
     }
 
     #[test]

@@ -165,13 +165,6 @@ const DIFFERENCES: &[Difference] = &[
         why: "they have an offset at times though nothing is replicated",
     },
     Difference {
-        of: &[Redis8, Valkey9],
-        command: "ZSCAN",
-        when: |_, _| true,
-        level: |replies| replies.iter_mut().for_each(rounded),
-        why: "they write 17 digits of the scores of large ones there, and the shortest form everywhere else",
-    },
-    Difference {
         of: &[Valkey9],
         command: "CLUSTER",
         when: |_, _| true,

@@ -684,7 +684,7 @@ fn zscan(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
             0
         }
         ZsetRef::Large(members) => members.scan(cursor, options.count, |member| {
-            let score = number::format_f64(member.score()).to_vec();
+            let score = number::format_17_digits(member.score());
             shown.push([member.name().to_vec(), score]);
         }),
     };
