@@ -101,8 +101,8 @@ impl Executor {
     /// The keys of a request, and those that its command asked for besides.
     #[inline]
     fn footprint<'a, 'b>(
-        &'b self,
-        request: &'b Request<'a>,
+        &'a self,
+        request: &Request<'a>,
         session: &'b Session,
     ) -> Footprint<'a, 'b> {
         let named = &self.hashes[request.keys.clone()];
@@ -124,11 +124,15 @@ impl Executor {
         keys: &Keys<'_>,
         session: &Session,
     ) -> Result<(), Stop> {
-        let is_resident = |&position: &usize| keys.is_resident(request.args.at(position));
-        let named = &self.positions[request.keys.clone()];
+        let hashes = &self.hashes[request.keys.clone()];
+        let mut named = self.positions[request.keys.clone()].iter().enumerate();
+        let is_resident = |(at, &position): (usize, &usize)| {
+            self.engine.keyspace.prefetch_behind(hashes, at);
+            keys.is_resident_as(hashes[at], request.args.at(position))
+        };
         let waits = session.suspended.as_ref();
         let mut others = waits.into_iter().flat_map(|waits| &waits.others);
-        let lacks = needs_keys(&self.engine, row, &request.args) && !named.iter().all(is_resident)
+        let lacks = needs_keys(&self.engine, row, &request.args) && !named.all(is_resident)
             || !others.all(|other| keys.is_resident_in(other.db, &other.key));
         match waits {
             _ if !lacks => Ok(()),

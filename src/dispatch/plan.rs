@@ -9,6 +9,7 @@ use crate::command::key_specs::Positions;
 use crate::command::table::{Row, table};
 use crate::engine::Engine;
 use crate::equality::equal;
+use crate::keyspace::footprint::FETCHED_WITH_BATCH;
 use crate::resp::{Args, Batch};
 use crate::server::session::Session;
 use crate::server::suspended::Suspend;
@@ -53,7 +54,8 @@ impl Executor {
         if self.hashes.len() > 1 {
             let keyspace = &self.engine.keyspace;
             // Most pipelines on one key are of nothing else.
-            let different = || self.hashes.chunk_by(PartialEq::eq).map(|same| same[0]);
+            let first = &self.hashes[..self.hashes.len().min(FETCHED_WITH_BATCH)];
+            let different = || first.chunk_by(PartialEq::eq).map(|same| same[0]);
             different().for_each(|hash| keyspace.prefetch_bucket(hash));
             different().for_each(|hash| keyspace.prefetch_entry(hash));
         }
@@ -110,7 +112,9 @@ impl Executor {
             }
             let keys = self.plan[index].keys.clone();
             let positions = &self.positions[keys.clone()];
-            for (&hash, &position) in self.hashes[keys].iter().zip(positions) {
+            let hashes = &self.hashes[keys];
+            for (at, (&hash, &position)) in hashes.iter().zip(positions).enumerate() {
+                keyspace.prefetch_behind(hashes, at);
                 let key = args.at(position);
                 if !keyspace.is_resident(hash, session.db, key, self.thread) {
                     wanted.push(Wanted {

@@ -2,9 +2,17 @@
 //!
 //! Fetching ahead, residency and locking go by it, and whoever holds its keys ([`super::Keys`]) reaches no other one.
 
+use std::cell::{Cell, OnceCell};
+
 use smallvec::SmallVec;
 
-use super::{KeyHash, Keyspace, SHARD_BITS};
+use super::{KeyHash, Keyspace, SHARDS};
+
+/// Among so many keys one is looked for one by one.
+const FEW: usize = 32;
+/// Of more keys than are fetched ahead with their batch so many are fetched before they are asked for.
+pub const FETCHED_WITH_BATCH: usize = 1024;
+pub(super) const FETCHED_AHEAD: usize = 12;
 
 /// The keys that a request uses.
 #[derive(Clone, Copy, Debug)]
@@ -12,7 +20,7 @@ pub struct Footprint<'a, 'b> {
     /// The database of those that it names.
     pub db: usize,
     /// Their hashes, in the order in which they are named.
-    pub named: &'b [KeyHash],
+    pub named: &'a [KeyHash],
     /// The first of them, which is asked for by these very bytes mostly.
     pub first: &'a [u8],
     /// Those that it does not name.
@@ -28,9 +36,9 @@ pub struct OtherKey {
     pub key: Box<[u8]>,
 }
 
-impl<'a, 'b> Footprint<'a, 'b> {
+impl<'a> Footprint<'a, '_> {
     /// Of keys of one database.
-    pub fn of(db: usize, named: &'b [KeyHash], first: &'a [u8]) -> Self {
+    pub fn of(db: usize, named: &'a [KeyHash], first: &'a [u8]) -> Self {
         Self {
             db,
             named,
@@ -54,55 +62,98 @@ impl<'a, 'b> Footprint<'a, 'b> {
         }
     }
 
-    /// All keys with their databases, by shards.
-    pub(super) fn uses(&self, keyspace: &Keyspace) -> Uses {
-        let named = self.named.iter().map(|&hash| (hash, self.db));
+    /// All keys with their databases.
+    pub(super) fn uses(&self, keyspace: &Keyspace) -> Uses<'a> {
         let others = self.others.iter();
-        let others = others.map(|other| (keyspace.hash(&other.key), other.db));
-        let mut sorted: SmallVec<[(KeyHash, usize); 8]> = named.chain(others).collect();
-        // The shard is the head of the hash: it is the same order.
-        sorted.sort_unstable();
-        let shard = |&(hash, _): &(KeyHash, usize)| hash.shard();
-        let mut starts = SmallVec::new();
-        for (at, of) in sorted.iter().enumerate() {
-            if at == 0 || shard(&sorted[at - 1]) != shard(of) {
-                starts.push(at);
+        Uses {
+            db: self.db,
+            named: self.named,
+            next: Cell::new(0),
+            others: others
+                .map(|other| (keyspace.hash(&other.key), other.db))
+                .collect(),
+            sorted: OnceCell::new(),
+        }
+    }
+}
+
+/// Hashes and databases of keys. A command asks for its keys in the order in which they are named, nearly always: so the next
+/// one is looked at first. A million of them are put in order only for a command that asks for them in another.
+#[derive(Debug)]
+pub(super) struct Uses<'a> {
+    db: usize,
+    named: &'a [KeyHash],
+    /// Which of them will be asked for next.
+    next: Cell<usize>,
+    others: SmallVec<[(KeyHash, usize); 2]>,
+    /// All of them in ascending order, where somebody needs that.
+    sorted: OnceCell<Vec<(KeyHash, usize)>>,
+}
+
+impl Uses<'_> {
+    fn all(&self) -> impl Iterator<Item = (KeyHash, usize)> {
+        let named = self.named.iter().map(|&hash| (hash, self.db));
+        named.chain(self.others.iter().copied())
+    }
+
+    /// The shards of the keys, in ascending order and each once.
+    pub(super) fn shards(&self) -> SmallVec<[usize; 8]> {
+        let shards = self.all().map(|(hash, _)| hash.shard());
+        if self.named.len() <= SHARDS {
+            let mut shards: SmallVec<[usize; 8]> = shards.collect();
+            shards.sort_unstable();
+            shards.dedup();
+            return shards;
+        }
+        let mut are_used = [false; SHARDS];
+        shards.for_each(|shard| are_used[shard] = true);
+        (0..SHARDS).filter(|&shard| are_used[shard]).collect()
+    }
+
+    /// Whether a key is among them.
+    #[inline]
+    pub(super) fn has(&self, hash: KeyHash, db: usize) -> bool {
+        db == self.db && self.is_next(hash) || self.is_any(hash, db)
+    }
+
+    /// Whether it is the one that is to be asked for next, or was just asked for, or the first once more.
+    #[inline]
+    fn is_next(&self, hash: KeyHash) -> bool {
+        let next = self.next.get();
+        for at in [next, next.wrapping_sub(1), 0] {
+            if self.named.get(at) == Some(&hash) {
+                self.next.set(at + 1);
+                return true;
             }
         }
-        Uses { sorted, starts }
+        false
+    }
+
+    fn is_any(&self, hash: KeyHash, db: usize) -> bool {
+        if self.named.len() + self.others.len() <= FEW {
+            return self.all().any(|key| key == (hash, db));
+        }
+        let sorted = self.sorted.get_or_init(|| {
+            let mut sorted: Vec<_> = self.all().collect();
+            sorted.sort_unstable();
+            sorted
+        });
+        has(sorted, (hash, db))
+    }
+
+    /// The key whose memory is to be fetched now that the one before it was asked for.
+    #[inline]
+    pub(super) fn ahead(&self) -> Option<KeyHash> {
+        let is_late = self.named.len() > FETCHED_WITH_BATCH;
+        let ahead = || self.named.get(self.next.get() + FETCHED_AHEAD).copied();
+        is_late.then(ahead).flatten()
     }
 }
 
-/// Hashes and databases of keys, in ascending order.
-#[derive(Debug)]
-pub(super) struct Uses {
-    sorted: SmallVec<[(KeyHash, usize); 8]>,
-    /// Where those of each shard begin.
-    starts: SmallVec<[usize; 8]>,
-}
-
-impl Uses {
-    /// The shards of the keys, in ascending order and each once.
-    pub(super) fn shards(&self) -> impl Iterator<Item = usize> {
-        self.starts
-            .iter()
-            .map(|&start| self.sorted[start].0.shard())
-    }
-
-    /// Whether a key is among them, whose shard is the one with this number among theirs.
-    pub(super) fn has(&self, shard: usize, hash: KeyHash, db: usize) -> bool {
-        let start = self.starts.get(shard).copied();
-        let end = self.starts.get(shard + 1).copied();
-        let of_shard = start.map(|start| &self.sorted[start..end.unwrap_or(self.sorted.len())]);
-        of_shard.is_some_and(|keys| has(keys, (hash, db)))
-    }
-}
-
-/// Hashes of a shard lie evenly. So the place of one among many is nearly known, and a search near it meets one line of
-/// memory or two, where one by halves meets four.
+/// Hashes lie evenly. So the place of one among many is nearly known, and a search near it meets one line of memory or two,
+/// where one by halves meets many.
 fn has(keys: &[(KeyHash, usize)], wanted: (KeyHash, usize)) -> bool {
-    let in_shard = wanted.0.value() << SHARD_BITS;
-    let guess = (u128::from(in_shard) * keys.len() as u128) >> u64::BITS;
+    let guess = (u128::from(wanted.0.value()) * keys.len() as u128) >> u64::BITS;
     let (mut from, mut to) = (guess as usize, guess as usize);
     let mut step = 2;
     while keys[..from].last().is_some_and(|before| *before >= wanted) {
@@ -130,11 +181,32 @@ mod tests {
     }
 
     #[test]
-    fn each_of_many_keys_of_a_shard_is_found_and_no_other() {
+    fn each_of_many_keys_is_found_in_any_order_and_no_other() {
+        let mut db = Db::new();
+        let keyspace = &db.engine().keyspace;
+        let mut random = crate::random::Random(5);
+        for count in [2, 3, FEW, FEW + 1, 2000] {
+            let hashes: Vec<_> = (0..count).map(|_| KeyHash(random.next_u64())).collect();
+            let uses = Footprint::of(3, &hashes, b"").uses(keyspace);
+            let mut shards: Vec<_> = hashes.iter().map(|hash| hash.shard()).collect();
+            shards.sort_unstable();
+            shards.dedup();
+            assert_eq!(uses.shards().as_slice(), shards);
+            let twice = hashes.iter().chain(&hashes).chain(hashes.iter().rev());
+            for &hash in twice {
+                assert!(uses.has(hash, 3) && uses.has(hash, 3));
+                assert!(!uses.has(hash, 2) && !uses.has(KeyHash(hash.0 ^ 1), 3));
+            }
+        }
+        db.run("PING").simple("PONG");
+    }
+
+    #[test]
+    fn each_of_many_sorted_keys_is_found_and_no_other() {
         let mut random = crate::random::Random(5);
         for count in [0, 1, 2, 3, 50, 300] {
-            for spread in [u64::MAX >> SHARD_BITS, 0xffff, 3] {
-                let mut hash = || KeyHash(7 << (64 - SHARD_BITS) | random.next_u64() & spread);
+            for spread in [u64::MAX, u64::MAX >> 9, 0xffff, 3] {
+                let mut hash = || KeyHash(7 << 50 | random.next_u64() & spread);
                 let mut keys: Vec<_> = (0..count).map(|i| (hash(), i % 2)).collect();
                 keys.sort_unstable();
                 for &(hash, db) in &keys {

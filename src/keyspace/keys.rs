@@ -204,23 +204,36 @@ impl<'a> Keys<'a> {
 
     fn locate_among(&self, key: &[u8]) -> Option<(usize, Tag, KeyHash)> {
         let hash = self.keyspace.hash(key);
-        let shard = hash.shard();
-        let lock = match &*self.locked {
-            [one] if one.shard == shard => Ok(0),
-            // All are locked.
-            many if many.get(shard).is_some_and(|locked| locked.shard == shard) => Ok(shard),
-            many => many.binary_search_by_key(&shard, |locked| locked.shard),
-        };
-        let has = |lock| match &self.locked {
+        let lock = self.lock_of(hash.shard());
+        let is_used = match &self.locked {
             LockedShards::None | LockedShards::One(_) => false,
-            LockedShards::Several(_, uses) => uses.has(lock, hash, self.db),
+            LockedShards::Several(_, uses) => {
+                let is_used = uses.has(hash, self.db);
+                if let Some(ahead) = uses.ahead() {
+                    self.keyspace.prefetch_bucket(ahead);
+                }
+                is_used
+            }
         };
         match lock {
-            Ok(lock) if has(lock) => Some((lock, hash.tag(), hash)),
+            Some(lock) if is_used => Some((lock, hash.tag(), hash)),
             _ => {
                 self.has_strayed.set(true);
                 None
             }
+        }
+    }
+
+    /// Which of the locks is that of a shard.
+    #[inline]
+    fn lock_of(&self, shard: usize) -> Option<usize> {
+        match &*self.locked {
+            [one] if one.shard == shard => Some(0),
+            // All are locked.
+            many if many.get(shard).is_some_and(|locked| locked.shard == shard) => Some(shard),
+            many => many
+                .binary_search_by_key(&shard, |locked| locked.shard)
+                .ok(),
         }
     }
 

@@ -42,7 +42,7 @@ use parking_lot::{Mutex, MutexGuard};
 use self::compression::CompressionHand;
 use self::counters::{Counters, SPACES};
 use self::eviction::{AccessPolicy, EvictionGroup};
-use self::footprint::{Footprint, Uses};
+use self::footprint::{FETCHED_AHEAD, FETCHED_WITH_BATCH, Footprint, Uses};
 use self::gate::Gate;
 use self::lfu::LfuSettings;
 use self::policy::Policies;
@@ -223,7 +223,7 @@ enum LockedShards<'a> {
     None,
     One(Locked<'a>),
     /// Those of several keys, which are these.
-    Several(Vec<Locked<'a>>, Box<Uses>),
+    Several(Vec<Locked<'a>>, Box<Uses<'a>>),
 }
 
 impl<'a> std::ops::Deref for LockedShards<'a> {
@@ -328,6 +328,20 @@ impl Keyspace {
         }
     }
 
+    /// For who asks for more keys than are fetched with their batch, one after the other, whether they are resident: has the
+    /// memory fetched that will be read some keys behind this one.
+    #[inline]
+    pub fn prefetch_behind(&self, hashes: &[KeyHash], at: usize) {
+        if hashes.len() > FETCHED_WITH_BATCH
+            && let Some(&hash) = hashes.get(at + FETCHED_AHEAD)
+        {
+            self.prefetch_bucket(hash);
+            if let Some(below) = &self.below {
+                below.prefetch(hash);
+            }
+        }
+    }
+
     /// Whether memory can answer for a key: it holds it, or the key is nowhere.
     pub fn is_resident(&self, hash: KeyHash, db: usize, key: &[u8], thread: ThreadSlot) -> bool {
         self.below.as_ref().is_none_or(|below| {
@@ -355,9 +369,14 @@ impl Keyspace {
         Keys::new(self, locked, only, footprint.db, terms)
     }
 
-    fn lock_shards(&self, footprint: &Footprint<'_, '_>, thread: ThreadSlot) -> LockedShards<'_> {
+    fn lock_shards<'a>(
+        &'a self,
+        footprint: &Footprint<'a, '_>,
+        thread: ThreadSlot,
+    ) -> LockedShards<'a> {
         let uses = footprint.uses(self);
-        let locked = uses.shards().map(|shard| self.lock_shard(shard, thread));
+        let shards = uses.shards().into_iter();
+        let locked = shards.map(|shard| self.lock_shard(shard, thread));
         LockedShards::Several(locked.collect(), Box::new(uses))
     }
 

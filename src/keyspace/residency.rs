@@ -71,6 +71,9 @@ const TOLD_BYTES: usize = 32 * 1024;
 pub trait Filter: Debug + Send + Sync {
     /// Whether a key with this hash may be below. It reads memory only, and errs to the safe side.
     fn may_hold(&self, hash: KeyHash) -> bool;
+
+    /// Asks the processor for the memory that an answer needs.
+    fn prefetch(&self, _hash: KeyHash) {}
 }
 
 /// Where an entry stands: its shard and tag, which is also the order of keys below.
@@ -162,6 +165,11 @@ impl Residency {
     #[inline]
     pub(super) fn may_hold(&self, hash: KeyHash) -> bool {
         self.filter.may_hold(hash)
+    }
+
+    #[inline]
+    pub(super) fn prefetch(&self, hash: KeyHash) {
+        self.filter.prefetch(hash);
     }
 
     /// An entry was written. `hash` is given where memory did not hold its key. Whether the change is to be written below.

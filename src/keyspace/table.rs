@@ -839,7 +839,7 @@ impl TableHint {
 
 /// Asks the processor for a cache line. Any address will do: a prefetch cannot fault.
 #[inline]
-fn prefetch(address: *const u8) {
+pub fn prefetch(address: *const u8) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]
     // SAFETY: a prefetch reads nothing that the program can see, and never faults.
     unsafe {

@@ -167,6 +167,11 @@ impl Filter for StoreFilter {
         let hash = hash.value();
         self.0.may_hold(hash) || (self.1.is_any() && self.1.may_hold(hash))
     }
+
+    #[inline]
+    fn prefetch(&self, hash: KeyHash) {
+        self.0.prefetch(hash.value());
+    }
 }
 
 impl Tier {

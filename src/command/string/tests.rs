@@ -28,7 +28,8 @@ fn limited_to(bytes: u64) -> Db {
 fn is_raw(db: &Db, key: &[u8]) -> bool {
     let terms = Terms::of(&Config::default(), START, ThreadSlot(0), &"set");
     let keyspace = &db.engine().keyspace;
-    let mut keys = keyspace.lock(&Footprint::of(0, &[keyspace.hash(key)], key), &terms);
+    let hashes = [keyspace.hash(key)];
+    let mut keys = keyspace.lock(&Footprint::of(0, &hashes, key), &terms);
     keys.peek(key).unwrap().is_raw()
 }
 

@@ -1,6 +1,7 @@
 //! Where a key is: in memory, below, in both; and keeping it there.
 
 use super::{Found, Keys};
+use crate::keyspace::KeyHash;
 use crate::keyspace::Locked;
 use crate::keyspace::eviction::{Eviction, Unwritten};
 use crate::keyspace::residency::{self, Place, Presence, Written};
@@ -127,22 +128,29 @@ impl Keys<'_> {
         self.is_resident_in(self.db, key)
     }
 
+    /// The same for a key with this hash.
+    #[inline]
+    pub fn is_resident_as(&self, hash: KeyHash, key: &[u8]) -> bool {
+        self.is_there(self.db, hash, key)
+    }
+
     /// The same for a key of another database.
     #[inline]
     pub fn is_resident_in(&self, db: usize, key: &[u8]) -> bool {
-        let Some(below) = &self.keyspace.below else {
-            return true;
-        };
-        // One whose shard is not locked is none of the command's.
         let hash = match self.only {
             Some((only, hash)) if std::ptr::eq(only, key) => hash,
             _ => self.keyspace.hash(key),
         };
-        let shard = hash.shard();
-        let Ok(lock) = self
-            .locked
-            .binary_search_by_key(&shard, |locked| locked.shard)
-        else {
+        self.is_there(db, hash, key)
+    }
+
+    #[inline]
+    fn is_there(&self, db: usize, hash: KeyHash, key: &[u8]) -> bool {
+        let Some(below) = &self.keyspace.below else {
+            return true;
+        };
+        // One whose shard is not locked is none of the command's.
+        let Some(lock) = self.lock_of(hash.shard()) else {
             return true;
         };
         let (table, space) = (&self.locked[lock].table, self.keyspace.space_of(db));

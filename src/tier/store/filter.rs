@@ -22,6 +22,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
+use crate::keyspace::table::prefetch;
+
 const WORDS: usize = 8;
 /// 512 bits for 40 keys: 12.8 bits for each.
 const KEYS_PER_BLOCK: usize = 40;
@@ -83,6 +85,15 @@ impl Filter {
     fn has(&self, hash: u64) -> bool {
         let probe = Probe::of(hash);
         self.segments().any(|segment| segment.has(probe))
+    }
+
+    /// Asks the processor for what an answer about this hash is read from.
+    #[inline]
+    pub(super) fn prefetch(&self, hash: u64) {
+        let probe = Probe::of(hash);
+        for segment in self.segments() {
+            prefetch(std::ptr::from_ref(segment.block(probe)).cast());
+        }
     }
 
     fn segments(&self) -> impl Iterator<Item = &Segment> {

@@ -289,6 +289,14 @@ impl Store {
         }
     }
 
+    /// Asks the processor for what [`Self::may_hold`] reads.
+    #[inline]
+    pub fn prefetch(&self, hash: u64) {
+        for generation in &self.list.load().generations {
+            generation.filter.prefetch(hash);
+        }
+    }
+
     /// The record of a key; None if the store has none. Waits for the disk.
     ///
     /// # Errors
