@@ -83,6 +83,8 @@ pub struct Executor {
     room_generation: u64,
     /// Bytes that this thread had changed when it last asked for a turn to write.
     changed_before: u64,
+    /// Whether the batch has waited for its turn to write, which is all of its commands' turn.
+    has_turn: bool,
     random: Random,
     /// On what terms commands work with keys.
     terms: Terms,
@@ -117,6 +119,7 @@ impl Executor {
             room_until: i64::MIN,
             room_generation: 0,
             changed_before: 0,
+            has_turn: false,
             told_of_change: false,
             batch: None,
             plan: Vec::new(),
@@ -168,6 +171,7 @@ impl Executor {
             authenticated: session.may_run(config),
         };
         let (before, restored) = (self.changes(), self.restored());
+        self.has_turn = false;
         let mut batch = self.batch.take().unwrap_or_default();
         let passage = self.passage.take();
         let passage = passage.unwrap_or_else(|| self.engine.keyspace.gate().passage(self.thread));

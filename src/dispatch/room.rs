@@ -12,7 +12,7 @@ use crate::server::session::Session;
 use crate::server::suspended::Suspend;
 
 /// Keys that are evicted for one command at the most where commands take turns: half a millisecond's work.
-const VICTIMS_PER_TURN: usize = 512;
+const VICTIMS_PER_TURN: usize = 64;
 
 impl Executor {
     pub(super) fn is_tier_failing(&self) -> bool {
@@ -66,16 +66,21 @@ impl Executor {
         }
     }
 
-    /// Where the disk takes less than clients write: that a command waits for its turn, once.
+    /// Where the disk takes less than clients write: that a command waits for its turn, once. Then it is the turn of what its client
+    /// has sent behind it too: the clock is charged for that as well, and others wait for as much longer.
     fn turn(&mut self, session: &mut Session, now: UnixMs) -> Option<Suspend> {
         let waits = session.suspended.as_ref();
         if waits.is_some_and(|waits| waits.has_turn) {
+            self.has_turn = true;
             return None;
         }
         let keyspace = &self.engine.keyspace;
         let changed = keyspace.changed_bytes(self.thread);
         let since = changed - std::mem::replace(&mut self.changed_before, changed);
         let wait = self.engine.pacing.turn(since, keyspace.unsafe_bytes())?;
+        if self.has_turn {
+            return None;
+        }
         session.suspended(now).has_turn = true;
         Some(Suspend::Turn(wait))
     }

@@ -26,18 +26,19 @@ const WANTED_PERCENT: u64 = 22;
 /// From here on writes become slower at once, and at the second they are slowest. At a half what may leave memory is hard to
 /// find.
 const FULL_PERCENT: u64 = 30;
-const SLOWEST_PERCENT: u64 = 42;
+const SLOWEST_PERCENT: u64 = 48;
 const SLOWEST: f64 = 0.05;
 /// The pace of clients in thousandths of the writer's: the least and the most, and how much it changes from run to run.
-const PACE: (u64, u64) = (300, 1500);
-const PACE_STEP: (f64, f64) = (0.7, 1.2);
+const PACE: (u64, u64) = (300, 1200);
+const PACE_STEP: (f64, f64) = (0.7, 1.1);
 /// A run begins when this part of memory has changed, or so many bytes.
 const RUN_PERCENT: u64 = 10;
 const RUN_BYTES: u64 = 32 << 20;
 /// In less memory nobody takes turns: its runs are short, and what they take while they are written is much of it.
 const ROOM_MIN: u64 = 40 << 20;
-/// Bytes a second, until a run has shown what they are.
-const FIRST_RATE: u64 = 20 << 20;
+/// Bytes a second, until a run has shown what they are. Where it is less clients become slower when more is not safe; were this
+/// the less they would wait in vain.
+const FIRST_RATE: u64 = 100 << 20;
 const RATE_MIN: u64 = 1 << 20;
 /// A smaller run tells nothing: what it takes is mostly the end.
 const MEASURED_BYTES_MIN: u64 = 1 << 20;
@@ -148,6 +149,13 @@ impl Pacing {
         let before = self.rate.load(Ordering::Relaxed);
         self.rate
             .store(((before + rate) / 2).max(RATE_MIN), Ordering::Relaxed);
+        tracing::debug!(
+            percent,
+            room,
+            pace = self.pace.load(Ordering::Relaxed),
+            rate = self.rate.load(Ordering::Relaxed),
+            "writes take turns at this pace"
+        );
     }
 
     /// How much may change before a run begins.
@@ -255,6 +263,32 @@ mod tests {
         db.write();
         db.engine().pacing.is_behind.store(false, Ordering::Relaxed);
         assert_eq!(set(&mut db, 0, 300), 0);
+    }
+
+    #[test]
+    fn what_a_client_has_sent_at_once_waits_once() {
+        let mut db = Db::tiered(|config| config.maxmemory = 64 * MB);
+        db.engine().steer_pacing();
+        db.engine().pacing.rate.store(RATE_MIN, Ordering::Relaxed);
+        db.engine().pacing.is_behind.store(true, Ordering::Relaxed);
+        let mut key = 0;
+        let mut waited = |db: &mut Db, count: usize| {
+            let before = db.now();
+            let sets = (key..key + count).map(|k| format!("SET {k} {}\r\n", "v".repeat(100_000)));
+            let sets: String = sets.collect();
+            key += count;
+            assert_eq!(db.send(sets.as_bytes()).len(), 5 * count);
+            db.now().0 - before.0
+        };
+        assert_eq!(waited(&mut db, 1), 0);
+        waited(&mut db, 1);
+        let once = waited(&mut db, 16);
+        let most = WAIT_MAX.as_millis() as i64;
+        assert!((50..=most).contains(&once), "{once}");
+        // All of it was charged.
+        db.engine().pacing.rate.store(u64::MAX, Ordering::Relaxed);
+        waited(&mut db, 1);
+        assert_eq!(waited(&mut db, 1), most);
     }
 
     #[test]

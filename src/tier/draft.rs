@@ -66,6 +66,7 @@ impl Draft {
         if is_chunk || !pieces.is_empty() {
             self.chunked.insert(key.into(), self.records.len() as u32);
         }
+        grow(&mut self.records, 1);
         self.records.push(Record {
             hash,
             key_at: self.keys.len(),
@@ -74,6 +75,7 @@ impl Draft {
             key_len,
             is_dropped: false,
         });
+        grow(&mut self.keys, key.len());
         self.keys.extend_from_slice(key);
         Ok(())
     }
@@ -147,6 +149,13 @@ impl Draft {
     fn key(&self, index: u32) -> &[u8] {
         let record = self.records[index as usize];
         &self.keys[record.key_at..][..usize::from(record.key_len)]
+    }
+}
+
+/// Makes room for so many more, and a quarter of what is there: doubled, half of what all this takes would lie idle.
+fn grow<T>(list: &mut Vec<T>, more: usize) {
+    if list.capacity() - list.len() < more {
+        list.reserve_exact(more.max(list.len() / 4));
     }
 }
 
