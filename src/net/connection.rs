@@ -55,8 +55,9 @@ const INPUT_GROW_MIN: usize = 16 * 1024;
 const INPUT_GROW_MAX: usize = 64 * 1024 * 1024;
 /// One read takes so many bytes from a client that sends long arguments, which are received apart: hardly more than their heads.
 const READ_BYTES_OF_HEADS: usize = 4 * 1024;
-/// The connection wakes when so many more bytes of a long argument have arrived, but at once when all of it is there and when
-/// as much has come as there was before. To wake costs as much as to receive some tens of kilobytes.
+/// The connection wakes when so many more bytes of a long argument have arrived, but at once when all of it is there, and, for a
+/// client that has sent none as long, when as much has come as there was before. To wake costs as much as to receive some tens
+/// of kilobytes.
 const AWAITED_BYTES_MAX: usize = 256 * 1024;
 /// A request of so many bytes is a long one.
 const LONG_REQUEST_BYTES: usize = 4 * 1024;
@@ -342,8 +343,8 @@ impl<S: Wire> Connection<S> {
         let n = match arriving.poll_receive(cx, &mut self.stream, self.longest_argument) {
             Poll::Pending => {
                 let missing = arriving.whole_len() - arriving.len();
-                let awaited = missing.min(arriving.len()).min(AWAITED_BYTES_MAX);
-                self.await_bytes(awaited.max(1));
+                let known = arriving.len().max(self.longest_argument).max(1);
+                self.await_bytes(missing.min(known).min(AWAITED_BYTES_MAX));
                 return Ok(false);
             }
             Poll::Ready(Ok(0) | Err(_)) => return Err(Closed),
