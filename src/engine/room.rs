@@ -34,14 +34,14 @@ impl Engine {
         self.keyspace.used_bytes() + self.other_bytes()
     }
 
-    /// What eviction counts besides keys and values, with what the tier will soon take. The excess takes at most half of what they may have: when none is
-    /// left the allocator may still hold pages, and no write is refused for those.
+    /// What eviction counts besides keys and values. The excess, and what the tier will soon take, are at most half of what they
+    /// may have: when none is left the allocator may still hold pages, and no write is refused for those.
     pub fn other_bytes_to_evict(&self, maxmemory: u64) -> usize {
         let reserved = self.tier.as_ref().map_or(0, |tier| tier.reserved_bytes());
-        let other = self.other_bytes() + reserved;
+        let other = self.other_bytes();
         let left = usize::try_from(maxmemory).unwrap_or(usize::MAX);
         let excess = self.excess_bytes.load(Ordering::Relaxed);
-        other + excess.min(left.saturating_sub(other) / 2)
+        other + (excess + reserved).min(left.saturating_sub(other) / 2)
     }
 
     /// The limits of memory, by these options.

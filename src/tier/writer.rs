@@ -193,6 +193,7 @@ impl<'a> Writer<'a> {
             TierCompression::None => Method::None,
         };
         self.compressor.set_method(method);
+        self.compressor.let_due_training_begin();
         // Where clients wait for the writer what is faster helps them more than what takes less room.
         let is_behind = self.engine.pacing.is_writer_behind();
         self.compressor.set_hurried(is_behind);

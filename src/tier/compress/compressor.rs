@@ -9,7 +9,7 @@ use super::classes::{ClassStats, Classes, Tuning};
 use super::codec::{Encoded, Form};
 use super::dictionaries::{Dictionaries, Dictionary};
 use super::encoder::Encoder;
-use super::training::{Outcome, Training, is_noise};
+use super::training::{Outcome, TRAINING_BYTES, Training, is_noise};
 
 /// Shorter values are stored raw: no form saves a tenth of them.
 const MIN_LEN: usize = 32;
@@ -45,6 +45,9 @@ pub struct Compressor {
     classes: Classes,
     encoder: Encoder,
     training: Option<Training>,
+    /// Whether a training may begin, and whether one is to.
+    may_train: bool,
+    is_training_due: bool,
 }
 
 /// Writes a value as it is, in the form that [`Dictionaries::decode`] reads.
@@ -77,12 +80,19 @@ impl Compressor {
             dictionaries,
             encoder: Encoder::new(),
             training: None,
+            may_train: true,
+            is_training_due: false,
         }
     }
 
     /// Changes how the values from now on are compressed.
     pub fn set_method(&mut self, method: Method) {
         self.method = method;
+    }
+
+    /// A training that is due begins from now on. Others must wait: their memory is counted first, so that room is made for it.
+    pub fn let_due_training_begin(&mut self) {
+        self.may_train = self.is_training_due;
     }
 
     /// Whether speed counts for more than size. Nothing is learnt from how small values become then.
@@ -193,6 +203,15 @@ impl Compressor {
         self.encoder.memory_bytes() + self.classes.samples_bytes()
     }
 
+    /// What a training takes that is under way or due.
+    #[must_use]
+    pub fn training_bytes(&self) -> usize {
+        match self.training.is_some() || self.is_training_due {
+            true => TRAINING_BYTES,
+            false => 0,
+        }
+    }
+
     /// Waits for the training under way, if there is one, and takes over what came of it.
     pub fn finish_training(&mut self) {
         self.end_training(true);
@@ -207,6 +226,10 @@ impl Compressor {
 
     fn start_training(&mut self, slot: usize) {
         if self.training.is_some() {
+            return;
+        }
+        self.is_training_due = !self.may_train;
+        if self.is_training_due {
             return;
         }
         let class = self.classes.class(slot);

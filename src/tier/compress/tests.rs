@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use super::classes::{MAX_CLASSES, Tuning};
 use super::datasets::{Random, html, noise, product_json, session, user_json};
+use super::training::TRAINING_BYTES;
 use super::{Compressor, DecodeError, Dictionaries, Encoded, Form, Method};
 
 const LIMIT: usize = 64 << 20;
@@ -99,6 +100,30 @@ fn ratio(
         stored += bytes.len();
     }
     raw as f64 / stored as f64
+}
+
+/// Fault B16: a training took its memory at once, and nothing counted it.
+#[test]
+fn a_training_waits_until_its_memory_is_counted() {
+    let scratch = Scratch::new();
+    let dictionaries = scratch.open();
+    let mut compressor = compressor(&dictionaries);
+    let mut random = Random(7);
+    let mut write_run = |compressor: &mut Compressor| {
+        compressor.let_due_training_begin();
+        for i in 0..4000 {
+            let key = format!("user:{i}");
+            compressor.encode(key.as_bytes(), &user_json(&mut random), &mut Vec::new());
+        }
+    };
+    write_run(&mut compressor);
+    compressor.finish_training();
+    assert_eq!(compressor.used_dictionaries(), [] as [u32; 0]);
+    assert_eq!(compressor.training_bytes(), TRAINING_BYTES);
+    write_run(&mut compressor);
+    compressor.finish_training();
+    assert_eq!(compressor.used_dictionaries(), [1]);
+    assert_eq!(compressor.training_bytes(), 0);
 }
 
 #[test]

@@ -13,8 +13,11 @@ use zstd::dict::EncoderDictionary;
 
 use super::dictionaries::{Dictionaries, Dictionary};
 use super::encoder::{self, Encoder};
+use crate::allocator;
 use crate::threads::{self, Part};
 
+/// What a training takes meanwhile, about: the library's tables of four megabytes, most of them twice, and two encoders.
+pub(super) const TRAINING_BYTES: usize = 16 << 20;
 /// One sample in five is not trained with, but judges the result.
 const HELD_OUT_ONE_IN: usize = 5;
 /// Small dictionaries stay in the processor's cache, and for most classes larger ones gain nothing.
@@ -123,6 +126,7 @@ impl Training {
         let thread = threads::spawn("tier-dictionary", Part::TierBackground, move || {
             let trained = run(&name, &samples, current.as_deref(), &dictionaries, &wanted);
             *told.lock() = Some(trained);
+            allocator::purge_of_thread();
         })?;
         Ok(Self {
             class,

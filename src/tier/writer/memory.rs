@@ -38,9 +38,10 @@ impl RunMemory {
 }
 
 impl Writer<'_> {
-    /// Counts what waits to be written, with what it is written by.
+    /// Counts what waits to be written, with what it is written by, and what is kept for what comes.
     pub(super) fn measure_memory(&mut self, waiting: usize) {
-        let reserved = self.memory.takes(waiting, Instant::now());
+        let kept = self.memory.takes(waiting, Instant::now());
+        let reserved = kept + self.compressor.training_bytes();
         let tier = self.tier;
         tier.measure_memory(waiting + self.compressor.memory_bytes());
         tier.reserved_bytes.store(reserved, Ordering::Relaxed);
