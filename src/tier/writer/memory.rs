@@ -11,16 +11,30 @@ use super::Writer;
 
 /// In this time all of it is given back.
 const FADES: Duration = Duration::from_secs(8);
+/// At each look so much more is kept for a training that is due: room is made for it bit by bit.
+const TRAINING_STEP: usize = 256 * 1024;
 
 /// The most that runs have taken lately.
 pub(super) struct RunMemory {
     most: usize,
     at: Instant,
+    /// Kept for a training.
+    training: usize,
 }
 
 impl RunMemory {
     pub(super) fn new(now: Instant) -> Self {
-        Self { most: 0, at: now }
+        Self {
+            most: 0,
+            at: now,
+            training: 0,
+        }
+    }
+
+    /// A training takes so many bytes, or is to. Gives what is kept for it.
+    fn trains(&mut self, bytes: usize) -> usize {
+        self.training = bytes.min(self.training + TRAINING_STEP);
+        self.training
     }
 
     /// They take so many bytes now. Gives what is kept for the next besides.
@@ -28,10 +42,7 @@ impl RunMemory {
         let left = FADES.saturating_sub(now.duration_since(self.at));
         let faded = (self.most as f64 * left.as_secs_f64() / FADES.as_secs_f64()) as usize;
         if bytes >= faded {
-            *self = Self {
-                most: bytes,
-                at: now,
-            };
+            (self.most, self.at) = (bytes, now);
         }
         faded.saturating_sub(bytes)
     }
@@ -41,7 +52,7 @@ impl Writer<'_> {
     /// Counts what waits to be written, with what it is written by, and what is kept for what comes.
     pub(super) fn measure_memory(&mut self, waiting: usize) {
         let kept = self.memory.takes(waiting, Instant::now());
-        let reserved = kept + self.compressor.training_bytes();
+        let reserved = kept + self.memory.trains(self.compressor.training_bytes());
         let tier = self.tier;
         tier.measure_memory(waiting + self.compressor.memory_bytes());
         tier.reserved_bytes.store(reserved, Ordering::Relaxed);
@@ -68,5 +79,8 @@ mod tests {
         assert_eq!(memory.takes(0, at(7.0)), 450);
         // No other has come.
         assert_eq!(memory.takes(0, at(11.0)), 0);
+        assert_eq!(memory.trains(usize::MAX), TRAINING_STEP);
+        assert_eq!(memory.trains(2 * TRAINING_STEP - 1), 2 * TRAINING_STEP - 1);
+        assert_eq!(memory.trains(0), 0);
     }
 }
