@@ -204,7 +204,7 @@ impl<'a> Keys<'a> {
 
     fn locate_among(&self, key: &[u8]) -> Option<(usize, Tag, KeyHash)> {
         let hash = self.keyspace.hash(key);
-        let lock = self.lock_of(hash.shard());
+        let lock = self.locked.lock_of(hash.shard());
         let is_used = match &self.locked {
             LockedShards::None | LockedShards::One(_) => false,
             LockedShards::Several(_, uses) => {
@@ -221,19 +221,6 @@ impl<'a> Keys<'a> {
                 self.has_strayed.set(true);
                 None
             }
-        }
-    }
-
-    /// Which of the locks is that of a shard.
-    #[inline]
-    fn lock_of(&self, shard: usize) -> Option<usize> {
-        match &*self.locked {
-            [one] if one.shard == shard => Some(0),
-            // All are locked.
-            many if many.get(shard).is_some_and(|locked| locked.shard == shard) => Some(shard),
-            many => many
-                .binary_search_by_key(&shard, |locked| locked.shard)
-                .ok(),
         }
     }
 

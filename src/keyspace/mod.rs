@@ -226,6 +226,21 @@ enum LockedShards<'a> {
     Several(Vec<Locked<'a>>, Box<Uses<'a>>),
 }
 
+impl LockedShards<'_> {
+    /// Which of the locks is that of a shard.
+    #[inline]
+    fn lock_of(&self, shard: usize) -> Option<usize> {
+        match &**self {
+            [one] if one.shard == shard => Some(0),
+            // All are locked.
+            many if many.get(shard).is_some_and(|locked| locked.shard == shard) => Some(shard),
+            many => many
+                .binary_search_by_key(&shard, |locked| locked.shard)
+                .ok(),
+        }
+    }
+}
+
 impl<'a> std::ops::Deref for LockedShards<'a> {
     type Target = [Locked<'a>];
 

@@ -150,7 +150,7 @@ impl Keys<'_> {
             return true;
         };
         // One whose shard is not locked is none of the command's.
-        let Some(lock) = self.lock_of(hash.shard()) else {
+        let Some(lock) = self.locked.lock_of(hash.shard()) else {
             return true;
         };
         let (table, space) = (&self.locked[lock].table, self.keyspace.space_of(db));
