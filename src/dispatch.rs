@@ -81,6 +81,8 @@ pub struct Executor {
     /// Bytes counted by this thread up to which no limit can be passed; see `has_room`.
     room_until: i64,
     room_generation: u64,
+    /// Bytes counted by this thread when it last looked for room.
+    used_before: i64,
     /// Bytes that this thread had changed when it last asked for a turn to write.
     changed_before: u64,
     /// Whether the batch has waited for its turn to write, which is all of its commands' turn.
@@ -118,6 +120,7 @@ impl Executor {
             pool: EvictionPool::default(),
             room_until: i64::MIN,
             room_generation: 0,
+            used_before: 0,
             changed_before: 0,
             has_turn: false,
             told_of_change: false,

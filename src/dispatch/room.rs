@@ -11,8 +11,11 @@ use crate::server::latency::Event;
 use crate::server::session::Session;
 use crate::server::suspended::Suspend;
 
-/// Keys that are evicted for one command at the most where commands take turns: half a millisecond's work.
-const VICTIMS_PER_TURN: usize = 64;
+/// Where commands take turns so many keys are evicted for one command, besides those for what its thread has added. Each evicts more
+/// than it brings, but so few that no batch takes long.
+const VICTIMS_PER_TURN: usize = 16;
+/// No key takes less.
+const VICTIM_BYTES_MIN: i64 = 48;
 
 impl Executor {
     pub(super) fn is_tier_failing(&self) -> bool {
@@ -112,14 +115,19 @@ impl Executor {
             unwritten,
             ..engine.limits(self.config.current(), now)
         };
+        let used = || engine.keyspace.counters(self.thread).used_bytes.read();
         if takes_turns {
             // What a run takes while it is written comes at once, and is not to be made room for by one batch.
-            limits.victims_max = limits.victims_max.min(VICTIMS_PER_TURN);
+            let grown = (used() - self.used_before).max(0) / VICTIM_BYTES_MIN;
+            let for_grown = usize::try_from(grown).unwrap_or(usize::MAX);
+            let most = for_grown.saturating_add(VICTIMS_PER_TURN);
+            limits.victims_max = limits.victims_max.min(most);
         }
         let has_room = engine
             .keyspace
             .make_room(&limits, self.thread, &mut self.pool);
-        let added = engine.keyspace.counters(self.thread).used_bytes.read();
+        let added = used();
+        self.used_before = added;
         self.room_until = match takes_turns || server.engine.overdraft.is_taken() {
             // What is allowed now is not for long, and turns are for each command.
             true => i64::MIN,

@@ -56,7 +56,7 @@ pub(super) use self::counting::{count_keys, expiry, scan_to_count};
 pub(super) use self::failure::disk_bytes;
 
 /// Changes begin to be written after this time at the latest, so that they are safe within a second.
-const PERIOD: Duration = Duration::from_millis(700);
+const PERIOD: Duration = Duration::from_millis(600);
 /// Where all keys on disk were deleted its files go, if they have so much.
 const UNWANTED_BYTES: u64 = if cfg!(test) { 64 << 10 } else { 1 << 20 };
 /// After a failure the next try waits so long.

@@ -12,7 +12,7 @@ use super::*;
 const CONNECTIONS: usize = 4;
 const KEYS: usize = 1_500;
 const BATCH: usize = 16;
-/// A run begins 0.7 seconds after the last one began, and takes its time.
+/// A run begins 0.6 seconds after the last one began, and takes its time.
 const LOSS: Duration = Duration::from_secs(1);
 /// Further changes of a key than these are older than any loss.
 const HISTORY_MAX: usize = 4_000;
