@@ -91,8 +91,9 @@ impl Compressor {
     }
 
     /// A training that is due begins from now on. Others must wait: their memory is counted first, so that room is made for it.
+    /// One that does not begin until the next call is not due any more, so that nothing is kept for a kind of keys that has gone.
     pub fn let_due_training_begin(&mut self) {
-        self.may_train = self.is_training_due;
+        self.may_train = std::mem::take(&mut self.is_training_due);
     }
 
     /// Whether speed counts for more than size. Nothing is learnt from how small values become then.

@@ -120,6 +120,11 @@ fn a_training_waits_until_its_memory_is_counted() {
     compressor.finish_training();
     assert_eq!(compressor.used_dictionaries(), [] as [u32; 0]);
     assert_eq!(compressor.training_bytes(), TRAINING_BYTES);
+    // A run without such keys: nothing is kept for them, until they come again.
+    compressor.let_due_training_begin();
+    assert_eq!(compressor.training_bytes(), 0);
+    write_run(&mut compressor);
+    assert_eq!(compressor.training_bytes(), TRAINING_BYTES);
     write_run(&mut compressor);
     compressor.finish_training();
     assert_eq!(compressor.used_dictionaries(), [1]);
