@@ -11,8 +11,10 @@ use crate::server::latency::Event;
 use crate::server::session::Session;
 use crate::server::suspended::Suspend;
 
-/// Where commands take turns so many keys are evicted for one command, besides those for what its thread has added. Each evicts more
-/// than it brings, but so few that no batch takes long.
+/// So many keys are evicted for one command, besides those for what its thread has added, and fewer where commands take turns. Each
+/// evicts more than it brings, but so few that no batch takes long: what a run of the tier takes while it is gathered, or what a
+/// client is sent, comes at once. Maintenance evicts the rest.
+const VICTIMS_PER_COMMAND: usize = 64;
 const VICTIMS_PER_TURN: usize = 16;
 /// No key takes less.
 const VICTIM_BYTES_MIN: i64 = 48;
@@ -116,13 +118,13 @@ impl Executor {
             ..engine.limits(self.config.current(), now)
         };
         let used = || engine.keyspace.counters(self.thread).used_bytes.read();
-        if takes_turns {
-            // What a run takes while it is written comes at once, and is not to be made room for by one batch.
-            let grown = (used() - self.used_before).max(0) / VICTIM_BYTES_MIN;
-            let for_grown = usize::try_from(grown).unwrap_or(usize::MAX);
-            let most = for_grown.saturating_add(VICTIMS_PER_TURN);
-            limits.victims_max = limits.victims_max.min(most);
-        }
+        let besides = match takes_turns {
+            true => VICTIMS_PER_TURN,
+            false => VICTIMS_PER_COMMAND,
+        };
+        let grown = (used() - self.used_before).max(0) / VICTIM_BYTES_MIN;
+        let for_grown = usize::try_from(grown).unwrap_or(usize::MAX);
+        limits.victims_max = limits.victims_max.min(for_grown.saturating_add(besides));
         let has_room = engine
             .keyspace
             .make_room(&limits, self.thread, &mut self.pool);

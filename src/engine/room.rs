@@ -18,8 +18,8 @@ const RESIDENT_ALLOWANCE: u64 = 26 * 1024 * 1024;
 /// it never falls below.
 const CHOOSE_PERCENT: u64 = 80;
 
-/// At most so many keys are evicted for one command: some milliseconds' work. The next ones, and maintenance, go on.
-const VICTIMS_PER_COMMAND: usize = 10_000;
+/// At most so many keys are evicted at once: some milliseconds' work.
+const VICTIMS_AT_ONCE: usize = 10_000;
 
 impl Engine {
     /// Bytes in use that are not the keyspace's: clients, the counters of statistics, the tier. Together
@@ -53,7 +53,7 @@ impl Engine {
                 true => 0,
                 false => self.easing.entries(config.max_entries),
             },
-            victims_max: VICTIMS_PER_COMMAND,
+            victims_max: VICTIMS_AT_ONCE,
             policy: config.maxmemory_policy,
             samples: config.maxmemory_samples as usize,
             other_bytes: self.other_bytes_to_evict(config.maxmemory) as u64,

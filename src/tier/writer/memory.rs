@@ -2,14 +2,16 @@
 //!
 //! It comes and goes with each run. Were it counted only while it is taken, keys would have to go for all of it at each run, at
 //! once and while clients wait, and others would take their room until the next one. So what the last runs took is kept for
-//! the next, and fades where none comes.
+//! the next for a while, and fades where none comes.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::Writer;
 
-/// In this time all of it is given back.
+/// So long all of it is kept: runs need not follow each other closely.
+const HOLDS: Duration = Duration::from_secs(3);
+/// In this time after that it is given back.
 const FADES: Duration = Duration::from_secs(8);
 /// At each look so much more is kept for a training that is due: room is made for it bit by bit.
 const TRAINING_STEP: usize = 256 * 1024;
@@ -39,7 +41,8 @@ impl RunMemory {
 
     /// They take so many bytes now. Gives what is kept for the next besides.
     fn takes(&mut self, bytes: usize, now: Instant) -> usize {
-        let left = FADES.saturating_sub(now.duration_since(self.at));
+        let fading = now.duration_since(self.at).saturating_sub(HOLDS);
+        let left = FADES.saturating_sub(fading);
         let faded = (self.most as f64 * left.as_secs_f64() / FADES.as_secs_f64()) as usize;
         if bytes >= faded {
             (self.most, self.at) = (bytes, now);
@@ -74,11 +77,12 @@ mod tests {
         assert_eq!(memory.takes(1000, at(1.0)), 0);
         // The run has ended, and the next one begins.
         assert_eq!(memory.takes(0, at(1.0)), 1000);
-        assert_eq!(memory.takes(100, at(3.0)), 650);
-        assert_eq!(memory.takes(900, at(3.0)), 0);
-        assert_eq!(memory.takes(0, at(7.0)), 450);
+        assert_eq!(memory.takes(100, at(4.0)), 900);
+        assert_eq!(memory.takes(100, at(6.0)), 650);
+        assert_eq!(memory.takes(900, at(6.0)), 0);
+        assert_eq!(memory.takes(0, at(13.0)), 450);
         // No other has come.
-        assert_eq!(memory.takes(0, at(11.0)), 0);
+        assert_eq!(memory.takes(0, at(17.0)), 0);
         assert_eq!(memory.trains(usize::MAX), TRAINING_STEP);
         assert_eq!(memory.trains(2 * TRAINING_STEP - 1), 2 * TRAINING_STEP - 1);
         assert_eq!(memory.trains(0), 0);

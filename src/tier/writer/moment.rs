@@ -14,7 +14,7 @@ const ALONE_PLACES: usize = 512;
 const ALONE_BYTES: usize = 512 * 1024;
 /// While more has changed meanwhile it is written as the rest was, not only copied: nobody has memory for a copy of it. So often,
 /// since clients may change as much as is written.
-const LATE_BYTES: usize = 4 * 1024 * 1024;
+const LATE_BYTES: usize = 1024 * 1024;
 const PASSES: usize = 6;
 /// So often what has changed meanwhile is copied again before the gate is closed whatever there is. Each round takes a few
 /// hundredths of the time that the one before took.
@@ -54,10 +54,10 @@ impl Writer<'_> {
                 }
                 late.push(self.copy_late(&rest, sink)?);
                 rest = self.take_more(taken);
+                let waiting: usize = late.iter().map(Copies::memory_bytes).sum();
+                self.measure_memory(waiting + sink.memory_bytes());
             }
         }
-        let waiting: usize = late.iter().map(Copies::memory_bytes).sum();
-        self.measure_memory(waiting + sink.memory_bytes());
         for attempt in 1.. {
             let engine = self.engine;
             let alone = engine.keyspace.gate().close();
