@@ -681,6 +681,7 @@ impl Keyspace {
         let Some(below) = &self.below else { return 0 };
         let mut expired = 0;
         for db in 0..super::DATABASES {
+            let _none_begins_anew = self.emptied.lock();
             expired += below.tally(self.space_of(db)).sweep(now);
         }
         self.queues.announce_cold_ends(now);
@@ -720,6 +721,8 @@ impl Keyspace {
 
     /// A key of the contents with this name is below, and was not counted.
     pub fn found_below(&self, name: u32, expires_at: Option<UnixMs>) {
+        // Emptied meanwhile, the space must not be another database's before the key is counted.
+        let _none_begins_anew = self.emptied.lock();
         if let (Some(below), Some(space)) = (&self.below, self.space_named(name)) {
             below.tally(space).found(expires_at);
         }
@@ -845,7 +848,10 @@ impl Entry {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicBool;
+
     use super::*;
+    use crate::testing::Db;
     use crate::value::listpack::{Listpack, OneWay};
 
     fn stored(form: u8, bytes: &[u8]) -> Stored<'_> {
@@ -855,6 +861,33 @@ mod tests {
             expires_at: None,
             pinned: false,
         }
+    }
+
+    /// After a kill the keys on disk are counted while clients flush: a key was counted in the database that had got the emptied
+    /// space meanwhile. DBSIZE was 1 where SCAN found nothing.
+    #[test]
+    fn a_key_that_is_counted_while_its_database_is_emptied_is_in_no_other() {
+        let db = Db::tiered(|_| {});
+        let keyspace = &db.engine().keyspace;
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    while !stop.load(Ordering::Relaxed) {
+                        keyspace.found_below(keyspace.space_name(0), None);
+                    }
+                });
+            }
+            let mut others = 0;
+            for _ in 0..500 {
+                keyspace.flush_db(0, ThreadSlot(0));
+                keyspace.flush_db(1, ThreadSlot(0));
+                std::thread::yield_now();
+                others += keyspace.db_size(1);
+            }
+            stop.store(true, Ordering::Relaxed);
+            assert_eq!(others, 0);
+        });
     }
 
     #[test]
