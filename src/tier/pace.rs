@@ -17,6 +17,42 @@ use super::Tier;
 /// How often the writer looks whether it is time for a run.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// From the beginning of a run to the end of the next one: what that one tells of was then safe within a second.
+const SAFE: Duration = Duration::from_millis(900);
+/// Runs begin so long after each other where they are quick, and at least this where they are not.
+const PERIOD: Duration = Duration::from_millis(600);
+const PERIOD_MIN: Duration = Duration::from_millis(200);
+/// How long the first run may take.
+const FIRST_RUN: Duration = Duration::from_millis(400);
+
+/// When the next run begins: the sooner the longer the last ones took.
+#[derive(Debug)]
+pub(super) struct Rhythm {
+    last: Instant,
+    /// The longest that a run took lately.
+    longest: Duration,
+}
+
+impl Rhythm {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            last: now,
+            longest: FIRST_RUN,
+        }
+    }
+
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        let period = SAFE.saturating_sub(self.longest);
+        now.duration_since(self.last) >= period.clamp(PERIOD_MIN, PERIOD)
+    }
+
+    /// A run has begun then and taken so long.
+    pub(super) fn note(&mut self, began: Instant, took: Duration) {
+        self.last = began;
+        self.longest = took.max(self.longest * 3 / 4);
+    }
+}
+
 /// When runs are written, and who waits for them.
 #[derive(Debug)]
 pub(super) struct Pace {
@@ -247,6 +283,26 @@ impl Tier {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A run of 0.4 s that began 0.6 s after the last one left more than a second unsafe.
+    #[test]
+    fn runs_that_take_long_begin_sooner() {
+        let start = Instant::now();
+        let due_after = |rhythm: &Rhythm| {
+            let at = |ms: &u64| rhythm.is_due(rhythm.last + Duration::from_millis(*ms));
+            (0..1000).find(at)
+        };
+        let mut rhythm = Rhythm::new(start);
+        assert_eq!(due_after(&rhythm), Some(500));
+        rhythm.note(start, Duration::from_millis(640));
+        assert_eq!(due_after(&rhythm), Some(260));
+        rhythm.note(start, Duration::from_secs(10));
+        assert_eq!(due_after(&rhythm), Some(200));
+        for _ in 0..20 {
+            rhythm.note(start, Duration::from_millis(30));
+        }
+        assert_eq!(due_after(&rhythm), Some(600));
+    }
 
     #[test]
     fn a_save_is_under_way_until_a_round_that_began_after_it_has_ended() {

@@ -37,7 +37,7 @@ use super::chunks::{self, ChunkWriter};
 use super::compress::{Compressor, Method};
 use super::draft::Draft;
 use super::log::Log;
-use super::pace::Medium;
+use super::pace::{Medium, Rhythm};
 use super::reclaim::{Allowance, Leaving};
 use super::record;
 use super::snapshot::Copies;
@@ -55,8 +55,6 @@ use crate::keyspace::{DATABASES, ThreadSlot};
 pub(super) use self::counting::{count_keys, expiry, scan_to_count};
 pub(super) use self::failure::disk_bytes;
 
-/// Changes begin to be written after this time at the latest, so that they are safe within a second.
-const PERIOD: Duration = Duration::from_millis(600);
 /// Where all keys on disk were deleted its files go, if they have so much.
 const UNWANTED_BYTES: u64 = if cfg!(test) { 64 << 10 } else { 1 << 20 };
 /// After a failure the next try waits so long.
@@ -66,11 +64,11 @@ const RETRY: Duration = Duration::from_secs(1);
 pub(super) fn run(engine: &Engine) {
     let Some(tier) = &engine.tier else { return };
     let mut writer = Writer::new(engine, tier);
-    let mut last = Instant::now();
-    let mut kept = last;
+    let mut kept = Instant::now();
+    let mut rhythm = Rhythm::new(kept);
     loop {
         let is_much = || engine.keyspace.unwritten_bytes() as u64 >= engine.pacing.run_bytes();
-        let is_due = || last.elapsed() >= PERIOD || is_much();
+        let is_due = || rhythm.is_due(Instant::now()) || is_much();
         engine.steer_pacing();
         writer.keep_cache();
         writer.measure_memory(0);
@@ -83,8 +81,10 @@ pub(super) fn run(engine: &Engine) {
         let mut is_healed = false;
         let is_run = medium == Medium::Run || tier.log.lock().is_broken();
         let written = if is_run {
-            last = Instant::now();
-            writer.write_changes()
+            let began = Instant::now();
+            let written = writer.write_changes();
+            rhythm.note(began, began.elapsed());
+            written
         } else {
             writer.log_changes()
         };

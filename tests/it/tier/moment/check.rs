@@ -85,7 +85,7 @@ impl Replay {
         history: &History,
         wanted: &Wanted,
     ) -> Result<Moment, String> {
-        let mut first = None;
+        let mut errors = String::new();
         let base = self.string(&epoch_mark());
         let possible = possible_events(base, found, history);
         for (attempt, events) in possible.into_iter().enumerate() {
@@ -97,13 +97,14 @@ impl Replay {
                     self.keep(found, wanted);
                     return Ok(moment);
                 }
-                Err(error) => first = first.or(Some(format!("{events} events: {error}"))),
+                Err(error) => errors += &format!("\nWith {events} events: {error}"),
             }
         }
-        Err(first.unwrap_or_else(|| {
+        if errors.is_empty() {
             let mark = string_at(found, &epoch_mark()).map(String::from_utf8_lossy);
-            format!("the mark of events {mark:?} is none of them")
-        }))
+            errors = format!("the mark of events {mark:?} is none of them");
+        }
+        Err(errors)
     }
 
     fn try_events(
