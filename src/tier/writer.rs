@@ -187,12 +187,14 @@ impl<'a> Writer<'a> {
 
     /// Makes safe what has changed so far.
     pub(super) fn write_changes(&mut self) -> Result<(), StoreError> {
-        let method = match self.engine.config.load().tier_compression {
+        let config = self.engine.config.load();
+        let method = match config.tier_compression {
             TierCompression::Zstd => Method::Zstd,
             TierCompression::Lz4 => Method::Lz4,
             TierCompression::None => Method::None,
         };
         self.compressor.set_method(method);
+        self.compressor.set_memory(config.maxmemory);
         self.compressor.let_due_training_begin();
         // Where clients wait for the writer what is faster helps them more than what takes less room.
         let is_behind = self.engine.pacing.is_writer_behind();

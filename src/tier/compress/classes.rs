@@ -203,12 +203,14 @@ impl Classes {
             return false;
         }
         let sample = &value[..value.len().min(tuning.sample_max_bytes)];
-        self.make_room_for_samples(slot, sample.len());
+        let has_room = self.make_room_for_samples(slot, sample.len());
         let class = &mut self.classes[slot];
-        class.samples.push(sample);
+        if has_room {
+            class.samples.push(sample);
+        }
         let (count, bytes) = (class.samples.count(), class.samples.bytes());
-        let is_enough = count >= tuning.samples
-            || (count >= tuning.samples_min && bytes >= tuning.samples_bytes);
+        let is_much = !has_room || bytes >= tuning.samples_bytes;
+        let is_enough = count >= tuning.samples || (count >= tuning.samples_min && is_much);
         if is_enough {
             class.learning = Learning::Training;
         }
@@ -221,8 +223,8 @@ impl Classes {
     }
 
     /// Of the other classes the one with the fewest samples loses them: those with more get done, and one that has gone
-    /// quiet cannot keep the room from this one.
-    fn make_room_for_samples(&mut self, slot: usize, bytes: usize) {
+    /// quiet cannot keep the room from this one. False where this one has all the room.
+    fn make_room_for_samples(&mut self, slot: usize, bytes: usize) -> bool {
         while self.samples_bytes() + bytes > self.tuning.all_samples_bytes {
             let others = self
                 .classes
@@ -233,11 +235,12 @@ impl Classes {
                 .map(|(_, class)| class)
                 .filter(|class| class.samples.count() > 0);
             let Some(slowest) = holders.min_by_key(|class| class.samples.count()) else {
-                return;
+                return false;
             };
             slowest.samples = Samples::default();
             slowest.learning = Learning::Sampling;
         }
+        true
     }
 
     fn admit(

@@ -61,6 +61,9 @@ pub fn encode_raw(value: &[u8], out: &mut Vec<u8>) -> Encoded {
     header
 }
 
+/// Of `maxmemory` the samples of all classes take at most this part.
+const SAMPLES_SHARE: u64 = 32;
+
 impl Compressor {
     /// A compressor whose classes start with the newest dictionaries that there are for them.
     #[must_use]
@@ -88,6 +91,16 @@ impl Compressor {
     /// Changes how the values from now on are compressed.
     pub fn set_method(&mut self, method: Method) {
         self.method = method;
+    }
+
+    /// Samples take no more than a share of so much memory from now on; 0 is no limit.
+    pub fn set_memory(&mut self, maxmemory: u64) {
+        let share = usize::try_from(maxmemory / SAMPLES_SHARE).unwrap_or(usize::MAX);
+        let limit = Tuning::default().all_samples_bytes;
+        self.classes.tuning.all_samples_bytes = match maxmemory {
+            0 => limit,
+            _ => limit.min(share),
+        };
     }
 
     /// A training that is due begins from now on. Others must wait: their memory is counted first, so that room is made for it.
@@ -201,7 +214,11 @@ impl Compressor {
     /// Memory in bytes, without the dictionaries that are shared.
     #[must_use]
     pub fn memory_bytes(&self) -> usize {
-        self.encoder.memory_bytes() + self.classes.samples_bytes()
+        self.encoder.memory_bytes() + self.samples_bytes()
+    }
+
+    pub(super) fn samples_bytes(&self) -> usize {
+        self.classes.samples_bytes()
     }
 
     /// What a training takes that is under way or due.

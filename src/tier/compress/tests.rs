@@ -555,6 +555,25 @@ fn prepared_dictionaries_and_samples_are_bounded() {
     }
 }
 
+/// With `maxmemory 3mb` the samples took 2.5 MB of it, and writes were refused.
+#[test]
+fn samples_take_a_small_share_of_little_memory() {
+    let scratch = Scratch::new();
+    let dictionaries = scratch.open();
+    let mut compressor = Compressor::new(Method::Zstd, Arc::clone(&dictionaries));
+    compressor.set_memory(3 << 20);
+    let mut random = Random(41);
+    for i in 0..20_000 {
+        let value = vec![random.next_u64() as u8; 1500];
+        compressor.let_due_training_begin();
+        let mut out = Vec::new();
+        compressor.encode(format!("c{}:{i}", i % 3).as_bytes(), &value, &mut out);
+        let samples = compressor.samples_bytes();
+        assert!(samples <= 96 << 10, "{samples} bytes");
+    }
+    compressor.finish_training();
+}
+
 #[test]
 fn many_threads_decode_at_once() {
     let scratch = Scratch::new();

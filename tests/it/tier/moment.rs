@@ -103,7 +103,7 @@ impl Harness {
     }
 
     fn round(&mut self, round: u32) {
-        let mut args = vec!["--tier-durability", self.durability];
+        let mut args = vec!["--tier-durability", self.durability, "--loglevel", "debug"];
         args.extend(self.args[round as usize % self.args.len()]);
         self.history.begin();
         let pause = [0, 1, 3, 10][self.random.index(4)];
@@ -124,6 +124,7 @@ impl Harness {
         };
         let kill = self.random.below(8) > 0;
         let ended = self.end(&mut server, time, kill);
+        let log = server.stdout();
         drop(server);
         let mut again = Vec::new();
         while self.random.below(2) == 0 && again.len() < 3 {
@@ -138,7 +139,7 @@ impl Harness {
             self.history.events.len(),
         );
         let mut server = self.disk.start(&args);
-        self.look(&mut server, ended, kill, !again.is_empty(), &about);
+        self.look(&mut server, ended, kill, !again.is_empty(), &about, &log);
         if self.random.below(2) == 0 {
             stop(server);
         } else {
@@ -174,7 +175,7 @@ impl Harness {
         time
     }
 
-    /// Looks at all that is there after an end, and perhaps after the kill of a start.
+    /// Looks at all that is there after an end, and perhaps after the kill of a start. `log` is that of the ended server.
     fn look(
         &mut self,
         server: &mut Server,
@@ -182,6 +183,7 @@ impl Harness {
         killed: bool,
         again: bool,
         about: &str,
+        log: &str,
     ) {
         let mut client = server.connect();
         // What a stop left is taken for lost if the next start was killed when it had opened it.
@@ -205,7 +207,7 @@ impl Harness {
             keys_may_go: self.keys_may_go,
         };
         let moment = self.replay.find(&found, &self.history, &wanted);
-        let moment = moment.unwrap_or_else(|error| panic!("{about}: {error}"));
+        let moment = moment.unwrap_or_else(|error| panic!("{about}: {error}\n{log}"));
         let lost = lost(&moment, ended);
         eprintln!("{about}: {} keys, lost the last {lost:?}", found.len());
         self.worst = self.worst.max(lost);

@@ -182,6 +182,10 @@ impl History {
         let (replies, end) = client.pipeline(&requests, 4);
         let acknowledged = replies.len() >= 2;
         let refused = replies.get(1).is_some_and(is_refused);
+        assert!(
+            !replies.get(3).is_some_and(is_refused),
+            "no memory for a mark"
+        );
         self.events.push(Sent {
             command,
             epoch,
