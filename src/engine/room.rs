@@ -34,14 +34,16 @@ impl Engine {
         self.keyspace.used_bytes() + self.other_bytes()
     }
 
-    /// What eviction counts besides keys and values. The excess, and what the tier will soon take, are at most half of what they
-    /// may have: when none is left the allocator may still hold pages, and no write is refused for those.
+    /// What eviction counts besides keys and values. What the tier takes and soon will, and the excess, are at most half of what they
+    /// may have: little memory is not all the tier's, and when none is left the allocator may still hold pages. No write is refused
+    /// for those.
     pub fn other_bytes_to_evict(&self, maxmemory: u64) -> usize {
-        let reserved = self.tier.as_ref().map_or(0, |tier| tier.reserved_bytes());
-        let other = self.other_bytes();
+        let tier = self.tier.as_ref();
+        let (taken, reserved) = tier.map_or((0, 0), |t| (t.memory_bytes(), t.reserved_bytes()));
+        let others = self.other_bytes().saturating_sub(taken);
         let left = usize::try_from(maxmemory).unwrap_or(usize::MAX);
         let excess = self.excess_bytes.load(Ordering::Relaxed);
-        other + (excess + reserved).min(left.saturating_sub(other) / 2)
+        others + (taken + excess + reserved).min(left.saturating_sub(others) / 2)
     }
 
     /// The limits of memory, by these options.
@@ -103,7 +105,24 @@ impl Engine {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+
     use crate::testing::Db;
+
+    /// With `maxmemory 3mb` the tier took all but 40 KB of it, and writes were refused though keys could go.
+    #[test]
+    fn half_of_little_memory_is_for_keys_whatever_the_tier_takes() {
+        const LITTLE: u64 = 3 << 20;
+        let db = Db::tiered(|config| config.maxmemory = LITTLE);
+        let engine = db.engine();
+        let outside = engine.other_bytes() - engine.tier.as_ref().unwrap().memory_bytes();
+        for taken in [2 << 20, 3 << 20, 30 << 20] {
+            let tier = engine.tier.as_ref().unwrap();
+            tier.memory_bytes.store(taken, Ordering::Relaxed);
+            let counted = engine.other_bytes_to_evict(LITTLE);
+            assert_eq!(counted, outside + (LITTLE as usize - outside) / 2);
+        }
+    }
 
     #[test]
     fn resident_memory_counts_as_used_before_it_is_a_quarter_and_32_mb_beyond_maxmemory() {

@@ -106,7 +106,7 @@ pub struct Tier {
     unsaved: AtomicU64,
     /// Whether the reserve takes what the last run that failed would have written.
     has_marks: AtomicBool,
-    memory_bytes: AtomicUsize,
+    pub(crate) memory_bytes: AtomicUsize,
     /// What the writer took for its last runs and will soon take again, without what it takes now; and what a training takes.
     reserved_bytes: AtomicUsize,
     /// Keys that a start after a crash has still to count.
