@@ -83,8 +83,12 @@ impl Keyspace {
             let expiring = self.sum_space(space, |c, space| c.expiring[space].read());
             below.begin_space(space, keys, expiring);
         }
+        let mut emptied = self.emptied.lock();
+        self.live.fetch_or(1 << space, Ordering::AcqRel);
         let old = self.spaces[db].swap(space, Ordering::AcqRel);
-        self.emptied.lock().sweeping.push(old);
+        self.live.fetch_and(!(1 << old), Ordering::AcqRel);
+        emptied.sweeping.push(old);
+        drop(emptied);
         self.counters(thread).changes.add(keys as i64);
         if self.queues.any() {
             self.queues.announce_all(db);
@@ -96,7 +100,7 @@ impl Keyspace {
 
     /// Exchanges the contents of two databases.
     pub fn swap_dbs(&self, a: usize, b: usize) {
-        // The lock keeps two exchanges from mixing; a reader may see the first half for an instant,
+        // The lock keeps two exchanges from mixing, and one from an emptying; a reader may see the first half for an instant,
         // as two commands of another client at that moment would.
         let _one_at_a_time = self.emptied.lock();
         let space = self.space_of(a);

@@ -35,7 +35,7 @@ mod tests;
 
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 
@@ -94,6 +94,8 @@ pub struct Keyspace {
     counters: Box<[Counters]>,
     /// Which space each database shows.
     spaces: [AtomicU8; DATABASES],
+    /// One bit for each space that a database shows. SWAPDB changes none of it, so that no look finds one missing meanwhile.
+    live: AtomicU32,
     emptied: Mutex<Emptied>,
     /// Who waits for keys.
     queues: Queues,
@@ -301,6 +303,7 @@ impl Keyspace {
             policies: Policies::default(),
             counters: (0..threads).map(|_| Counters::default()).collect(),
             spaces: std::array::from_fn(|db| AtomicU8::new(db as u8)),
+            live: AtomicU32::new((1 << DATABASES) - 1),
             emptied: Mutex::new(Emptied {
                 free: (DATABASES as u8..SPACES as u8).rev().collect(),
                 sweeping: Vec::new(),
@@ -500,9 +503,7 @@ impl Keyspace {
     }
 
     fn is_live(&self, space: u8) -> bool {
-        self.spaces
-            .iter()
-            .any(|s| s.load(Ordering::Acquire) == space)
+        self.live.load(Ordering::Acquire) & (1 << space) != 0
     }
 
     /// What all threads have counted for a space.

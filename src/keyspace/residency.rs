@@ -739,12 +739,9 @@ impl Keyspace {
         }
     }
 
-    fn space_named(&self, name: u32) -> Option<u8> {
+    pub(super) fn space_named(&self, name: u32) -> Option<u8> {
         let below = self.below.as_ref()?;
-        let mut spaces = self
-            .spaces
-            .iter()
-            .map(|space| space.load(Ordering::Acquire));
+        let mut spaces = (0..super::SPACES as u8).filter(|&space| self.is_live(space));
         spaces.find(|&space| below.name(space) == name)
     }
 

@@ -1,5 +1,8 @@
 //! What must hold over all of the keyspace: counts, expiry and names of keys.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::{DATABASES, SPACES, ThreadSlot};
 use crate::testing::{Db, script};
 
 fn stat(db: &mut Db, section: &str, field: &str) -> String {
@@ -263,4 +266,55 @@ fn a_key_that_returns_as_a_ghost_starts_with_one_use() {
         returned += usize::from(bits == 1);
     }
     assert!(returned > 100, "{returned}");
+}
+
+/// SWAPDB exchanged two spaces in two steps, and who looked in between took one for emptied: the writer let go of its changes.
+#[test]
+fn a_space_is_a_databases_while_it_is_exchanged() {
+    let db = Db::tiered(|_| {});
+    let keyspace = &db.engine().keyspace;
+    let names = [keyspace.space_name(0), keyspace.space_name(1)];
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                keyspace.swap_dbs(0, 1);
+            }
+        });
+        let missed = (0..4_000_000).filter(|_| !(keyspace.is_live(0) && keyspace.is_live(1)));
+        let missed = missed.count();
+        let unnamed = (0..4_000_000).filter(|i| keyspace.space_named(names[i % 2]).is_none());
+        let unnamed = unnamed.count();
+        stop.store(true, Ordering::Relaxed);
+        assert_eq!((missed, unnamed), (0, 0));
+    });
+}
+
+/// FLUSHDB beside SWAPDB: both databases showed one space, or one showed what was being freed.
+#[test]
+fn databases_show_spaces_of_their_own_when_they_are_emptied_beside_exchanges() {
+    let db = Db::new();
+    let keyspace = &db.engine().keyspace;
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                keyspace.swap_dbs(0, 1);
+            }
+        });
+        for i in 0..3_000 {
+            keyspace.flush_db(i % 2, ThreadSlot(0));
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    let mut shown: Vec<u8> = (0..DATABASES).map(|db| keyspace.space_of(db)).collect();
+    let live = (0..SPACES as u8).filter(|&space| keyspace.is_live(space));
+    let live: Vec<u8> = live.collect();
+    shown.sort_unstable();
+    assert_eq!(shown, live);
+    let emptied = keyspace.emptied.lock();
+    assert_eq!(
+        emptied.free.len() + emptied.sweeping.len(),
+        SPACES - DATABASES
+    );
 }

@@ -165,7 +165,8 @@ impl Filter for StoreFilter {
     #[inline]
     fn may_hold(&self, hash: KeyHash) -> bool {
         let hash = hash.value();
-        self.0.may_hold(hash) || (self.1.is_any() && self.1.may_hold(hash))
+        // What is restored is in the store before it is not pending any more.
+        (self.1.is_any() && self.1.may_hold(hash)) || self.0.may_hold(hash)
     }
 
     #[inline]
