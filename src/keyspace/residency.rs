@@ -652,6 +652,14 @@ impl Keyspace {
         (names, self.below.as_ref().map_or(0, next))
     }
 
+    /// Whether a database may have keys whose contents got their name before this one. No exchange comes in between.
+    /// Where the keys below are not counted yet any database may have some.
+    pub fn may_have_keys_named_before(&self, next_name: u32, are_counted: bool) -> bool {
+        let _none_moves = self.emptied.lock();
+        let mut named_before = (0..super::DATABASES).filter(|db| self.space_name(*db) < next_name);
+        named_before.any(|db| !are_counted || !self.is_empty(db))
+    }
+
     /// Takes over what [`Self::cold_counts`] told at the last end.
     pub fn restore_counts(&self, db: usize, counts: &ColdCounts) {
         if let Some(below) = &self.below {

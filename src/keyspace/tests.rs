@@ -318,3 +318,24 @@ fn databases_show_spaces_of_their_own_when_they_are_emptied_beside_exchanges() {
         SPACES - DATABASES
     );
 }
+
+/// SWAPDB beside the look whether anybody wants what is on disk: all of it went.
+#[test]
+fn keys_are_seen_while_their_database_is_exchanged() {
+    let mut db = Db::tiered(|_| {});
+    db.run("SET key value").ok();
+    let keyspace = &db.engine().keyspace;
+    let (_, next) = keyspace.space_names();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                keyspace.swap_dbs(0, 1);
+            }
+        });
+        let unseen = (0..300_000).filter(|_| !keyspace.may_have_keys_named_before(next, true));
+        let unseen = unseen.count();
+        stop.store(true, Ordering::Relaxed);
+        assert_eq!(unseen, 0);
+    });
+}

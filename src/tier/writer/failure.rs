@@ -48,14 +48,9 @@ impl Writer<'_> {
 
     /// Whether nobody wants anything of what is on disk: all databases that were not emptied since the last run have no key.
     pub(super) fn is_unwanted(&self) -> bool {
-        let (names, _) = self.engine.keyspace.space_names();
         let is_counted = self.tier.is_counted.load(Ordering::Acquire);
-        let has_keys = |db| !is_counted || !self.engine.keyspace.is_empty(db);
-        let mut old = names
-            .iter()
-            .enumerate()
-            .filter(|(_, name)| **name < self.spaces.next_name);
-        old.all(|(db, _)| !has_keys(db))
+        let keyspace = &self.engine.keyspace;
+        !keyspace.may_have_keys_named_before(self.spaces.next_name, is_counted)
     }
 
     /// Removes all that is on disk, which needs no room there.
