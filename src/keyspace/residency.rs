@@ -874,18 +874,21 @@ mod tests {
     fn a_key_that_is_counted_while_its_database_is_emptied_is_in_no_other() {
         let db = Db::tiered(|_| {});
         let keyspace = &db.engine().keyspace;
+        // As it was told by who alone changes it.
+        let name = AtomicU32::new(keyspace.space_name(0));
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
                     while !stop.load(Ordering::Relaxed) {
-                        keyspace.found_below(keyspace.space_name(0), None);
+                        keyspace.found_below(name.load(Ordering::Relaxed), None);
                     }
                 });
             }
             let mut others = 0;
             for _ in 0..500 {
                 keyspace.flush_db(0, ThreadSlot(0));
+                name.store(keyspace.space_name(0), Ordering::Relaxed);
                 keyspace.flush_db(1, ThreadSlot(0));
                 std::thread::yield_now();
                 others += keyspace.db_size(1);
