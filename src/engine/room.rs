@@ -105,8 +105,6 @@ impl Engine {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::Ordering;
-
     use crate::testing::Db;
 
     /// With `maxmemory 3mb` the tier took all but 40 KB of it, and writes were refused though keys could go.
@@ -115,10 +113,10 @@ mod tests {
         const LITTLE: u64 = 3 << 20;
         let db = Db::tiered(|config| config.maxmemory = LITTLE);
         let engine = db.engine();
-        let outside = engine.other_bytes() - engine.tier.as_ref().unwrap().memory_bytes();
+        let tier = engine.tier.as_ref().unwrap();
+        let outside = engine.other_bytes() - tier.memory_bytes();
         for taken in [2 << 20, 3 << 20, 30 << 20] {
-            let tier = engine.tier.as_ref().unwrap();
-            tier.memory_bytes.store(taken, Ordering::Relaxed);
+            tier.set_memory_bytes(taken);
             let counted = engine.other_bytes_to_evict(LITTLE);
             assert_eq!(counted, outside + (LITTLE as usize - outside) / 2);
         }

@@ -747,6 +747,7 @@ impl Keyspace {
         }
     }
 
+    /// The space of a database whose contents have this name below.
     pub(super) fn space_named(&self, name: u32) -> Option<u8> {
         let below = self.below.as_ref()?;
         let mut spaces = (0..super::SPACES as u8).filter(|&space| self.is_live(space));

@@ -106,7 +106,7 @@ pub struct Tier {
     unsaved: AtomicU64,
     /// Whether the reserve takes what the last run that failed would have written.
     has_marks: AtomicBool,
-    pub(crate) memory_bytes: AtomicUsize,
+    memory_bytes: AtomicUsize,
     /// What the writer took for its last runs and will soon take again, without what it takes now; and what a training takes.
     reserved_bytes: AtomicUsize,
     /// Keys that a start after a crash has still to count.
@@ -468,6 +468,12 @@ impl Tier {
         let pages = self.walks.bytes().load(Ordering::Relaxed);
         let cache = self.cache_bytes.load(Ordering::Relaxed);
         self.memory_bytes.load(Ordering::Relaxed) + cache + pages
+    }
+
+    /// As if it took so many bytes.
+    #[cfg(test)]
+    pub(crate) fn set_memory_bytes(&self, bytes: usize) {
+        self.memory_bytes.store(bytes, Ordering::Relaxed);
     }
 
     /// Memory that it will soon take besides: keys have gone for it once, and are not to go at once each time.
