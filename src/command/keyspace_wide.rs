@@ -2,6 +2,8 @@
 //!
 //! Their rows declare no keys, so no shard is locked while they go from one to the next.
 
+use std::ops::Range;
+
 use super::{Argument, Arity::*, Command, Context, Flags, Group, argument, parse};
 use crate::error::CommandError;
 use crate::keyspace::residency::{Ask, KeyFilter, Page};
@@ -272,8 +274,9 @@ fn swapdb(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     let first = parse::database_in_range(cx, first)?;
     let second = parse::database_in_range(cx, second)?;
     let keyspace = cx.keys.keyspace();
-    let swap = || keyspace.swap_dbs(first, second);
-    cx.server.warming.swap(first, second, swap);
+    keyspace.swap_dbs(first, second, cx.keys.thread(), || {
+        cx.server.warming.swap(first, second);
+    });
     if keyspace.queues().any() {
         [first, second]
             .into_iter()
@@ -286,14 +289,14 @@ fn swapdb(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
 
 fn flushdb(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     check_mode(args)?;
-    flush(cx, cx.keys.db());
+    flush(cx, cx.keys.db()..cx.keys.db() + 1);
     cx.reply.ok();
     Ok(())
 }
 
 fn flushall(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     check_mode(args)?;
-    (0..cx.config.databases).for_each(|db| flush(cx, db));
+    flush(cx, 0..cx.config.databases);
     cx.reply.ok();
     Ok(())
 }
@@ -310,16 +313,13 @@ fn check_mode(args: &Args<'_>) -> Result<(), CommandError> {
     }
 }
 
-fn flush(cx: &Context<'_>, db: usize) {
-    let keyspace = cx.keys.keyspace();
+fn flush(cx: &Context<'_>, dbs: Range<usize>) {
     // After a crash a database may have keys on disk that are not counted yet.
     let tier = cx.server.engine.tier.as_ref();
     let is_counted = tier.is_none_or(|tier| tier.is_counted());
-    cx.server.warming.flush(db, || {
-        // Exchanging the contents of an empty database would cost a walk over all shards.
-        if !(is_counted && keyspace.is_empty(db)) {
-            keyspace.flush_db(db, cx.keys.thread());
-        }
+    let (keyspace, thread) = (cx.keys.keyspace(), cx.keys.thread());
+    keyspace.flush_dbs(dbs.clone(), is_counted, thread, || {
+        cx.server.warming.flush(dbs);
     });
 }
 

@@ -1,13 +1,18 @@
 //! What concerns all keys of a database: its size, a walk over it, emptying and exchanging it.
 //!
-//! These lock one shard at a time; while they run, other keys come and go.
+//! A walk locks one shard at a time; meanwhile other keys come and go. Which space a database shows changes only while nobody
+//! else is inside the gate, so that it stays for as long as a command runs.
 
+use std::ops::Range;
 use std::sync::atomic::Ordering;
+
+use smallvec::SmallVec;
 
 use super::cold::{ColdDeadlines, Tally};
 use super::entry::EntryRef;
+use super::residency::Residency;
 use super::table::{Position, Tag};
-use super::{Keyspace, SHARDS, Shard, ThreadSlot};
+use super::{DATABASES, Keyspace, SHARDS, Shard, ThreadSlot};
 use crate::clock::UnixMs;
 use crate::random::Random;
 
@@ -30,7 +35,29 @@ pub struct SpaceStats {
     pub mean_ttl_ms: i64,
 }
 
+/// What a database shows at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shown {
+    space: u8,
+    /// Its name below.
+    pub name: u32,
+}
+
 impl Keyspace {
+    /// What a database shows now.
+    pub fn shown(&self, db: usize, thread: ThreadSlot) -> Shown {
+        let _inside = self.gate.enter(thread);
+        let (space, name) = (self.space_of(db), self.space_name(db));
+        Shown { space, name }
+    }
+
+    /// Whether any database shows it still: it was not emptied.
+    pub fn is_shown(&self, shown: Shown, thread: ThreadSlot) -> bool {
+        let _inside = self.gate.enter(thread);
+        let name = |below: &Residency| below.name(shown.space);
+        self.is_live(shown.space) && self.below.as_ref().map_or(0, name) == shown.name
+    }
+
     /// The number of keys in a database, in memory and below.
     pub fn db_size(&self, db: usize) -> usize {
         let space = self.space_of(db);
@@ -69,40 +96,64 @@ impl Keyspace {
         }
     }
 
-    /// Empties a database. Its keys are out of sight at once; many are freed in the background.
-    pub fn flush_db(&self, db: usize, thread: ThreadSlot) {
-        let keys = self.db_size(db);
-        let space = loop {
-            if let Some(space) = self.emptied.lock().free.pop() {
-                break space;
+    /// Empties some databases, all at one moment, which is `at_once`'s too. Their keys are out of sight then; many are freed in the
+    /// background. Empty ones stay as they are, if what is below `is_counted`. For a thread that has no shard locked.
+    pub fn flush_dbs(
+        &self,
+        dbs: Range<usize>,
+        is_counted: bool,
+        thread: ThreadSlot,
+        at_once: impl FnOnce(),
+    ) {
+        let _outside = self.gate.step_out(thread);
+        let (alone, full) = loop {
+            let alone = self.gate.close();
+            let full = dbs.clone().filter(|db| !(is_counted && self.is_empty(*db)));
+            let full: SmallVec<[usize; DATABASES]> = full.collect();
+            if full.len() <= self.emptied.lock().free.len() {
+                break (alone, full);
             }
+            drop(alone);
             self.sweep_emptied(thread, || {});
         };
+        at_once();
+        let own = full.into_iter().filter_map(|db| self.flush_db(db, thread));
+        let own: SmallVec<[u8; DATABASES]> = own.collect();
+        drop(alone);
+        self.sweep(&own, thread, || {});
+    }
+
+    /// Gives a database a free space, with nobody inside. Gives the old one, if the caller is to sweep it.
+    fn flush_db(&self, db: usize, thread: ThreadSlot) -> Option<u8> {
+        let keys = self.db_size(db);
+        let mut emptied = self.emptied.lock();
+        let space = emptied.free.pop().expect("there are enough");
         if let Some(below) = &self.below {
             let keys = self.sum_space(space, |c, space| c.keys[space].read());
             let expiring = self.sum_space(space, |c, space| c.expiring[space].read());
             below.begin_space(space, keys, expiring);
         }
-        let mut emptied = self.emptied.lock();
         self.live.fetch_or(1 << space, Ordering::AcqRel);
         let old = self.spaces[db].swap(space, Ordering::AcqRel);
         self.live.fetch_and(!(1 << old), Ordering::AcqRel);
-        emptied.sweeping.push(old);
-        drop(emptied);
         self.counters(thread).changes.add(keys as i64);
         if self.queues.any() {
             self.queues.announce_all(db);
         }
         if keys <= FREE_AT_ONCE {
-            self.sweep_emptied(thread, || {});
+            return Some(old);
         }
+        emptied.sweeping.push(old);
+        None
     }
 
-    /// Exchanges the contents of two databases.
-    pub fn swap_dbs(&self, a: usize, b: usize) {
-        // The lock keeps two exchanges from mixing, and one from an emptying; a reader may see the first half for an instant,
-        // as two commands of another client at that moment would.
-        let _one_at_a_time = self.emptied.lock();
+    /// Exchanges the contents of two databases, at one moment, which is `at_once`'s too. For a thread that has no shard locked.
+    pub fn swap_dbs(&self, a: usize, b: usize, thread: ThreadSlot, at_once: impl FnOnce()) {
+        let _outside = self.gate.step_out(thread);
+        let _alone = self.gate.close();
+        // For those who look from outside.
+        let _none_looks = self.emptied.lock();
+        at_once();
         let space = self.space_of(a);
         self.spaces[a].store(self.space_of(b), Ordering::Release);
         self.spaces[b].store(space, Ordering::Release);
@@ -120,7 +171,8 @@ impl Keyspace {
         thread: ThreadSlot,
         mut show: impl FnMut(EntryRef<'_>),
     ) -> u64 {
-        self.scan_entries(db, cursor, count, now, thread, |entry, lives| {
+        let shown = self.shown(db, thread);
+        self.scan_entries(shown, cursor, count, now, thread, |entry, lives| {
             if lives {
                 show(entry);
             }
@@ -132,7 +184,7 @@ impl Keyspace {
     /// a living key, and says whether it counts.
     pub fn scan_entries(
         &self,
-        db: usize,
+        Shown { space, .. }: Shown,
         cursor: u64,
         count: usize,
         now: UnixMs,
@@ -143,12 +195,11 @@ impl Keyspace {
         let mut tag = (cursor & u64::from(Tag::END - 1)) as u32;
         let mut shown = 0;
         while shard < SHARDS {
-            if !self.shards[shard].hint.may_have(self.space_of(db)) {
+            if !self.shards[shard].hint.may_have(space) {
                 (shard, tag) = (shard + 1, 0);
                 continue;
             }
             let table = self.shards[shard].table.lock();
-            let space = self.space_of(db);
             let mut met_expired = false;
             while tag < Tag::END && shown < count {
                 tag = table.scan(tag, |entry| {

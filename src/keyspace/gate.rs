@@ -1,6 +1,6 @@
 //! The gate: how one thread comes to be alone with all keys.
 //!
-//! Who needs the whole keyspace at one moment (the writer, which keeps the state of one moment; a transaction over all keys)
+//! Who needs the whole keyspace at one moment (the writer, which keeps the state of one moment; SWAPDB and FLUSHALL)
 //! cannot lock thousands of shards. So each thread that touches keys passes the gate: it is **inside** while it does so, for a
 //! batch of requests or a slice of work, and nobody waits for the disk or a client there. Each thread has a **stripe** of its
 //! own, a cache line that nobody else writes, so that to pass costs a store and a look. Who closes the gate closes all stripes,
@@ -14,6 +14,7 @@
 //! Invariant: the gate is closed for as long as an [`Alone`] lives, and for half a millisecond at a time while one is made.
 
 use std::hint;
+use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
@@ -69,6 +70,14 @@ pub struct Inside<'a> {
     stripe: &'a Stripe,
 }
 
+/// While a thread that was inside is outside again: it may wait there for others, and close the gate.
+#[derive(Debug)]
+pub struct Outside<'a> {
+    gate: &'a Gate,
+    thread: ThreadSlot,
+    was_inside: bool,
+}
+
 /// While nobody is inside.
 #[derive(Debug)]
 pub struct Alone<'a> {
@@ -108,6 +117,23 @@ impl Gate {
             inside.come_in();
         }
         inside
+    }
+
+    /// Goes out, where the thread is inside, and in again when what is given is dropped. The thread must hold nothing that is
+    /// good only for as long as it is inside, such as a locked shard.
+    ///
+    /// # Panics
+    /// It has come in more than once.
+    pub fn step_out(&self, thread: ThreadSlot) -> Outside<'_> {
+        let depth = &self.0.each[thread.0].depth;
+        let was = depth.load(Ordering::Relaxed);
+        assert!(was <= 1, "the thread would stay inside");
+        depth.store(0, Ordering::Release);
+        Outside {
+            gate: self,
+            thread,
+            was_inside: was == 1,
+        }
     }
 
     /// Closes the gate and waits until nobody is inside. Not from inside.
@@ -174,6 +200,14 @@ impl Drop for Inside<'_> {
     fn drop(&mut self) {
         let depth = self.stripe.depth.load(Ordering::Relaxed);
         self.stripe.depth.store(depth - 1, Ordering::Release);
+    }
+}
+
+impl Drop for Outside<'_> {
+    fn drop(&mut self) {
+        if self.was_inside {
+            mem::forget(self.gate.enter(self.thread));
+        }
     }
 }
 
@@ -303,6 +337,21 @@ mod tests {
         });
         assert!(closed.load(Ordering::SeqCst));
         drop(gate.enter(ThreadSlot(1)));
+    }
+
+    #[test]
+    fn who_is_inside_steps_out_and_comes_in_again() {
+        let gate = Gate::new(1);
+        let inside = gate.enter(ThreadSlot(0));
+        let outside = gate.step_out(ThreadSlot(0));
+        drop(gate.close());
+        drop(gate.enter(ThreadSlot(0)));
+        assert!(!gate.0.each[0].is_busy());
+        drop(outside);
+        assert!(gate.0.each[0].is_busy());
+        drop(inside);
+        drop(gate.step_out(ThreadSlot(0)));
+        assert!(!gate.0.each[0].is_busy());
     }
 
     /// Others work on while one is slow, and it is stopped when it has left.

@@ -158,14 +158,19 @@ impl Keyspace {
     }
 
     /// Frees the keys of emptied spaces. `pause` is called after each shard.
-    pub fn sweep_emptied(&self, thread: ThreadSlot, mut pause: impl FnMut()) {
+    pub fn sweep_emptied(&self, thread: ThreadSlot, pause: impl FnMut()) {
         let _one_at_a_time = self.sweep.lock();
         let spaces = self.emptied.lock().sweeping.clone();
+        self.sweep(&spaces, thread, pause);
+    }
+
+    /// Frees the keys of spaces that nobody else sweeps.
+    pub(super) fn sweep(&self, spaces: &[u8], thread: ThreadSlot, mut pause: impl FnMut()) {
         if spaces.is_empty() {
             return;
         }
         for shard in 0..SHARDS {
-            self.sweep_shard(shard, &spaces, thread);
+            self.sweep_shard(shard, spaces, thread);
             pause();
         }
         let mut emptied = self.emptied.lock();

@@ -52,7 +52,7 @@ use self::table::{Table, TableHint, Tag};
 use crate::clock::UnixMs;
 use crate::config::Config;
 
-pub use self::databases::SpaceStats;
+pub use self::databases::{Shown, SpaceStats};
 pub use self::door::EventName;
 pub use self::eviction::LastAccess;
 pub use self::keys::{Amount, Expiry, Keys, Pinned, Renamed, StringToSend, VALUE_BYTES_MAX};

@@ -888,9 +888,9 @@ mod tests {
             }
             let mut others = 0;
             for _ in 0..500 {
-                keyspace.flush_db(0, ThreadSlot(0));
+                keyspace.flush_dbs(0..1, false, ThreadSlot(0), || {});
                 name.store(keyspace.space_name(0), Ordering::Relaxed);
-                keyspace.flush_db(1, ThreadSlot(0));
+                keyspace.flush_dbs(1..2, false, ThreadSlot(0), || {});
                 std::thread::yield_now();
                 others += keyspace.db_size(1);
             }

@@ -278,7 +278,7 @@ fn a_space_is_a_databases_while_it_is_exchanged() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
-                keyspace.swap_dbs(0, 1);
+                keyspace.swap_dbs(0, 1, ThreadSlot(1), || {});
             }
         });
         let missed = (0..4_000_000).filter(|_| !(keyspace.is_live(0) && keyspace.is_live(1)));
@@ -299,11 +299,12 @@ fn databases_show_spaces_of_their_own_when_they_are_emptied_beside_exchanges() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
-                keyspace.swap_dbs(0, 1);
+                keyspace.swap_dbs(0, 1, ThreadSlot(1), || {});
             }
         });
         for i in 0..3_000 {
-            keyspace.flush_db(i % 2, ThreadSlot(0));
+            let db = i % 2;
+            keyspace.flush_dbs(db..db + 1, false, ThreadSlot(0), || {});
         }
         stop.store(true, Ordering::Relaxed);
     });
@@ -330,12 +331,89 @@ fn keys_are_seen_while_their_database_is_exchanged() {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !stop.load(Ordering::Relaxed) {
-                keyspace.swap_dbs(0, 1);
+                keyspace.swap_dbs(0, 1, ThreadSlot(1), || {});
             }
         });
         let unseen = (0..300_000).filter(|_| !keyspace.may_have_keys_named_before(next, true));
         let unseen = unseen.count();
         stop.store(true, Ordering::Relaxed);
         assert_eq!(unseen, 0);
+    });
+}
+
+/// SWAPDB and FLUSHDB came in the middle of a command, which then looked in another space than it had found its key in: RENAME
+/// panicked, MOVE and COPY lost a key. And FLUSHDB left a key where it was that RENAME had in its hands.
+#[test]
+fn databases_are_exchanged_and_emptied_between_commands() {
+    let mut db = Db::new();
+    db.run("SET key value").ok();
+    db.run("SELECT 5").ok();
+    db.run("SET here value").ok();
+    let keyspace = &db.engine().keyspace;
+    let config = db.engine().config.load();
+    let (worker, other) = (ThreadSlot(0), db.engine().maintenance_slot());
+    let terms = super::Terms::of(&config, crate::clock::now(), worker, &"rename");
+    let hashes = [keyspace.hash(b"here"), keyspace.hash(b"there")];
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let (mut from, mut to) = (&b"here"[..], &b"there"[..]);
+            while !stop.load(Ordering::Relaxed) {
+                let _inside = keyspace.gate().enter(worker);
+                let shown = keyspace.space_of(0);
+                let footprint = super::footprint::Footprint::of(5, &hashes, b"here");
+                let renamed = keyspace.lock(&footprint, &terms).rename(from, to, 5, false);
+                assert_eq!(renamed, super::Renamed::Done);
+                (from, to) = (to, from);
+                assert_eq!(keyspace.space_of(0), shown);
+            }
+        });
+        let (mut sizes, mut size) = (Vec::new(), 0);
+        for i in 0..3_000 {
+            let look = || size = keyspace.db_size(5);
+            if i % 2 == 0 {
+                keyspace.swap_dbs(0, 1, other, look);
+            } else {
+                keyspace.flush_dbs(0..2, false, other, look);
+            }
+            sizes.push(size);
+        }
+        stop.store(true, Ordering::Relaxed);
+        assert_eq!(sizes, [1; 3_000]);
+    });
+}
+
+/// One page of KEYS told of keys of two databases that were exchanged meanwhile, and of keys of before a FLUSHDB with those after it.
+#[test]
+fn a_page_of_keys_is_of_one_database_at_one_moment() {
+    let mut db = Db::tiered(|_| {});
+    for i in 0..500 {
+        db.run(&format!("SET even:{i} v")).ok();
+    }
+    db.run("SELECT 1").ok();
+    for i in 0..500 {
+        db.run(&format!("SET odd:{i} v")).ok();
+    }
+    let engine = std::sync::Arc::clone(db.engine_arc());
+    let (stop, slot) = (AtomicBool::new(false), engine.warming_slot());
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                engine.keyspace.swap_dbs(0, 1, slot, || {});
+                std::thread::yield_now();
+            }
+        });
+        let page = |_| {
+            let keys = db.run("KEYS *");
+            let count = |word: &[u8]| {
+                let words = keys.bytes().windows(word.len());
+                words.filter(|found| *found == word).count()
+            };
+            (count(b"even:"), count(b"odd:"))
+        };
+        let mut pages: Vec<_> = (0..200).map(page).collect();
+        stop.store(true, Ordering::Relaxed);
+        pages.retain(|page| ![(500, 0), (0, 500)].contains(page));
+        assert_eq!(pages, []);
     });
 }

@@ -89,6 +89,7 @@ pub fn serve(server: &Arc<Server>) -> Result<(), StartError> {
         run(server, listeners, workers).await?;
         // Before the tier counts its keys for the last time. A panic has told of itself.
         let _ = maintenance.join();
+        server.warming.join();
         let lost = tier.map_or(Lost::Nothing, |tier| tier.stop(&server.engine));
         if lost != Lost::Nothing {
             tracing::error!("Stopped, but {lost}: the disk tier could not be written");

@@ -5,9 +5,11 @@
 
 use std::fs::File;
 use std::io::{self, Seek};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -47,55 +49,27 @@ pub struct Warming {
     /// How the last one ended.
     status: Mutex<Option<Result<(), String>>>,
     destinations: Destinations,
+    thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// Into which databases those of the file go: flushes and exchanges change that while it is loaded.
 #[derive(Debug, Default)]
 struct Destinations {
-    /// Changes that have begun, and those that have ended.
-    begun: AtomicU64,
-    ended: AtomicU64,
     /// For each database of the file the one it goes to; `None`: it was flushed meanwhile.
     of: Mutex<Vec<Option<usize>>>,
 }
 
 impl Destinations {
-    fn change<R>(&self, change: impl FnOnce(&mut [Option<usize>]), and: impl FnOnce() -> R) -> R {
-        self.begun.fetch_add(1, Ordering::SeqCst);
-        change(&mut self.of.lock());
-        let done = and();
-        self.ended.fetch_add(1, Ordering::SeqCst);
-        done
-    }
-
-    /// A number that stays while nothing changes; `None` during a change.
-    fn moment(&self) -> Option<u64> {
-        let ended = self.ended.load(Ordering::SeqCst);
-        (self.begun.load(Ordering::SeqCst) == ended).then_some(ended)
-    }
-
-    /// The moment, and the database that one of the file goes to now.
+    /// The database that one of the file goes to now. It stays for as long as the caller is inside the gate.
     ///
     /// # Errors
     /// All were flushed.
-    fn find(&self, db: usize) -> Result<(u64, Option<usize>), String> {
-        loop {
-            let Some(moment) = self.moment() else {
-                std::thread::yield_now();
-                continue;
-            };
-            let of = self.of.lock();
-            if of.iter().all(Option::is_none) {
-                return Err("all databases were flushed meanwhile".to_owned());
-            }
-            if self.is_still(moment) {
-                return Ok((moment, of.get(db).copied().flatten()));
-            }
+    fn find(&self, db: usize) -> Result<Option<usize>, String> {
+        let of = self.of.lock();
+        if of.iter().all(Option::is_none) {
+            return Err("all databases were flushed meanwhile".to_owned());
         }
-    }
-
-    fn is_still(&self, moment: u64) -> bool {
-        self.begun.load(Ordering::SeqCst) == moment
+        Ok(of.get(db).copied().flatten())
     }
 }
 
@@ -119,27 +93,30 @@ impl Warming {
 }
 
 impl Warming {
-    /// Flushes a database: what is still to come for it is not loaded any more.
-    pub fn flush(&self, db: usize, flush: impl FnOnce()) {
-        let forget = |all: &mut [Option<usize>]| {
-            let of_it = all.iter_mut().filter(|to| **to == Some(db));
-            of_it.for_each(|to| *to = None);
-        };
-        self.destinations.change(forget, flush);
+    /// Some databases are flushed, with the gate closed: what is still to come for them is not loaded any more.
+    pub fn flush(&self, dbs: Range<usize>) {
+        for to in self.destinations.of.lock().iter_mut() {
+            *to = to.filter(|db| !dbs.contains(db));
+        }
     }
 
-    /// Exchanges two databases: what is still to come goes with what has come.
-    pub fn swap(&self, a: usize, b: usize, swap: impl FnOnce()) {
-        let exchange = |all: &mut [Option<usize>]| {
-            for to in all.iter_mut().flatten() {
-                *to = match *to {
-                    db if db == a => b,
-                    db if db == b => a,
-                    db => db,
-                };
-            }
-        };
-        self.destinations.change(exchange, swap);
+    /// Two databases are exchanged, with the gate closed: what is still to come goes with what has come.
+    pub fn swap(&self, a: usize, b: usize) {
+        for to in self.destinations.of.lock().iter_mut().flatten() {
+            *to = match *to {
+                db if db == a => b,
+                db if db == b => a,
+                db => db,
+            };
+        }
+    }
+
+    /// Waits until the thread has ended that loads a file, which it soon does when the server was asked to stop.
+    pub fn join(&self) {
+        if let Some(thread) = self.thread.lock().take() {
+            // A panic has told of itself.
+            let _ = thread.join();
+        }
     }
 }
 
@@ -197,10 +174,16 @@ pub fn start(server: &Arc<Server>, path: &Path) -> Result<(), Refusal> {
             warming.is_under_way.store(false, Ordering::Release);
         },
     );
-    started.map(|_| ()).map_err(|error| {
-        server.warming.is_under_way.store(false, Ordering::Release);
-        Refusal::File(error.to_string())
-    })
+    match started {
+        Ok(thread) => {
+            *server.warming.thread.lock() = Some(thread);
+            Ok(())
+        }
+        Err(error) => {
+            server.warming.is_under_way.store(false, Ordering::Release);
+            Err(Refusal::File(error.to_string()))
+        }
+    }
 }
 
 fn run(server: &Arc<Server>, file: File, path: &Path) {
@@ -313,16 +296,17 @@ impl<'a> Loader<'a> {
         let terms = Terms::of(&config, now, thread, &"restore");
         let (destinations, hashes) = (&server.warming.destinations, [hash]);
         let (_inside, mut keys) = loop {
-            let (moment, to) = destinations.find(db)?;
-            let Some(to) = to else {
+            if let Some(to) = destinations.find(db)? {
+                self.wait_for_key(hash, to, &key.name, now)?;
+            }
+            let inside = server.engine.keyspace.gate().enter(terms.thread);
+            let Some(to) = destinations.find(db)? else {
                 return Ok(());
             };
-            self.wait_for_key(hash, to, &key.name, now)?;
-            let inside = server.engine.keyspace.gate().enter(terms.thread);
             let footprint = Footprint::of(to, &hashes, &key.name);
             let keys = server.engine.keyspace.lock(&footprint, &terms);
             // What was fetched may have left memory again, and the database may be another one.
-            if keys.is_resident(&key.name) && destinations.is_still(moment) {
+            if keys.is_resident(&key.name) {
                 break (inside, keys);
             }
         };

@@ -24,7 +24,7 @@ use crate::keyspace::entry::{EntryRef, ValueType};
 use crate::keyspace::residency::{
     Ask, DiskCopy, Fold, KeyFilter, KeyList, Page, Place, Presence, Shadowed, Step,
 };
-use crate::keyspace::{Keyspace, ThreadSlot};
+use crate::keyspace::{Keyspace, Shown, ThreadSlot};
 use crate::logging::Repeated;
 
 /// DBSIZE waits so long at most for keys to be looked for.
@@ -85,7 +85,7 @@ impl Tier {
                 count,
                 filter,
                 now,
-            } => walk.keys(&Listing { db, filter, now }, cursor, count),
+            } => walk.keys(db, (filter, now), cursor, count),
             Ask::AnyKey { db, random, now } => walk.any_key(db, random, now),
         };
         answered.unwrap_or_else(|error| {
@@ -137,7 +137,7 @@ struct Walk<'a> {
 
 /// Which keys are listed.
 struct Listing {
-    db: usize,
+    of: Shown,
     filter: KeyFilter<Box<[u8]>>,
     now: UnixMs,
 }
@@ -225,9 +225,9 @@ impl Walk<'_> {
                 }
                 (fold.0)(&mut page.sum, step);
             };
-            let mut cursor = 0;
-            while cursor < END {
-                cursor = self.values(db, cursor, now, &mut show)?;
+            let (of, mut cursor) = (self.keyspace.shown(db, self.thread), 0);
+            while cursor < END && self.keyspace.is_shown(of, self.thread) {
+                cursor = self.values(of, cursor, now, &mut show)?;
                 if !(self.between)() {
                     page.failed = true;
                     return Ok(page);
@@ -240,7 +240,7 @@ impl Walk<'_> {
     /// Shows the keys and values of a range of places that begins at `cursor`. Gives its end.
     fn values(
         &self,
-        db: usize,
+        of: Shown,
         cursor: u64,
         now: UnixMs,
         show: &mut dyn FnMut(Step<'_>),
@@ -255,10 +255,9 @@ impl Walk<'_> {
         };
         let next = self
             .keyspace
-            .scan_entries(db, cursor, SLICE_KEYS, now, self.thread, of_memory);
+            .scan_entries(of, cursor, SLICE_KEYS, now, self.thread, of_memory);
         let end = if next == 0 { END } else { next };
         resident.sort();
-        let name = self.keyspace.space_name(db);
         let mut part = Vec::new();
         for found in self.tier.store.scan(cursor as u32)? {
             let found = found?;
@@ -267,7 +266,7 @@ impl Walk<'_> {
                 break;
             }
             // A part of a value is no key.
-            let key = record::decode_key(&found.key).filter(|(of, _)| *of == name);
+            let key = record::decode_key(&found.key).filter(|(name, _)| *name == of.name);
             if key.is_none_or(|(_, key)| resident.holds(place, key)) {
                 continue;
             }
@@ -287,8 +286,27 @@ impl Walk<'_> {
         Ok(end)
     }
 
-    /// Lists keys from a cursor on, of at least `count` that are looked at, if there are so many.
-    fn keys(&self, listing: &Listing, mut cursor: u64, count: usize) -> Result<Page, TierError> {
+    /// Lists keys of a database from a cursor on, of at least `count` that are looked at, if there are so many. All are of what it
+    /// showed at one moment. Where it was emptied meanwhile there are none: so it was right after that.
+    fn keys(
+        &self,
+        db: usize,
+        (filter, now): (KeyFilter<Box<[u8]>>, UnixMs),
+        cursor: u64,
+        count: usize,
+    ) -> Result<Page, TierError> {
+        let of = self.keyspace.shown(db, self.thread);
+        let page = self.keys_shown(&Listing { of, filter, now }, cursor, count)?;
+        let is_shown = page.failed || self.keyspace.is_shown(of, self.thread);
+        Ok(if is_shown { page } else { Page::default() })
+    }
+
+    fn keys_shown(
+        &self,
+        listing: &Listing,
+        mut cursor: u64,
+        count: usize,
+    ) -> Result<Page, TierError> {
         let mut names = KeyList::counted(self.tier.walks.bytes());
         let (mut left, mut seen) = (count, 0);
         let is_scan = count < usize::MAX;
@@ -333,7 +351,7 @@ impl Walk<'_> {
         count: usize,
         names: &mut KeyList,
     ) -> Result<Ranged, TierError> {
-        let Listing { db, now, .. } = *listing;
+        let Listing { of, now, .. } = *listing;
         let mut resident = Resident::default();
         let of_memory = |entry: EntryRef<'_>, lives| {
             resident.push(self.place(entry.key()), entry, lives);
@@ -341,13 +359,12 @@ impl Walk<'_> {
         };
         let next = self
             .keyspace
-            .scan_entries(db, cursor, count, now, self.thread, of_memory);
+            .scan_entries(of, cursor, count, now, self.thread, of_memory);
         resident.sort();
         let mut end = if next == 0 { END } else { next };
-        let name = self.keyspace.space_name(db);
         let wanted = |on_disk: &[u8]| {
             record::decode_key(on_disk)
-                .is_some_and(|(of, key)| of == name && listing.filter.fits_key(key))
+                .is_some_and(|(name, key)| name == of.name && listing.filter.fits_key(key))
         };
         let (mut last, mut seen, mut looked_at) = (cursor, 0, 0);
         for found in self.tier.store.scan_keys(cursor as u32, &wanted)? {
@@ -361,12 +378,12 @@ impl Walk<'_> {
                 break;
             }
             // A part of a value is no key.
-            let Some((of, key)) = record::decode_key(&found.key) else {
+            let Some((name, key)) = record::decode_key(&found.key) else {
                 continue;
             };
             seen += 1;
             last = place.into();
-            if of != name || resident.holds(place, key) {
+            if name != of.name || resident.holds(place, key) {
                 continue;
             }
             looked_at += 1;
@@ -398,8 +415,11 @@ impl Walk<'_> {
     }
 
     fn any_key(&self, db: usize, random: u64, now: UnixMs) -> Result<Page, TierError> {
-        let filter = KeyFilter::default();
-        let listing = Listing { db, filter, now };
+        let listing = Listing {
+            of: self.keyspace.shown(db, self.thread),
+            filter: KeyFilter::default(),
+            now,
+        };
         // Places are random, so the next key from a random one on is a fair choice.
         for from in [u64::from(random as u32), 0] {
             let mut cursor = from;
@@ -407,6 +427,9 @@ impl Walk<'_> {
             while cursor < END {
                 let mut names = KeyList::default();
                 cursor = self.range(&listing, cursor, count, &mut names)?.end;
+                if !self.keyspace.is_shown(listing.of, self.thread) {
+                    return Ok(Page::default());
+                }
                 if !names.is_empty() {
                     return Ok(Page {
                         names,

@@ -388,6 +388,9 @@ impl<'a> Writer<'a> {
         let keyspace = &self.engine.keyspace;
         // If they are not known the next start counts, and finds the pinned keys too.
         let known = all_written && are_listed && self.tier.is_counted.load(Ordering::Acquire);
+        // Nor if a client that did not leave in time has changed something since.
+        let _alone = keyspace.gate().close();
+        let known = known && keyspace.queued_bytes() == 0;
         let keys = known.then(|| (0..DATABASES).map(|db| keyspace.cold_counts(db)).collect());
         self.spaces.keys = keys;
         let closed = self

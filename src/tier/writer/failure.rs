@@ -50,7 +50,13 @@ impl Writer<'_> {
     pub(super) fn is_unwanted(&self) -> bool {
         let is_counted = self.tier.is_counted.load(Ordering::Acquire);
         let keyspace = &self.engine.keyspace;
-        !keyspace.may_have_keys_named_before(self.spaces.next_name, is_counted)
+        let is_unwanted =
+            || !keyspace.may_have_keys_named_before(self.spaces.next_name, is_counted);
+        // The second look is the one that counts: a key that RENAME or MOVE has in its hands is in no count.
+        is_unwanted() && {
+            let _alone = keyspace.gate().close();
+            is_unwanted()
+        }
     }
 
     /// Removes all that is on disk, which needs no room there.
