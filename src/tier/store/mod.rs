@@ -160,6 +160,8 @@ pub struct Store {
     recovery: Recovery,
     meta: Mutex<Meta>,
     list: ArcSwap<List>,
+    /// The list is open and has no generation, which costs less to see than the list.
+    is_bare: AtomicBool,
     /// Keeps other processes out.
     lock: Mutex<Option<File>>,
     /// By which the directory is known again.
@@ -245,6 +247,7 @@ impl Store {
             hash_seed: opened.meta.hash_seed,
             meta: Mutex::new(opened.meta),
             list: ArcSwap::from_pointee(List::CLOSED),
+            is_bare: AtomicBool::new(false),
             lock: Mutex::new(Some(opened.lock)),
             lock_id: Mutex::new(lock_id),
             trees: Mutex::new(None),
@@ -281,6 +284,9 @@ impl Store {
     /// Whether a key of this hash may be on disk. Reads memory only and takes no lock.
     #[inline]
     pub fn may_hold(&self, hash: u64) -> bool {
+        if self.is_bare.load(Ordering::Acquire) {
+            return false;
+        }
         let list = self.list.load();
         let mut generations = list.generations.iter();
         match generations.find(|generation| generation.may_hold(hash)) {
@@ -292,6 +298,9 @@ impl Store {
     /// Asks the processor for what [`Self::may_hold`] reads.
     #[inline]
     pub fn prefetch(&self, hash: u64) {
+        if self.is_bare.load(Ordering::Acquire) {
+            return;
+        }
         for generation in &self.list.load().generations {
             generation.filter.prefetch(hash);
         }
@@ -632,10 +641,17 @@ impl Store {
                 Ok(self.files.remove_filter(lost.number, FilterKind::Lost)?)
             });
         }
-        self.list.store(Arc::new(List {
-            open: true,
-            generations,
-        }));
+        let open = true;
+        self.exchange_list(List { open, generations });
+    }
+
+    /// Nothing is bare before it is, nor for longer. Gives the list before.
+    fn exchange_list(&self, list: List) -> Arc<List> {
+        let is_bare = list.open && list.generations.is_empty();
+        self.is_bare.store(false, Ordering::Release);
+        let before = self.list.swap(Arc::new(list));
+        self.is_bare.store(is_bare, Ordering::Release);
+        before
     }
 
     fn write_filter(

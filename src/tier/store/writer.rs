@@ -315,8 +315,10 @@ impl Writer {
     fn shut(&mut self) -> (Vec<Arc<Generation>>, Option<Trees>) {
         self.target = None;
         self.store.background.stop();
-        let trees = self.store.trees.lock().take();
-        let list = self.store.list.swap(Arc::new(List::CLOSED));
+        let mut changing = self.store.trees.lock();
+        let trees = changing.take();
+        let list = self.store.exchange_list(List::CLOSED);
+        drop(changing);
         let filters = list.generations.iter().filter(|g| g.is_readable());
         let filters = filters.map(|generation| Generation {
             tree: None,
