@@ -5,8 +5,9 @@
 //! its commands run in order, each to its end. A command that needs something first stops the batch, with what it
 //! needs in its session ([`crate::server::suspended`]): the connection waits for that, and comes again.
 //!
-//! Invariant: between the lock and the end of a command nothing waits.
-//! Invariant: commands run inside the gate of the keyspace, so that who closes it sees none half done.
+//! Invariant: between the lock and the end of a command nothing waits; FLUSHDB, FLUSHALL and SWAPDB, which lock nothing, wait for
+//! all others.
+//! Invariant: commands run inside the gate of the keyspace, so that who closes it, as those three do, sees none half done.
 //! Invariant: in the normal case (no error, no growth of a table) nothing is allocated here.
 
 mod account;

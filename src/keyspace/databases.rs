@@ -46,9 +46,16 @@ pub struct Shown {
 impl Keyspace {
     /// What a database shows now.
     pub fn shown(&self, db: usize, thread: ThreadSlot) -> Shown {
+        self.all_shown(thread)[db]
+    }
+
+    /// What each database shows now, all at one moment.
+    pub fn all_shown(&self, thread: ThreadSlot) -> [Shown; DATABASES] {
         let _inside = self.gate.enter(thread);
-        let (space, name) = (self.space_of(db), self.space_name(db));
-        Shown { space, name }
+        std::array::from_fn(|db| Shown {
+            space: self.space_of(db),
+            name: self.space_name(db),
+        })
     }
 
     /// Whether any database shows it still: it was not emptied.
@@ -106,6 +113,8 @@ impl Keyspace {
         at_once: impl FnOnce(),
     ) {
         let _outside = self.gate.step_out(thread);
+        // Who empties many would wait for ever beside those who empty one at a time.
+        let turn = self.emptying.lock();
         let (alone, full) = loop {
             let alone = self.gate.close();
             let full = dbs.clone().filter(|db| !(is_counted && self.is_empty(*db)));
@@ -114,13 +123,22 @@ impl Keyspace {
                 break (alone, full);
             }
             drop(alone);
-            self.sweep_emptied(thread, || {});
+            self.wait_for_free(full.len(), thread);
         };
         at_once();
         let own = full.into_iter().filter_map(|db| self.flush_db(db, thread));
         let own: SmallVec<[u8; DATABASES]> = own.collect();
-        drop(alone);
+        drop((alone, turn));
         self.sweep(&own, thread, || {});
+    }
+
+    /// Waits until so many spaces are free, or some can be swept.
+    fn wait_for_free(&self, spaces: usize, thread: ThreadSlot) {
+        self.sweep_emptied(thread, || {});
+        let mut emptied = self.emptied.lock();
+        while emptied.free.len() < spaces && emptied.sweeping.is_empty() {
+            self.freed.wait(&mut emptied);
+        }
     }
 
     /// Gives a database a free space, with nobody inside. Gives the old one, if the caller is to sweep it.
@@ -136,7 +154,8 @@ impl Keyspace {
         self.live.fetch_or(1 << space, Ordering::AcqRel);
         let old = self.spaces[db].swap(space, Ordering::AcqRel);
         self.live.fetch_and(!(1 << old), Ordering::AcqRel);
-        self.counters(thread).changes.add(keys as i64);
+        // Where the keys below are not counted yet there may be more.
+        self.counters(thread).changes.add(keys.max(1) as i64);
         if self.queues.any() {
             self.queues.announce_all(db);
         }
@@ -157,6 +176,17 @@ impl Keyspace {
         let space = self.space_of(a);
         self.spaces[a].store(self.space_of(b), Ordering::Release);
         self.spaces[b].store(space, Ordering::Release);
+        self.counters(thread).changes.add(1);
+        if self.queues.any() {
+            self.queues.announce_all(a);
+            self.queues.announce_all(b);
+        }
+    }
+
+    /// The number of keys in all databases.
+    pub fn size(&self) -> usize {
+        let _none_moves = self.emptied.lock();
+        (0..DATABASES).map(|db| self.db_size(db)).sum()
     }
 
     /// Shows living keys of a database from a cursor on, about `count` of them, and gives the next

@@ -176,12 +176,18 @@ impl Keyspace {
         let mut emptied = self.emptied.lock();
         emptied.sweeping.retain(|space| !spaces.contains(space));
         emptied.free.extend(spaces);
+        drop(emptied);
+        self.freed.notify_all();
     }
 
     fn sweep_shard(&self, shard: usize, spaces: &[u8], thread: ThreadSlot) {
         let mut bucket = 0;
         let mut taken: Vec<Entry> = Vec::new();
         let _inside = self.gate.enter(thread);
+        let hint = &self.shards[shard].hint;
+        if !spaces.iter().any(|space| hint.may_have(*space)) {
+            return;
+        }
         loop {
             let mut locked = self.lock_shard(shard, thread);
             while bucket < locked.table.bucket_count() && taken.len() < SLICE {

@@ -37,7 +37,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use self::compression::CompressionHand;
 use self::counters::{Counters, SPACES};
@@ -106,14 +106,19 @@ pub struct Keyspace {
     group_entries: [AtomicUsize; GROUPS],
     /// What the queues and ghosts of the groups take, and the compressors of the threads.
     queue_bytes: AtomicUsize,
-    /// Held while emptied spaces are swept, which one thread does at a time.
+    /// Held while databases are emptied, up to the moment when they are, which one thread does at a time.
+    emptying: Mutex<()>,
+    /// Held while the spaces that were left for the background are swept, which one thread does at a time.
     sweep: Mutex<()>,
+    /// Some spaces are free that were not.
+    freed: Condvar,
 }
 
-/// Spaces that are not a database's: free ones, and emptied ones that still hold keys.
+/// Spaces that are not a database's.
 #[derive(Debug)]
 struct Emptied {
     free: Vec<u8>,
+    /// They still hold keys, and are left for the background. Those with few keys are swept by who has emptied them.
     sweeping: Vec<u8>,
 }
 
@@ -314,7 +319,9 @@ impl Keyspace {
             group_entries: std::array::from_fn(|_| AtomicUsize::new(0)),
             queues: Queues::new(seed),
             queue_bytes: AtomicUsize::new(0),
+            emptying: Mutex::new(()),
             sweep: Mutex::new(()),
+            freed: Condvar::new(),
         }
     }
 

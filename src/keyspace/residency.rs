@@ -645,6 +645,7 @@ impl Keyspace {
 
     /// The names below of all databases' contents, and the next free one, to be kept over a restart.
     pub fn space_names(&self) -> (Vec<u32>, u32) {
+        let _none_moves = self.emptied.lock();
         let next = |below: &Residency| below.next_name.load(Ordering::Relaxed);
         let names = (0..super::DATABASES)
             .map(|db| self.space_name(db))
@@ -678,7 +679,10 @@ impl Keyspace {
         for shard in &self.shards {
             let table = shard.table.lock();
             let entries = table.all_positions().map(|at| table.get(at));
-            let keys = entries.filter(|entry| entry.space() == space && !entry.is_tombstone());
+            let keys = entries.filter(|entry| {
+                let goes_below = !entry.is_memory_only() && entry.key().len() <= KEY_BYTES_MAX;
+                entry.space() == space && !entry.is_tombstone() && goes_below
+            });
             in_memory.extend(keys.map(EntryRef::expires_at));
         }
         below.tally(space).keep(in_memory.into_iter())

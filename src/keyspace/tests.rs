@@ -285,8 +285,14 @@ fn a_space_is_a_databases_while_it_is_exchanged() {
         let missed = missed.count();
         let unnamed = (0..4_000_000).filter(|i| keyspace.space_named(names[i % 2]).is_none());
         let unnamed = unnamed.count();
+        // The list of names had one of them twice, and the keys of the other were not counted after a kill.
+        let twice = (0..100_000).filter(|_| {
+            let (listed, _) = keyspace.space_names();
+            listed[0] == listed[1]
+        });
+        let twice = twice.count();
         stop.store(true, Ordering::Relaxed);
-        assert_eq!((missed, unnamed), (0, 0));
+        assert_eq!((missed, unnamed, twice), (0, 0, 0));
     });
 }
 
@@ -416,4 +422,38 @@ fn a_page_of_keys_is_of_one_database_at_one_moment() {
         pages.retain(|page| ![(500, 0), (0, 500)].contains(page));
         assert_eq!(pages, []);
     });
+}
+
+/// Each FLUSHALL takes as many spaces as there are, while others free theirs.
+#[test]
+fn all_databases_are_emptied_by_several_clients_at_once() {
+    let db = Db::new();
+    let (engine, config) = (db.engine(), db.engine().config.load());
+    let keyspace = &engine.keyspace;
+    let hashes = [keyspace.hash(b"key")];
+    std::thread::scope(|scope| {
+        for slot in [
+            ThreadSlot(0),
+            engine.maintenance_slot(),
+            engine.warming_slot(),
+        ] {
+            let (config, hashes) = (&config, &hashes);
+            scope.spawn(move || {
+                let terms = super::Terms::of(config, crate::clock::now(), slot, &"set");
+                for i in 0..60 {
+                    for db in 0..DATABASES {
+                        let _inside = keyspace.gate().enter(slot);
+                        let footprint = super::footprint::Footprint::of(db, hashes, b"key");
+                        let mut keys = keyspace.lock(&footprint, &terms);
+                        keys.set(b"key", b"value", super::Expiry::Set(None));
+                    }
+                    let dbs = if i % 2 == 0 { 0..DATABASES } else { 3..4 };
+                    keyspace.flush_dbs(dbs, true, slot, || {});
+                }
+            });
+        }
+    });
+    keyspace.flush_dbs(0..DATABASES, true, ThreadSlot(0), || {});
+    assert_eq!(keyspace.size(), 0);
+    assert_eq!(keyspace.emptied.lock().free.len(), SPACES - DATABASES);
 }

@@ -90,9 +90,7 @@ impl Warming {
             Some(Err(error)) => error.clone(),
         }
     }
-}
 
-impl Warming {
     /// Some databases are flushed, with the gate closed: what is still to come for them is not loaded any more.
     pub fn flush(&self, dbs: Range<usize>) {
         for to in self.destinations.of.lock().iter_mut() {

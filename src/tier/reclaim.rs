@@ -20,8 +20,8 @@ use super::store::{Entry, Part, PartEnd, StoreError};
 use super::writer::{Writer, generation_bytes};
 use super::{Tier, TierError};
 use crate::clock::{self, UnixMs};
+use crate::keyspace::KeyHash;
 use crate::keyspace::residency::InMemory;
-use crate::keyspace::{DATABASES, KeyHash};
 
 /// Changes wait to be written meanwhile.
 const WORK: Duration = Duration::from_millis(150);
@@ -275,8 +275,7 @@ impl Writer<'_> {
             && generation_bytes(tier) >= SPARSE_BYTES
             && tier.is_counted.load(Ordering::Acquire)
             && self.engine.config.load().tier_ttl_s == 0;
-        let keys = || -> usize { (0..DATABASES).map(|db| keyspace.db_size(db)).sum() };
-        may_look && (keys() as f64) < store.records as f64 * SPARSE_SHARE
+        may_look && (keyspace.size() as f64) < store.records as f64 * SPARSE_SHARE
     }
 
     /// There is more on disk that is wanted than it seemed: it is looked again when as much has been written as is there.
@@ -299,10 +298,9 @@ impl Writer<'_> {
         let (tier, keyspace) = (self.tier, &self.engine.keyspace);
         // An old record may not stay by being written again.
         let may_stay = self.engine.config.load().tier_ttl_s == 0;
-        let keys: usize = (0..DATABASES).map(|db| keyspace.db_size(db)).sum();
         let records = tier.store.stats().records as f64;
         let is_counted = tier.is_counted.load(Ordering::Acquire);
-        may_stay && is_counted && (keys as f64) < records * KEYS_SHARE
+        may_stay && is_counted && (keyspace.size() as f64) < records * KEYS_SHARE
     }
 
     fn write_again(&self, mut kept: Vec<Kept>) -> Result<u64, TierError> {

@@ -201,9 +201,13 @@ impl Walk<'_> {
 
     fn copy(&self, db: usize, key: &[u8]) -> Result<Page, TierError> {
         let hash = self.keyspace.hash(key);
-        let was_in_memory = self.keyspace.presence(hash, db, key, self.thread) == Presence::Present;
+        // Which database it is may change between the two looks.
+        let (name, was_in_memory) = {
+            let _inside = self.keyspace.gate().enter(self.thread);
+            let presence = self.keyspace.presence(hash, db, key, self.thread);
+            (self.keyspace.space_name(db), presence == Presence::Present)
+        };
         let mut on_disk = Vec::new();
-        let name = self.keyspace.space_name(db);
         record::encode_key(Place::of(hash), name, key, &mut on_disk);
         let found = self.tier.store.find(hash.value(), &on_disk)?;
         let copy = found.map(|located| disk_copy(&located));
@@ -217,7 +221,8 @@ impl Walk<'_> {
     /// Shows all keys with their values to `fold`.
     fn everything(&self, databases: usize, fold: Fold, now: UnixMs) -> Result<Page, TierError> {
         let mut page = Page::default();
-        for db in 0..databases {
+        let shown = self.keyspace.all_shown(self.thread);
+        for (db, of) in shown.into_iter().enumerate().take(databases) {
             let mut is_first = true;
             let mut show = |step: Step<'_>| {
                 if std::mem::take(&mut is_first) {
@@ -225,7 +230,7 @@ impl Walk<'_> {
                 }
                 (fold.0)(&mut page.sum, step);
             };
-            let (of, mut cursor) = (self.keyspace.shown(db, self.thread), 0);
+            let mut cursor = 0;
             while cursor < END && self.keyspace.is_shown(of, self.thread) {
                 cursor = self.values(of, cursor, now, &mut show)?;
                 if !(self.between)() {

@@ -76,6 +76,7 @@ pub(super) fn run(engine: &Engine) {
             continue;
         };
         if stopped {
+            engine.keyspace.follow_writes(true);
             engine.keyspace.prepare_end(writer.thread);
         }
         let mut is_healed = false;
@@ -388,9 +389,10 @@ impl<'a> Writer<'a> {
         let keyspace = &self.engine.keyspace;
         // If they are not known the next start counts, and finds the pinned keys too.
         let known = all_written && are_listed && self.tier.is_counted.load(Ordering::Acquire);
-        // Nor if a client that did not leave in time has changed something since.
+        // Nor if a client that did not leave in time has changed something since the last run.
         let _alone = keyspace.gate().close();
-        let known = known && keyspace.queued_bytes() == 0;
+        let is_last = keyspace.queued_bytes() == 0 && self.spaces.names == self.spaces_now().names;
+        let known = known && is_last;
         let keys = known.then(|| (0..DATABASES).map(|db| keyspace.cold_counts(db)).collect());
         self.spaces.keys = keys;
         let closed = self

@@ -645,7 +645,7 @@ impl Store {
         self.exchange_list(List { open, generations });
     }
 
-    /// Nothing is bare before it is, nor for longer. Gives the list before.
+    /// `is_bare` is true only while the list is so. Gives the list before.
     fn exchange_list(&self, list: List) -> Arc<List> {
         let is_bare = list.open && list.generations.is_empty();
         self.is_bare.store(false, Ordering::Release);

@@ -275,9 +275,9 @@ impl Writer {
             return Err(StoreError::Gone);
         }
         let (_, trees) = self.shut();
-        self.wait_for_readers(trees)?;
-        // Where the next step fails it is opened when there is room.
+        // Where one of the next steps fails it is opened when there is room.
         self.store.poisoned.store(true, Ordering::Relaxed);
+        self.wait_for_readers(trees)?;
         self.store.files.remove_all()?;
         self.reopen().map(drop)
     }

@@ -531,3 +531,30 @@ fn many_large_collections_are_not_copied_all_at_once() {
         "{kept} bytes of {COLLECTIONS} times {one}"
     );
 }
+
+/// The counts that are kept over a stop were of the databases as a client had left them after the last run.
+#[test]
+fn what_changes_behind_the_last_run_of_a_stop_is_counted_by_the_next_start() {
+    let late: [&[&str]; 4] = [
+        &[],
+        &["SWAPDB 0 1"],
+        &["SET late 1", "SELECT 1", "SET late 1"],
+        &["FLUSHALL"],
+    ];
+    for late in late {
+        let mut db = cold_keys();
+        let engine = std::sync::Arc::clone(db.engine_arc());
+        let mut writer = Writer::new(&engine, tier(&engine));
+        writer.write_changes().expect("the disk is well");
+        for command in late {
+            db.run(command).ok();
+        }
+        writer.close(true, true);
+        drop(writer);
+        drop(engine);
+        let mut db = db.killed_and_uncounted();
+        assert_eq!(tier(db.engine()).is_counted(), late.is_empty(), "{late:?}");
+        db.count();
+        db.run("DBSIZE").int(10);
+    }
+}

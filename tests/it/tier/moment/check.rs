@@ -286,8 +286,8 @@ impl Replay {
             }
             let dump = self.client.run(&[b"DUMP".as_slice(), &name.1]);
             let time = self.client.run(&[b"PEXPIRETIME".as_slice(), &name.1]);
-            // Its time may come now.
-            if let (Reply::Bulk(dump), Reply::Int(time)) = (dump, time) {
+            // Its time may come before the first, and between the two.
+            if let (Reply::Bulk(dump), Reply::Int(time @ -1..)) = (dump, time) {
                 self.base.push((name, dump, time.max(0).to_string()));
             }
         }
