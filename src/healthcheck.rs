@@ -16,20 +16,25 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// A reply is a line, and no longer one.
 const REPLY_BYTES_MAX: usize = 512;
 
-/// The arguments of this process. `healthcheck` alone, as in an image, takes those of the one other process of this
-/// program, if there is just one: they tell where it listens.
+/// Arguments, and environment variables.
+type Invocation = (Vec<OsString>, Vec<(OsString, OsString)>);
+
+/// Those of this process. `healthcheck` alone, as in an image, takes those of the one other process of this program, if there
+/// is just one: they tell where it listens. An entrypoint may have changed both.
 #[must_use]
-pub fn arguments() -> Vec<OsString> {
+pub fn invocation() -> Invocation {
     let own: Vec<OsString> = std::env::args_os().collect();
     let is_alone = own.len() == 2 && own[1] == "healthcheck";
-    match is_alone.then(servers).as_deref() {
-        Some([server]) => own.iter().chain(server.iter().skip(1)).cloned().collect(),
-        _ => own,
+    if let Some([server]) = is_alone.then(servers).as_deref() {
+        let (arguments, variables) = server;
+        let all = own.iter().chain(arguments.iter().skip(1));
+        return (all.cloned().collect(), variables.clone());
     }
+    (own, std::env::vars_os().collect())
 }
 
-/// The command lines of other processes of this program that serve.
-fn servers() -> Vec<Vec<OsString>> {
+/// Other processes of this program that serve.
+fn servers() -> Vec<Invocation> {
     let program = |process: &Path| fs::read_link(process.join("exe")).ok();
     let own = program(Path::new("/proc/self"));
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -39,13 +44,30 @@ fn servers() -> Vec<Vec<OsString>> {
         .filter(|process| {
             !process.ends_with(std::process::id().to_string()) && !process.ends_with("self")
         })
-        .filter_map(|process| fs::read(process.join("cmdline")).ok())
-        .map(|line| words(&line))
-        .filter(|words| words.get(1).is_none_or(|word| word != "healthcheck"))
+        .filter_map(|process| {
+            let line = fs::read(process.join("cmdline")).ok()?;
+            let variables = fs::read(process.join("environ")).ok()?;
+            Some((words(&line), variables_of(&variables)))
+        })
+        .filter(|(words, _)| words.get(1).is_none_or(|word| word != "healthcheck"))
         .collect()
 }
 
-/// Each word of a command line in /proc ends with a zero.
+/// An environment as /proc tells it.
+fn variables_of(block: &[u8]) -> Vec<(OsString, OsString)> {
+    let variables = words(block).into_iter().filter_map(|variable| {
+        let bytes = variable.as_bytes();
+        let name_end = bytes.iter().position(|byte| *byte == b'=')?;
+        let (name, value) = (&bytes[..name_end], &bytes[name_end + 1..]);
+        Some((
+            OsStr::from_bytes(name).into(),
+            OsStr::from_bytes(value).into(),
+        ))
+    });
+    variables.collect()
+}
+
+/// Each word of a command line or an environment in /proc ends with a zero.
 fn words(line: &[u8]) -> Vec<OsString> {
     let line = line.strip_suffix(&[0]).unwrap_or(line);
     let words = line.split(|byte| *byte == 0);
@@ -162,6 +184,11 @@ mod tests {
     fn a_command_line_is_read_with_its_empty_words() {
         assert_eq!(words(b"strata\0--save\0\0"), ["strata", "--save", ""]);
         assert_eq!(words(b"strata\0"), ["strata"]);
+        let variables = variables_of(b"A=b=c\0NONE\0D=\0");
+        assert_eq!(
+            variables,
+            [("A".into(), "b=c".into()), ("D".into(), "".into())]
+        );
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! # The life of a request
 //!
 //! ```text
-//! bytes -> parse a batch -> rows and keys -> residency -> lock shards -> run -> effects -> replies in one write
+//! bytes -> parse a batch -> rows and keys -> lock shards -> residency -> run -> effects -> replies in one write
 //! ```
 //!
 //! * [`net`] reads what has arrived on a connection and sends what was answered.

@@ -17,7 +17,8 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 fn main() -> ExitCode {
     hide_secrets();
     let faults = |config: &strata::config::Config| table::faults_of(&config.rename_command);
-    match from_process(healthcheck::arguments(), std::env::vars_os(), faults) {
+    let (arguments, variables) = healthcheck::invocation();
+    match from_process(arguments, variables, faults) {
         Ok(Invocation::Serve(loaded)) => serve(*loaded),
         Ok(Invocation::Check(loaded)) => {
             loaded.warnings.iter().for_each(|line| println!("{line}"));

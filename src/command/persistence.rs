@@ -42,7 +42,7 @@ pub(super) const COMMANDS: &[Command] = &[
         run: bgrewriteaof,
         group: Group::Server,
         since: "1.0.0",
-        summary: "The same as BGSAVE: the disk tier has no log to rewrite.",
+        summary: "The same as BGSAVE: runs of the disk tier replace its log.",
         ..Command::BLANK
     },
     Command {

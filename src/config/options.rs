@@ -368,7 +368,7 @@ pub static OPTIONS: &[Opt] = &[
         "maxmemory",
         "40%",
         Kind::MachineShare(number!(maxmemory)),
-        "The most memory that keys and values may take; then maxmemory-policy decides. A share such as 40% is of what the \
+        "The most memory that keys, values, buffers of clients and what the disk tier has in memory may take; then maxmemory-policy decides. A share such as 40% is of what the \
          machine has, or the container if that is less. 0: no limit.",
     ),
     live(
@@ -391,7 +391,8 @@ pub static OPTIONS: &[Opt] = &[
         "max-entries",
         "0",
         integer(0, i64::MAX, number!(max_entries)),
-        "The most keys in all databases together; then maxmemory-policy decides. 0: no limit.",
+        "The most keys in memory, of all databases together; then maxmemory-policy decides. With a disk tier the others stay on \
+         disk. 0: no limit.",
     ),
     live(
         Memory,
@@ -632,7 +633,7 @@ pub static OPTIONS: &[Opt] = &[
             "dir",
             ".",
             Kind::Directory(slot!(dir)),
-            "The directory that relative paths of tier-dir, logfile, pidfile, unixsocket and warm start from.",
+            "The directory that relative paths of tier-dir, logfile, pidfile, unixsocket, warm and warm-dir start from.",
         )
     },
     fixed(

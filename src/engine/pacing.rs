@@ -44,6 +44,9 @@ const RATE_MIN: u64 = 1 << 20;
 const MEASURED_BYTES_MIN: u64 = 1 << 20;
 /// When all runs since have been that small nobody is behind.
 const QUIET_MS: u64 = 1000;
+/// The writer hurries until no run has ended with much for so long. Between two large runs there may be a small one, which ends with
+/// little: were the next large one written at leisure it would take twice as long, and so on.
+const HURRY_MS: u64 = 1000;
 /// Shorter waits than the timers know are none.
 const WAIT_MIN: Duration = Duration::from_millis(2);
 /// And no command waits for longer, whatever was charged.
@@ -67,6 +70,8 @@ pub struct Pacing {
     is_behind: AtomicBool,
     /// Milliseconds from `started` to the end of the last run that told something.
     measured: AtomicU64,
+    /// And to when the writer need not hurry any more.
+    hurries_until: AtomicU64,
 }
 
 impl Default for Pacing {
@@ -79,6 +84,7 @@ impl Default for Pacing {
             pace: AtomicU64::new(1000),
             is_behind: AtomicBool::new(false),
             measured: AtomicU64::new(0),
+            hurries_until: AtomicU64::new(0),
         }
     }
 }
@@ -91,9 +97,17 @@ impl Pacing {
         room > 0 && (unsafe_bytes > room / 100 * OPEN_PERCENT || self.is_writer_behind())
     }
 
-    /// Whether clients wait for the writer.
-    pub fn is_writer_behind(&self) -> bool {
+    fn is_writer_behind(&self) -> bool {
         self.is_behind.load(Ordering::Relaxed)
+    }
+
+    /// Whether clients wait for the writer, or did a moment ago.
+    pub fn writer_hurries(&self) -> bool {
+        self.hurries_at(self.started.elapsed())
+    }
+
+    fn hurries_at(&self, now: Duration) -> bool {
+        (now.as_millis() as u64) < self.hurries_until.load(Ordering::Relaxed)
     }
 
     /// Gives a command its turn: how long it must wait for that, if at all. It is charged for so many bytes that its thread has
@@ -128,9 +142,13 @@ impl Pacing {
 
     /// The writer has made so many bytes safe in this time, at the end of which so many were not safe.
     pub fn wrote(&self, bytes: u64, time: Duration, unsafe_bytes: u64) {
+        self.wrote_at(self.started.elapsed(), bytes, time, unsafe_bytes);
+    }
+
+    fn wrote_at(&self, now: Duration, bytes: u64, time: Duration, unsafe_bytes: u64) {
         let room = self.room.load(Ordering::Relaxed);
         let percent = unsafe_bytes.saturating_mul(100) / room.max(1);
-        let now = self.started.elapsed().as_millis() as u64;
+        let now = now.as_millis() as u64;
         if bytes < MEASURED_BYTES_MIN.min(room / 100) {
             // Not where somebody asked for one more behind a large one.
             if now > self.measured.load(Ordering::Relaxed) + QUIET_MS {
@@ -139,8 +157,11 @@ impl Pacing {
             return;
         }
         self.measured.store(now, Ordering::Relaxed);
-        self.is_behind
-            .store(percent > OPEN_PERCENT, Ordering::Relaxed);
+        let is_behind = percent > OPEN_PERCENT;
+        self.is_behind.store(is_behind, Ordering::Relaxed);
+        if is_behind {
+            self.hurries_until.store(now + HURRY_MS, Ordering::Relaxed);
+        }
         let step = WANTED_PERCENT as f64 / percent.max(1) as f64;
         let pace = self.pace.load(Ordering::Relaxed) as f64 * step.clamp(PACE_STEP.0, PACE_STEP.1);
         self.pace
@@ -232,6 +253,19 @@ mod tests {
             pacing.wrote(FIRST_RATE, second, MB);
         }
         assert!(pacing.rate_at(MB) > before && !pacing.is_on(MB));
+    }
+
+    /// The small run of what had changed at the end of a large one told that nobody is behind, and the next large one took its time.
+    #[test]
+    fn the_writer_hurries_over_a_small_run_between_two_large_ones() {
+        let pacing = pacing(100 * MB);
+        let ms = Duration::from_millis;
+        pacing.wrote_at(ms(1000), 25 * MB, ms(400), 22 * MB);
+        pacing.wrote_at(ms(1050), 3 * MB, ms(40), 5 * MB);
+        assert!(!pacing.is_writer_behind() && pacing.hurries_at(ms(1060)));
+        assert!(!pacing.hurries_at(ms(2000)));
+        pacing.wrote_at(ms(2700), 25 * MB, ms(400), 22 * MB);
+        assert!(pacing.is_writer_behind() && pacing.hurries_at(ms(2710)));
     }
 
     /// Fault B17: with memory full of what was not safe everybody waited for one or two seconds.

@@ -7,7 +7,7 @@
 //! A key below is not looked at when its time comes. It must leave the count all the same, so the cold keys with an expiry
 //! are counted by the second of their expiry. A database may have as many such seconds as keys; beyond 65,536 two
 //! neighbours become one, again and again. A bucket leaves the count when all of its time has passed: never too early, and
-//! a second late while expiries lie within a day.
+//! a second late while expiries lie within 18 hours.
 //!
 //! Invariant: a cold key whose expiry lies before `swept_s` is not counted; every other one is.
 

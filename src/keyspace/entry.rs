@@ -33,7 +33,7 @@
 //!
 //! `layout` is the form of the bytes, `read` and `write` are an entry that is lent, `reshape` changes what it takes.
 //!
-//! This module and `table.rs` hold the only unsafe code of the project. Outside of them an entry is
+//! This module and `table.rs` hold the only unsafe code of the project but for a system call in `net/wire.rs`. Outside of them an entry is
 //! an owned value ([`Entry`]) or a borrowed view ([`EntryRef`], [`EntryMut`]).
 #![allow(unsafe_code)]
 

@@ -78,7 +78,7 @@ pub struct Limits {
     pub policy: EvictionPolicy,
     /// Keys looked at for each victim of the sampled policies.
     pub samples: usize,
-    /// Bytes in use that are not keys: buffers of clients.
+    /// Bytes in use that are not keys: buffers of clients, what the tier has, what resident memory exceeds.
     pub other_bytes: u64,
     /// How LFU counters decay.
     pub lfu: LfuSettings,

@@ -1,7 +1,7 @@
 //! Where keys may be: what `tier-policy` says, as each entry carries it.
 //!
-//! The rules are asked when an entry comes into memory and when they change, and the entry keeps the answer in two bits of its
-//! header. So nobody who writes an entry, chooses a victim or takes an entry below compares keys; and where there are no rules
+//! The rules are asked when an entry comes into memory and when they change, and the entry keeps the answer in the bits of its
+//! standing. So nobody who writes an entry, chooses a victim or takes an entry below compares keys; and where there are no rules
 //! a new entry costs one look at a flag.
 //!
 //! An entry that is for **memory only** leaves memory as a deleted key does. What an older version has left below must go,

@@ -54,7 +54,7 @@ const ADDRESS_LIMIT: usize = 1 << 48;
 const OVER_MASK: u64 = 0xff;
 const FLOOR_SHIFT: u32 = 16;
 const FLOOR_NONE: u64 = (1 << 48) - 1;
-/// Sixths of the slots that may be used before the table grows.
+/// The share of the slots that may be used before the table grows.
 const GROW_AT: (usize, usize) = (6, 7);
 /// Below this share of used slots the table shrinks.
 const SHRINK_BELOW: (usize, usize) = (1, 5);

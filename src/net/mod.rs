@@ -1,7 +1,7 @@
 //! The network: listeners, worker threads, connections, and the server's start and stop.
 //!
 //! One thread accepts and hands connections to the workers in turn; each worker has a runtime of its own, so that a
-//! connection's requests never leave their thread. It knows no command.
+//! connection's requests never leave their thread, but for those that wait for keys: who writes the key serves them. It knows no command.
 
 mod arriving;
 mod connection;

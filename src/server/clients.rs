@@ -62,7 +62,7 @@ pub struct Client {
     pub no_evict: AtomicBool,
     /// CLIENT NO-TOUCH.
     pub no_touch: AtomicBool,
-    /// Whether it waits for a pause to end.
+    /// Whether it waits for keys, a time, the end of a pause or a delivery.
     pub blocked: AtomicBool,
     killed: AtomicBool,
     waker: Mutex<Option<Waker>>,

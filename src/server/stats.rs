@@ -20,7 +20,7 @@ pub struct Stats {
     stripes: Box<[Stripe]>,
     /// Connections accepted. Counted by the accepting thread, which is none of the workers.
     pub connections: AtomicU64,
-    /// Connections refused because of `maxclients`.
+    /// Connections refused because of `maxclients` or protected mode.
     pub rejected_connections: AtomicU64,
     /// Clients closed because a limit of their buffers was passed.
     pub output_limit_disconnections: AtomicU64,

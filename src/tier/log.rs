@@ -2,7 +2,7 @@
 //!
 //! A run is made for much data at once: it makes files and syncs directories, and many small ones would have to be merged.
 //! So a reply waits for the log, whose cost is one write and one sync for all replies that wait together, and the runs go on
-//! once a second as without it. When a run has ended all that the log says is in it, and the log begins anew. After a crash
+//! as without it. When a run has ended all that the log says is in it, and the log begins anew. After a crash
 //! what the log says becomes the first run.
 //!
 //! ```text

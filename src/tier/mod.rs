@@ -588,7 +588,7 @@ pub struct TierStats {
     pub stored_bytes: u64,
     /// Dictionaries in use.
     pub dictionaries: usize,
-    /// Loads and walks that wait for a reader.
+    /// Loads that wait for a reader, and walks that wait for one of their threads.
     pub queue: usize,
     /// When a run last ended well.
     pub last_write: Option<UnixMs>,

@@ -198,8 +198,8 @@ impl<'a> Writer<'a> {
         self.compressor.set_memory(config.maxmemory);
         self.compressor.let_due_training_begin();
         // Where clients wait for the writer what is faster helps them more than what takes less room.
-        let is_behind = self.engine.pacing.is_writer_behind();
-        self.compressor.set_hurried(is_behind);
+        let hurries = self.engine.pacing.writer_hurries();
+        self.compressor.set_hurried(hurries);
         let began = Instant::now();
         self.keep_what_was_loaded();
         let mut taken = self.take_changed();

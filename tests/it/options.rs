@@ -200,6 +200,34 @@ fn healthcheck_asks_the_server_with_the_same_options() {
     );
 }
 
+/// In an image the entrypoint changes the environment of the server, and not that of the check.
+#[test]
+fn healthcheck_alone_has_the_arguments_and_the_environment_of_the_server() {
+    let dir = Scratch::new();
+    // One of a name of its own, as other tests have servers too.
+    let program = dir.path().join("strata");
+    let built = env!("CARGO_BIN_EXE_strata");
+    if fs::hard_link(built, &program).is_err() {
+        fs::copy(built, &program).expect("there is room");
+    }
+    let is_well = || {
+        let mut check = Command::new(&program);
+        let port = free_port().to_string();
+        check.arg("healthcheck").env("STRATA_PORT", port);
+        check.output().expect("it starts").status.success()
+    };
+    assert!(!is_well());
+    let mut server = Command::new(&program)
+        .args(["--tier-max-bytes", "0", "--logfile", "/dev/null"])
+        .env("STRATA_PORT", free_port().to_string())
+        .spawn()
+        .expect("it starts");
+    let was_well = poll(Duration::from_secs(20), || is_well().then_some(()));
+    server.kill().expect("it runs");
+    server.wait().expect("it ends");
+    assert!(was_well.is_some());
+}
+
 #[test]
 fn renamed_commands_have_their_new_names_alone() {
     let long = "acb87a2fec1312046f8c26494c94c1f59460a34d";

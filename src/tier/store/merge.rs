@@ -1,6 +1,6 @@
 //! Merges of runs: when a generation has many of one size, they become one, in the background.
 //!
-//! A run is as large as what changes in a second, so a generation of some hundred megabytes may take hundreds of them, and
+//! A run is as large as what changes in half a second, so a generation of some hundred megabytes may take hundreds of them, and
 //! a look-up asks each. The library's own strategies would merge new runs with all that was merged before, again and again: at 50,000 small SETs a
 //! second and the default limit of the disk they wrote three bytes for one. Here runs are merged with those of their size
 //! only, in tiers, so that a record is written once more for [`RUNS_MAX`] times as many runs. A generation that fills before

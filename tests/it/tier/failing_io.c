@@ -40,7 +40,7 @@
 
 #define RULE_BYTES 4096
 
-/* Taken out of the environment at the start: the server refuses variables STRATA_* that it does not know. */
+/* Taken out of the environment at the start: the server warns of variables STRATA_* that it does not know. */
 static const char *fail_calls, *fail_errno, *fail_path, *fail_switch;
 static long fail_slow_ms;
 
