@@ -17,6 +17,7 @@ use strata::dispatch::{Executor, Next};
 use strata::keyspace::counters::Counters;
 use strata::keyspace::{Keyspace, ThreadSlot};
 use strata::lz4::Compressor;
+use strata::resp::request::Unfinished;
 use strata::resp::{Protocol, Reply};
 use strata::server::Server;
 use strata::server::clients::Origin;
@@ -241,7 +242,7 @@ impl Run {
         let is_open = loop {
             let ran = self
                 .executor
-                .run(&mut self.session, &wire, from, &mut None, &mut self.reply);
+                .run(&mut self.session, &wire, from, &mut Unfinished::default(), &mut self.reply);
             from = ran.consumed;
             match ran.next {
                 Next::More => {}
@@ -368,11 +369,7 @@ fn settle(server: &Server, now: UnixMs) {
     keyspace.sweep_emptied(THREAD, || {});
     assert_eq!(keyspace.entries(), all);
     keyspace.validate();
-    for db in 0..DATABASES {
-        if db == 0 || keyspace.db_size(db) > 0 {
-            keyspace.flush_db(db, THREAD);
-        }
-    }
+    keyspace.flush_dbs(0..DATABASES, true, THREAD, || {});
     keyspace.sweep_emptied(THREAD, || {});
     assert_eq!(keyspace.entries(), 0);
     assert_eq!(sum(keyspace, |counters| counters.used_bytes.read()), 0);

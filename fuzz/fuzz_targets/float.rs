@@ -43,7 +43,7 @@ fn written_doubles_read_back(value: f64) {
         return;
     }
     assert!(text.len() <= 24, "{text:?}");
-    let human = number::format_f64_human(value);
+    let human = LongDouble::from_f64(value).to_human();
     let read: f64 = human.parse().expect("a plain decimal");
     // Half of the last decimal is lost in writing, and half of the last bit in reading.
     assert!(

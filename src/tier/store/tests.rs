@@ -996,3 +996,40 @@ fn in_the_place_of_a_directory_that_is_gone_none_is_made() {
     assert_eq!(store.recovery(), &Recovery::Clean);
     assert_eq!(all(&store, 0).len(), 101);
 }
+
+/// The library kept files of generations that had gone open: they took room that nobody saw, several times the limit.
+#[test]
+#[cfg(target_os = "linux")]
+fn files_that_were_removed_are_not_open_any_more() {
+    let scratch = Scratch::new();
+    let options = StoreOptions {
+        open_files: 1_000,
+        ..scratch.options(4 << 20)
+    };
+    let (store, mut writer) = Store::open(options).unwrap();
+    let files = || -> Vec<PathBuf> {
+        let open = fs::read_dir("/proc/self/fd").unwrap();
+        let paths = open.filter_map(|file| fs::read_link(file.ok()?.path()).ok());
+        paths.filter(|path| path.starts_with(&scratch.0)).collect()
+    };
+    let is_removed = |path: &PathBuf| path.to_string_lossy().ends_with(" (deleted)");
+    let (mut dropped, mut most_open) = (0, 0);
+    for round in 0..30 {
+        // Some lie apart from their keys.
+        for bytes in [100, 2_000] {
+            let batch = records(&store, round * 100..round * 100 + 300, bytes);
+            write(&mut writer, &batch);
+            assert_eq!(all(&store, 0).len(), store.scan(0).unwrap().count());
+        }
+        most_open = most_open.max(files().len());
+        while store.is_full() {
+            drop_oldest(&mut writer);
+            dropped += 1;
+        }
+    }
+    assert!(dropped > 5 && most_open > 5, "{dropped} {most_open}");
+    // A filter may still be read that is being made.
+    wait_for_filters(&store);
+    let removed: Vec<_> = files().into_iter().filter(is_removed).collect();
+    assert!(removed.is_empty(), "{removed:?}");
+}

@@ -35,8 +35,8 @@ use lsm_tree::config::{
     PartitioningPolicy, PinningPolicy, RestartIntervalPolicy,
 };
 use lsm_tree::{
-    AbstractTree, AnyIngestion, AnyTree, Cache, CompressionType, DescriptorTable, Guard,
-    IterGuardImpl, KvSeparationOptions, SeqNo, SequenceNumberCounter, Slice,
+    AbstractTree, AnyIngestion, AnyTree, Cache, CompressionType, DescriptorTable, GlobalTableId,
+    Guard, IterGuardImpl, KvSeparationOptions, SeqNo, SequenceNumberCounter, Slice,
 };
 use parking_lot::Mutex;
 
@@ -151,7 +151,7 @@ impl Trees {
                 tree,
                 path: path.to_owned(),
                 is_removed: AtomicBool::new(false),
-                _shared: Arc::clone(shared),
+                shared: Arc::clone(shared),
             })))
         })
     }
@@ -221,19 +221,41 @@ struct Inner {
     path: PathBuf,
     is_removed: AtomicBool,
     /// Counted by [`Trees::users`].
-    _shared: Arc<Shared>,
+    shared: Arc<Shared>,
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        if self.is_removed.load(Ordering::Acquire)
-            && let Err(error) = fs::remove_dir_all(&self.path)
+        if !self.is_removed.load(Ordering::Acquire) {
+            return;
+        }
+        if let Err(error) = fs::remove_dir_all(&self.path)
             && error.kind() != io::ErrorKind::NotFound
         {
             // The next start removes it.
             let path = self.path.display();
             tracing::warn!("The disk tier could not remove {path}: {error}");
         }
+        if let Err(error) = self.close_files() {
+            tracing::warn!("The disk tier could not close removed files: {error}");
+        }
+    }
+}
+
+impl Inner {
+    /// The library keeps files open, those of all trees in one table: what was removed would take room until others had displaced it.
+    fn close_files(&self) -> Result<(), TreeError> {
+        call(|| {
+            let (version, descriptors) = (self.tree.current_version(), &self.shared.descriptors);
+            let global = |id| GlobalTableId::from((self.tree.id(), id));
+            for table in version.iter_tables() {
+                descriptors.remove_for_table(&global(table.id()));
+            }
+            for file in version.blob_files.iter() {
+                descriptors.remove_for_blob_file(&global(file.id()));
+            }
+            Ok(())
+        })
     }
 }
 

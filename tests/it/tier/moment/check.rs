@@ -87,7 +87,7 @@ impl Replay {
     ) -> Result<Moment, String> {
         let mut errors = String::new();
         let base = self.string(&epoch_mark());
-        let possible = possible_events(base, found, history);
+        let possible = possible_events(base, found, history, wanted);
         for (attempt, events) in possible.into_iter().enumerate() {
             if attempt > 0 {
                 self.reset();
@@ -383,7 +383,12 @@ fn string_at<'a>(states: &'a States, name: &Name) -> Option<&'a [u8]> {
 
 /// How many events the found state may have, the most first. The mark says it, but an event may be there without its
 /// mark; and after a flush of all nothing says which one it was.
-fn possible_events(base: Option<Vec<u8>>, found: &States, history: &History) -> Vec<usize> {
+fn possible_events(
+    base: Option<Vec<u8>>,
+    found: &States,
+    history: &History,
+    wanted: &Wanted,
+) -> Vec<usize> {
     let marked = string_at(found, &epoch_mark()).map(<[u8]>::to_vec);
     let mark_after = |events: usize| match events {
         0 => base.clone(),
@@ -396,7 +401,9 @@ fn possible_events(base: Option<Vec<u8>>, found: &States, history: &History) -> 
             _ if flushes(events) => Some(None),
             _ => Some(mark_after(events - 1)),
         };
-        mark_after(events) == marked || without_its_own == Some(marked.clone())
+        // Where there are no events for long the mark goes with the generation that has it.
+        let went = wanted.keys_may_go && marked.is_none();
+        went || mark_after(events) == marked || without_its_own == Some(marked.clone())
     };
     let mut possible: Vec<_> = (0..=history.events.len()).filter(fits).collect();
     possible.reverse();
