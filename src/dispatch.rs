@@ -88,6 +88,8 @@ pub struct Executor {
     changed_before: u64,
     /// Whether the batch has waited for its turn to write, which is all of its commands' turn.
     has_turn: bool,
+    /// Whether it has asked for one since nobody took turns. What was changed before that is free.
+    is_charged: bool,
     random: Random,
     /// On what terms commands work with keys.
     terms: Terms,
@@ -124,6 +126,7 @@ impl Executor {
             used_before: 0,
             changed_before: 0,
             has_turn: false,
+            is_charged: false,
             told_of_change: false,
             batch: None,
             plan: Vec::new(),
@@ -176,6 +179,7 @@ impl Executor {
         };
         let (before, restored) = (self.changes(), self.restored());
         self.has_turn = false;
+        self.is_charged &= self.takes_turns();
         let mut batch = self.batch.take().unwrap_or_default();
         let passage = self.passage.take();
         let passage = passage.unwrap_or_else(|| self.engine.keyspace.gate().passage(self.thread));

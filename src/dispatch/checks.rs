@@ -39,6 +39,12 @@ impl Executor {
         if let Some(until) = self.held_back(row, *now) {
             return Err(Suspend::Pause(until).into());
         }
+        if row.command.flags.has(Flags::WRITE)
+            && self.takes_turns()
+            && let Some(turn) = self.turn(session, *now)
+        {
+            return Err(turn.into());
+        }
         if row.command.flags.has(Flags::DENYOOM) && !self.knows_room() {
             self.make_do(row, session, *now)?;
         }
@@ -49,7 +55,7 @@ impl Executor {
         Ok(row)
     }
 
-    /// There may be no memory for a command that may need some, or it is not its turn.
+    /// There may be no memory for a command that may need some.
     #[cold]
     fn make_do(&mut self, row: &Row, session: &mut Session, now: UnixMs) -> Result<(), Stop> {
         match self.find_room(session, now)? {

@@ -49,9 +49,6 @@ impl Executor {
         if !self.engine.keyspace.has_below() || self.is_tier_failing() {
             return Ok(self.has_room(now));
         }
-        if let Some(turn) = self.turn(session, now) {
-            return Err(turn);
-        }
         let room = self.has_room(now);
         if room != Room::Soon {
             return Ok(room);
@@ -71,9 +68,20 @@ impl Executor {
         }
     }
 
-    /// Where the disk takes less than clients write: that a command waits for its turn, once. Then it is the turn of what its client
+    /// Whether the disk takes less than clients write, so that each must wait for its turn.
+    #[inline]
+    pub(super) fn takes_turns(&self) -> bool {
+        let engine = &self.engine;
+        engine.pacing.is_on(engine.keyspace.unsafe_bytes())
+    }
+
+    /// That a command waits for its turn, once, unless the disk takes nothing at all. Then it is the turn of what its client
     /// has sent behind it too: the clock is charged for that as well, and others wait for as much longer.
-    fn turn(&mut self, session: &mut Session, now: UnixMs) -> Option<Suspend> {
+    #[cold]
+    pub(super) fn turn(&mut self, session: &mut Session, now: UnixMs) -> Option<Suspend> {
+        if self.is_tier_failing() {
+            return None;
+        }
         let waits = session.suspended.as_ref();
         if waits.is_some_and(|waits| waits.has_turn) {
             self.has_turn = true;
@@ -81,7 +89,9 @@ impl Executor {
         }
         let keyspace = &self.engine.keyspace;
         let changed = keyspace.changed_bytes(self.thread);
-        let since = changed - std::mem::replace(&mut self.changed_before, changed);
+        let before = std::mem::replace(&mut self.changed_before, changed);
+        let is_charged = std::mem::replace(&mut self.is_charged, true);
+        let since = if is_charged { changed - before } else { 0 };
         let wait = self.engine.pacing.turn(since, keyspace.unsafe_bytes())?;
         if self.has_turn {
             return None;
@@ -112,7 +122,7 @@ impl Executor {
         let began = self.ticker.read();
         let (server, engine) = (&self.server, &self.engine);
         self.room_generation = engine.config.generation();
-        let takes_turns = engine.pacing.is_on(engine.keyspace.unsafe_bytes());
+        let takes_turns = self.takes_turns();
         let mut limits = Limits {
             unwritten,
             ..engine.limits(self.config.current(), now)
@@ -131,7 +141,7 @@ impl Executor {
         let added = used();
         self.used_before = added;
         self.room_until = match takes_turns || server.engine.overdraft.is_taken() {
-            // What is allowed now is not for long, and turns are for each command.
+            // What is allowed now is not for long.
             true => i64::MIN,
             false => added.saturating_add(server.engine.keyspace.headroom(&limits)),
         };

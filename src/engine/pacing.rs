@@ -1,14 +1,18 @@
 //! Writes at the pace at which the tier below takes them.
 //!
 //! Where clients change more than the writer makes safe, memory fills with what may not leave it, and then everybody would wait
-//! until a whole run has ended. So before it comes to that commands that need memory take turns: each moves a clock on by the time
+//! until a whole run has ended. So before it comes to that commands that write take turns: each moves a clock on by the time
 //! that the writer needs for what it changes, and waits until the clock's time has come. That is a **virtual clock**, as cell rate
 //! algorithms of networks have it: the waits are exact, in the order of arrival, and one for each command.
 //!
+//! Under `tier-durability everysec` there is a second reason: what is not safe must be so within a second. What changes while a run
+//! is gathered is of the same run, so where clients change as much as the writer takes it would not end. So what may be unsafe is
+//! the less of two: a part of memory, and what the writer takes in some time.
+//!
 //! What is charged follows the writer: what it makes safe in a second, and more or less of it so that about a certain part of
-//! memory is not safe at the end of a run. It stays the same for a run, so that all commands wait for about as long. While little
+//! that room is not safe at the end of a run. It stays the same for a run, so that all commands wait for about as long. While little
 //! is not safe nobody waits, so a short burst is not held up at all; and where there is ever more, whatever was measured,
-//! writes come to nearly nothing before memory is full of it.
+//! writes come to nearly nothing before the room is full of it.
 //!
 //! Rejected: to hold each batch for a time that follows what is not safe at the moment. The right one depends on the number of
 //! clients, the depth of their pipelines and the size of values, and where it was too short everybody stood still again.
@@ -17,28 +21,39 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::Engine;
+use crate::config::TierDurability;
 
-/// Nobody is held up while no more than this part of memory is not safe, in hundredths, and was not at the end of the last run.
+/// Nobody is held up while no more than this part of the room is not safe, in hundredths, and was not at the end of the last run.
 const OPEN_PERCENT: u64 = 14;
 /// So much of it is to be at the end of a run. The writer has a run's end to do besides, and what changes while it writes is of the
 /// same run: where clients change nearly as much as it can write runs become very long.
 const WANTED_PERCENT: u64 = 22;
-/// From here on writes become slower at once, and at the second they are slowest. At a half what may leave memory is hard to
-/// find.
+/// From here on writes become slower at once.
 const FULL_PERCENT: u64 = 30;
+/// With so much of memory unsafe they are slowest: at a half what may leave memory is hard to find.
 const SLOWEST_PERCENT: u64 = 48;
 const SLOWEST: f64 = 0.05;
+/// Where time is short and memory is not they become slower by less. A disk that hesitates for a moment is to be waited for by
+/// nobody.
+const LATEST_PERCENT: u64 = 100;
+const LATEST: f64 = 0.3;
 /// The pace of clients in thousandths of the writer's: the least and the most, and how much it changes from run to run.
 const PACE: (u64, u64) = (300, 1200);
+const FIRST_PACE: u64 = 600;
 const PACE_STEP: (f64, f64) = (0.7, 1.1);
-/// A run begins when this part of memory has changed, or so many bytes.
+/// A run begins when this part of the room has changed, or so many bytes.
 const RUN_PERCENT: u64 = 10;
 const RUN_BYTES: u64 = 32 << 20;
 /// In less memory nobody takes turns: its runs are short, and what they take while they are written is much of it.
 const ROOM_MIN: u64 = 40 << 20;
+/// Under `everysec` the room is what the writer takes in so many seconds. What is to be unsafe at the end of a run is then half a
+/// second's.
+const ROOM_S: f64 = 2.5;
+/// But no more than this: a writer of half a gigabyte a second may be one of a tenth in the next.
+const ROOM_BYTES_MAX: u64 = 256 << 20;
 /// Bytes a second, until a run has shown what they are. Where it is less clients become slower when more is not safe; were this
 /// the less they would wait in vain.
-const FIRST_RATE: u64 = 100 << 20;
+const FIRST_RATE: u64 = 40 << 20;
 const RATE_MIN: u64 = 1 << 20;
 /// A smaller run tells nothing: what it takes is mostly the end.
 const MEASURED_BYTES_MIN: u64 = 1 << 20;
@@ -62,8 +77,12 @@ pub struct Pacing {
     next: AtomicU64,
     /// Bytes that the writer makes safe in a second.
     rate: AtomicU64,
-    /// What keys and values may take; 0: there is no limit, or nothing is written.
+    /// What keys and values may take; `u64::MAX`: there is no limit.
+    memory: AtomicU64,
+    /// The less of that and of what is safe in time.
     room: AtomicU64,
+    /// Nobody takes turns while no more is unsafe.
+    open_bytes: AtomicU64,
     /// The pace of clients in thousandths of the writer's.
     pace: AtomicU64,
     /// Whether much was not safe at the end of the last run.
@@ -80,8 +99,10 @@ impl Default for Pacing {
             started: Instant::now(),
             next: AtomicU64::new(0),
             rate: AtomicU64::new(FIRST_RATE),
-            room: AtomicU64::new(0),
-            pace: AtomicU64::new(1000),
+            memory: AtomicU64::new(u64::MAX),
+            room: AtomicU64::new(u64::MAX),
+            open_bytes: AtomicU64::new(u64::MAX),
+            pace: AtomicU64::new(FIRST_PACE),
             is_behind: AtomicBool::new(false),
             measured: AtomicU64::new(0),
             hurries_until: AtomicU64::new(0),
@@ -93,12 +114,30 @@ impl Pacing {
     /// Whether commands take turns while so many bytes are not safe.
     #[inline]
     pub fn is_on(&self, unsafe_bytes: u64) -> bool {
-        let room = self.room.load(Ordering::Relaxed);
-        room > 0 && (unsafe_bytes > room / 100 * OPEN_PERCENT || self.is_writer_behind())
+        unsafe_bytes > self.open_bytes.load(Ordering::Relaxed)
     }
 
-    fn is_writer_behind(&self) -> bool {
-        self.is_behind.load(Ordering::Relaxed)
+    /// Follows what keys and values may take, and whether all must be safe in time.
+    fn steer(&self, memory: Option<u64>, is_timed: bool) {
+        let rate = self.rate.load(Ordering::Relaxed) as f64;
+        let memory = memory.unwrap_or(u64::MAX);
+        let in_time = match is_timed {
+            true => ((rate * ROOM_S) as u64).min(ROOM_BYTES_MAX),
+            false => u64::MAX,
+        };
+        self.memory.store(memory, Ordering::Relaxed);
+        self.room.store(memory.min(in_time), Ordering::Relaxed);
+        self.set_behind(self.is_behind.load(Ordering::Relaxed));
+    }
+
+    fn set_behind(&self, is_behind: bool) {
+        self.is_behind.store(is_behind, Ordering::Relaxed);
+        let open_bytes = match self.room.load(Ordering::Relaxed) {
+            u64::MAX => u64::MAX,
+            _ if is_behind => 0,
+            room => room / 100 * OPEN_PERCENT,
+        };
+        self.open_bytes.store(open_bytes, Ordering::Relaxed);
     }
 
     /// Whether clients wait for the writer, or did a moment ago.
@@ -133,11 +172,15 @@ impl Pacing {
 
     /// Bytes a second that clients may change while so many are not safe.
     fn rate_at(&self, unsafe_bytes: u64) -> f64 {
-        let room = self.room.load(Ordering::Relaxed) as f64;
-        let percent = 100.0 * unsafe_bytes as f64 / room.max(1.0);
-        let left = (SLOWEST_PERCENT as f64 - percent) / (SLOWEST_PERCENT - FULL_PERCENT) as f64;
+        let left = |room: &AtomicU64, end: u64| {
+            let room = room.load(Ordering::Relaxed) as f64;
+            let percent = 100.0 * unsafe_bytes as f64 / room.max(1.0);
+            (end as f64 - percent) / (end - FULL_PERCENT) as f64
+        };
+        let in_memory = left(&self.memory, SLOWEST_PERCENT).max(SLOWEST);
+        let in_time = left(&self.room, LATEST_PERCENT).max(LATEST);
         let pace = self.pace.load(Ordering::Relaxed) as f64 / 1000.0;
-        pace * left.clamp(SLOWEST, 1.0) * self.rate.load(Ordering::Relaxed) as f64
+        pace * in_memory.min(in_time).min(1.0) * self.rate.load(Ordering::Relaxed) as f64
     }
 
     /// The writer has made so many bytes safe in this time, at the end of which so many were not safe.
@@ -152,13 +195,13 @@ impl Pacing {
         if bytes < MEASURED_BYTES_MIN.min(room / 100) {
             // Not where somebody asked for one more behind a large one.
             if now > self.measured.load(Ordering::Relaxed) + QUIET_MS {
-                self.is_behind.store(false, Ordering::Relaxed);
+                self.set_behind(false);
             }
             return;
         }
         self.measured.store(now, Ordering::Relaxed);
         let is_behind = percent > OPEN_PERCENT;
-        self.is_behind.store(is_behind, Ordering::Relaxed);
+        self.set_behind(is_behind);
         if is_behind {
             self.hurries_until.store(now + HURRY_MS, Ordering::Relaxed);
         }
@@ -181,23 +224,20 @@ impl Pacing {
 
     /// How much may change before a run begins.
     pub fn run_bytes(&self) -> u64 {
-        match self.room.load(Ordering::Relaxed) {
-            0 => RUN_BYTES,
-            room => (room / 100 * RUN_PERCENT).min(RUN_BYTES),
-        }
+        let room = self.room.load(Ordering::Relaxed);
+        (room / 100 * RUN_PERCENT).min(RUN_BYTES)
     }
 }
 
 impl Engine {
-    /// Follows what keys and values may take.
+    /// Follows the options, and what keys and values may take.
     pub fn steer_pacing(&self) {
-        let maxmemory = self.config.load().maxmemory;
-        let room = match maxmemory {
-            0 => 0,
-            limit => limit.saturating_sub(self.other_bytes_to_evict(limit) as u64),
-        };
-        let room = if room < ROOM_MIN { 0 } else { room };
-        self.pacing.room.store(room, Ordering::Relaxed);
+        let config = self.config.load();
+        let limit = config.maxmemory;
+        let memory = limit.saturating_sub(self.other_bytes_to_evict(limit) as u64);
+        let is_timed = config.tier_durability == TierDurability::Everysec;
+        self.pacing
+            .steer((memory >= ROOM_MIN).then_some(memory), is_timed);
     }
 }
 
@@ -210,7 +250,7 @@ mod tests {
 
     fn pacing(room: u64) -> Pacing {
         let pacing = Pacing::default();
-        pacing.room.store(room, Ordering::Relaxed);
+        pacing.steer((room > 0).then_some(room), false);
         pacing
     }
 
@@ -224,7 +264,7 @@ mod tests {
         let waits: Vec<_> = waits.collect();
         // They are spread over the time that the writer needs for what was charged, more or less.
         assert!(waits.len() > 50, "{waits:?}");
-        let charged = 100.0 * CHARGED_BYTES_MAX as f64 / FIRST_RATE as f64;
+        let charged = 100.0 * CHARGED_BYTES_MAX as f64 / pacing.rate_at(20 * MB);
         let last = waits.last().map_or(0.0, Duration::as_secs_f64);
         assert!(last < 1.1 * charged, "{last} {charged}");
     }
@@ -235,7 +275,7 @@ mod tests {
         let rates = (15..60).map(|mb| pacing.rate_at(mb * MB) as u64);
         let rates: Vec<_> = rates.collect();
         assert!(rates.is_sorted_by(|a, b| a >= b));
-        assert_eq!(rates[0], FIRST_RATE);
+        assert_eq!(rates[0], FIRST_RATE * FIRST_PACE / 1000);
         assert!(rates.last().is_some_and(|&rate| rate < FIRST_RATE / 4));
     }
 
@@ -246,9 +286,9 @@ mod tests {
         pacing.wrote(FIRST_RATE, second, WANTED_PERCENT * MB);
         let before = pacing.rate_at(MB);
         // Also while little is not safe: all commands are to wait for as long.
-        assert!(pacing.is_on(MB) && pacing.is_writer_behind());
+        assert!(pacing.is_on(MB));
         pacing.wrote(FIRST_RATE, second, 30 * MB);
-        assert!(pacing.rate_at(MB) < before && pacing.is_writer_behind());
+        assert!(pacing.rate_at(MB) < before && pacing.is_on(MB));
         for _ in 0..10 {
             pacing.wrote(FIRST_RATE, second, MB);
         }
@@ -262,10 +302,10 @@ mod tests {
         let ms = Duration::from_millis;
         pacing.wrote_at(ms(1000), 25 * MB, ms(400), 22 * MB);
         pacing.wrote_at(ms(1050), 3 * MB, ms(40), 5 * MB);
-        assert!(!pacing.is_writer_behind() && pacing.hurries_at(ms(1060)));
+        assert!(!pacing.is_on(MB) && pacing.hurries_at(ms(1060)));
         assert!(!pacing.hurries_at(ms(2000)));
         pacing.wrote_at(ms(2700), 25 * MB, ms(400), 22 * MB);
-        assert!(pacing.is_writer_behind() && pacing.hurries_at(ms(2710)));
+        assert!(pacing.is_on(MB) && pacing.hurries_at(ms(2710)));
     }
 
     /// Fault B17: with memory full of what was not safe everybody waited for one or two seconds.
@@ -288,14 +328,18 @@ mod tests {
         assert!(set(&mut db, 500, 12_000) > 0);
         let unsafe_bytes = db.engine().keyspace.unsafe_bytes();
         assert!(db.engine().pacing.is_on(unsafe_bytes));
-        // What needs no memory does not wait.
+        // What only reads does not wait.
         let before = db.now();
         db.run("GET k:1").bulk(&value);
-        db.run("DEL k:1").int(1);
         assert_eq!(db.now(), before);
+        // What deletes does: the tier must learn of it too.
+        for i in 0..500 {
+            db.run(&format!("DEL k:{i}")).int(1);
+        }
+        assert!(db.now() > before);
         // When all is safe it is as before.
         db.write();
-        db.engine().pacing.is_behind.store(false, Ordering::Relaxed);
+        db.engine().pacing.set_behind(false);
         assert_eq!(set(&mut db, 0, 300), 0);
     }
 
@@ -304,7 +348,7 @@ mod tests {
         let mut db = Db::tiered(|config| config.maxmemory = 64 * MB);
         db.engine().steer_pacing();
         db.engine().pacing.rate.store(RATE_MIN, Ordering::Relaxed);
-        db.engine().pacing.is_behind.store(true, Ordering::Relaxed);
+        db.engine().pacing.set_behind(true);
         let mut key = 0;
         let mut waited = |db: &mut Db, count: usize| {
             let before = db.now();
@@ -325,11 +369,64 @@ mod tests {
         assert_eq!(waited(&mut db, 1), most);
     }
 
+    /// The first command that took its turn was charged for all that its thread had changed since turns were taken last: at a
+    /// disk's ten megabytes a second all others waited for fifty milliseconds.
+    #[test]
+    fn what_was_written_while_nobody_took_turns_is_free() {
+        let mut db = Db::tiered(|config| config.maxmemory = 64 * MB);
+        db.engine().steer_pacing();
+        db.engine().pacing.rate.store(RATE_MIN, Ordering::Relaxed);
+        let value = "v".repeat(50_000);
+        for behind in [false, true] {
+            db.engine().pacing.set_behind(behind);
+            let before = db.now();
+            for i in 0..3 {
+                db.run(&format!("SET k:{behind}:{i} {value}")).ok();
+            }
+            let waited = db.now().0 - before.0;
+            // Each is charged for the one before.
+            let most = if behind { 2 * 50 * 1000 / 600 + 20 } else { 0 };
+            assert!(waited <= most, "{waited}");
+        }
+    }
+
     #[test]
     fn without_a_limit_of_memory_nobody_is_held_up() {
         let pacing = pacing(0);
-        assert_eq!(pacing.turn(MB, u64::MAX), None);
+        assert_eq!(pacing.turn(MB, u64::MAX - 1), None);
         assert_eq!(pacing.run_bytes(), RUN_BYTES);
+    }
+
+    /// With memory for all of it a run took from three to eight seconds where clients wrote new keys at full speed, and a kill took
+    /// as much.
+    #[test]
+    fn under_everysec_writes_take_turns_whatever_memory_there_is() {
+        let pacing = pacing(1 << 40);
+        assert!(!pacing.is_on(100 * MB));
+        for memory in [None, Some(1 << 40)] {
+            pacing.steer(memory, true);
+            let in_a_second = pacing.rate.load(Ordering::Relaxed);
+            assert!(!pacing.is_on(in_a_second / 4) && pacing.is_on(in_a_second / 2));
+            assert!(pacing.run_bytes() < in_a_second / 2);
+        }
+        pacing.wrote(10 * MB, Duration::from_secs(1), MB);
+        // Less, when that is little.
+        pacing.steer(Some(20 * MB), true);
+        assert!(pacing.is_on(5 * MB));
+    }
+
+    /// As its run is awaited by nobody, a disk that has stopped for some time must not have all clients wait.
+    #[test]
+    fn short_time_slows_writes_by_less_than_little_memory() {
+        let rate = |memory, is_timed| {
+            let pacing = Pacing::default();
+            pacing.steer(memory, is_timed);
+            pacing.rate_at(60 * MB) / pacing.rate_at(MB)
+        };
+        assert_eq!(rate(None, false), 1.0);
+        assert!(rate(Some(100 * MB), false) <= SLOWEST);
+        assert!((LATEST..1.0).contains(&rate(None, true)));
+        assert!(rate(Some(100 * MB), true) <= SLOWEST);
     }
 
     #[test]

@@ -145,6 +145,8 @@ pub(super) struct Writer<'a> {
     pub(super) leaving: Option<Leaving>,
     /// What the last run tells of the databases.
     spaces: Spaces,
+    /// When the moment of the last run was: a kill before the end of the next one leaves what there was then.
+    moment_at: Option<Instant>,
     /// Whether something was written as it is now, and not as it was when it was copied.
     is_newer: bool,
     /// Whether the moment is over that is being written.
@@ -177,6 +179,7 @@ impl<'a> Writer<'a> {
             allowance: Allowance::default(),
             leaving: None,
             spaces: Spaces::newest(&tier.store, &tier.pending),
+            moment_at: None,
             is_newer: false,
             is_past: false,
             again: Vec::new(),
@@ -210,20 +213,21 @@ impl<'a> Writer<'a> {
             disk.and_then(|disk| self.tier.restore_pending(disk))
         };
         let written = restored.and_then(|()| self.write_run(&mut taken));
-        let written = written.and_then(|()| {
+        let written = written.and_then(|ended| {
             let mut log = self.tier.log.lock();
-            log.clear(self.spaces.moment).map_err(StoreError::File)
+            let cleared = log.clear(self.spaces.moment);
+            cleared.map(|()| ended).map_err(StoreError::File)
         });
         let keyspace = &self.engine.keyspace;
         let places = taken.sorted();
         match written {
-            Ok(()) => {
+            Ok(ended) => {
                 let bytes = keyspace.writing_bytes() as u64;
                 let unsafe_bytes = keyspace.unwritten_bytes() as u64;
                 self.tier.loads.run_written();
                 keyspace.settle(&places, self.thread);
                 let pacing = &self.engine.pacing;
-                pacing.wrote(bytes, began.elapsed(), unsafe_bytes);
+                pacing.wrote(bytes, began.elapsed() - ended, unsafe_bytes);
                 self.tier.log_bytes.store(0, Ordering::Relaxed);
                 *self.tier.classes.lock() = self.compressor.stats();
                 *self.tier.last_write.lock() = Some(clock::now());
@@ -233,7 +237,7 @@ impl<'a> Writer<'a> {
         }
         self.measure_memory(0);
         allocator::purge_of_thread();
-        written
+        written.map(|_| ())
     }
 
     /// Makes durable what has changed so far, for replies that wait for it. Memory keeps it until the next run.
@@ -343,12 +347,13 @@ impl<'a> Writer<'a> {
         }
     }
 
-    fn write_run(&mut self, taken: &mut Taken) -> Result<(), StoreError> {
+    /// Gives how long the end took, in which the disk has what was written: as long for little as for much.
+    fn write_run(&mut self, taken: &mut Taken) -> Result<Duration, StoreError> {
         let tier = self.tier;
         let is_fresh = self.is_unwanted() && generation_bytes(tier) > UNWANTED_BYTES;
         let is_same = self.spaces.names == self.spaces_now().names;
         if taken.places.is_empty() && is_same && !is_fresh {
-            return Ok(());
+            return Ok(Duration::ZERO);
         }
         let mut disk = tier.disk.lock();
         let disk = disk.as_mut().ok_or(StoreError::Closed)?;
@@ -361,17 +366,23 @@ impl<'a> Writer<'a> {
         let began = Instant::now();
         let spaces = self.write_moment(taken, &mut Sink::Run(&mut draft))?;
         let gathered = began.elapsed();
+        let moment_at = Instant::now();
         let key = record::spaces_key(tier.store.hash_seed());
         draft.put(tier.store.hash_of(&key), &key, &spaces.encode())?;
         draft.write(&mut run, &tier.store, &spaces.names)?;
         let written = began.elapsed();
         run.finish()?;
+        let ended = began.elapsed() - written;
         tracing::debug!(
             bytes = self.engine.keyspace.writing_bytes(),
             places = taken.places.len(),
             gather_ms = gathered.as_millis(),
             write_ms = (written - gathered).as_millis(),
-            finish_ms = (began.elapsed() - written).as_millis(),
+            finish_ms = ended.as_millis(),
+            lag_ms = self
+                .moment_at
+                .replace(moment_at)
+                .map(|at| at.elapsed().as_millis()),
             "a run was written"
         );
         self.spaces = spaces;
@@ -381,7 +392,7 @@ impl<'a> Writer<'a> {
             self.leaving = None;
             drop_before(disk, generation)?;
         }
-        Ok(())
+        Ok(ended)
     }
 
     /// The end: the counts that the next start need not make again.
