@@ -289,7 +289,7 @@ impl Executor {
             tick = end;
             done = batch.end(index);
             ran = index + 1;
-            if session.then == Then::Close {
+            if session.then != Then::GoOn {
                 return (done, Next::Close);
             }
             if reply.sent_len() >= REPLY_BYTES_MAX {

@@ -443,7 +443,7 @@ impl Db {
             self.compress();
             self.engine().keyspace.validate();
         }
-        self.closed = self.session.then == Then::Close;
+        self.closed = self.session.then != Then::GoOn;
         self.session.then = Then::GoOn;
         self.reply.take_joined()
     }

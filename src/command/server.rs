@@ -256,7 +256,7 @@ fn shutdown(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
         ));
     }
     cx.server.shutdown.ask();
-    cx.session.then = Then::Close;
+    cx.session.then = Then::End;
     Ok(())
 }
 

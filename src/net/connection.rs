@@ -35,7 +35,7 @@ use crate::resp::request::Unfinished;
 use crate::resp::{Protocol, Reply};
 use crate::server::Server;
 use crate::server::clients::Origin;
-use crate::server::session::Session;
+use crate::server::session::{Session, Then};
 use crate::server::suspended::Came;
 
 /// So much of what is queued for a client does not count against its limit: the buffer that Redis has for each client.
@@ -132,6 +132,9 @@ impl<S: Wire> Connection<S> {
     /// Serves the connection until it closes.
     pub(super) async fn serve(mut self) {
         poll_fn(|cx| self.poll_serve(cx)).await;
+        if self.session.then == Then::End {
+            self.stream.outlive_connection();
+        }
     }
 
     fn poll_serve(&mut self, cx: &mut Context<'_>) -> Poll<()> {

@@ -1,15 +1,24 @@
 //! What connections are made of: sockets, and what the system is asked to do for them beyond reading and writing.
 
 use std::io;
+use std::os::fd::{AsFd, IntoRawFd};
 
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
 /// A stream of a client.
-pub(super) trait Wire: AsyncRead + AsyncWrite + Unpin {
+pub(super) trait Wire: AsyncRead + AsyncWrite + AsFd + Unpin {
     /// The stream is ready to be read once so many bytes have arrived, or it ended, from now on. What has arrived already
     /// counts. Where the system cannot do that it is ready as soon as anything has arrived, as at the beginning (1).
     fn await_bytes(&self, bytes: usize);
+
+    /// The client sees it closed when the process ends, and not before.
+    fn outlive_connection(&self) {
+        // Without a descriptor for that it is closed now.
+        if let Ok(kept) = self.as_fd().try_clone_to_owned() {
+            let _never_closed = kept.into_raw_fd();
+        }
+    }
 }
 
 impl Wire for TcpStream {

@@ -30,6 +30,8 @@ pub enum Then {
     GoOn,
     /// It closes when the replies are sent.
     Close,
+    /// It serves no more, and closes when the process ends: who has asked for that learns of it so.
+    End,
 }
 
 /// A connection's own state.

@@ -1,17 +1,21 @@
 //! The server's stop: asked for once by a signal or SHUTDOWN, heard by every connection.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 /// Whether the server stops.
 #[derive(Debug, Default)]
 pub struct Shutdown {
     asked: AtomicBool,
+    asked_at: OnceLock<Instant>,
     wake: tokio::sync::Notify,
 }
 
 impl Shutdown {
     /// Asks all connections to finish what they have begun, and the server to exit.
     pub fn ask(&self) {
+        self.asked_at.get_or_init(Instant::now);
         self.asked.store(true, Ordering::Release);
         self.wake.notify_waiters();
     }
@@ -20,6 +24,11 @@ impl Shutdown {
     #[inline]
     pub fn is_asked(&self) -> bool {
         self.asked.load(Ordering::Relaxed)
+    }
+
+    /// For how long the server has been stopping.
+    pub fn asked_for(&self) -> Option<Duration> {
+        self.asked_at.get().map(Instant::elapsed)
     }
 
     /// Completes when the server was asked to stop.

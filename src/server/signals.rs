@@ -3,7 +3,7 @@
 //! | signal | while the server runs | while it stops |
 //! |---|---|---|
 //! | HUP | opens the log file anew, as after a rotation | the same |
-//! | TERM, INT, QUIT, and every other one that would end a process | begins a stop in order | exits at once with status 1, and says what is lost |
+//! | TERM, INT, QUIT, and every other one that would end a process | begins a stop in order | exits at once with status 1, and says what is lost; a quarter of a second after the first one, or later |
 //! | XFSZ | nothing: the write beyond the limit of file sizes fails, as on a full disk | the same |
 //!
 //! KILL cannot be caught. SEGV, BUS, ILL, FPE, ABRT, SYS and TRAP say that the process itself is broken: it ends where it
@@ -28,6 +28,9 @@ use crate::threads::{self, Part};
 
 /// How often the log tells how far a stop is.
 const PROGRESS: Duration = Duration::from_secs(1);
+
+/// What comes so soon is the same request: `timeout` and shells signal the process and its group, which it is in.
+const SAME_REQUEST: Duration = Duration::from_millis(250);
 
 /// What is done about a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,13 +160,16 @@ async fn act(mut heard: Vec<Heard>, server: &OnceLock<Arc<Server>>) {
                 tracing::info!("{name} received while starting, exiting");
                 std::process::exit(0);
             }
-            (Meaning::Stop, Some(server)) if server.shutdown.is_asked() => {
-                abandon(server, &format!("{name} received while stopping"))
-            }
-            (Meaning::Stop, Some(server)) => {
-                tracing::info!("{name} received");
-                server.shutdown.ask();
-            }
+            (Meaning::Stop, Some(server)) => match server.shutdown.asked_for() {
+                None => {
+                    tracing::info!("{name} received");
+                    server.shutdown.ask();
+                }
+                Some(since) if since < SAME_REQUEST => {
+                    tracing::info!("{name} received, the server stops already");
+                }
+                Some(_) => abandon(server, &format!("{name} received while stopping")),
+            },
         }
     }
 }
