@@ -243,6 +243,82 @@ mod tests {
         );
     }
 
+    /// As Redis 8.10 does, where commands that find nothing to change count for nothing either.
+    #[test]
+    fn under_an_lrm_policy_the_idle_time_is_that_since_the_last_change() {
+        let mut db = Db::with_config(Config {
+            maxmemory_policy: EvictionPolicy::AllkeysLrm,
+            ..Config::default()
+        });
+        let idle = |db: &mut Db, key: &str, command: &str| {
+            let _ = db.run("DEL s h l t");
+            db.run("SET s abc").ok();
+            db.run("HSET h f v").int(1);
+            db.run("RPUSH l a b").int(2);
+            db.run("SADD t a").int(1);
+            db.advance(5000);
+            let _ = db.run(command);
+            let reply = db.run(&format!("OBJECT IDLETIME {key}"));
+            reply.bytes().to_vec()
+        };
+        for (key, reads) in [
+            ("s", "GET s"),
+            ("s", "GETEX s"),
+            ("s", "TOUCH s"),
+            ("s", "SET s x NX"),
+            ("s", "COPY s s2"),
+            ("s", "EXPIRE s 100 XX"),
+            ("h", "HGETALL h"),
+            ("h", "HSETNX h f w"),
+            ("h", "HDEL h g"),
+            ("l", "LREM l 0 c"),
+            ("t", "SADD t a"),
+        ] {
+            assert_eq!(idle(&mut db, key, reads), b":5\r\n", "{reads}");
+        }
+        for (key, writes) in [
+            ("s", "SET s x"),
+            ("s", "APPEND s x"),
+            ("s", "SETRANGE s 0 x"),
+            ("s", "GETEX s EX 100"),
+            ("s", "EXPIRE s 100"),
+            ("h", "HSET h f w"),
+            ("l", "LPOP l"),
+            ("t", "SADD t b"),
+        ] {
+            assert_eq!(idle(&mut db, key, writes), b":0\r\n", "{writes}");
+        }
+    }
+
+    #[test]
+    fn lrm_policies_evict_what_was_changed_longest_ago_however_often_it_is_read() {
+        for policy in [EvictionPolicy::AllkeysLrm, EvictionPolicy::VolatileLrm] {
+            let mut db = Db::with_config(Config {
+                maxmemory_policy: policy,
+                maxmemory_samples: 64,
+                max_entries: 30,
+                ..Config::default()
+            });
+            for i in 0..30 {
+                db.run(&format!("SET k:{i} v EX 1000")).ok();
+                db.advance(1000);
+            }
+            for i in 10..20 {
+                db.run(&format!("APPEND k:{i} w")).int(2);
+            }
+            for i in 0..10 {
+                db.run(&format!("GET k:{i}")).bulk("v");
+                db.run(&format!("SET n:{i} v EX 1000")).ok();
+            }
+            let gone = |db: &mut Db, of: std::ops::Range<i32>| {
+                of.filter(|i| db.run(&format!("EXISTS k:{i}")).bytes() == b":0\r\n")
+                    .count()
+            };
+            assert!(gone(&mut db, 0..10) >= 8);
+            assert!(gone(&mut db, 10..20) <= 1);
+        }
+    }
+
     script!(object_names_its_subcommands, |db| {
         let help = db.run("OBJECT HELP");
         assert!(help.bytes().starts_with(b"*12\r\n+OBJECT <subcommand>"));

@@ -400,7 +400,7 @@ fn nowhere(config: &Config) -> Option<Conflict> {
 
 fn idle_unknown(config: &Config) -> Option<Conflict> {
     let policy = config.maxmemory_policy;
-    let idle_unknown = config.memory_ttl_s != 0 && policy.is_lfu();
+    let idle_unknown = config.memory_ttl_s != 0 && (policy.is_lfu() || policy.is_lrm());
     idle_unknown.then(|| {
         let reason = format!(
             "memory-ttl {} does not go with maxmemory-policy {policy}, which knows no time of the last access",

@@ -377,14 +377,14 @@ pub static OPTIONS: &[Opt] = &[
         "allkeys-s3fifo",
         word!(maxmemory_policy: EvictionPolicy),
         "Which keys are evicted when maxmemory or max-entries is reached. The volatile policies take only keys with a TTL; \
-         noeviction takes none and refuses writes. allkeys-s3fifo withstands scans.",
+         noeviction takes none and refuses writes. allkeys-s3fifo withstands scans. lrm goes by the last change, so that reads count for nothing.",
     ),
     live(
         Memory,
         "maxmemory-samples",
         "5",
         integer(1, 64, number!(maxmemory_samples)),
-        "How many keys the lru, lfu and ttl policies compare to find one to evict. More is closer to exact, and slower.",
+        "How many keys the lru, lrm, lfu and ttl policies compare to find one to evict. More is closer to exact, and slower.",
     ),
     live(
         Memory,

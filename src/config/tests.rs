@@ -931,5 +931,12 @@ fn options_that_do_not_go_together_are_refused_at_the_start() {
         error,
         "memory-ttl 60 does not go with maxmemory-policy allkeys-lfu, which knows no time of the last access"
     );
+    assert!(
+        start(
+            &["--memory-ttl", "60", "--maxmemory-policy", "volatile-lrm"],
+            &[]
+        )
+        .is_err()
+    );
     assert!(start(&["--memory-ttl", "60"], &[]).is_ok());
 }

@@ -49,6 +49,8 @@ words! {
         VolatileLru = "volatile-lru",
         /// Least frequently used of the keys with a TTL.
         VolatileLfu = "volatile-lfu",
+        /// Least recently modified of the keys with a TTL.
+        VolatileLrm = "volatile-lrm",
         /// Any of the keys with a TTL.
         VolatileRandom = "volatile-random",
         /// The key whose time comes first.
@@ -57,6 +59,8 @@ words! {
         AllkeysLru = "allkeys-lru",
         /// Least frequently used of all keys.
         AllkeysLfu = "allkeys-lfu",
+        /// Least recently modified of all keys: reads count for nothing.
+        AllkeysLrm = "allkeys-lrm",
         /// Any key.
         AllkeysRandom = "allkeys-random",
         /// S3-FIFO over all keys: a scan cannot push out what is in use.
@@ -73,8 +77,18 @@ impl EvictionPolicy {
     pub fn is_volatile(self) -> bool {
         matches!(
             self,
-            Self::VolatileLru | Self::VolatileLfu | Self::VolatileRandom | Self::VolatileTtl
+            Self::VolatileLru
+                | Self::VolatileLrm
+                | Self::VolatileLfu
+                | Self::VolatileRandom
+                | Self::VolatileTtl
         )
+    }
+
+    /// Whether keys have the time of the last change instead of the last access.
+    #[must_use]
+    pub fn is_lrm(self) -> bool {
+        matches!(self, Self::AllkeysLrm | Self::VolatileLrm)
     }
 
     /// Whether keys have a counter of accesses, and no time of the last one.

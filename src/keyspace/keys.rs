@@ -281,6 +281,12 @@ impl<'a> Keys<'a> {
         self.terms.access.record(entry, &mut self.random);
     }
 
+    #[inline]
+    fn note_change(&mut self, found: Found) {
+        let entry = self.locked[found.lock].table.get_mut(found.at);
+        self.terms.access.record_change(entry);
+    }
+
     /// Finds a key without counting it as an access: for TTL, OBJECT, EXISTS and the like. Its value may be compressed, and
     /// stays so.
     pub fn peek(&mut self, key: &[u8]) -> Option<EntryRef<'_>> {
@@ -399,6 +405,7 @@ impl<'a> Keys<'a> {
         let locked = &mut self.locked[found.lock];
         self.keyspace
             .overwrite(locked, found.at, (&parts, expires_at), None, self.event);
+        self.note_change(found);
         Ok(())
     }
 
@@ -627,9 +634,9 @@ impl<'a> Keys<'a> {
             let written = (&parts, old_expiry);
             self.keyspace
                 .overwrite(locked, at, written, shared, self.event);
-            self.terms
-                .access
-                .record(locked.table.get_mut(at), &mut self.random);
+            let access = &self.terms.access;
+            access.record(locked.table.get_mut(at), &mut self.random);
+            access.record_change(locked.table.get_mut(at));
         } else {
             let entry = match shared {
                 Some(value) => Entry::shared(&parts, value.clone()),
@@ -684,6 +691,7 @@ impl<'a> Keys<'a> {
     fn wrote(&mut self, found: Found) {
         let (locked, cause) = (&mut self.locked[found.lock], Cause::Client(self.event));
         self.keyspace.wrote(locked, found.at, None, cause);
+        self.note_change(found);
     }
 
     /// The type of the value at a living key; neither an access nor counted.
@@ -756,6 +764,7 @@ impl<'a> Keys<'a> {
         let locked = &mut self.locked[found.lock];
         self.keyspace
             .set_expiry(locked, found.at, expires_at, self.event);
+        self.note_change(found);
         true
     }
 

@@ -50,10 +50,18 @@ impl AccessPolicy {
         self.now.as_secs() as u32 & LRU_MASK
     }
 
+    /// Records a change, where these are recorded instead of accesses.
+    #[inline]
+    pub(in crate::keyspace) fn record_change(&self, mut entry: EntryMut<'_>) {
+        if self.policy.is_lrm() {
+            entry.set_access(self.lru_clock());
+        }
+    }
+
     /// Records an access.
     #[inline]
     pub(in crate::keyspace) fn record(&self, mut entry: EntryMut<'_>, random: &mut Random) {
-        if self.frozen {
+        if self.frozen || self.policy.is_lrm() {
             return;
         }
         if self.policy.is_lfu() {

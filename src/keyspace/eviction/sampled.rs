@@ -147,7 +147,10 @@ impl Keyspace {
 /// How good a victim an entry is; the highest goes.
 fn score(limits: &Limits, entry: EntryRef<'_>, pool: &mut EvictionPool) -> u64 {
     match limits.policy {
-        EvictionPolicy::AllkeysLru | EvictionPolicy::VolatileLru => {
+        EvictionPolicy::AllkeysLru
+        | EvictionPolicy::VolatileLru
+        | EvictionPolicy::AllkeysLrm
+        | EvictionPolicy::VolatileLrm => {
             u64::from((limits.now.as_secs() as u32).wrapping_sub(entry.access()) & LRU_MASK)
         }
         EvictionPolicy::AllkeysLfu | EvictionPolicy::VolatileLfu => {
