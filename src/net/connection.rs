@@ -92,7 +92,7 @@ pub(super) struct Connection<S> {
     is_reset: bool,
     closing: bool,
     /// What is counted for this connection's buffers.
-    counted_bytes: usize,
+    counted_bytes: i64,
     /// What is counted of their contents.
     held_bytes: usize,
     thread: Option<ThreadSlot>,
@@ -648,7 +648,8 @@ impl<S: Wire> Connection<S> {
         }
         // Once it has the last byte the client may go on over another connection, before the call has returned: what is
         // being sent must not be taken for memory in use then, for which keys would be evicted or writes refused.
-        self.count_buffers(self.input_bytes(BytesMut::capacity, Arriving::capacity));
+        let input_capacity = self.input_bytes(BytesMut::capacity, Arriving::capacity);
+        self.count_buffers(input_capacity as i64);
         let sent = self
             .output
             .poll_send(cx, &mut self.stream)
@@ -728,7 +729,7 @@ impl<S: Wire> Connection<S> {
     /// Counts the buffers that this connection owns.
     fn account(&mut self) {
         let input_capacity = self.input_bytes(BytesMut::capacity, Arriving::capacity);
-        let bytes = input_capacity + self.output.capacity();
+        let bytes = input_capacity as i64 + self.output.counted();
         if bytes == 0 && self.counted_bytes == 0 {
             return;
         }
@@ -791,9 +792,9 @@ impl<S> Connection<S> {
     }
 
     /// Counts so many bytes of buffers from now on.
-    fn count_buffers(&mut self, bytes: usize) {
+    fn count_buffers(&mut self, bytes: i64) {
         let Some(thread) = self.thread else { return };
-        let change = bytes as i64 - self.counted_bytes as i64;
+        let change = bytes - self.counted_bytes;
         self.server.stats.stripe(thread).buffer_bytes.add(change);
         self.counted_bytes = bytes;
     }
@@ -802,7 +803,8 @@ impl<S> Connection<S> {
 impl<S> Drop for Connection<S> {
     fn drop(&mut self) {
         self.server.clients.remove(self.session.client.id);
-        self.count_buffers(0);
+        self.output.clear();
+        self.count_buffers(self.output.counted());
         if let Some(thread) = self.thread {
             let stripe = self.server.stats.stripe(thread);
             stripe.held_bytes.add(-(self.held_bytes as i64));

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::recycled;
 use crate::allocator::size_class;
@@ -13,7 +14,7 @@ use crate::allocator::size_class;
 /// From this size on a string is shared, not kept in its entry: smaller ones are copied faster than counted. It is also where
 /// the allocator begins to give whole pages.
 pub const SHARED_BYTES_MIN: usize = 16 * 1024;
-/// What the allocator takes for the counters and the vector.
+/// What the allocator takes for the vector and all counters.
 const HEAD_BYTES: usize = 48;
 
 /// Bytes that several have.
@@ -23,30 +24,52 @@ const HEAD_BYTES: usize = 48;
 pub struct SharedBytes(Arc<Owned>);
 
 /// The bytes themselves. The last one who has them leaves their memory to the next value of their size.
-#[derive(Default, PartialEq, Eq)]
-pub(crate) struct Owned(Vec<u8>);
+#[derive(Default)]
+pub(crate) struct Owned {
+    bytes: Vec<u8>,
+    /// How many replies on their way refer to them.
+    sent_by: AtomicU32,
+}
 
 impl Owned {
+    fn new(bytes: Vec<u8>) -> Arc<Self> {
+        Arc::new(Self {
+            bytes,
+            sent_by: AtomicU32::new(0),
+        })
+    }
+
     pub(crate) fn as_slice(&self) -> &[u8] {
-        &self.0
+        &self.bytes
     }
 }
 
+impl PartialEq for Owned {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl Eq for Owned {}
+
 impl Clone for Owned {
     fn clone(&self) -> Self {
-        Self(copy_of(&self.0))
+        Self {
+            bytes: copy_of(&self.bytes),
+            sent_by: AtomicU32::new(0),
+        }
     }
 }
 
 impl Drop for Owned {
     fn drop(&mut self) {
-        recycled::keep(&mut self.0);
+        recycled::keep(&mut self.bytes);
     }
 }
 
 impl fmt::Debug for Owned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        self.bytes.fmt(f)
     }
 }
 
@@ -63,12 +86,12 @@ impl SharedBytes {
 
     /// The bytes, to be changed in place: a copy, if others have them too.
     pub fn to_mut(&mut self) -> &mut [u8] {
-        &mut Arc::make_mut(&mut self.0).0
+        &mut Arc::make_mut(&mut self.0).bytes
     }
 
     /// Changes the length; what is added reads as zero bytes.
     pub fn resize(&mut self, len: usize) {
-        if let Some(Owned(bytes)) = Arc::get_mut(&mut self.0) {
+        if let Some(Owned { bytes, .. }) = Arc::get_mut(&mut self.0) {
             bytes.reserve_exact(len.saturating_sub(bytes.len()));
             bytes.resize(len, 0);
             settle(bytes);
@@ -77,19 +100,35 @@ impl SharedBytes {
         let mut bytes = recycled::vec_of(len);
         bytes.extend_from_slice(&self[..len.min(self.len())]);
         bytes.resize(len, 0);
-        self.0 = Arc::new(Owned(bytes));
+        self.0 = Owned::new(bytes);
     }
 
     /// Puts other bytes in their place, where they lie if nobody else has them.
     pub fn overwrite(&mut self, with: &[u8]) {
-        let fits = |bytes: &&mut Owned| size_class(bytes.0.len()) == size_class(with.len());
+        let fits = |bytes: &&mut Owned| size_class(bytes.bytes.len()) == size_class(with.len());
         match Arc::get_mut(&mut self.0).filter(fits) {
-            Some(Owned(bytes)) => {
+            Some(Owned { bytes, .. }) => {
                 bytes.clear();
                 bytes.extend_from_slice(with);
                 settle(bytes);
             }
             None => *self = Self::from(with),
+        }
+    }
+
+    /// One more reply refers to them. What that adds to the bytes on their way: none, where another one does.
+    pub fn begin_sending(&self) -> usize {
+        match self.0.sent_by.fetch_add(1, Ordering::Relaxed) {
+            0 => self.len(),
+            _ => 0,
+        }
+    }
+
+    /// A reply is gone: what that takes off the bytes on their way.
+    pub fn end_sending(&self) -> usize {
+        match self.0.sent_by.fetch_sub(1, Ordering::Relaxed) {
+            1 => self.len(),
+            _ => 0,
         }
     }
 
@@ -120,13 +159,13 @@ fn settle(bytes: &mut Vec<u8>) {
 impl From<Vec<u8>> for SharedBytes {
     fn from(mut bytes: Vec<u8>) -> Self {
         settle(&mut bytes);
-        Self(Arc::new(Owned(bytes)))
+        Self(Owned::new(bytes))
     }
 }
 
 impl From<&[u8]> for SharedBytes {
     fn from(bytes: &[u8]) -> Self {
-        Self(Arc::new(Owned(copy_of(bytes))))
+        Self(Owned::new(copy_of(bytes)))
     }
 }
 
@@ -168,7 +207,7 @@ mod tests {
 
     #[test]
     fn no_more_is_taken_than_for_the_length() {
-        let capacity = |bytes: &SharedBytes| size_class(bytes.0.0.capacity());
+        let capacity = |bytes: &SharedBytes| size_class(bytes.0.bytes.capacity());
         let mut long = Vec::with_capacity(1 << 20);
         long.resize(20_000, 1);
         let mut bytes = SharedBytes::from(long);
