@@ -140,6 +140,11 @@ impl Pacing {
         self.open_bytes.store(open_bytes, Ordering::Relaxed);
     }
 
+    /// Whether the writer needs seconds for so much.
+    pub fn takes_long(&self, bytes: u64) -> bool {
+        bytes > self.rate.load(Ordering::Relaxed)
+    }
+
     /// Whether clients wait for the writer, or did a moment ago.
     pub fn writer_hurries(&self) -> bool {
         self.hurries_at(self.started.elapsed())

@@ -122,11 +122,11 @@ impl Tally {
     }
 
     /// What the next start must know, where all keys are below: those that are counted here, and `others`.
-    pub(super) fn keep(&self, others: impl Iterator<Item = Option<UnixMs>>) -> ColdCounts {
+    pub(super) fn keep(&self, others: &[Option<UnixMs>]) -> ColdCounts {
         let mut expiries = self.expiries.lock().clone();
         let mut lasting = self.cold() - expiries.counts.values().sum::<i64>();
         for expires_at in others {
-            match expires_at {
+            match *expires_at {
                 // One whose time has come is not counted from then on.
                 Some(at) => _ = expiries.add(at, 1),
                 None => lasting += 1,
@@ -333,7 +333,7 @@ mod tests {
         tally.found(None);
         tally.found(at(5_000));
         tally.sweep(UnixMs(3_000));
-        let kept = tally.keep([None, at(2_000), at(5_001)].into_iter());
+        let kept = tally.keep(&[None, at(2_000), at(5_001)]);
         assert_eq!(kept.lasting, 2);
         assert_eq!(kept.expiring, [(5, 2)]);
         let again = Tally::default();

@@ -668,24 +668,25 @@ impl Keyspace {
         }
     }
 
-    /// The counts of a database's keys, all of which are below, as far as they are to be kept over a restart. For the end,
+    /// The counts of the databases' keys, all of which are below, as far as they are to be kept over a restart. For the end,
     /// when nothing changes any more.
-    pub fn cold_counts(&self, db: usize) -> ColdCounts {
+    pub fn cold_counts(&self) -> Vec<ColdCounts> {
         let Some(below) = &self.below else {
-            return ColdCounts::default();
+            return Vec::new();
         };
-        let space = self.space_of(db);
-        let mut in_memory = Vec::new();
+        let mut in_memory = vec![Vec::new(); SPACES];
         for shard in &self.shards {
             let table = shard.table.lock();
-            let entries = table.all_positions().map(|at| table.get(at));
-            let keys = entries.filter(|entry| {
+            for entry in table.all_positions().map(|at| table.get(at)) {
                 let goes_below = !entry.is_memory_only() && entry.key().len() <= KEY_BYTES_MAX;
-                entry.space() == space && !entry.is_tombstone() && goes_below
-            });
-            in_memory.extend(keys.map(EntryRef::expires_at));
+                if goes_below && !entry.is_tombstone() {
+                    in_memory[usize::from(entry.space())].push(entry.expires_at());
+                }
+            }
         }
-        below.tally(space).keep(in_memory.into_iter())
+        let spaces = (0..super::DATABASES).map(|db| self.space_of(db));
+        let kept = |space: u8| below.tally(space).keep(&in_memory[usize::from(space)]);
+        spaces.map(kept).collect()
     }
 
     /// Takes keys below whose time has come, and that nobody asks for, out of the counts. Gives how many.

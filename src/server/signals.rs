@@ -207,10 +207,16 @@ async fn watch_over_stop(server: Arc<Server>) {
 
 fn what_is_left(server: &Server) -> String {
     match server.clients.len() {
-        0 => format!(
-            "about {} of changes are still to be written",
-            megabytes(server.engine.keyspace.unwritten_bytes())
-        ),
+        0 => {
+            let tier = server.engine.tier.as_ref();
+            match tier.map_or(0, |tier| tier.bytes_left(&server.engine.keyspace)) {
+                0 => "what was in use is noted for the next start".to_owned(),
+                left => format!(
+                    "about {} of changes are still to be written",
+                    megabytes(left)
+                ),
+            }
+        }
         1 => "a client is still connected".to_owned(),
         clients => format!("{clients} clients are still connected"),
     }

@@ -11,6 +11,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::chunks;
+use super::progress::Progress;
 use super::record::{self, Body, Chunks};
 use super::store::{Run, Store, StoreError};
 
@@ -123,12 +124,14 @@ impl Draft {
         run: &mut Run<'_>,
         store: &Store,
         names: &[u32],
+        progress: &Progress,
     ) -> Result<(), StoreError> {
         let mut order: Vec<u32> = (0..self.records.len() as u32).collect();
         // What was gathered at one go is in order already, which this sort makes use of.
         order.sort_by(|&a, &b| self.key(a).cmp(self.key(b)));
         let mut record = Vec::new();
         for (at, &index) in order.iter().enumerate() {
+            progress.written(at, order.len());
             let key = self.key(index);
             let is_last = order.get(at + 1).is_none_or(|&next| self.key(next) != key);
             let entry = self.records[index as usize];

@@ -28,6 +28,7 @@ mod marks;
 mod opening;
 mod pace;
 mod pending;
+mod progress;
 mod reclaim;
 pub mod record;
 mod restore;
@@ -57,6 +58,7 @@ use self::log::Log;
 use self::marks::Reserve;
 use self::pace::{Medium, Pace};
 use self::pending::Pending;
+use self::progress::Progress;
 use self::store::{GenerationStats, Store, StoreError};
 use self::walks::{Lane, WALKERS, Walks};
 use crate::clock::UnixMs;
@@ -93,6 +95,7 @@ pub struct Tier {
     log: Mutex<Log>,
     /// Its bytes, for those who cannot wait until a long value is written to it.
     log_bytes: AtomicU64,
+    progress: Progress,
     /// In the log since the start.
     logged_bytes: AtomicU64,
     dictionaries: Arc<Dictionaries>,
@@ -424,6 +427,11 @@ impl Tier {
             0 => Lost::Nothing,
             keys => Lost::Newest(keys),
         }
+    }
+
+    /// Bytes of changes that are still to be written, about.
+    pub fn bytes_left(&self, keyspace: &Keyspace) -> usize {
+        self.progress.left(keyspace.writing_bytes()) + keyspace.queued_bytes()
     }
 
     /// Keys whose newest version would be lost if the process ended now, because the disk does not take them.

@@ -13,6 +13,7 @@ use super::log::Log;
 use super::marks::{Records, Reserve};
 use super::pace::Pace;
 use super::pending::Pending;
+use super::progress::Progress;
 use super::spaces::Spaces;
 use super::store::{self, Recovery, Store, StoreError, StoreOptions};
 use super::walks::Walks;
@@ -82,6 +83,7 @@ impl Tier {
             disk: Mutex::new(Some(disk)),
             log: Mutex::new(log),
             log_bytes: AtomicU64::new(0),
+            progress: Progress::default(),
             logged_bytes: AtomicU64::new(0),
             loads: Loads::default(),
             walks: Walks::default(),

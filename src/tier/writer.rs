@@ -49,8 +49,8 @@ use crate::allocator;
 use crate::clock;
 use crate::config::TierCompression;
 use crate::engine::Engine;
+use crate::keyspace::ThreadSlot;
 use crate::keyspace::residency::{Place, Versions};
-use crate::keyspace::{DATABASES, ThreadSlot};
 
 pub(super) use self::counting::{count_keys, expiry, scan_to_count};
 pub(super) use self::failure::disk_bytes;
@@ -76,6 +76,7 @@ pub(super) fn run(engine: &Engine) {
             continue;
         };
         if stopped {
+            writer.ends = true;
             engine.keyspace.follow_writes(true);
             engine.keyspace.prepare_end(writer.thread);
         }
@@ -155,6 +156,8 @@ pub(super) struct Writer<'a> {
     again: Vec<Place>,
     /// Whether there is a list of pinned keys.
     has_pins: bool,
+    /// Whether the next run is the last one.
+    ends: bool,
     /// Whether all that was on disk was removed, and no run has ended since.
     is_emptied: bool,
     /// When so many bytes have been written since the start it is looked again whether the disk has little that is wanted.
@@ -184,6 +187,7 @@ impl<'a> Writer<'a> {
             is_past: false,
             again: Vec::new(),
             has_pins: warm::has_pins(&tier.dir),
+            ends: false,
             is_emptied: false,
             dense_until: 0,
         }
@@ -200,8 +204,10 @@ impl<'a> Writer<'a> {
         self.compressor.set_method(method);
         self.compressor.set_memory(config.maxmemory);
         self.compressor.let_due_training_begin();
-        // Where clients wait for the writer what is faster helps them more than what takes less room.
-        let hurries = self.engine.pacing.writer_hurries();
+        // Where clients, or who waits for the end, wait for the writer what is faster helps them more than what takes less room.
+        let pacing = &self.engine.pacing;
+        let ends = self.ends && pacing.takes_long(self.engine.keyspace.unwritten_bytes() as u64);
+        let hurries = ends || pacing.writer_hurries();
         self.compressor.set_hurried(hurries);
         let began = Instant::now();
         self.keep_what_was_loaded();
@@ -226,7 +232,6 @@ impl<'a> Writer<'a> {
                 let unsafe_bytes = keyspace.unwritten_bytes() as u64;
                 self.tier.loads.run_written();
                 keyspace.settle(&places, self.thread);
-                let pacing = &self.engine.pacing;
                 pacing.wrote(bytes, began.elapsed() - ended, unsafe_bytes);
                 self.tier.log_bytes.store(0, Ordering::Relaxed);
                 *self.tier.classes.lock() = self.compressor.stats();
@@ -235,6 +240,7 @@ impl<'a> Writer<'a> {
             }
             Err(_) => keyspace.unsettle(&places, self.thread),
         }
+        self.tier.progress.reset();
         self.measure_memory(0);
         allocator::purge_of_thread();
         written.map(|_| ())
@@ -369,7 +375,7 @@ impl<'a> Writer<'a> {
         let moment_at = Instant::now();
         let key = record::spaces_key(tier.store.hash_seed());
         draft.put(tier.store.hash_of(&key), &key, &spaces.encode())?;
-        draft.write(&mut run, &tier.store, &spaces.names)?;
+        draft.write(&mut run, &tier.store, &spaces.names, &tier.progress)?;
         let written = began.elapsed();
         run.finish()?;
         let ended = began.elapsed() - written;
@@ -404,7 +410,7 @@ impl<'a> Writer<'a> {
         let _alone = keyspace.gate().close();
         let is_last = keyspace.queued_bytes() == 0 && self.spaces.names == self.spaces_now().names;
         let known = known && is_last;
-        let keys = known.then(|| (0..DATABASES).map(|db| keyspace.cold_counts(db)).collect());
+        let keys = known.then(|| keyspace.cold_counts());
         self.spaces.keys = keys;
         let closed = self
             .tier

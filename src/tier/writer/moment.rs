@@ -138,7 +138,10 @@ impl Writer<'_> {
         places: &[Place],
         sink: &mut Sink<'_>,
     ) -> Result<(), StoreError> {
+        let mut gathered = 0;
         for shard in places.chunk_by(|a, b| a.shard() == b.shard()) {
+            self.tier.progress.gathered(gathered, places.len());
+            gathered += shard.len();
             let mut left = shard;
             while !left.is_empty() {
                 let (keyspace, versions) = (&self.engine.keyspace, &mut self.versions);

@@ -1,6 +1,7 @@
 use super::*;
 use crate::testing::Db;
 use crate::tier::chunks::LONG_BYTES;
+use crate::tier::progress::Progress;
 
 fn cold_keys() -> Db {
     let mut db = Db::tiered(|_| {});
@@ -72,7 +73,12 @@ fn after_a_run_beside(before: &[&str], meanwhile: &[&str]) -> Db {
         .put(tier(&engine).store.hash_of(&key), &key, &spaces.encode())
         .expect("the disk is well");
     draft
-        .write(&mut run, &tier(&engine).store, &spaces.names)
+        .write(
+            &mut run,
+            &tier(&engine).store,
+            &spaces.names,
+            &Progress::default(),
+        )
         .expect("the disk is well");
     run.finish().expect("the disk is well");
     drop((writer, disk));
