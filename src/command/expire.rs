@@ -195,7 +195,7 @@ fn set_expiry(
 }
 
 /// Under which conditions EXPIRE acts.
-#[derive(Default)]
+#[derive(Default, PartialEq, Eq)]
 pub(super) struct Condition {
     nx: bool,
     xx: bool,

@@ -1,5 +1,7 @@
 //! Hashes whose fields go at a time of their own: the commands that Redis has since 7.4 and 8.0.
 
+use std::ops::Range;
+
 use super::super::argument::{KEY, after, block, multiple, oneof, optional, word};
 use super::super::expire::{CONDITION, Condition, Unit};
 use super::super::{Argument, Arity::*, Command, Context, Flags, KeySpec, parse};
@@ -176,25 +178,52 @@ const TTL: Command = Command {
     ..ROW
 };
 
-/// The fields that are named from FIELDS on, which must be at this place. `refusal` is for a number that is none.
-fn fields(args: &Args<'_>, at: usize, refusal: &'static str) -> Result<usize, CommandError> {
-    if at >= args.len() || !args.at(at).eq_ignore_ascii_case(b"FIELDS") {
+/// The fields that are named from FIELDS on, where nothing else may stand.
+fn only_fields(args: &Args<'_>) -> Result<Range<usize>, CommandError> {
+    let at = 2;
+    if !args.at(at).eq_ignore_ascii_case(b"FIELDS") {
         return Err(CommandError::text(
             "ERR Mandatory argument FIELDS is missing or not at the right position",
         ));
     }
     let number = args.from(at + 1).next().and_then(number::parse_i64);
     let number = number.filter(|number| *number > 0);
-    let number = number.ok_or(CommandError::text(refusal))?;
+    let number = number.ok_or(CommandError::text(
+        "ERR Number of fields must be a positive integer",
+    ))?;
     if usize::try_from(number) != Ok(args.len() - at - 2) {
         return Err(CommandError::text(
             "ERR The `numfields` parameter must match the number of arguments",
         ));
     }
-    Ok(at + 2)
+    Ok(at + 2..args.len())
 }
 
-const NOT_POSITIVE: &str = "ERR Number of fields must be a positive integer";
+/// Where the fields are whose FIELDS is at a place, where options may stand before and behind them. Each takes so many arguments;
+/// `refusal` is for a number that is none.
+fn fields_among_options(
+    args: &Args<'_>,
+    at: usize,
+    width: usize,
+    refusal: &'static str,
+) -> Result<Range<usize>, CommandError> {
+    let number = number::parse_i64(args.at(at + 1));
+    let number = number.filter(|number| (1..=i64::from(i32::MAX)).contains(number));
+    let number = number.ok_or(CommandError::text(refusal))?;
+    let (from, len) = (at + 2, number as usize * width);
+    if args.len() - from < len {
+        return Err(CommandError::text("ERR wrong number of arguments"));
+    }
+    Ok(from..from + len)
+}
+
+const FIELDS_TWICE: CommandError =
+    CommandError::text("ERR FIELDS keyword specified multiple times");
+const NO_FIELDS: CommandError = CommandError::text("ERR missing FIELDS argument");
+
+fn unknown_argument(word: &[u8]) -> CommandError {
+    CommandError::with_word("ERR unknown argument: ", word, "")
+}
 
 /// A time as a client says it, in milliseconds since the epoch.
 fn moment(
@@ -235,18 +264,19 @@ fn must_be_hash(cx: &mut Context<'_>, key: &[u8]) -> Result<(), CommandError> {
     }
 }
 
-/// Has each of the fields from a place on changed, and gives what came of it; `none` is for each where there is no hash.
+/// Has each of these fields changed, and gives what came of it; `none` is for each where there is no hash.
 /// `change` gives its result and whether it changed anything.
 fn change_each<R: Clone>(
     cx: &mut Context<'_>,
     args: &Args<'_>,
-    from: usize,
+    fields: Range<usize>,
     none: R,
     mut change: impl FnMut(&mut Hash, &[u8]) -> (R, bool),
 ) -> Result<Vec<R>, CommandError> {
     let results = cx.keys.change(args.at(1), ValueType::Hash, false, |hash| {
         let mut changes = 0;
-        let each = args.from(from).map(|field| {
+        let each = fields.clone().map(|at| {
+            let field = args.at(at);
             let (result, changed) = change(hash, field);
             changes += usize::from(changed);
             result
@@ -254,7 +284,7 @@ fn change_each<R: Clone>(
         let results: Vec<R> = each.collect();
         Ok((results, changes))
     })?;
-    Ok(results.unwrap_or_else(|| vec![none; args.len() - from]))
+    Ok(results.unwrap_or_else(|| vec![none; fields.len()]))
 }
 
 fn reply_with_numbers(cx: &mut Context<'_>, numbers: &[i64]) {
@@ -299,12 +329,9 @@ fn set_deadlines(
 ) -> Result<(), CommandError> {
     must_be_hash(cx, args.at(1))?;
     let at_ms = moment(args.at(2), unit, base_ms, command)?;
-    let condition = Condition::of_word(args.at(3));
-    let at = if condition.is_some() { 4 } else { 3 };
-    let refusal = "ERR Parameter `numFields` should be greater than 0";
-    let from = fields(args, at, refusal)?;
-    let (condition, now) = (condition.unwrap_or_default(), cx.now);
-    let results = change_each(cx, args, from, NO_FIELD, |hash, field| {
+    let (condition, fields) = condition_and_fields(args)?;
+    let now = cx.now;
+    let results = change_each(cx, args, fields, NO_FIELD, |hash, field| {
         let Some(old) = hash.deadline(field) else {
             return (NO_FIELD, false);
         };
@@ -315,6 +342,38 @@ fn set_deadlines(
     })?;
     reply_with_numbers(cx, &results);
     Ok(())
+}
+
+/// What stands behind the time of HEXPIRE, in any order.
+fn condition_and_fields(args: &Args<'_>) -> Result<(Condition, Range<usize>), CommandError> {
+    let (mut condition, mut are_several, mut fields) = (None, false, None);
+    let mut at = 3;
+    while at < args.len() {
+        let word = args.at(at);
+        if let Some(named) = Condition::of_word(word) {
+            are_several |= condition.is_some_and(|before| before != named);
+            condition = Some(named);
+            at += 1;
+        } else if !word.eq_ignore_ascii_case(b"FIELDS") {
+            return Err(unknown_argument(word));
+        } else if fields.is_some() {
+            return Err(FIELDS_TWICE);
+        } else if args.len() - at < 3 {
+            return Err(CommandError::text(
+                "ERR FIELDS requires at least numfields and one field argument",
+            ));
+        } else {
+            let refusal = "ERR Parameter `numFields` should be greater than 0";
+            let named = fields_among_options(args, at, 1, refusal)?;
+            at = named.end;
+            fields = Some(named);
+        }
+    }
+    let fields = fields.ok_or(NO_FIELDS)?;
+    match are_several {
+        true => Err(CommandError::text("ERR Multiple condition flags specified")),
+        false => Ok((condition.unwrap_or_default(), fields)),
+    }
 }
 
 fn httl(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
@@ -344,11 +403,11 @@ fn reply_deadlines(
     shown: impl Fn(i64, i64) -> i64,
 ) -> Result<(), CommandError> {
     must_be_hash(cx, args.at(1))?;
-    let from = fields(args, 2, NOT_POSITIVE)?;
+    let fields = only_fields(args)?;
     let now = cx.now.0;
     let hash = cx.keys.hash(args.at(1))?;
-    cx.reply.array(args.len() - from);
-    for field in args.from(from) {
+    cx.reply.array(fields.len());
+    for field in fields.map(|at| args.at(at)) {
         cx.reply
             .int(match hash.and_then(|hash| hash.deadline(field)) {
                 None => NO_FIELD,
@@ -361,8 +420,8 @@ fn reply_deadlines(
 
 fn hpersist(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     must_be_hash(cx, args.at(1))?;
-    let from = fields(args, 2, NOT_POSITIVE)?;
-    let results = change_each(cx, args, from, NO_FIELD, |hash, field| {
+    let fields = only_fields(args)?;
+    let results = change_each(cx, args, fields, NO_FIELD, |hash, field| {
         match hash.deadline(field) {
             None => (NO_FIELD, false),
             Some(None) => (NO_DEADLINE, false),
@@ -379,8 +438,8 @@ fn value_of(hash: &Hash, field: &[u8]) -> Option<Vec<u8>> {
 
 fn hgetdel(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     must_be_hash(cx, args.at(1))?;
-    let from = fields(args, 2, NOT_POSITIVE)?;
-    let values = change_each(cx, args, from, None, |hash, field| {
+    let fields = only_fields(args)?;
+    let values = change_each(cx, args, fields, None, |hash, field| {
         let value = value_of(hash, field);
         (value, hash.remove(field))
     })?;
@@ -402,36 +461,43 @@ enum Then {
 }
 
 impl Then {
-    /// EX, PX, EXAT or PXAT with its time.
-    fn timed(
+    /// What an option at a place asks for besides, and how many arguments it takes.
+    fn with_option(
+        self,
         cx: &Context<'_>,
-        word: &[u8],
-        time: Option<&[u8]>,
-        command: &'static str,
-    ) -> Result<Option<Self>, CommandError> {
-        let (unit, base_ms) = match word.to_ascii_uppercase().as_slice() {
-            b"EX" => (Unit::Seconds, cx.now.0),
-            b"PX" => (Unit::Milliseconds, cx.now.0),
-            b"EXAT" => (Unit::Seconds, 0),
-            b"PXAT" => (Unit::Milliseconds, 0),
-            _ => return Ok(None),
+        args: &Args<'_>,
+        at: usize,
+        form: Form,
+    ) -> Result<(Self, usize), CommandError> {
+        let word = args.at(at);
+        let timed = match (word.to_ascii_uppercase().as_slice(), form) {
+            (b"PERSIST", Form::GetEx) => Err(Self::Persist),
+            (b"KEEPTTL", Form::SetEx) => Err(Self::Keep),
+            (b"EX", _) => Ok((Unit::Seconds, cx.now.0)),
+            (b"PX", _) => Ok((Unit::Milliseconds, cx.now.0)),
+            (b"EXAT", _) => Ok((Unit::Seconds, 0)),
+            (b"PXAT", _) => Ok((Unit::Milliseconds, 0)),
+            _ => return Err(unknown_argument(word)),
         };
+        if !matches!(self, Self::Nothing) {
+            return Err(form.said_twice());
+        }
+        let (unit, base_ms) = match timed {
+            Err(untimed) => return Ok((untimed, 1)),
+            Ok(timed) => timed,
+        };
+        let time = args.from(at + 1).next();
         let time = time.ok_or(CommandError::text("ERR missing expire time"))?;
-        moment(time, unit, base_ms, command).map(|at_ms| Some(Self::At(at_ms)))
+        let at_ms = moment(time, unit, base_ms, form.command())?;
+        Ok((Self::At(at_ms), 2))
     }
 }
 
 fn hgetex(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     must_be_hash(cx, args.at(1))?;
-    let timed = Then::timed(cx, args.at(2), args.from(3).next(), "hgetex")?;
-    let (then, at) = match timed {
-        Some(timed) => (timed, 4),
-        None if args.at(2).eq_ignore_ascii_case(b"PERSIST") => (Then::Persist, 3),
-        None => (Then::Nothing, 2),
-    };
-    let from = fields(args, at, NOT_POSITIVE)?;
+    let FieldOptions { then, fields, .. } = FieldOptions::of(cx, args, Form::GetEx)?;
     let now = cx.now;
-    let values = change_each(cx, args, from, None, |hash, field| {
+    let values = change_each(cx, args, fields, None, |hash, field| {
         let value = value_of(hash, field);
         let changed = match then {
             _ if value.is_none() => false,
@@ -451,92 +517,111 @@ fn hgetex(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// What HSETEX is asked for.
-struct SetEx {
+/// The commands whose fields stand among options.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    GetEx,
+    SetEx,
+}
+
+/// What stands behind the key of HGETEX and HSETEX, in any order.
+struct FieldOptions {
     /// FXX: all of the fields must exist; FNX: none of them may.
     must_exist: Option<bool>,
     then: Then,
-    /// Where the first field is.
-    from: usize,
+    /// Where the fields are, or fields and values.
+    fields: Range<usize>,
 }
 
-impl SetEx {
-    fn of(cx: &Context<'_>, args: &Args<'_>) -> Result<Self, CommandError> {
-        const COMMAND: &str = "hsetex";
-        let arity = || CommandError::WrongArity(COMMAND.into());
-        let (mut must_exist, mut then) = (None, Then::Nothing);
+impl FieldOptions {
+    fn of(cx: &Context<'_>, args: &Args<'_>, form: Form) -> Result<Self, CommandError> {
+        let (mut must_exist, mut then, mut fields) = (None, Then::Nothing, None);
         let mut at = 2;
         while at < args.len() {
             let word = args.at(at);
             let name = word.to_ascii_uppercase();
-            match name.as_slice() {
-                b"FIELDS" => {
-                    if at + 3 >= args.len() {
-                        return Err(arity());
-                    }
-                    let number = number::parse_i64(args.at(at + 1));
-                    let number = number.filter(|number| (1..=i64::from(i32::MAX)).contains(number));
-                    let number =
-                        number.ok_or(CommandError::text("ERR invalid number of fields"))?;
-                    let from = at + 2;
-                    if (args.len() - from) as i64 != 2 * number {
-                        return Err(arity());
-                    }
-                    return Ok(Self {
-                        must_exist,
-                        then,
-                        from,
-                    });
+            at += match (name.as_slice(), form) {
+                (b"FIELDS", _) if fields.is_some() => return Err(FIELDS_TWICE),
+                (b"FIELDS", _) if at + 1 == args.len() => {
+                    return Err(CommandError::WrongArity(form.command().into()));
                 }
-                b"FXX" | b"FNX" if must_exist.is_some() => {
+                (b"FIELDS", _) => {
+                    let refusal = "ERR invalid number of fields";
+                    let named = fields_among_options(args, at, form.width(), refusal)?;
+                    2 + fields.insert(named).len()
+                }
+                (b"FXX" | b"FNX", Form::SetEx) if must_exist.is_some() => {
                     return Err(CommandError::text(
                         "ERR Only one of FXX or FNX arguments can be specified",
                     ));
                 }
-                b"FXX" | b"FNX" => must_exist = Some(name == b"FXX"),
-                b"EX" | b"PX" | b"EXAT" | b"PXAT" | b"KEEPTTL"
-                    if !matches!(then, Then::Nothing) =>
-                {
-                    return Err(CommandError::text(
-                        "ERR Only one of EX, PX, EXAT, PXAT or KEEPTTL arguments can be specified",
-                    ));
+                (b"FXX" | b"FNX", Form::SetEx) => {
+                    must_exist = Some(name == b"FXX");
+                    1
                 }
-                b"KEEPTTL" => then = Then::Keep,
                 _ => {
-                    let timed = Then::timed(cx, word, args.from(at + 1).next(), COMMAND)?;
-                    then = timed.ok_or_else(|| {
-                        CommandError::with_word("ERR unknown argument: ", word, "")
-                    })?;
-                    at += 1;
+                    let (asked, len) = then.with_option(cx, args, at, form)?;
+                    then = asked;
+                    len
                 }
-            }
-            at += 1;
+            };
         }
-        Err(CommandError::text(
-            "ERR Mandatory argument FIELDS is missing or not at the right position",
-        ))
+        let fields = fields.ok_or(NO_FIELDS)?;
+        Ok(Self {
+            must_exist,
+            then,
+            fields,
+        })
+    }
+}
+
+impl Form {
+    fn command(self) -> &'static str {
+        match self {
+            Self::GetEx => "hgetex",
+            Self::SetEx => "hsetex",
+        }
+    }
+
+    /// How many arguments each field takes.
+    fn width(self) -> usize {
+        match self {
+            Self::GetEx => 1,
+            Self::SetEx => 2,
+        }
+    }
+
+    fn said_twice(self) -> CommandError {
+        CommandError::text(match self {
+            Self::GetEx => {
+                "ERR Only one of EX, PX, EXAT, PXAT or PERSIST arguments can be specified"
+            }
+            Self::SetEx => {
+                "ERR Only one of EX, PX, EXAT, PXAT or KEEPTTL arguments can be specified"
+            }
+        })
     }
 }
 
 fn hsetex(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
-    let SetEx {
+    let FieldOptions {
         must_exist,
         then,
-        from,
-    } = SetEx::of(cx, args)?;
+        fields,
+    } = FieldOptions::of(cx, args, Form::SetEx)?;
+    let texts = || fields.clone().map(|at| args.at(at));
     let (limits, now) = (encoding_limits::hash(cx.config), cx.now);
     let make = must_exist != Some(true);
     let set = cx
         .keys
         .change(args.at(1), ValueType::Hash, make, |hash: &mut Hash| {
-            let mut fields = args.from(from).step_by(2);
+            let mut fields = texts().step_by(2);
             let exists = |field: &[u8]| hash.view().get(field).is_some();
             if must_exist.is_some_and(|must| !fields.all(|field| exists(field) == must)) {
                 return Ok((false, 0));
             }
-            args.from(from)
-                .for_each(|text| hash.grow_for(&[text], limits));
-            let mut pairs = args.from(from);
+            texts().for_each(|text| hash.grow_for(&[text], limits));
+            let mut pairs = texts();
             while let (Some(field), Some(value)) = (pairs.next(), pairs.next()) {
                 match then {
                     Then::Keep => hash.update(field, value, limits),
@@ -546,7 +631,7 @@ fn hsetex(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
                     set_moment(hash, field, at_ms, now);
                 }
             }
-            Ok((true, (args.len() - from) / 2))
+            Ok((true, texts().len() / 2))
         })?;
     cx.reply.flag(set.unwrap_or(false));
     Ok(())
@@ -555,6 +640,62 @@ fn hsetex(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
 #[cfg(test)]
 mod tests {
     use crate::testing::{Db, script};
+
+    /// As in Redis 8.10, where 8.0 had FIELDS at the end.
+    #[test]
+    fn options_stand_before_the_fields_or_behind_them() {
+        let mut db = Db::new();
+        for (request, expected) in [
+            ("HEXPIRE h 10 FIELDS 1 a NX", "*1\r\n:1\r\n"),
+            ("HEXPIRE h 10 NX NX FIELDS 1 a", "*1\r\n:0\r\n"),
+            ("HSETEX h FIELDS 1 a 2 EX 100", ":1\r\n"),
+            ("HSETEX h FIELDS 1 a 2 FNX", ":0\r\n"),
+            ("HGETEX h FIELDS 1 a PX 5000", "*1\r\n$1\r\n2\r\n"),
+            ("HTTL h FIELDS 1 a", "*1\r\n:5\r\n"),
+            ("HGETEX h FIELDS 1 a PERSIST", "*1\r\n$1\r\n2\r\n"),
+            ("HTTL h FIELDS 1 a", "*1\r\n:-1\r\n"),
+            (
+                "HEXPIRE h 1 FIELDS 1 a GT LT",
+                "-ERR Multiple condition flags specified\r\n",
+            ),
+            (
+                "HEXPIRE h 1 FIELDS 1 a foo",
+                "-ERR unknown argument: foo\r\n",
+            ),
+            (
+                "HEXPIRE h 1 FIELDS 2 a",
+                "-ERR wrong number of arguments\r\n",
+            ),
+            (
+                "HEXPIRE h 1 FIELDS 1 a FIELDS 1 b",
+                "-ERR FIELDS keyword specified multiple times\r\n",
+            ),
+            ("HEXPIRE h 1 NX XX NX", "-ERR missing FIELDS argument\r\n"),
+            (
+                "HEXPIRE h 1 NX FIELDS 1",
+                "-ERR FIELDS requires at least numfields and one field argument\r\n",
+            ),
+            (
+                "HGETEX h EX 10 PX x FIELDS 1 a",
+                "-ERR Only one of EX, PX, EXAT, PXAT or PERSIST arguments can be specified\r\n",
+            ),
+            ("HGETEX h FIELDS 1 a EX", "-ERR missing expire time\r\n"),
+            ("HGETEX h FIELDS x a", "-ERR invalid number of fields\r\n"),
+            (
+                "HGETEX h EX 10 FIELDS",
+                "-ERR wrong number of arguments for 'hgetex' command\r\n",
+            ),
+            (
+                "HSETEX h FIELDS 2 a b c",
+                "-ERR wrong number of arguments\r\n",
+            ),
+            ("HSETEX h FIELDS 1 a b c", "-ERR unknown argument: c\r\n"),
+        ] {
+            let _ = db.run("HSETNX h a 1");
+            let reply = db.run(request);
+            assert_eq!(reply.bytes(), expected.as_bytes(), "{request}");
+        }
+    }
 
     script!(fields_expire_each_at_its_time, |db| {
         db.run("HSET h a 1 b 2 c 3").int(3);
@@ -700,12 +841,14 @@ mod tests {
         db.run("HTTL s x 1 a").error(wrong);
         db.run("HSETEX s FIELDS 1 a 1").error(wrong);
         let no_fields = "ERR Mandatory argument FIELDS is missing or not at the right position";
-        db.run("HEXPIRE h 1 a 1 a").error(no_fields);
-        db.run("HEXPIRE h 1 YY FIELDS 1 a").error(no_fields);
         db.run("HTTL h a 1 a").error(no_fields);
-        db.run("HGETEX h EX 1 a 1 a").error(no_fields);
+        db.run("HEXPIRE h 1 a 1 a")
+            .error("ERR unknown argument: a");
+        db.run("HEXPIRE h 1 YY FIELDS 1 a")
+            .error("ERR unknown argument: YY");
+        db.run("HGETEX h EX 1 a 1 a")
+            .error("ERR unknown argument: a");
         let mismatch = "ERR The `numfields` parameter must match the number of arguments";
-        db.run("HEXPIRE h 1 FIELDS 2 a").error(mismatch);
         db.run("HPERSIST h FIELDS 1 a b").error(mismatch);
         db.run("HEXPIRE h 1 FIELDS 0 a")
             .error("ERR Parameter `numFields` should be greater than 0");
@@ -725,7 +868,7 @@ mod tests {
         db.run("HSETEX h YY FIELDS 1 a 1")
             .error("ERR unknown argument: YY");
         db.run("HSETEX h EX 1 FIELDS 2 a 1")
-            .error("ERR wrong number of arguments for 'hsetex' command");
+            .error("ERR wrong number of arguments");
         db.run("HSETEX h FIELDS 0 a 1")
             .error("ERR invalid number of fields");
     });
