@@ -88,8 +88,8 @@ pub struct Executor {
     changed_before: u64,
     /// Whether the batch has waited for its turn to write, which is all of its commands' turn.
     has_turn: bool,
-    /// Whether it has asked for one since nobody took turns. What was changed before that is free.
-    is_charged: bool,
+    /// Whether this thread has asked for a turn since nobody took turns. What it changed before that is free.
+    charges_turns: bool,
     random: Random,
     /// On what terms commands work with keys.
     terms: Terms,
@@ -126,7 +126,7 @@ impl Executor {
             used_before: 0,
             changed_before: 0,
             has_turn: false,
-            is_charged: false,
+            charges_turns: false,
             told_of_change: false,
             batch: None,
             plan: Vec::new(),
@@ -179,7 +179,7 @@ impl Executor {
         };
         let (before, restored) = (self.changes(), self.restored());
         self.has_turn = false;
-        self.is_charged &= self.takes_turns();
+        self.charges_turns &= self.takes_turns();
         let mut batch = self.batch.take().unwrap_or_default();
         let passage = self.passage.take();
         let passage = passage.unwrap_or_else(|| self.engine.keyspace.gate().passage(self.thread));

@@ -42,7 +42,7 @@ fn written_doubles_read_back(value: f64) {
     if value.is_infinite() {
         return;
     }
-    assert!(text.len() <= 24, "{text:?}");
+    assert!(text.len() <= 25, "{text:?}");
     let human = LongDouble::from_f64(value).to_human();
     let read: f64 = human.parse().expect("a plain decimal");
     // Half of the last decimal is lost in writing, and half of the last bit in reading.

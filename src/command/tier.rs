@@ -564,7 +564,12 @@ mod tests {
     }
 
     script!(eviction_passes_over_what_is_pinned, |db| {
-        for policy in ["allkeys-s3fifo", "allkeys-lru", "volatile-ttl"] {
+        for policy in [
+            "allkeys-s3fifo",
+            "allkeys-lru",
+            "volatile-lrm",
+            "volatile-ttl",
+        ] {
             db.run("FLUSHALL").ok();
             db.run(&format!(
                 "CONFIG SET maxmemory-policy {policy} max-entries 0"
@@ -591,6 +596,7 @@ mod tests {
         for policy in [
             "allkeys-s3fifo",
             "allkeys-lru",
+            "allkeys-lrm",
             "allkeys-lfu",
             "allkeys-random",
             "volatile-lru",

@@ -400,8 +400,8 @@ pub static OPTIONS: &[Opt] = &[
         "0",
         integer(0, MEMORY_TTL_S_MAX, number!(memory_ttl_s)),
         "Seconds without an access after which a key leaves memory: for the disk tier, where there is one; else it is \
-         evicted, whatever maxmemory-policy says. Needs a policy other than the lfu ones, which know no time of the last \
-         access. 0: no limit.",
+         evicted, whatever maxmemory-policy says. Needs a policy other than the lfu and lrm ones, which know no time of the \
+         last access. 0: no limit.",
     ),
     live(
         Memory,

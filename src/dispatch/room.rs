@@ -1,5 +1,5 @@
-//! Room in memory for a command that may need some: made where the policy allows it, waited for where the tier below must take
-//! something first.
+//! What a command that writes must wait for: its turn, where the tier below does not follow; and room in memory, if it may need
+//! some, made where the policy allows it, waited for where the tier must take something first.
 
 use super::Executor;
 use crate::clock::UnixMs;
@@ -75,8 +75,8 @@ impl Executor {
         engine.pacing.is_on(engine.keyspace.unsafe_bytes())
     }
 
-    /// That a command waits for its turn, once, unless the disk takes nothing at all. Then it is the turn of what its client
-    /// has sent behind it too: the clock is charged for that as well, and others wait for as much longer.
+    /// That a command waits for its turn, once. Then it is the turn of what its client has sent behind it too: the clock is charged
+    /// for that as well, and others wait for as much longer. While the disk takes nothing at all nobody waits for it.
     #[cold]
     pub(super) fn turn(&mut self, session: &mut Session, now: UnixMs) -> Option<Suspend> {
         if self.is_tier_failing() {
@@ -90,8 +90,8 @@ impl Executor {
         let keyspace = &self.engine.keyspace;
         let changed = keyspace.changed_bytes(self.thread);
         let before = std::mem::replace(&mut self.changed_before, changed);
-        let is_charged = std::mem::replace(&mut self.is_charged, true);
-        let since = if is_charged { changed - before } else { 0 };
+        let charges_turns = std::mem::replace(&mut self.charges_turns, true);
+        let since = if charges_turns { changed - before } else { 0 };
         let wait = self.engine.pacing.turn(since, keyspace.unsafe_bytes())?;
         if self.has_turn {
             return None;

@@ -46,14 +46,15 @@ const RUN_PERCENT: u64 = 10;
 const RUN_BYTES: u64 = 32 << 20;
 /// In less memory nobody takes turns: its runs are short, and what they take while they are written is much of it.
 const ROOM_MIN: u64 = 40 << 20;
-/// Under `everysec` the room is what the writer takes in so many seconds. What is to be unsafe at the end of a run is then half a
-/// second's.
+/// Under `everysec` the room is what the writer takes in so many seconds. What is to be unsafe at the end of a run, 22 hundredths of
+/// that, takes half a second then, and a run as long: after a kill a second is missing at most.
 const ROOM_S: f64 = 2.5;
 /// But no more than this: a writer of half a gigabyte a second may be one of a tenth in the next.
 const ROOM_BYTES_MAX: u64 = 256 << 20;
-/// Bytes a second, until a run has shown what they are. Where it is less clients become slower when more is not safe; were this
-/// the less they would wait in vain.
+/// Bytes a second, until a run has shown what they are: of small values on a slow core. The first run must end in time too; it is
+/// measured after half a second.
 const FIRST_RATE: u64 = 40 << 20;
+/// Were this less clients would wait in vain.
 const RATE_MIN: u64 = 1 << 20;
 /// A smaller run tells nothing: what it takes is mostly the end.
 const MEASURED_BYTES_MIN: u64 = 1 << 20;
@@ -64,10 +65,8 @@ const QUIET_MS: u64 = 1000;
 const HURRY_MS: u64 = 1000;
 /// Shorter waits than the timers know are none.
 const WAIT_MIN: Duration = Duration::from_millis(2);
-/// And no command waits for longer, whatever was charged.
+/// And no command waits for longer, nor does the clock run ahead by more, whatever was charged.
 const WAIT_MAX: Duration = Duration::from_secs(1);
-/// No command is charged for more: what it has changed is counted by then.
-const CHARGED_BYTES_MAX: u64 = 256 * 1024;
 
 /// The clock, and what it goes by.
 #[derive(Debug)]
@@ -160,16 +159,16 @@ impl Pacing {
         if !self.is_on(unsafe_bytes) {
             return None;
         }
-        let bytes = changed.min(CHARGED_BYTES_MAX) as f64;
-        let cost = bytes * 1e9 / self.rate_at(unsafe_bytes);
+        let cost = changed as f64 * 1e9 / self.rate_at(unsafe_bytes);
         let now = self.started.elapsed().as_nanos() as u64;
+        let latest = now + WAIT_MAX.as_nanos() as u64;
         let mut turn = now;
         // It never fails: there is always another time.
         let _ = self
             .next
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |next| {
                 turn = next.max(now);
-                Some(turn + cost as u64)
+                Some(turn.saturating_add(cost as u64).min(latest))
             });
         let wait = Duration::from_nanos(turn - now).min(WAIT_MAX);
         (wait >= WAIT_MIN).then_some(wait)
@@ -265,11 +264,12 @@ mod tests {
         for _ in 0..1000 {
             assert_eq!(pacing.turn(MB, 13 * MB), None);
         }
-        let waits = (0..100).filter_map(|_| pacing.turn(MB, 20 * MB));
+        let charge = 100 * 1024;
+        let waits = (0..100).filter_map(|_| pacing.turn(charge, 20 * MB));
         let waits: Vec<_> = waits.collect();
         // They are spread over the time that the writer needs for what was charged, more or less.
         assert!(waits.len() > 50, "{waits:?}");
-        let charged = 100.0 * CHARGED_BYTES_MAX as f64 / pacing.rate_at(20 * MB);
+        let charged = 100.0 * charge as f64 / pacing.rate_at(20 * MB);
         let last = waits.last().map_or(0.0, Duration::as_secs_f64);
         assert!(last < 1.1 * charged, "{last} {charged}");
     }
@@ -371,7 +371,7 @@ mod tests {
         // All of it was charged.
         db.engine().pacing.rate.store(u64::MAX, Ordering::Relaxed);
         waited(&mut db, 1);
-        assert_eq!(waited(&mut db, 1), most);
+        assert!(waited(&mut db, 1) > most * 9 / 10);
     }
 
     /// The first command that took its turn was charged for all that its thread had changed since turns were taken last: at a
@@ -441,6 +441,9 @@ mod tests {
             let wait = pacing.turn(u64::MAX, u64::MAX);
             assert!(wait.is_none_or(|wait| wait <= WAIT_MAX));
         }
+        // Nor for the sum of it, when the disk follows again.
+        let ahead = pacing.next.load(Ordering::Relaxed);
+        assert!(u128::from(ahead) <= (pacing.started.elapsed() + WAIT_MAX).as_nanos());
     }
 
     #[test]

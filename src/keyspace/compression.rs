@@ -443,9 +443,11 @@ mod tests {
     const POLICIES: &[&str] = &[
         "allkeys-s3fifo",
         "allkeys-lru",
+        "allkeys-lrm",
         "allkeys-lfu",
         "allkeys-random",
         "volatile-lru",
+        "volatile-lrm",
         "volatile-lfu",
         "volatile-ttl",
         "volatile-random",

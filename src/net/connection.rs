@@ -735,6 +735,7 @@ impl<S: Wire> Connection<S> {
         }
         self.count_held();
         self.count_buffers(bytes);
+        self.counted_bytes -= self.output.hand_over();
         let client = &self.session.client;
         client
             .query_capacity

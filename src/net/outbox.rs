@@ -86,6 +86,14 @@ impl Outbox {
         self.counted
     }
 
+    /// The same of an empty queue, which is what others are to take off, or have: it is nobody's from now on.
+    pub(super) fn hand_over(&mut self) -> i64 {
+        match self.is_empty() {
+            true => std::mem::take(&mut self.counted),
+            false => 0,
+        }
+    }
+
     /// Sends nothing more.
     pub(super) fn clear(&mut self) {
         for piece in std::mem::take(&mut self.pieces) {
@@ -265,8 +273,13 @@ mod tests {
         assert_eq!(counted(&outboxes), long.len() as i64);
         drain(&mut outboxes[2]);
         assert_eq!(counted(&outboxes), 0);
-        // What one was told of is not another one's.
-        assert_eq!(outboxes[0].counted(), long.len() as i64);
+        // The first has what the last has taken off, and neither for long.
+        let len = long.len() as i64;
+        assert_eq!(
+            (outboxes[0].hand_over(), outboxes[2].hand_over()),
+            (len, -len)
+        );
+        assert_eq!((outboxes[0].counted(), outboxes[2].counted()), (0, 0));
     }
 
     #[test]

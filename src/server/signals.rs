@@ -207,16 +207,13 @@ async fn watch_over_stop(server: Arc<Server>) {
 
 fn what_is_left(server: &Server) -> String {
     match server.clients.len() {
-        0 => {
-            let tier = server.engine.tier.as_ref();
-            match tier.map_or(0, |tier| tier.bytes_left(&server.engine.keyspace)) {
-                0 => "what was in use is noted for the next start".to_owned(),
-                left => format!(
-                    "about {} of changes are still to be written",
-                    megabytes(left)
-                ),
-            }
-        }
+        0 => match server.engine.tier.as_ref() {
+            None => "the last threads end".to_owned(),
+            Some(tier) => format!(
+                "about {} of changes are still to be written",
+                megabytes(tier.bytes_left(&server.engine.keyspace))
+            ),
+        },
         1 => "a client is still connected".to_owned(),
         clients => format!("{clients} clients are still connected"),
     }

@@ -59,6 +59,8 @@ pub(super) use self::failure::disk_bytes;
 const UNWANTED_BYTES: u64 = if cfg!(test) { 64 << 10 } else { 1 << 20 };
 /// After a failure the next try waits so long.
 const RETRY: Duration = Duration::from_secs(1);
+/// Ends of runs that take longer do so for what they have.
+const LEAST_END_MAX: Duration = Duration::from_millis(500);
 
 /// The writer's life.
 pub(super) fn run(engine: &Engine) {
@@ -146,8 +148,8 @@ pub(super) struct Writer<'a> {
     pub(super) leaving: Option<Leaving>,
     /// What the last run tells of the databases.
     spaces: Spaces,
-    /// When the moment of the last run was: a kill before the end of the next one leaves what there was then.
-    moment_at: Option<Instant>,
+    /// How long the end of a run takes at least, however little it has: the least of the last ones.
+    least_end: Duration,
     /// Whether something was written as it is now, and not as it was when it was copied.
     is_newer: bool,
     /// Whether the moment is over that is being written.
@@ -182,7 +184,7 @@ impl<'a> Writer<'a> {
             allowance: Allowance::default(),
             leaving: None,
             spaces: Spaces::newest(&tier.store, &tier.pending),
-            moment_at: None,
+            least_end: LEAST_END_MAX,
             is_newer: false,
             is_past: false,
             again: Vec::new(),
@@ -210,6 +212,7 @@ impl<'a> Writer<'a> {
         let hurries = ends || pacing.writer_hurries();
         self.compressor.set_hurried(hurries);
         let began = Instant::now();
+        self.tier.progress.reset();
         self.keep_what_was_loaded();
         let mut taken = self.take_changed();
         taken.places.append(&mut self.logged);
@@ -232,7 +235,9 @@ impl<'a> Writer<'a> {
                 let unsafe_bytes = keyspace.unwritten_bytes() as u64;
                 self.tier.loads.run_written();
                 keyspace.settle(&places, self.thread);
-                pacing.wrote(bytes, began.elapsed() - ended, unsafe_bytes);
+                let end = self.least_end.saturating_mul(11) / 10;
+                self.least_end = end.min(ended);
+                pacing.wrote(bytes, began.elapsed() - self.least_end, unsafe_bytes);
                 self.tier.log_bytes.store(0, Ordering::Relaxed);
                 *self.tier.classes.lock() = self.compressor.stats();
                 *self.tier.last_write.lock() = Some(clock::now());
@@ -240,7 +245,6 @@ impl<'a> Writer<'a> {
             }
             Err(_) => keyspace.unsettle(&places, self.thread),
         }
-        self.tier.progress.reset();
         self.measure_memory(0);
         allocator::purge_of_thread();
         written.map(|_| ())
@@ -353,7 +357,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Gives how long the end took, in which the disk has what was written: as long for little as for much.
+    /// Gives how long the end took, in which the disk takes what was written.
     fn write_run(&mut self, taken: &mut Taken) -> Result<Duration, StoreError> {
         let tier = self.tier;
         let is_fresh = self.is_unwanted() && generation_bytes(tier) > UNWANTED_BYTES;
@@ -372,7 +376,6 @@ impl<'a> Writer<'a> {
         let began = Instant::now();
         let spaces = self.write_moment(taken, &mut Sink::Run(&mut draft))?;
         let gathered = began.elapsed();
-        let moment_at = Instant::now();
         let key = record::spaces_key(tier.store.hash_seed());
         draft.put(tier.store.hash_of(&key), &key, &spaces.encode())?;
         draft.write(&mut run, &tier.store, &spaces.names, &tier.progress)?;
@@ -385,10 +388,6 @@ impl<'a> Writer<'a> {
             gather_ms = gathered.as_millis(),
             write_ms = (written - gathered).as_millis(),
             finish_ms = ended.as_millis(),
-            lag_ms = self
-                .moment_at
-                .replace(moment_at)
-                .map(|at| at.elapsed().as_millis()),
             "a run was written"
         );
         self.spaces = spaces;

@@ -18,7 +18,7 @@ use rustc_apfloat::{Float, Round, StatusAnd, ieee};
 use super::double;
 pub use super::long_double::LongDouble;
 
-/// A short text built on the stack. The longest is a subnormal double, such as `-4.9406564584124654e-324`.
+/// A short text built on the stack. The longest is a double such as `-196143144633160170000000`.
 #[derive(Clone, Copy)]
 pub struct Text {
     bytes: [u8; Text::CAPACITY],
@@ -26,7 +26,7 @@ pub struct Text {
 }
 
 impl Text {
-    /// The longest text in bytes; a double takes 24 and an integer 20.
+    /// The longest text in bytes; a double takes 25 and an integer 20.
     pub const CAPACITY: usize = 32;
 
     pub(super) const fn new() -> Self {

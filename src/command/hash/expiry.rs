@@ -470,21 +470,20 @@ impl Then {
         form: Form,
     ) -> Result<(Self, usize), CommandError> {
         let word = args.at(at);
-        let timed = match (word.to_ascii_uppercase().as_slice(), form) {
-            (b"PERSIST", Form::GetEx) => Err(Self::Persist),
-            (b"KEEPTTL", Form::SetEx) => Err(Self::Keep),
-            (b"EX", _) => Ok((Unit::Seconds, cx.now.0)),
-            (b"PX", _) => Ok((Unit::Milliseconds, cx.now.0)),
-            (b"EXAT", _) => Ok((Unit::Seconds, 0)),
-            (b"PXAT", _) => Ok((Unit::Milliseconds, 0)),
+        let (asked, timed) = match (word.to_ascii_uppercase().as_slice(), form) {
+            (b"PERSIST", Form::GetEx) => (Self::Persist, None),
+            (b"KEEPTTL", Form::SetEx) => (Self::Keep, None),
+            (b"EX", _) => (Self::At(cx.now.0), Some(Unit::Seconds)),
+            (b"PX", _) => (Self::At(cx.now.0), Some(Unit::Milliseconds)),
+            (b"EXAT", _) => (Self::At(0), Some(Unit::Seconds)),
+            (b"PXAT", _) => (Self::At(0), Some(Unit::Milliseconds)),
             _ => return Err(unknown_argument(word)),
         };
         if !matches!(self, Self::Nothing) {
             return Err(form.said_twice());
         }
-        let (unit, base_ms) = match timed {
-            Err(untimed) => return Ok((untimed, 1)),
-            Ok(timed) => timed,
+        let (Self::At(base_ms), Some(unit)) = (asked, timed) else {
+            return Ok((asked, 1));
         };
         let time = args.from(at + 1).next();
         let time = time.ok_or(CommandError::text("ERR missing expire time"))?;
@@ -522,6 +521,34 @@ fn hgetex(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
 enum Form {
     GetEx,
     SetEx,
+}
+
+impl Form {
+    fn command(self) -> &'static str {
+        match self {
+            Self::GetEx => "hgetex",
+            Self::SetEx => "hsetex",
+        }
+    }
+
+    /// How many arguments each field takes.
+    fn width(self) -> usize {
+        match self {
+            Self::GetEx => 1,
+            Self::SetEx => 2,
+        }
+    }
+
+    fn said_twice(self) -> CommandError {
+        CommandError::text(match self {
+            Self::GetEx => {
+                "ERR Only one of EX, PX, EXAT, PXAT or PERSIST arguments can be specified"
+            }
+            Self::SetEx => {
+                "ERR Only one of EX, PX, EXAT, PXAT or KEEPTTL arguments can be specified"
+            }
+        })
+    }
 }
 
 /// What stands behind the key of HGETEX and HSETEX, in any order.
@@ -571,34 +598,6 @@ impl FieldOptions {
             must_exist,
             then,
             fields,
-        })
-    }
-}
-
-impl Form {
-    fn command(self) -> &'static str {
-        match self {
-            Self::GetEx => "hgetex",
-            Self::SetEx => "hsetex",
-        }
-    }
-
-    /// How many arguments each field takes.
-    fn width(self) -> usize {
-        match self {
-            Self::GetEx => 1,
-            Self::SetEx => 2,
-        }
-    }
-
-    fn said_twice(self) -> CommandError {
-        CommandError::text(match self {
-            Self::GetEx => {
-                "ERR Only one of EX, PX, EXAT, PXAT or PERSIST arguments can be specified"
-            }
-            Self::SetEx => {
-                "ERR Only one of EX, PX, EXAT, PXAT or KEEPTTL arguments can be specified"
-            }
         })
     }
 }
@@ -842,8 +841,7 @@ mod tests {
         db.run("HSETEX s FIELDS 1 a 1").error(wrong);
         let no_fields = "ERR Mandatory argument FIELDS is missing or not at the right position";
         db.run("HTTL h a 1 a").error(no_fields);
-        db.run("HEXPIRE h 1 a 1 a")
-            .error("ERR unknown argument: a");
+        db.run("HEXPIRE h 1 a 1 a").error("ERR unknown argument: a");
         db.run("HEXPIRE h 1 YY FIELDS 1 a")
             .error("ERR unknown argument: YY");
         db.run("HGETEX h EX 1 a 1 a")

@@ -61,7 +61,7 @@ impl AccessPolicy {
     /// Records an access.
     #[inline]
     pub(in crate::keyspace) fn record(&self, mut entry: EntryMut<'_>, random: &mut Random) {
-        if self.frozen || self.policy.is_lrm() {
+        if self.frozen {
             return;
         }
         if self.policy.is_lfu() {
@@ -74,7 +74,9 @@ impl AccessPolicy {
             ));
             return;
         }
-        entry.set_access(self.lru_clock());
+        if !self.policy.is_lrm() {
+            entry.set_access(self.lru_clock());
+        }
         let bits = entry.view().policy_bits();
         if bits & FREQUENCY < FREQUENCY {
             entry.set_policy_bits(bits + 1);
@@ -117,7 +119,7 @@ impl AccessPolicy {
         }
     }
 
-    /// Seconds since the last access. `None` under an LFU policy, which does not know.
+    /// Seconds since the last access, or the last change where that is recorded. `None` under an LFU policy, which does not know.
     pub fn idle_secs(&self, entry: EntryRef<'_>) -> Option<u32> {
         (!self.policy.is_lfu()).then(|| self.lru_clock().wrapping_sub(entry.access()) & LRU_MASK)
     }

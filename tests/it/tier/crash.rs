@@ -322,6 +322,80 @@ fn acknowledged_survives(name: &str, durability: &str, loss: Duration) {
     eprintln!("{rounds} kills, at most the last {worst:?} were lost");
 }
 
+/// What changed while a run was gathered was of the same run, so that none ended for seconds, and a kill took as much.
+#[test]
+#[ignore = "takes long and goes by time: run by hand, see docs/testing.md"]
+fn a_kill_beneath_new_keys_at_full_speed_takes_a_second_at_most() {
+    if Strata::is_oracle() {
+        return;
+    }
+    let mut random = Random::new("a_kill_beneath_new_keys_at_full_speed_takes_a_second_at_most");
+    let mut losses = Vec::new();
+    for round in 0..count(3) {
+        let disk = Disk::new();
+        let memory = ["256mb", "1gb", "0"][random.index(3)];
+        let bytes = [10, 100, 1_000][random.index(3)];
+        let args = ["--maxmemory", memory, "--tier-max-bytes", "8gb"];
+        let mut server = disk.start(&args);
+        let time = Duration::from_millis(500 + random.below(6_000));
+        let acknowledged = flood(&server, bytes, time);
+        let killed = Instant::now();
+        server.signal("KILL");
+        assert!(server.wait(Duration::from_secs(5)).is_some());
+        let server = disk.start(&args);
+        let mut client = server.connect();
+        let is_there = |key: usize| client.run(&["EXISTS", &key.to_string()]).int() == Some(1);
+        let there = partition_point(acknowledged.len() * FLOOD_BATCH, is_there);
+        let lost = acknowledged.get(there / FLOOD_BATCH);
+        let lost = lost.map_or(Duration::ZERO, |at| killed - *at);
+        let keys = acknowledged.len() * FLOOD_BATCH;
+        eprintln!(
+            "round {round}: {keys} keys of {bytes} bytes in {time:?}, maxmemory {memory}: lost {lost:?}"
+        );
+        losses.push(lost);
+    }
+    losses.sort();
+    let (median, most) = (losses[losses.len() / 2], losses[losses.len() - 1]);
+    eprintln!(
+        "{} kills, lost {median:?} in the median, at most {most:?}",
+        losses.len()
+    );
+    assert!(most <= super::moment::loss().unwrap_or(LOSS), "{losses:?}");
+}
+
+const FLOOD_BATCH: usize = 500;
+
+/// One client sets new keys as fast as it can: when each batch was acknowledged.
+fn flood(server: &Server, bytes: usize, time: Duration) -> Vec<Instant> {
+    let mut client = server.connect();
+    let value = "v".repeat(bytes);
+    let (until, mut acknowledged) = (Instant::now() + time, Vec::new());
+    while Instant::now() < until {
+        let first = acknowledged.len() * FLOOD_BATCH;
+        let mut requests = Vec::new();
+        for key in first..first + FLOOD_BATCH {
+            encode_into(&mut requests, &["SET", &key.to_string(), &value]);
+        }
+        client.send_raw(&requests);
+        (0..FLOOD_BATCH).for_each(|_| assert!(client.read().is_simple("OK")));
+        acknowledged.push(Instant::now());
+    }
+    acknowledged
+}
+
+/// How many come before the first for which it does not hold.
+fn partition_point(len: usize, mut holds: impl FnMut(usize) -> bool) -> usize {
+    let (mut low, mut high) = (0, len);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        match holds(middle) {
+            true => low = middle + 1,
+            false => high = middle,
+        }
+    }
+    low
+}
+
 #[test]
 #[ignore = "takes long and is random: run by hand, see docs/testing.md"]
 fn without_durability_a_kill_leaves_nothing_and_a_stop_everything() {

@@ -221,7 +221,7 @@ fn lost(moment: &Moment, ended: Instant) -> Duration {
     ended.saturating_duration_since(until)
 }
 
-fn loss() -> Option<Duration> {
+pub(super) fn loss() -> Option<Duration> {
     let text = env::var("STRATA_TIER_LOSS_MS").ok()?;
     Some(Duration::from_millis(text.parse().expect("a number")))
 }
