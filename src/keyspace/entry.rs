@@ -140,7 +140,7 @@ impl Entry {
 
     /// Writes the address of a shared value into an entry of this shape, whose header says that there is one.
     fn put_shared(&mut self, shape: Shape, value: SharedBytes) {
-        let address = Arc::into_raw(value.into_inner());
+        let address = Arc::into_raw(value.into_value());
         // SAFETY: the shape of a shared value has the room of an address where the value begins.
         unsafe {
             let at = self.start.as_ptr().add(shape.value_at());
@@ -155,7 +155,7 @@ impl Entry {
         let kind = self.view().kind() & !EXPIRY_MASK | wide;
         self.copy_in(0, &[kind]);
         // SAFETY: the entry counted as one who has the bytes (invariant) and is not marked as shared any more.
-        Some(SharedBytes::from_inner(unsafe { Arc::from_raw(address) }))
+        Some(SharedBytes::from_value(unsafe { Arc::from_raw(address) }))
     }
 
     /// Whether it is a string that is to be shared once it has so many bytes.

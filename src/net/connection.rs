@@ -92,7 +92,7 @@ pub(super) struct Connection<S> {
     is_reset: bool,
     closing: bool,
     /// What is counted for this connection's buffers.
-    counted_bytes: i64,
+    counted_bytes: usize,
     /// What is counted of their contents.
     held_bytes: usize,
     thread: Option<ThreadSlot>,
@@ -181,7 +181,7 @@ impl<S: Wire> Connection<S> {
                 return Ok(());
             }
             let progressed = with_local(|local| self.poll_receive(cx, local))?;
-            if self.counted_bytes != 0 || self.owns_buffers() {
+            if self.owns_buffers() || self.has_told_of_buffers() {
                 self.account();
             }
             if self.has_held_replies() {
@@ -648,8 +648,7 @@ impl<S: Wire> Connection<S> {
         }
         // Once it has the last byte the client may go on over another connection, before the call has returned: what is
         // being sent must not be taken for memory in use then, for which keys would be evicted or writes refused.
-        let input_capacity = self.input_bytes(BytesMut::capacity, Arriving::capacity);
-        self.count_buffers(input_capacity as i64);
+        self.count_buffers(self.input_bytes(BytesMut::capacity, Arriving::capacity));
         let sent = self
             .output
             .poll_send(cx, &mut self.stream)
@@ -729,13 +728,12 @@ impl<S: Wire> Connection<S> {
     /// Counts the buffers that this connection owns.
     fn account(&mut self) {
         let input_capacity = self.input_bytes(BytesMut::capacity, Arriving::capacity);
-        let bytes = input_capacity as i64 + self.output.counted();
-        if bytes == 0 && self.counted_bytes == 0 {
+        let bytes = input_capacity + self.output.capacity();
+        if bytes | self.output.len() == 0 && !self.has_told_of_buffers() {
             return;
         }
         self.count_held();
         self.count_buffers(bytes);
-        self.counted_bytes -= self.output.hand_over();
         let client = &self.session.client;
         client
             .query_capacity
@@ -743,6 +741,9 @@ impl<S: Wire> Connection<S> {
         client
             .output_capacity
             .store(self.output.capacity(), Ordering::Relaxed);
+        client
+            .output_pieces
+            .store(self.output.pieces(), Ordering::Relaxed);
         client
             .output_peak
             .fetch_max(self.output.len(), Ordering::Relaxed);
@@ -754,7 +755,14 @@ impl<S> Connection<S> {
     #[inline]
     fn owns_buffers(&self) -> bool {
         let of_input = self.input.capacity() | self.partial.received.len();
-        (of_input | self.output.capacity()) != 0 || self.arriving.is_some()
+        let of_output = self.output.capacity() | self.output.len();
+        (of_input | of_output) != 0 || self.arriving.is_some()
+    }
+
+    /// Whether the account has buffers of it, which may be gone.
+    #[inline]
+    fn has_told_of_buffers(&self) -> bool {
+        self.counted_bytes != 0 || self.session.client.output_bytes.load(Ordering::Relaxed) != 0
     }
 
     /// The bytes of requests that have not run: of `input`, of an argument on its way, and of those that are there.
@@ -769,20 +777,20 @@ impl<S> Connection<S> {
         of_input(&self.input) + arriving + received
     }
 
-    /// Counts what is kept for the client, without the spare room of the buffers, and keeps `maxmemory-clients` at once.
+    /// Counts what is kept for the client alone, without the spare room of the buffers for requests, and keeps `maxmemory-clients` at once.
     fn count_held(&mut self) {
         let input_bytes = self.input_bytes(BytesMut::len, Arriving::len);
-        let bytes = input_bytes + self.output.len();
-        let change = bytes as i64 - self.held_bytes as i64;
-        if change == 0 {
-            return;
-        }
-        self.held_bytes = bytes;
+        let bytes = input_bytes + self.output.capacity();
         let client = &self.session.client;
         client.query_bytes.store(input_bytes, Ordering::Relaxed);
         client
             .output_bytes
             .store(self.output.len(), Ordering::Relaxed);
+        let change = bytes as i64 - self.held_bytes as i64;
+        if change == 0 {
+            return;
+        }
+        self.held_bytes = bytes;
         if let Some(thread) = self.thread {
             let stripe = self.server.stats.stripe(thread);
             stripe.held_bytes.add(change);
@@ -793,9 +801,9 @@ impl<S> Connection<S> {
     }
 
     /// Counts so many bytes of buffers from now on.
-    fn count_buffers(&mut self, bytes: i64) {
+    fn count_buffers(&mut self, bytes: usize) {
         let Some(thread) = self.thread else { return };
-        let change = bytes - self.counted_bytes;
+        let change = bytes as i64 - self.counted_bytes as i64;
         self.server.stats.stripe(thread).buffer_bytes.add(change);
         self.counted_bytes = bytes;
     }
@@ -804,8 +812,7 @@ impl<S> Connection<S> {
 impl<S> Drop for Connection<S> {
     fn drop(&mut self) {
         self.server.clients.remove(self.session.client.id);
-        self.output.clear();
-        self.count_buffers(self.output.counted());
+        self.count_buffers(0);
         if let Some(thread) = self.thread {
             let stripe = self.server.stats.stripe(thread);
             stripe.held_bytes.add(-(self.held_bytes as i64));

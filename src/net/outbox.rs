@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 
 use tokio::io::AsyncWrite;
 
-use crate::value::shared::SharedBytes;
+use crate::value::shared::{Sent, SharedBytes};
 
 /// A piece grows up to this before the next one is begun. Longer replies are pieces of their own.
 const PIECE_BYTES: usize = 256 * 1024;
@@ -27,30 +27,20 @@ pub(super) struct Outbox {
     sent: usize,
     len: usize,
     capacity: usize,
-    /// What the pieces take that are nobody else's, and of the others what was added to all that is on its way, and taken off.
-    /// A string that many clients are to get is counted by the first of them, and goes with the last.
-    counted: i64,
 }
 
 #[derive(Debug)]
 enum Piece {
     Own(Vec<u8>),
-    Shared(SharedBytes),
+    Shared(Sent),
 }
 
 impl Piece {
+    /// What it takes for itself. Long strings are counted where all of them are.
     fn capacity(&self) -> usize {
         match self {
             Self::Own(bytes) => bytes.capacity(),
-            Self::Shared(bytes) => bytes.len(),
-        }
-    }
-
-    /// It has been sent, or never will be. What that takes off the account.
-    fn end(&self) -> usize {
-        match self {
-            Self::Own(bytes) => bytes.capacity(),
-            Self::Shared(bytes) => bytes.end_sending(),
+            Self::Shared(_) => 0,
         }
     }
 }
@@ -76,30 +66,14 @@ impl Outbox {
         self.len == 0
     }
 
-    /// What the pieces take, each as if it were nobody else's.
+    /// What the pieces take, without the long strings.
     pub(super) fn capacity(&self) -> usize {
         self.capacity
     }
 
-    /// What this queue adds to the memory in use.
-    pub(super) fn counted(&self) -> i64 {
-        self.counted
-    }
-
-    /// The same of an empty queue, which is what others are to take off, or have: it is nobody's from now on.
-    pub(super) fn hand_over(&mut self) -> i64 {
-        match self.is_empty() {
-            true => std::mem::take(&mut self.counted),
-            false => 0,
-        }
-    }
-
-    /// Sends nothing more.
-    pub(super) fn clear(&mut self) {
-        for piece in std::mem::take(&mut self.pieces) {
-            self.counted -= piece.end() as i64;
-        }
-        (self.sent, self.len, self.capacity) = (0, 0, 0);
+    /// How many pieces there are.
+    pub(super) fn pieces(&self) -> usize {
+        self.pieces.len()
     }
 
     pub(super) fn push(&mut self, bytes: &[u8]) {
@@ -109,15 +83,12 @@ impl Outbox {
         self.len += bytes.len();
         match self.pieces.back_mut() {
             Some(Piece::Own(last)) if last.len() + bytes.len() <= PIECE_BYTES => {
-                let before = last.capacity();
+                self.capacity -= last.capacity();
                 last.extend_from_slice(bytes);
-                let more = last.capacity() - before;
-                self.capacity += more;
-                self.counted += more as i64;
+                self.capacity += last.capacity();
             }
             _ => {
                 self.capacity += bytes.len();
-                self.counted += bytes.len() as i64;
                 self.pieces.push_back(Piece::Own(bytes.to_vec()));
             }
         }
@@ -127,9 +98,7 @@ impl Outbox {
     pub(super) fn push_shared(&mut self, bytes: SharedBytes) {
         if !bytes.is_empty() {
             self.len += bytes.len();
-            self.capacity += bytes.len();
-            self.counted += bytes.begin_sending() as i64;
-            self.pieces.push_back(Piece::Shared(bytes));
+            self.pieces.push_back(Piece::Shared(bytes.into()));
         }
     }
 
@@ -183,7 +152,6 @@ impl Outbox {
             sent -= rest;
             self.sent = 0;
             self.capacity -= first.capacity();
-            self.counted -= first.end() as i64;
             self.pieces.pop_front();
         }
     }
@@ -246,40 +214,16 @@ mod tests {
         outbox.push_shared(SharedBytes::default());
         outbox.push(b"tail");
         assert_eq!(outbox.len(), long.len() + 8);
-        assert!(outbox.capacity() >= outbox.len(), "what is queued counts");
+        assert!(
+            outbox.capacity() < PIECE_BYTES,
+            "what is shared is counted elsewhere"
+        );
         let is_it = |piece: &Piece| piece.as_ptr() == long.as_ptr();
         assert!(outbox.pieces.iter().any(is_it));
         let expected = [b"head", &*long, b"tail"].concat();
         let taken = drain(&mut outbox);
         assert!(taken == expected);
         assert_eq!((outbox.capacity(), long.is_shared()), (0, false));
-    }
-
-    /// A value of 4 MB that 250 clients had asked for and did not read was counted as a gigabyte, and all keys were evicted.
-    #[test]
-    fn a_string_for_many_counts_once_until_the_last_has_it() {
-        let long = SharedBytes::from(vec![7; 3 * PIECE_BYTES]);
-        let mut outboxes: Vec<_> = (0..4).map(|_| Outbox::default()).collect();
-        for outbox in &mut outboxes {
-            outbox.push_shared(long.clone());
-            outbox.push_shared(long.clone());
-            assert_eq!(outbox.capacity(), 2 * long.len());
-        }
-        let counted = |outboxes: &[Outbox]| outboxes.iter().map(Outbox::counted).sum::<i64>();
-        assert_eq!(counted(&outboxes), long.len() as i64);
-        drain(&mut outboxes[0]);
-        outboxes[1].clear();
-        drain(&mut outboxes[3]);
-        assert_eq!(counted(&outboxes), long.len() as i64);
-        drain(&mut outboxes[2]);
-        assert_eq!(counted(&outboxes), 0);
-        // The first has what the last has taken off, and neither for long.
-        let len = long.len() as i64;
-        assert_eq!(
-            (outboxes[0].hand_over(), outboxes[2].hand_over()),
-            (len, -len)
-        );
-        assert_eq!((outboxes[0].counted(), outboxes[2].counted()), (0, 0));
     }
 
     #[test]

@@ -52,6 +52,8 @@ pub struct Client {
     pub output_capacity: AtomicUsize,
     /// The most bytes of replies that waited at once since the allocation last shrank.
     pub output_peak: AtomicUsize,
+    /// Pieces that the replies lie in.
+    pub output_pieces: AtomicUsize,
     /// Bytes received in all.
     pub total_input: AtomicU64,
     /// Bytes sent in all.
@@ -195,6 +197,7 @@ impl Clients {
             output_bytes: AtomicUsize::new(0),
             output_capacity: AtomicUsize::new(0),
             output_peak: AtomicUsize::new(0),
+            output_pieces: AtomicUsize::new(0),
             total_input: AtomicU64::new(0),
             total_output: AtomicU64::new(0),
             total_commands: AtomicU64::new(0),

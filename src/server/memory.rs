@@ -7,6 +7,7 @@ use super::clients::{Client, Clients};
 use super::process;
 use super::session::Session;
 use super::stats::Stats;
+use crate::value::shared::sent_only_bytes;
 
 /// The allocator of the program: what tikv-jemalloc-sys has. A test compares it with Cargo.lock.
 pub const ALLOCATOR: &str = "jemalloc-5.3.1";
@@ -71,7 +72,7 @@ fn percent(part: usize, whole: usize) -> f64 {
 /// Bytes in use by clients: their structures and buffers.
 pub(super) fn client_bytes(clients: &Clients, stats: &Stats) -> usize {
     let buffers = stats.sum(|stripe| &stripe.buffer_bytes);
-    usize::try_from(buffers).unwrap_or(0) + clients.len() * CLIENT_BYTES
+    usize::try_from(buffers).unwrap_or(0) + sent_only_bytes() + clients.len() * CLIENT_BYTES
 }
 
 impl Server {

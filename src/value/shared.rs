@@ -6,7 +6,7 @@
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::recycled;
 use crate::allocator::size_class;
@@ -27,15 +27,50 @@ pub struct SharedBytes(Arc<Owned>);
 #[derive(Default)]
 pub(crate) struct Owned {
     bytes: Vec<u8>,
-    /// How many replies on their way refer to them.
-    sent_by: AtomicU32,
+    /// How many keys have them as their value, and, in the lower half, how many replies on their way refer to them.
+    holders: AtomicU64,
+}
+
+/// One reply, and one key.
+const REPLY: u64 = 1;
+const KEY: u64 = 1 << 32;
+
+/// Bytes that replies have on their way, and no key has: each once, however many replies that are.
+static SENT_ONLY: AtomicUsize = AtomicUsize::new(0);
+
+/// Bytes of long strings that are to be sent still and are no key's value any more, each once.
+pub fn sent_only_bytes() -> usize {
+    SENT_ONLY.load(Ordering::Relaxed)
+}
+
+fn is_sent_only(holders: u64) -> bool {
+    holders > 0 && holders < KEY
 }
 
 impl Owned {
+    fn begin(&self, holder: u64) {
+        let before = self.holders.fetch_add(holder, Ordering::Relaxed);
+        self.count(before, before + holder);
+    }
+
+    fn end(&self, holder: u64) {
+        let before = self.holders.fetch_sub(holder, Ordering::Relaxed);
+        self.count(before, before - holder);
+    }
+
+    /// Whoever has them they do not change: their length is the same at the end.
+    fn count(&self, before: u64, after: u64) {
+        match (is_sent_only(before), is_sent_only(after)) {
+            (false, true) => _ = SENT_ONLY.fetch_add(self.bytes.len(), Ordering::Relaxed),
+            (true, false) => _ = SENT_ONLY.fetch_sub(self.bytes.len(), Ordering::Relaxed),
+            _ => {}
+        }
+    }
+
     fn new(bytes: Vec<u8>) -> Arc<Self> {
         Arc::new(Self {
             bytes,
-            sent_by: AtomicU32::new(0),
+            holders: AtomicU64::new(0),
         })
     }
 
@@ -56,7 +91,7 @@ impl Clone for Owned {
     fn clone(&self) -> Self {
         Self {
             bytes: copy_of(&self.bytes),
-            sent_by: AtomicU32::new(0),
+            holders: AtomicU64::new(0),
         }
     }
 }
@@ -116,30 +151,46 @@ impl SharedBytes {
         }
     }
 
-    /// One more reply refers to them. What that adds to the bytes on their way: none, where another one does.
-    pub fn begin_sending(&self) -> usize {
-        match self.0.sent_by.fetch_add(1, Ordering::Relaxed) {
-            0 => self.len(),
-            _ => 0,
-        }
-    }
-
-    /// A reply is gone: what that takes off the bytes on their way.
-    pub fn end_sending(&self) -> usize {
-        match self.0.sent_by.fetch_sub(1, Ordering::Relaxed) {
-            1 => self.len(),
-            _ => 0,
-        }
-    }
-
-    /// What is counted, for who keeps its address.
-    pub(crate) fn into_inner(self) -> Arc<Owned> {
+    /// What is counted, for a key that keeps its address.
+    pub(crate) fn into_value(self) -> Arc<Owned> {
+        self.0.begin(KEY);
         self.0
     }
 
-    /// The other way round. The bytes came from [`Self::into_inner`].
-    pub(crate) fn from_inner(inner: Arc<Owned>) -> Self {
-        Self(inner)
+    /// The other way round: the key has them no more.
+    pub(crate) fn from_value(value: Arc<Owned>) -> Self {
+        value.end(KEY);
+        Self(value)
+    }
+
+    /// Those of a key that keeps them.
+    pub(crate) fn of_value(value: &Arc<Owned>) -> Self {
+        Self(Arc::clone(value))
+    }
+}
+
+/// Bytes that a reply has until it is sent.
+#[derive(Debug)]
+pub struct Sent(SharedBytes);
+
+impl From<SharedBytes> for Sent {
+    fn from(bytes: SharedBytes) -> Self {
+        bytes.0.begin(REPLY);
+        Self(bytes)
+    }
+}
+
+impl Drop for Sent {
+    fn drop(&mut self) {
+        self.0.0.end(REPLY);
+    }
+}
+
+impl Deref for Sent {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
     }
 }
 
@@ -224,5 +275,32 @@ mod tests {
         bytes.overwrite(&[7; 40_001]);
         assert_eq!((bytes.as_ptr(), bytes.len()), (at, 40_001));
         assert_eq!(capacity(&bytes), size_class(40_001));
+    }
+
+    /// A value of 4 MB that 250 clients had asked for and did not read was counted as a gigabyte, and one of 60 MB that one client was to
+    /// get twice, once as the key's: all keys were evicted.
+    #[test]
+    fn what_replies_have_counts_once_and_only_while_no_key_has_it() {
+        // Of a length that no other test has on its way.
+        const LEN: usize = 7_654_321;
+        let counted = || sent_only_bytes() / LEN;
+        let long = SharedBytes::from(vec![7; LEN]);
+        let key = long.clone().into_value();
+        let other_key = long.clone().into_value();
+        let mut replies: Vec<_> = (0..3).map(|_| Sent::from(long.clone())).collect();
+        assert_eq!(counted(), 0);
+        drop(SharedBytes::from_value(key));
+        assert_eq!(counted(), 0);
+        drop(SharedBytes::from_value(other_key));
+        assert_eq!(counted(), 1);
+        replies.truncate(1);
+        assert_eq!(counted(), 1);
+        // RENAME takes it out and puts it in again.
+        let key = long.clone().into_value();
+        assert_eq!(counted(), 0);
+        drop(SharedBytes::from_value(key));
+        assert_eq!(counted(), 1);
+        drop(replies);
+        assert_eq!(counted(), 0);
     }
 }

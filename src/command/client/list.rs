@@ -117,8 +117,9 @@ struct Line<'a> {
 }
 
 impl Line<'_> {
-    /// Writes the fields of Redis 7.4 in its order, then the traffic as Redis 8 has it. Arguments lie in the query buffer and replies in
-    /// one output buffer, so that `argv-mem`, `oll` and `omem` are always 0.
+    /// Writes the fields of Redis 7.4 in its order, then the traffic as Redis 8 has it. Arguments lie in the query buffer, so that
+    /// `argv-mem` is always 0, and replies that wait in a list of pieces, so that `obl` is: `omem` is what is to be sent still. Long
+    /// values among it are in memory once, whoever is to get them, and not in `tot-mem`.
     fn write(&self, text: &mut String) {
         let client = self.client;
         self.write_identity(text);
@@ -128,9 +129,10 @@ impl Line<'_> {
         let output_capacity = client.output_capacity.load(Relaxed);
         text.push_str(&format!(
             " qbuf={query_bytes} qbuf-free={} argv-mem=0 multi-mem=0 rbs={output_capacity} rbp={} \
-             obl={output_bytes} oll=0 omem=0 tot-mem={} events={}",
+             obl=0 oll={} omem={output_bytes} tot-mem={} events={}",
             query_capacity.saturating_sub(query_bytes),
             client.output_peak.load(Relaxed),
+            client.output_pieces.load(Relaxed),
             size_of::<Client>() + query_capacity + output_capacity,
             if output_bytes > 0 { "rw" } else { "r" },
         ));

@@ -211,7 +211,7 @@ impl<'a> EntryRef<'a> {
         let address = self.shared_address()?;
         // SAFETY: the entry is one of those who have the bytes (invariant) and stays that: it is not dropped here.
         let value = ManuallyDrop::new(unsafe { Arc::from_raw(address) });
-        Some(SharedBytes::from_inner(Arc::clone(&value)))
+        Some(SharedBytes::of_value(&value))
     }
 
     /// The value, if it is a string.
