@@ -249,8 +249,9 @@ fn shutdown(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
         // A stop waits for nothing that could be called off.
         return Err(CommandError::text("ERR No shutdown in progress."));
     }
-    if options.save && !options.force {
+    if options.save && !options.force && !cx.keys.keyspace().has_below() {
         // There is nowhere to save to: the answer of Redis when saving failed.
+        tracing::error!("SHUTDOWN SAVE was refused: there is no disk tier to save to");
         return Err(CommandError::text(
             "ERR Errors trying to SHUTDOWN. Check logs.",
         ));
@@ -322,6 +323,11 @@ mod tests {
         db.run("SHUTDOWN ABORT NOW").error("ERR syntax error");
         db.run("SHUTDOWN ABORT")
             .error("ERR No shutdown in progress.");
+        assert!(!db.server().shutdown.is_asked());
+        if db.engine().keyspace.has_below() {
+            db.run("SHUTDOWN SAVE").is("");
+            return assert!(db.server().shutdown.is_asked());
+        }
         db.run("SHUTDOWN SAVE")
             .error("ERR Errors trying to SHUTDOWN. Check logs.");
         assert!(!db.server().shutdown.is_asked());

@@ -349,6 +349,10 @@ impl Loader {
         };
         let read = match words {
             [] => Err("wrong number of arguments".into()),
+            // As Redis does: a list may stand in one word.
+            [one] if option.kind.is_list() && one.contains(' ') => {
+                option.kind.read_text(&mut self.config, one)
+            }
             _ => option.kind.read(&mut self.config, words),
         };
         self.note(option, name, &words.join(" "), read, origin);
@@ -481,7 +485,12 @@ impl CommandLine {
             line.invocation = Invocation::Ask;
         }
         while let Some(word) = words.next() {
+            // A whole line in one word, as Redis takes it.
+            let is_line = |flag: &str| !flag.split_once(' ').unwrap_or((flag, "")).0.contains('=');
             match (word.strip_prefix("--"), word.as_str()) {
+                (Some(flag), _) if flag.contains(' ') && is_line(flag) => {
+                    line.take_line(flag, problems);
+                }
                 (_, "--help" | "-h") => line.print = Some(help()),
                 (_, "--version" | "-v" | "-V") => line.print = Some(version()),
                 (Some(flag), _) => line.take_flag(flag, &mut words, problems),
@@ -492,6 +501,22 @@ impl CommandLine {
             }
         }
         line
+    }
+
+    fn take_line(&mut self, text: &str, problems: &mut Vec<LoadError>) {
+        match file::split_words(text.as_bytes()) {
+            Ok(words) => {
+                let mut words = words.into_iter().peekable();
+                let name = words.next().unwrap_or_default();
+                self.take_flag(&name, &mut words, problems);
+                if let Some(word) = words.next() {
+                    problems.push(LoadError::Usage(format!(
+                        "--{text}: {word} is one value too many"
+                    )));
+                }
+            }
+            Err(error) => problems.push(LoadError::Usage(format!("--{text}: {error}"))),
+        }
     }
 
     /// Names are checked here, because only here a misspelt one can be told from a wrong value.

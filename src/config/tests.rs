@@ -923,6 +923,39 @@ fn the_files_in_conf_are_read_without_a_warning() {
     );
 }
 
+/// The `args` of a container are often written so. As in Redis 8.10.
+#[test]
+fn a_list_or_a_whole_line_may_stand_in_one_word() {
+    let parts = [
+        "--bind",
+        "127.0.0.1 -::1",
+        "--save",
+        "60 1",
+        "--port",
+        "7404",
+    ];
+    let apart = [
+        "--bind",
+        "127.0.0.1",
+        "-::1",
+        "--save",
+        "60",
+        "1",
+        "--port",
+        "7404",
+    ];
+    let lines = ["--bind 127.0.0.1 -::1", "--save 60 1", "--port 7404"];
+    let expected = start(&apart, &[]).unwrap().config;
+    for args in [&parts[..], &lines] {
+        assert_eq!(start(args, &[]).unwrap().config, expected, "{args:?}");
+    }
+    // A secret may have blanks where it stands alone.
+    let secret = start(&["--requirepass", "a b"], &[]).unwrap();
+    assert_eq!(get_one(&secret.config, "requirepass"), "a b");
+    let error = start(&["--port 7404 7405"], &[]).unwrap_err().to_string();
+    assert_eq!(error, "--port 7404 7405: 7405 is one value too many");
+}
+
 #[test]
 fn options_that_do_not_go_together_are_refused_at_the_start() {
     let args = ["--memory-ttl", "60", "--maxmemory-policy", "allkeys-lfu"];

@@ -56,6 +56,9 @@ const ROOM_BYTES_MAX: u64 = 256 << 20;
 const FIRST_RATE: u64 = 40 << 20;
 /// Were this less clients would wait in vain.
 const RATE_MIN: u64 = 1 << 20;
+/// Of a run under way it is known how fast it is after so long. Gathering is about this part of its time.
+const GATHERED_MIN: Duration = Duration::from_millis(200);
+const GATHERING: f64 = 0.75;
 /// A smaller run tells nothing: what it takes is mostly the end.
 const MEASURED_BYTES_MIN: u64 = 1 << 20;
 /// When all runs since have been that small nobody is behind.
@@ -78,7 +81,9 @@ pub struct Pacing {
     rate: AtomicU64,
     /// What keys and values may take; `u64::MAX`: there is no limit.
     memory: AtomicU64,
-    /// The less of that and of what is safe in time.
+    /// Whether all must be safe in time.
+    is_timed: AtomicBool,
+    /// The less of the memory and of what is safe in time.
     room: AtomicU64,
     /// Nobody takes turns while no more is unsafe.
     open_bytes: AtomicU64,
@@ -99,6 +104,7 @@ impl Default for Pacing {
             next: AtomicU64::new(0),
             rate: AtomicU64::new(FIRST_RATE),
             memory: AtomicU64::new(u64::MAX),
+            is_timed: AtomicBool::new(false),
             room: AtomicU64::new(u64::MAX),
             open_bytes: AtomicU64::new(u64::MAX),
             pace: AtomicU64::new(FIRST_PACE),
@@ -118,13 +124,19 @@ impl Pacing {
 
     /// Follows what keys and values may take, and whether all must be safe in time.
     fn steer(&self, memory: Option<u64>, is_timed: bool) {
+        self.memory
+            .store(memory.unwrap_or(u64::MAX), Ordering::Relaxed);
+        self.is_timed.store(is_timed, Ordering::Relaxed);
+        self.measure_room();
+    }
+
+    fn measure_room(&self) {
         let rate = self.rate.load(Ordering::Relaxed) as f64;
-        let memory = memory.unwrap_or(u64::MAX);
-        let in_time = match is_timed {
+        let in_time = match self.is_timed.load(Ordering::Relaxed) {
             true => ((rate * ROOM_S) as u64).min(ROOM_BYTES_MAX),
             false => u64::MAX,
         };
-        self.memory.store(memory, Ordering::Relaxed);
+        let memory = self.memory.load(Ordering::Relaxed);
         self.room.store(memory.min(in_time), Ordering::Relaxed);
         self.set_behind(self.is_behind.load(Ordering::Relaxed));
     }
@@ -185,6 +197,19 @@ impl Pacing {
         let in_time = left(&self.room, LATEST_PERCENT).max(LATEST);
         let pace = self.pace.load(Ordering::Relaxed) as f64 / 1000.0;
         pace * in_memory.min(in_time).min(1.0) * self.rate.load(Ordering::Relaxed) as f64
+    }
+
+    /// The writer has gathered so many bytes in this time, of a run that goes on. Where that is slower than was known clients must not
+    /// go on as before until it ends: what they change is of the same run.
+    pub fn gathers(&self, bytes: u64, time: Duration) {
+        if time < GATHERED_MIN {
+            return;
+        }
+        let rate = (bytes as f64 / time.as_secs_f64() * GATHERING) as u64;
+        if rate < self.rate.load(Ordering::Relaxed) {
+            self.rate.store(rate.max(RATE_MIN), Ordering::Relaxed);
+            self.measure_room();
+        }
     }
 
     /// The writer has made so many bytes safe in this time, at the end of which so many were not safe.
@@ -418,6 +443,22 @@ mod tests {
         // Less, when that is little.
         pacing.steer(Some(20 * MB), true);
         assert!(pacing.is_on(5 * MB));
+    }
+
+    /// The first run was as slow as the machine was busy, and clients went on at the pace of a quick one for seven seconds.
+    #[test]
+    fn a_run_that_turns_out_slow_slows_writes_before_it_ends() {
+        let pacing = pacing(1 << 40);
+        pacing.steer(None, true);
+        let ms = Duration::from_millis;
+        let before = pacing.rate_at(8 * MB);
+        pacing.gathers(FIRST_RATE / 2, ms(300));
+        pacing.gathers(1, ms(10));
+        assert_eq!(pacing.rate_at(8 * MB), before);
+        assert!(!pacing.is_on(4 * MB));
+        pacing.gathers(3 * MB, ms(300));
+        assert!(pacing.rate_at(8 * MB) < before / 4.0);
+        assert!(pacing.is_on(4 * MB));
     }
 
     /// As its run is awaited by nobody, a disk that has stopped for some time must not have all clients wait.

@@ -289,6 +289,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "takes half an hour there")]
     fn many_expiries_take_bounded_memory_and_all_pass() {
         let tally = Tally::default();
         let many = 3 * BUCKETS_MAX as i64;

@@ -1,6 +1,8 @@
 //! How what is written comes to be of one moment: what has changed is copied, and what changes meanwhile is copied again, until
 //! the little that is left can be copied with nobody else at the keys.
 
+use std::time::Instant;
+
 use super::Writer;
 use super::sink::{Sink, Taken};
 use crate::keyspace::residency::Place;
@@ -22,6 +24,24 @@ const LATE_ROUNDS: usize = 4;
 /// So many moments may pass before they are written.
 const ATTEMPTS: usize = 3;
 
+/// What of a run was gathered, and what is being gathered of it.
+pub(super) struct Gathering {
+    began: Instant,
+    /// Bytes of entries, about.
+    before: usize,
+    bytes: usize,
+}
+
+impl Gathering {
+    pub(super) fn of(bytes: usize) -> Self {
+        Self {
+            began: Instant::now(),
+            before: 0,
+            bytes,
+        }
+    }
+}
+
 impl Writer<'_> {
     /// Writes what has changed up to one moment, and tells what the databases were called then. `taken` gets what has changed
     /// meanwhile too.
@@ -40,11 +60,13 @@ impl Writer<'_> {
         let mut rest = taken.sorted();
         let mut late = Vec::new();
         if taken.bytes > ALONE_BYTES || rest.len() > ALONE_PLACES {
+            let mut gathering = Gathering::of(taken.bytes);
             for _ in 0..PASSES {
-                self.write_places(&rest, sink)?;
-                let bytes = self.engine.keyspace.queued_bytes();
+                self.write_places(&rest, &gathering, sink)?;
+                gathering.before = gathering.before.saturating_add(gathering.bytes);
+                gathering.bytes = self.engine.keyspace.queued_bytes();
                 rest = self.take_more(taken);
-                if bytes <= LATE_BYTES {
+                if gathering.bytes <= LATE_BYTES {
                     break;
                 }
             }
@@ -136,11 +158,18 @@ impl Writer<'_> {
     pub(super) fn write_places(
         &mut self,
         places: &[Place],
+        gathering: &Gathering,
         sink: &mut Sink<'_>,
     ) -> Result<(), StoreError> {
         let mut gathered = 0;
         for shard in places.chunk_by(|a, b| a.shard() == b.shard()) {
             self.tier.progress.gathered(gathered, places.len());
+            if sink.is_run() {
+                let done = gathering.bytes / places.len() * gathered;
+                let done = gathering.before.saturating_add(done);
+                let pacing = &self.engine.pacing;
+                pacing.gathers(done as u64, gathering.began.elapsed());
+            }
             gathered += shard.len();
             let mut left = shard;
             while !left.is_empty() {

@@ -1,3 +1,4 @@
+use super::moment::Gathering;
 use super::*;
 use crate::testing::Db;
 use crate::tier::chunks::LONG_BYTES;
@@ -59,7 +60,11 @@ fn after_a_run_beside(before: &[&str], meanwhile: &[&str]) -> Db {
         .expect("the disk is well");
     let mut draft = Draft::new(&tier(&engine).dir, run.generation());
     writer
-        .write_places(&taken.sorted(), &mut Sink::Run(&mut draft))
+        .write_places(
+            &taken.sorted(),
+            &Gathering::of(0),
+            &mut Sink::Run(&mut draft),
+        )
         .expect("the disk is well");
     for command in meanwhile {
         let _ = db.run(command);
