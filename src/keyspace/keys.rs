@@ -257,7 +257,7 @@ impl<'a> Keys<'a> {
         }
         if for_value && entry.is_compressed() {
             compression::restore_at(&mut self.locked[lock], at);
-        } else if for_value && entry.fields_due_at().is_some_and(|at| at <= self.terms.now) {
+        } else if entry.fields_due_at().is_some_and(|at| at <= self.terms.now) {
             return self.without_due_fields(Found { lock, at });
         }
         Some(Found { lock, at })

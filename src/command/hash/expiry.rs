@@ -832,6 +832,28 @@ mod tests {
         db.run("EXISTS h").int(0);
     });
 
+    /// One that came back from disk was still there for EXISTS and TYPE, and gone for HGET and TTL.
+    script!(
+        a_hash_whose_fields_have_all_expired_is_gone_for_every_command,
+        |db| {
+            for gone in ["EXISTS h", "TTL h", "DEL h", "RENAMENX h g", "EXPIRE h 10"] {
+                db.run("HSET h a 1 b 2").int(2);
+                db.run("HPEXPIRE h 10 FIELDS 2 a b").ints(&[1, 1]);
+                db.advance(10);
+                let reply = db.run(gone);
+                let expected = match gone {
+                    "TTL h" => ":-2\r\n",
+                    "RENAMENX h g" => "-ERR no such key\r\n",
+                    _ => ":0\r\n",
+                };
+                assert_eq!(reply.bytes(), expected.as_bytes(), "{gone}");
+            }
+            db.run("HSETEX h PX 10 FIELDS 1 a 1").int(1);
+            db.advance(10);
+            db.run("TYPE h").simple("none");
+        }
+    );
+
     script!(what_redis_refuses_is_refused, |db| {
         db.run("SET s v").ok();
         db.run("HSET h a 1").int(1);
