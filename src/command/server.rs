@@ -249,9 +249,11 @@ fn shutdown(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
         // A stop waits for nothing that could be called off.
         return Err(CommandError::text("ERR No shutdown in progress."));
     }
-    if options.save && !options.force && !cx.keys.keyspace().has_below() {
-        // There is nowhere to save to: the answer of Redis when saving failed.
-        tracing::error!("SHUTDOWN SAVE was refused: there is no disk tier to save to");
+    let tier = cx.server.engine.tier.as_ref();
+    let saves = tier.is_some_and(|tier| !tier.is_failing());
+    if options.save && !options.force && !saves {
+        // The answer of Redis when saving failed.
+        tracing::error!("SHUTDOWN SAVE was refused: there is no disk tier that could be written");
         return Err(CommandError::text(
             "ERR Errors trying to SHUTDOWN. Check logs.",
         ));

@@ -509,13 +509,15 @@ impl CommandLine {
                 let mut words = words.into_iter().peekable();
                 let name = words.next().unwrap_or_default();
                 self.take_flag(&name, &mut words, problems);
-                if let Some(word) = words.next() {
-                    problems.push(LoadError::Usage(format!(
-                        "--{text}: {word} is one value too many"
-                    )));
+                if words.next().is_some() {
+                    // Not which: it may be part of a secret.
+                    problems.push(LoadError::Usage(format!("--{name}: a value too many")));
                 }
             }
-            Err(error) => problems.push(LoadError::Usage(format!("--{text}: {error}"))),
+            Err(error) => {
+                let name = text.split(' ').next().unwrap_or_default();
+                problems.push(LoadError::Usage(format!("--{name}: {error}")));
+            }
         }
     }
 
@@ -580,8 +582,15 @@ pub fn without_secrets(
     while let Some(arg) = args.next() {
         let text = arg.to_str().unwrap_or_default();
         let flag = text.strip_prefix("--").unwrap_or_default();
-        let (name, value) = match flag.split_once('=') {
-            Some((name, value)) => (name, Some(value.to_owned())),
+        let (name, value) = match flag.split_once(['=', ' ']) {
+            Some((name, value)) if flag[name.len()..].starts_with('=') => {
+                (name, Some(value.to_owned()))
+            }
+            // A whole line in one word. One that is wrong stays, and is refused later.
+            Some((name, value)) => match file::split_words(value.as_bytes()).as_deref() {
+                Ok([one]) => (name, Some(one.clone())),
+                _ => ("", None),
+            },
             None => (flag, None),
         };
         let Some(option) = option(name).filter(|option| option.is_secret()) else {

@@ -75,7 +75,7 @@ impl Executor {
         engine.pacing.is_on(engine.keyspace.unsafe_bytes())
     }
 
-    /// That a command waits for its turn, once. Then it is the turn of what its client has sent behind it too: the clock is charged
+    /// That a command waits for its turn, once. Then it is the turn of what was read behind it too: the clock is charged
     /// for that as well, and others wait for as much longer. While the disk takes nothing at all nobody waits for it.
     #[cold]
     pub(super) fn turn(&mut self, session: &mut Session, now: UnixMs) -> Option<Suspend> {

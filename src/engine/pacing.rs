@@ -39,8 +39,9 @@ const LATEST_PERCENT: u64 = 100;
 const LATEST: f64 = 0.3;
 /// The pace of clients in thousandths of the writer's: the least and the most, and how much it changes from run to run.
 const PACE: (u64, u64) = (300, 1200);
-const FIRST_PACE: u64 = 600;
+const FIRST_PACE: u64 = 800;
 const PACE_STEP: (f64, f64) = (0.7, 1.1);
+const NEAR: (f64, f64) = (0.7, 1.4);
 /// A run begins when this part of the room has changed, or so many bytes.
 const RUN_PERCENT: u64 = 10;
 const RUN_BYTES: u64 = 32 << 20;
@@ -51,14 +52,15 @@ const ROOM_MIN: u64 = 40 << 20;
 const ROOM_S: f64 = 2.5;
 /// But no more than this: a writer of half a gigabyte a second may be one of a tenth in the next.
 const ROOM_BYTES_MAX: u64 = 256 << 20;
-/// Bytes a second, until a run has shown what they are: of small values on a slow core. The first run must end in time too; it is
-/// measured after half a second.
-const FIRST_RATE: u64 = 40 << 20;
+/// Bytes a second, until the first run shows what they are.
+const FIRST_RATE: u64 = 48 << 20;
 /// Were this less clients would wait in vain.
 const RATE_MIN: u64 = 1 << 20;
 /// Of a run under way it is known how fast it is after so long. Gathering is about this part of its time.
-const GATHERED_MIN: Duration = Duration::from_millis(200);
+const GATHERED_MIN: Duration = Duration::from_millis(100);
 const GATHERING: f64 = 0.75;
+/// Runs differ by less than to this part of the rate.
+const SLOW: f64 = 0.7;
 /// A smaller run tells nothing: what it takes is mostly the end.
 const MEASURED_BYTES_MIN: u64 = 1 << 20;
 /// When all runs since have been that small nobody is behind.
@@ -79,6 +81,8 @@ pub struct Pacing {
     next: AtomicU64,
     /// Bytes that the writer makes safe in a second.
     rate: AtomicU64,
+    /// Whether a run has told that.
+    is_measured: AtomicBool,
     /// What keys and values may take; `u64::MAX`: there is no limit.
     memory: AtomicU64,
     /// Whether all must be safe in time.
@@ -103,6 +107,7 @@ impl Default for Pacing {
             started: Instant::now(),
             next: AtomicU64::new(0),
             rate: AtomicU64::new(FIRST_RATE),
+            is_measured: AtomicBool::new(false),
             memory: AtomicU64::new(u64::MAX),
             is_timed: AtomicBool::new(false),
             room: AtomicU64::new(u64::MAX),
@@ -200,16 +205,29 @@ impl Pacing {
     }
 
     /// The writer has gathered so many bytes in this time, of a run that goes on. Where that is slower than was known clients must not
-    /// go on as before until it ends: what they change is of the same run.
-    pub fn gathers(&self, bytes: u64, time: Duration) {
+    /// go on as before until it ends: what they change is of the same run. But a few long values may make it seem slower than it is:
+    /// it counts as a quarter as fast as before at least. Of the first run nothing was known.
+    pub fn gathers(&self, bytes: u64, time: Duration, rate_before: u64) {
         if time < GATHERED_MIN {
             return;
         }
         let rate = (bytes as f64 / time.as_secs_f64() * GATHERING) as u64;
-        if rate < self.rate.load(Ordering::Relaxed) {
-            self.rate.store(rate.max(RATE_MIN), Ordering::Relaxed);
+        let is_first = !self.is_measured.load(Ordering::Relaxed);
+        let least = if is_first {
+            FIRST_RATE / 16
+        } else {
+            rate_before / 4
+        };
+        let rate = rate.max(least).max(RATE_MIN);
+        if is_first || (rate as f64) < self.rate() as f64 * SLOW {
+            self.rate.store(rate, Ordering::Relaxed);
             self.measure_room();
         }
+    }
+
+    /// Bytes that the writer makes safe in a second.
+    pub fn rate(&self) -> u64 {
+        self.rate.load(Ordering::Relaxed)
     }
 
     /// The writer has made so many bytes safe in this time, at the end of which so many were not safe.
@@ -234,14 +252,21 @@ impl Pacing {
         if is_behind {
             self.hurries_until.store(now + HURRY_MS, Ordering::Relaxed);
         }
+        // Runs differ by a third either way without a reason. Were all of that followed clients would wait now for less and now for more.
         let step = WANTED_PERCENT as f64 / percent.max(1) as f64;
+        let step = match (NEAR.0..=NEAR.1).contains(&step) {
+            true => step.powf(0.2),
+            false => step,
+        };
         let pace = self.pace.load(Ordering::Relaxed) as f64 * step.clamp(PACE_STEP.0, PACE_STEP.1);
         self.pace
             .store((pace as u64).clamp(PACE.0, PACE.1), Ordering::Relaxed);
         let rate = (bytes as f64 / time.as_secs_f64().max(1e-3)) as u64;
-        let before = self.rate.load(Ordering::Relaxed);
-        self.rate
-            .store(((before + rate) / 2).max(RATE_MIN), Ordering::Relaxed);
+        let rate = match self.is_measured.swap(true, Ordering::Relaxed) {
+            true => (3 * self.rate() + rate) / 4,
+            false => rate,
+        };
+        self.rate.store(rate.max(RATE_MIN), Ordering::Relaxed);
         tracing::debug!(
             percent,
             room,
@@ -451,14 +476,24 @@ mod tests {
         let pacing = pacing(1 << 40);
         pacing.steer(None, true);
         let ms = Duration::from_millis;
-        let before = pacing.rate_at(8 * MB);
-        pacing.gathers(FIRST_RATE / 2, ms(300));
-        pacing.gathers(1, ms(10));
+        // The first one tells what nobody knew.
+        pacing.gathers(FIRST_RATE, ms(300), FIRST_RATE);
+        assert!(pacing.rate() > 2 * FIRST_RATE);
+        pacing.gathers(FIRST_RATE / 30, ms(300), FIRST_RATE);
+        assert!(pacing.rate() < FIRST_RATE / 10);
+        for _ in 0..20 {
+            pacing.wrote(FIRST_RATE, ms(1000), 40 * MB);
+            pacing.steer(None, true);
+        }
+        let (rate, before) = (pacing.rate(), pacing.rate_at(8 * MB));
+        pacing.gathers(FIRST_RATE, ms(300), rate);
+        pacing.gathers(1, ms(10), rate);
         assert_eq!(pacing.rate_at(8 * MB), before);
-        assert!(!pacing.is_on(4 * MB));
-        pacing.gathers(3 * MB, ms(300));
-        assert!(pacing.rate_at(8 * MB) < before / 4.0);
-        assert!(pacing.is_on(4 * MB));
+        pacing.gathers(FIRST_RATE / 10, ms(300), rate);
+        assert!(pacing.rate_at(8 * MB) < before / 2.0);
+        // However long the values are that it has begun with.
+        pacing.gathers(1, ms(900), rate);
+        assert_eq!(pacing.rate(), rate / 4);
     }
 
     /// As its run is awaited by nobody, a disk that has stopped for some time must not have all clients wait.

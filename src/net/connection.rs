@@ -762,7 +762,7 @@ impl<S> Connection<S> {
     /// Whether the account has buffers of it, which may be gone.
     #[inline]
     fn has_told_of_buffers(&self) -> bool {
-        self.counted_bytes != 0 || self.session.client.output_bytes.load(Ordering::Relaxed) != 0
+        self.counted_bytes | self.held_bytes != 0
     }
 
     /// The bytes of requests that have not run: of `input`, of an argument on its way, and of those that are there.
@@ -777,10 +777,10 @@ impl<S> Connection<S> {
         of_input(&self.input) + arriving + received
     }
 
-    /// Counts what is kept for the client alone, without the spare room of the buffers for requests, and keeps `maxmemory-clients` at once.
+    /// Counts what is kept for the client, without the spare room of the buffers, and keeps `maxmemory-clients` at once.
     fn count_held(&mut self) {
         let input_bytes = self.input_bytes(BytesMut::len, Arriving::len);
-        let bytes = input_bytes + self.output.capacity();
+        let bytes = input_bytes + self.output.len();
         let client = &self.session.client;
         client.query_bytes.store(input_bytes, Ordering::Relaxed);
         client

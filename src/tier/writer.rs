@@ -235,9 +235,12 @@ impl<'a> Writer<'a> {
                 let unsafe_bytes = keyspace.unwritten_bytes() as u64;
                 self.tier.loads.run_written();
                 keyspace.settle(&places, self.thread);
-                let end = self.least_end.saturating_mul(11) / 10;
-                self.least_end = end.min(ended);
-                pacing.wrote(bytes, began.elapsed() - self.least_end, unsafe_bytes);
+                if !ended.is_zero() {
+                    let end = self.least_end.saturating_mul(11) / 10;
+                    self.least_end = end.min(LEAST_END_MAX).min(ended);
+                }
+                let time = began.elapsed().saturating_sub(self.least_end);
+                pacing.wrote(bytes, time, unsafe_bytes);
                 self.tier.log_bytes.store(0, Ordering::Relaxed);
                 *self.tier.classes.lock() = self.compressor.stats();
                 *self.tier.last_write.lock() = Some(clock::now());

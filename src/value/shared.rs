@@ -6,7 +6,7 @@
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use super::recycled;
 use crate::allocator::size_class;
@@ -35,12 +35,13 @@ pub(crate) struct Owned {
 const REPLY: u64 = 1;
 const KEY: u64 = 1 << 32;
 
-/// Bytes that replies have on their way, and no key has: each once, however many replies that are.
-static SENT_ONLY: AtomicUsize = AtomicUsize::new(0);
+/// Bytes that replies have on their way, and no key has: each once, however many replies that are. For a moment it may be too little:
+/// who takes bytes off may be quicker than who adds them.
+static SENT_ONLY: AtomicI64 = AtomicI64::new(0);
 
 /// Bytes of long strings that are to be sent still and are no key's value any more, each once.
 pub fn sent_only_bytes() -> usize {
-    SENT_ONLY.load(Ordering::Relaxed)
+    usize::try_from(SENT_ONLY.load(Ordering::Relaxed)).unwrap_or(0)
 }
 
 fn is_sent_only(holders: u64) -> bool {
@@ -60,9 +61,10 @@ impl Owned {
 
     /// Whoever has them they do not change: their length is the same at the end.
     fn count(&self, before: u64, after: u64) {
+        let len = self.bytes.len() as i64;
         match (is_sent_only(before), is_sent_only(after)) {
-            (false, true) => _ = SENT_ONLY.fetch_add(self.bytes.len(), Ordering::Relaxed),
-            (true, false) => _ = SENT_ONLY.fetch_sub(self.bytes.len(), Ordering::Relaxed),
+            (false, true) => _ = SENT_ONLY.fetch_add(len, Ordering::Relaxed),
+            (true, false) => _ = SENT_ONLY.fetch_sub(len, Ordering::Relaxed),
             _ => {}
         }
     }

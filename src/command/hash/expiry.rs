@@ -832,7 +832,7 @@ mod tests {
         db.run("EXISTS h").int(0);
     });
 
-    /// One that came back from disk was still there for EXISTS and TYPE, and gone for HGET and TTL.
+    // One that came back from disk was still there for EXISTS and TYPE, and gone for HGET and TTL.
     script!(
         a_hash_whose_fields_have_all_expired_is_gone_for_every_command,
         |db| {

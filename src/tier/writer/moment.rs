@@ -30,14 +30,17 @@ pub(super) struct Gathering {
     /// Bytes of entries, about.
     before: usize,
     bytes: usize,
+    /// How many the writer took in a second before.
+    rate: u64,
 }
 
 impl Gathering {
-    pub(super) fn of(bytes: usize) -> Self {
+    pub(super) fn of(bytes: usize, rate: u64) -> Self {
         Self {
             began: Instant::now(),
             before: 0,
             bytes,
+            rate,
         }
     }
 }
@@ -60,7 +63,9 @@ impl Writer<'_> {
         let mut rest = taken.sorted();
         let mut late = Vec::new();
         if taken.bytes > ALONE_BYTES || rest.len() > ALONE_PLACES {
-            let mut gathering = Gathering::of(taken.bytes);
+            // What is in the log is written again.
+            let bytes = self.engine.keyspace.writing_bytes();
+            let mut gathering = Gathering::of(bytes, self.engine.pacing.rate());
             for _ in 0..PASSES {
                 self.write_places(&rest, &gathering, sink)?;
                 gathering.before = gathering.before.saturating_add(gathering.bytes);
@@ -168,7 +173,7 @@ impl Writer<'_> {
                 let done = gathering.bytes / places.len() * gathered;
                 let done = gathering.before.saturating_add(done);
                 let pacing = &self.engine.pacing;
-                pacing.gathers(done as u64, gathering.began.elapsed());
+                pacing.gathers(done as u64, gathering.began.elapsed(), gathering.rate);
             }
             gathered += shard.len();
             let mut left = shard;

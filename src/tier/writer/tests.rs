@@ -62,7 +62,7 @@ fn after_a_run_beside(before: &[&str], meanwhile: &[&str]) -> Db {
     writer
         .write_places(
             &taken.sorted(),
-            &Gathering::of(0),
+            &Gathering::of(0, 0),
             &mut Sink::Run(&mut draft),
         )
         .expect("the disk is well");
