@@ -86,8 +86,10 @@ pub struct Executor {
     used_before: i64,
     /// Bytes that this thread had changed when it last asked for a turn to write.
     changed_before: u64,
-    /// Whether the batch has waited for its turn to write, which is all of its commands' turn.
-    has_turn: bool,
+    /// Bytes of the batch.
+    batch_bytes: u64,
+    /// What this thread had changed when the batch got its turn to write, which is all of its commands' turn.
+    turn_since: Option<u64>,
     /// Whether this thread has asked for a turn since nobody took turns. What it changed before that is free.
     charges_turns: bool,
     random: Random,
@@ -125,7 +127,8 @@ impl Executor {
             room_generation: 0,
             used_before: 0,
             changed_before: 0,
-            has_turn: false,
+            batch_bytes: 0,
+            turn_since: None,
             charges_turns: false,
             told_of_change: false,
             batch: None,
@@ -178,7 +181,6 @@ impl Executor {
             authenticated: session.may_run(config),
         };
         let (before, restored) = (self.changes(), self.restored());
-        self.has_turn = false;
         self.charges_turns &= self.takes_turns();
         let mut batch = self.batch.take().unwrap_or_default();
         let passage = self.passage.take();
@@ -186,12 +188,14 @@ impl Executor {
         let inside = passage.enter();
         let (consumed, next) = match batch.parse(buffer, from, BATCH_REQUESTS, limits, partial) {
             Err(fault) => self.refuse_framing(&fault, session, from, reply),
-            Ok(_) if !batch.is_empty() => {
+            Ok(progress) if !batch.is_empty() => {
+                self.batch_bytes = (progress.end - from) as u64;
                 self.plan(&batch, buffer);
                 self.run_batch(&batch, session, buffer, from, reply, &inside)
             }
             Ok(progress) => (progress.end, Next::Read(progress.needed)),
         };
+        self.settle_turn(session);
         batch.release();
         self.batch = Some(batch);
         if self.restored() != restored {

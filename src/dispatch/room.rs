@@ -75,29 +75,43 @@ impl Executor {
         engine.pacing.is_on(engine.keyspace.unsafe_bytes())
     }
 
-    /// That a command waits for its turn, once. Then it is the turn of what was read behind it too: the clock is charged
-    /// for that as well, and others wait for as much longer. While the disk takes nothing at all nobody waits for it.
+    /// That a batch waits for its turn, once: with its first command that writes, for all of them. While the disk takes nothing at
+    /// all nobody waits for it.
     #[cold]
     pub(super) fn turn(&mut self, session: &mut Session, now: UnixMs) -> Option<Suspend> {
         if self.is_tier_failing() {
             return None;
         }
-        let waits = session.suspended.as_ref();
-        if waits.is_some_and(|waits| waits.has_turn) {
-            self.has_turn = true;
-            return None;
-        }
         let keyspace = &self.engine.keyspace;
         let changed = keyspace.changed_bytes(self.thread);
+        let waits = session.suspended.as_ref();
+        if waits.is_some_and(|waits| waits.has_turn) {
+            self.turn_since = Some(changed);
+            return None;
+        }
         let before = std::mem::replace(&mut self.changed_before, changed);
         let charges_turns = std::mem::replace(&mut self.charges_turns, true);
         let since = if charges_turns { changed - before } else { 0 };
-        let wait = self.engine.pacing.turn(since, keyspace.unsafe_bytes())?;
-        if self.has_turn {
+        let pacing = &self.engine.pacing;
+        let line = pacing.charge(since, keyspace.unsafe_bytes())?;
+        if self.turn_since.is_some() {
             return None;
         }
+        let Some(wait) = pacing.turn(&mut session.share, self.batch_bytes, line) else {
+            self.turn_since = Some(changed);
+            return None;
+        };
         session.suspended(now).has_turn = true;
         Some(Suspend::Turn(wait))
+    }
+
+    /// What the batch has changed since it had its turn is known now.
+    #[inline]
+    pub(super) fn settle_turn(&mut self, session: &mut Session) {
+        if let Some(before) = self.turn_since.take() {
+            let changed = self.engine.keyspace.changed_bytes(self.thread);
+            session.share.settle(changed - before);
+        }
     }
 
     /// Whether this thread has added less than its share of what was left.

@@ -3,7 +3,8 @@
 //! Where clients change more than the writer makes safe, memory fills with what may not leave it, and then everybody would wait
 //! until a whole run has ended. So before it comes to that commands that write take turns: each moves a clock on by the time
 //! that the writer needs for what it changes, and waits until the clock's time has come. That is a **virtual clock**, as cell rate
-//! algorithms of networks have it: the waits are exact, in the order of arrival, and one for each command.
+//! algorithms of networks have it: the waits are exact, in the order of arrival, and one for each batch of requests. Who changes
+//! little next to the others does not wait for as long as they ([`share`]).
 //!
 //! Under `tier-durability everysec` there is a second reason: what is not safe must be so within a second. What changes while a run
 //! is gathered is of the same run, so where clients change as much as the writer takes it would not end. So what may be unsafe is
@@ -20,18 +21,23 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use self::share::Writing;
 use super::Engine;
 use crate::config::TierDurability;
 
+pub use self::share::Share;
+
+mod share;
+
 /// Nobody is held up while no more than this part of the room is not safe, in hundredths, and was not at the end of the last run.
-const OPEN_PERCENT: u64 = 14;
+const OPEN_PERCENT: u64 = 17;
 /// So much of it is to be at the end of a run. The writer has a run's end to do besides, and what changes while it writes is of the
 /// same run: where clients change nearly as much as it can write runs become very long.
-const WANTED_PERCENT: u64 = 22;
+const WANTED_PERCENT: u64 = 27;
 /// From here on writes become slower at once.
-const FULL_PERCENT: u64 = 30;
+const FULL_PERCENT: u64 = 36;
 /// With so much of memory unsafe they are slowest: at a half what may leave memory is hard to find.
-const SLOWEST_PERCENT: u64 = 48;
+const SLOWEST_PERCENT: u64 = 52;
 const SLOWEST: f64 = 0.05;
 /// Where time is short and memory is not they become slower by less. A disk that hesitates for a moment is to be waited for by
 /// nobody.
@@ -39,21 +45,23 @@ const LATEST_PERCENT: u64 = 100;
 const LATEST: f64 = 0.3;
 /// The pace of clients in thousandths of the writer's: the least and the most, and how much it changes from run to run.
 const PACE: (u64, u64) = (300, 1200);
-const FIRST_PACE: u64 = 800;
+const FIRST_PACE: u64 = 600;
 const PACE_STEP: (f64, f64) = (0.7, 1.1);
 const NEAR: (f64, f64) = (0.7, 1.4);
 /// A run begins when this part of the room has changed, or so many bytes.
-const RUN_PERCENT: u64 = 10;
+const RUN_PERCENT: u64 = 12;
 const RUN_BYTES: u64 = 32 << 20;
+/// The first one begins sooner: the sooner it is known how much the writer takes, and a kill before its end takes all.
+const FIRST_RUN_BYTES: u64 = 2 << 20;
 /// In less memory nobody takes turns: its runs are short, and what they take while they are written is much of it.
 const ROOM_MIN: u64 = 40 << 20;
-/// Under `everysec` the room is what the writer takes in so many seconds. What is to be unsafe at the end of a run, 22 hundredths of
+/// Under `everysec` the room is what the writer takes in so many seconds. What is to be unsafe at the end of a run, 27 hundredths of
 /// that, takes half a second then, and a run as long: after a kill a second is missing at most.
-const ROOM_S: f64 = 2.5;
+const ROOM_S: f64 = 2.0;
 /// But no more than this: a writer of half a gigabyte a second may be one of a tenth in the next.
 const ROOM_BYTES_MAX: u64 = 256 << 20;
 /// Bytes a second, until the first run shows what they are.
-const FIRST_RATE: u64 = 48 << 20;
+const FIRST_RATE: u64 = 96 << 20;
 /// Were this less clients would wait in vain.
 const RATE_MIN: u64 = 1 << 20;
 /// Of a run under way it is known how fast it is after so long. Gathering is about this part of its time.
@@ -99,6 +107,17 @@ pub struct Pacing {
     measured: AtomicU64,
     /// And to when the writer need not hurry any more.
     hurries_until: AtomicU64,
+    /// The clients that take turns.
+    writing: Writing,
+}
+
+/// How long it is for who comes now.
+#[derive(Clone, Copy, Debug)]
+pub struct Line {
+    now: u64,
+    /// Bytes a second that all together may change.
+    rate: f64,
+    wait: Duration,
 }
 
 impl Default for Pacing {
@@ -116,6 +135,7 @@ impl Default for Pacing {
             is_behind: AtomicBool::new(false),
             measured: AtomicU64::new(0),
             hurries_until: AtomicU64::new(0),
+            writing: Writing::default(),
         }
     }
 }
@@ -170,13 +190,21 @@ impl Pacing {
         (now.as_millis() as u64) < self.hurries_until.load(Ordering::Relaxed)
     }
 
-    /// Gives a command its turn: how long it must wait for that, if at all. It is charged for so many bytes that its thread has
-    /// changed since the last one.
-    pub fn turn(&self, changed: u64, unsafe_bytes: u64) -> Option<Duration> {
+    /// Gives a client its turn for requests of so many bytes: how long they must wait for that, if at all.
+    pub fn turn(&self, share: &mut Share, asked: u64, line: Line) -> Option<Duration> {
+        let writing = self.writing.count(line.now, share);
+        let rate = line.rate / f64::from(writing);
+        let wait = share.wait(line.now, asked, rate, line.wait);
+        (wait >= WAIT_MIN).then_some(wait)
+    }
+
+    /// Moves the common clock on by what the writer needs for so many bytes that were changed. Nothing while nobody takes turns.
+    pub fn charge(&self, changed: u64, unsafe_bytes: u64) -> Option<Line> {
         if !self.is_on(unsafe_bytes) {
             return None;
         }
-        let cost = changed as f64 * 1e9 / self.rate_at(unsafe_bytes);
+        let rate = self.rate_at(unsafe_bytes);
+        let cost = changed as f64 * 1e9 / rate;
         let now = self.started.elapsed().as_nanos() as u64;
         let latest = now + WAIT_MAX.as_nanos() as u64;
         let mut turn = now;
@@ -188,7 +216,7 @@ impl Pacing {
                 Some(turn.saturating_add(cost as u64).min(latest))
             });
         let wait = Duration::from_nanos(turn - now).min(WAIT_MAX);
-        (wait >= WAIT_MIN).then_some(wait)
+        Some(Line { now, rate, wait })
     }
 
     /// Bytes a second that clients may change while so many are not safe.
@@ -279,7 +307,11 @@ impl Pacing {
     /// How much may change before a run begins.
     pub fn run_bytes(&self) -> u64 {
         let room = self.room.load(Ordering::Relaxed);
-        (room / 100 * RUN_PERCENT).min(RUN_BYTES)
+        let most = match self.is_measured.load(Ordering::Relaxed) {
+            true => RUN_BYTES,
+            false => FIRST_RUN_BYTES,
+        };
+        (room / 100 * RUN_PERCENT).min(most)
     }
 }
 
@@ -312,16 +344,38 @@ mod tests {
     fn writes_take_turns_only_where_much_is_not_safe() {
         let pacing = pacing(100 * MB);
         for _ in 0..1000 {
-            assert_eq!(pacing.turn(MB, 13 * MB), None);
+            assert!(pacing.charge(MB, 13 * MB).is_none());
         }
         let charge = 100 * 1024;
-        let waits = (0..100).filter_map(|_| pacing.turn(charge, 20 * MB));
-        let waits: Vec<_> = waits.collect();
+        let lines = (0..100).filter_map(|_| pacing.charge(charge, 20 * MB));
+        let lines: Vec<_> = lines.map(|line| line.wait).collect();
         // They are spread over the time that the writer needs for what was charged, more or less.
-        assert!(waits.len() > 50, "{waits:?}");
+        assert!(lines.is_sorted() && lines.len() == 100, "{lines:?}");
         let charged = 100.0 * charge as f64 / pacing.rate_at(20 * MB);
-        let last = waits.last().map_or(0.0, Duration::as_secs_f64);
+        let last = lines.last().map_or(0.0, Duration::as_secs_f64);
         assert!(last < 1.1 * charged, "{last} {charged}");
+    }
+
+    /// One that set ten bytes beside fifty that set much waited for as long as they.
+    #[test]
+    fn who_changes_little_does_not_wait_behind_those_who_change_much() {
+        let pacing = pacing(100 * MB);
+        let mut many: Vec<_> = (0..50).map(|_| Share::default()).collect();
+        let turn = |share: &mut Share, bytes| {
+            let line = pacing.charge(bytes, 20 * MB).expect("they take turns");
+            pacing.turn(share, bytes, line).unwrap_or_default()
+        };
+        for _ in 0..2 {
+            many.iter_mut().for_each(|share| {
+                turn(share, 160 * 1024);
+            });
+        }
+        let long = turn(&mut many[0], 160 * 1024);
+        assert!(long > Duration::from_millis(100), "{long:?}");
+        assert_eq!(turn(&mut Share::default(), 100), Duration::ZERO);
+        // Nor does anybody find a shorter line by a new connection.
+        let anew = turn(&mut Share::default(), 160 * 1024);
+        assert!(anew > Duration::from_millis(50), "{anew:?}");
     }
 
     #[test]
@@ -413,8 +467,10 @@ mod tests {
             assert_eq!(db.send(sets.as_bytes()).len(), 5 * count);
             db.now().0 - before.0
         };
-        assert_eq!(waited(&mut db, 1), 0);
-        waited(&mut db, 1);
+        // Nothing is unsafe yet, then nobody has asked for a turn yet, and then the clock is charged for what was changed before.
+        for _ in 0..3 {
+            assert_eq!(waited(&mut db, 1), 0);
+        }
         let once = waited(&mut db, 16);
         let most = WAIT_MAX.as_millis() as i64;
         assert!((50..=most).contains(&once), "{once}");
@@ -448,7 +504,10 @@ mod tests {
     #[test]
     fn without_a_limit_of_memory_nobody_is_held_up() {
         let pacing = pacing(0);
-        assert_eq!(pacing.turn(MB, u64::MAX - 1), None);
+        assert!(pacing.charge(MB, u64::MAX - 1).is_none());
+        // The first one shows how much the writer takes.
+        assert_eq!(pacing.run_bytes(), FIRST_RUN_BYTES);
+        pacing.wrote(10 * MB, Duration::from_secs(1), MB);
         assert_eq!(pacing.run_bytes(), RUN_BYTES);
     }
 
@@ -502,7 +561,7 @@ mod tests {
         let rate = |memory, is_timed| {
             let pacing = Pacing::default();
             pacing.steer(memory, is_timed);
-            pacing.rate_at(60 * MB) / pacing.rate_at(MB)
+            pacing.rate_at(100 * MB) / pacing.rate_at(MB)
         };
         assert_eq!(rate(None, false), 1.0);
         assert!(rate(Some(100 * MB), false) <= SLOWEST);
@@ -514,8 +573,9 @@ mod tests {
     fn no_command_waits_for_long_whatever_was_charged() {
         let pacing = pacing(MB);
         for _ in 0..100_000 {
-            let wait = pacing.turn(u64::MAX, u64::MAX);
-            assert!(wait.is_none_or(|wait| wait <= WAIT_MAX));
+            let line = pacing.charge(u64::MAX, u64::MAX).expect("it is on");
+            let wait = pacing.turn(&mut Share::default(), u64::MAX, line);
+            assert!(line.wait <= WAIT_MAX && wait.is_none_or(|wait| wait <= WAIT_MAX));
         }
         // Nor for the sum of it, when the disk follows again.
         let ahead = pacing.next.load(Ordering::Relaxed);

@@ -7,6 +7,7 @@ use super::suspended::{Came, Suspend, Suspended};
 use super::waiters::Waiter;
 use crate::clock::UnixMs;
 use crate::config::Config;
+use crate::engine::pacing::Share;
 
 /// Which replies a client wants: CLIENT REPLY.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,6 +54,8 @@ pub struct Session {
     pub refuses_until_exec: bool,
     /// How many of its requests are done, which is the number of the next one.
     pub requests: u64,
+    /// Its part of what the tier below takes.
+    pub share: Share,
     /// Its command that waits, with all that belongs to it. Such a command is not done: it stays in the buffer.
     pub suspended: Option<Box<Suspended>>,
 }
@@ -69,6 +72,7 @@ impl Session {
             then: Then::GoOn,
             refuses_until_exec: false,
             requests: 0,
+            share: Share::default(),
             suspended: None,
         }
     }
