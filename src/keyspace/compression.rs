@@ -32,13 +32,26 @@ use crate::lz4;
 const VALUE_BYTES_MIN: usize = 256;
 /// Longer ones would hold the lock of their shard for more than a millisecond when they are compressed.
 const VALUE_BYTES_MAX: usize = 256 << 10;
-/// Bytes of values that are compressed in one search for victims: about a millisecond's work.
-const SEARCH_BYTES_MAX: usize = 256 << 10;
-/// Looks at a bucket or an entry before a key goes: so few that they cost no more than the eviction, and enough to come round
-/// several times until as many keys have gone as there are.
-pub(super) const LOOKS: usize = 16;
-/// The same where nothing can go: about a fifth of a millisecond.
-pub(super) const LOOKS_MAX: usize = 2048;
+/// How much is done in one search for victims.
+pub(super) struct Effort {
+    /// Looks at a bucket or an entry that gain nothing.
+    looks: usize,
+    /// Bytes of values that are compressed.
+    bytes: usize,
+}
+
+/// Before a key goes: so few looks that they cost no more than the eviction, and enough to come round several times until as many
+/// keys have gone as there are. The bytes are about a millisecond's work.
+pub(super) const BEFORE_EVICTION: Effort = Effort {
+    looks: 16,
+    bytes: 256 << 10,
+};
+/// Where nothing can go, before a write is refused: enough to come round in few keys, and to make up for what clients have sent at
+/// once. That takes some milliseconds, and a round begins in another second than the last one.
+pub(super) const BEFORE_REFUSAL: Effort = Effort {
+    looks: 16_384,
+    bytes: 2 << 20,
+};
 /// After so long without an access an entry has cooled down, however long the rounds of the hand take.
 const COOL_SECS: i64 = 60;
 /// What a compressed value must save, as a part of the memory that its entry takes.
@@ -109,19 +122,18 @@ impl CompressionHand {
 }
 
 impl Keyspace {
-    /// Compresses what has cooled down in the next buckets, until some memory is gained. False where none was, after so many
-    /// looks.
+    /// Compresses what has cooled down in the next buckets, until some memory is gained. False where none was with this effort.
     pub(super) fn compress_cold(
         &self,
         hunt: &mut Hunt<'_>,
         pool: &mut EvictionPool,
-        looks: usize,
+        effort: Effort,
     ) -> bool {
         if !hunt.limits.compresses || !self.exceeds_bytes(hunt.limits) {
             return false;
         }
-        hunt.looks_left = looks;
-        while hunt.looks_left > 0 && hunt.compressed_bytes < SEARCH_BYTES_MAX {
+        hunt.looks_left = effort.looks;
+        while hunt.looks_left > 0 && hunt.compressed_bytes < effort.bytes {
             let stop = self.compression.lock().next(hunt.limits.now.as_secs());
             let Some(stop) = stop else { return false };
             let before = pool.compressor_bytes();
@@ -488,6 +500,22 @@ mod tests {
             }
             assert_eq!(compressed_keys(&db), 0);
         }
+    }
+
+    /// A client had added so much at once that a millisecond's work did not make up for it, and the next write was refused.
+    #[test]
+    fn no_write_is_refused_while_enough_can_be_compressed() {
+        let mut db = Db::new();
+        db.run("CONFIG SET maxmemory-policy noeviction memory-compression lz4")
+            .ok();
+        fill(&mut db, 5_000);
+        limit(&mut db, 1_000);
+        db.advance(3_000);
+        db.run(&format!("SET long {}", "v".repeat(400_000))).ok();
+        for i in 0..100 {
+            db.run(&format!("SET new:{i} v")).ok();
+        }
+        assert!(compressed_keys(&db) > 500);
     }
 
     #[test]

@@ -260,7 +260,7 @@ impl Keyspace {
             if self.within(limits) {
                 return Room::Enough;
             }
-            if self.compress_cold(&mut hunt, pool, compression::LOOKS) {
+            if self.compress_cold(&mut hunt, pool, compression::BEFORE_EVICTION) {
                 continue;
             }
             if self.is_all_pinned() {
@@ -279,7 +279,7 @@ impl Keyspace {
                 EvictionPolicy::AllkeysS3fifo => self.evict_s3fifo(&mut hunt),
                 _ => self.evict_sampled(&mut hunt, pool),
             };
-            if !evicted && !self.compress_cold(&mut hunt, pool, compression::LOOKS_MAX) {
+            if !evicted && !self.compress_cold(&mut hunt, pool, compression::BEFORE_REFUSAL) {
                 return if hunt.refused > 0 {
                     Room::Soon
                 } else {
