@@ -46,16 +46,21 @@ pub struct Shown {
 impl Keyspace {
     /// What a database shows now.
     pub fn shown(&self, db: usize, thread: ThreadSlot) -> Shown {
-        self.all_shown(thread)[db]
+        let _inside = self.gate.enter(thread);
+        self.shown_now(db)
     }
 
     /// What each database shows now, all at one moment.
     pub fn all_shown(&self, thread: ThreadSlot) -> [Shown; DATABASES] {
         let _inside = self.gate.enter(thread);
-        std::array::from_fn(|db| Shown {
+        std::array::from_fn(|db| self.shown_now(db))
+    }
+
+    fn shown_now(&self, db: usize) -> Shown {
+        Shown {
             space: self.space_of(db),
             name: self.space_name(db),
-        })
+        }
     }
 
     /// Whether any database shows it still: it was not emptied.

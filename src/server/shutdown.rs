@@ -1,13 +1,11 @@
 //! The server's stop: asked for once by a signal or SHUTDOWN, heard by every connection.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Whether the server stops.
 #[derive(Debug, Default)]
 pub struct Shutdown {
-    asked: AtomicBool,
     asked_at: OnceLock<Instant>,
     wake: tokio::sync::Notify,
 }
@@ -16,14 +14,13 @@ impl Shutdown {
     /// Asks all connections to finish what they have begun, and the server to exit.
     pub fn ask(&self) {
         self.asked_at.get_or_init(Instant::now);
-        self.asked.store(true, Ordering::Release);
         self.wake.notify_waiters();
     }
 
     /// Whether the server was asked to stop.
     #[inline]
     pub fn is_asked(&self) -> bool {
-        self.asked.load(Ordering::Relaxed)
+        self.asked_at.get().is_some()
     }
 
     /// For how long the server has been stopping.
@@ -35,7 +32,7 @@ impl Shutdown {
     pub async fn asked(&self) {
         let mut notified = std::pin::pin!(self.wake.notified());
         notified.as_mut().enable();
-        if !self.asked.load(Ordering::Acquire) {
+        if !self.is_asked() {
             notified.await;
         }
     }

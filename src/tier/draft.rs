@@ -19,6 +19,8 @@ use super::store::{Run, Store, StoreError};
 const MEMORY_BYTES: usize = 4 * 1024 * 1024;
 /// What is read back of it at once. Neighbours in it are mostly neighbours in the run.
 const READ_BYTES: usize = 64 * 1024;
+/// How far it is with writing is told each time after so many records.
+const PROGRESS_RECORDS: usize = 1000;
 /// In so many places, in turn: what was copied later than most stands behind all of that, once in order for each time.
 const WINDOWS: usize = 16;
 
@@ -131,7 +133,9 @@ impl Draft {
         order.sort_by(|&a, &b| self.key(a).cmp(self.key(b)));
         let mut record = Vec::new();
         for (at, &index) in order.iter().enumerate() {
-            progress.written(at, order.len());
+            if at.is_multiple_of(PROGRESS_RECORDS) {
+                progress.written(at, order.len());
+            }
             let key = self.key(index);
             let is_last = order.get(at + 1).is_none_or(|&next| self.key(next) != key);
             let entry = self.records[index as usize];
