@@ -89,7 +89,7 @@ pub struct Executor {
     /// Bytes of the batch.
     batch_bytes: u64,
     /// What this thread had changed when the batch got its turn to write, which is all of its commands' turn.
-    turn_since: Option<u64>,
+    changed_at_turn: Option<u64>,
     /// Whether this thread has asked for a turn since nobody took turns. What it changed before that is free.
     charges_turns: bool,
     random: Random,
@@ -128,7 +128,7 @@ impl Executor {
             used_before: 0,
             changed_before: 0,
             batch_bytes: 0,
-            turn_since: None,
+            changed_at_turn: None,
             charges_turns: false,
             told_of_change: false,
             batch: None,
@@ -181,6 +181,8 @@ impl Executor {
             authenticated: session.may_run(config),
         };
         let (before, restored) = (self.changes(), self.restored());
+        // Where a command panicked it is another client's.
+        self.changed_at_turn = None;
         self.charges_turns &= self.takes_turns();
         let mut batch = self.batch.take().unwrap_or_default();
         let passage = self.passage.take();
@@ -189,7 +191,7 @@ impl Executor {
         let (consumed, next) = match batch.parse(buffer, from, BATCH_REQUESTS, limits, partial) {
             Err(fault) => self.refuse_framing(&fault, session, from, reply),
             Ok(progress) if !batch.is_empty() => {
-                self.batch_bytes = (progress.end - from) as u64;
+                self.batch_bytes = (progress.end - from + batch.apart_bytes()) as u64;
                 self.plan(&batch, buffer);
                 self.run_batch(&batch, session, buffer, from, reply, &inside)
             }

@@ -16,6 +16,8 @@ use crate::server::suspended::Suspend;
 /// client is sent, comes at once. Maintenance evicts the rest.
 const VICTIMS_PER_COMMAND: usize = 64;
 const VICTIMS_PER_TURN: usize = 16;
+/// A batch takes another turn where it has changed so much more than it asked for.
+const TURN_BYTES: u64 = 1 << 20;
 /// No key takes less.
 const VICTIM_BYTES_MIN: i64 = 48;
 
@@ -75,8 +77,8 @@ impl Executor {
         engine.pacing.is_on(engine.keyspace.unsafe_bytes())
     }
 
-    /// That a batch waits for its turn, once: with its first command that writes, for all of them. While the disk takes nothing at
-    /// all nobody waits for it.
+    /// That a batch waits for its turn: with its first command that writes, for all of them, and once more where they turn out to
+    /// change much more than their own bytes. While the disk takes nothing at all nobody waits for it.
     #[cold]
     pub(super) fn turn(&mut self, session: &mut Session, now: UnixMs) -> Option<Suspend> {
         if self.is_tier_failing() {
@@ -86,29 +88,33 @@ impl Executor {
         let changed = keyspace.changed_bytes(self.thread);
         let waits = session.suspended.as_ref();
         if waits.is_some_and(|waits| waits.has_turn) {
-            self.turn_since = Some(changed);
+            self.changed_at_turn = Some(changed);
             return None;
         }
         let before = std::mem::replace(&mut self.changed_before, changed);
         let charges_turns = std::mem::replace(&mut self.charges_turns, true);
         let since = if charges_turns { changed - before } else { 0 };
-        let pacing = &self.engine.pacing;
-        let line = pacing.charge(since, keyspace.unsafe_bytes())?;
-        if self.turn_since.is_some() {
-            return None;
-        }
-        let Some(wait) = pacing.turn(&mut session.share, self.batch_bytes, line) else {
-            self.turn_since = Some(changed);
-            return None;
+        let line = self.engine.pacing.charge(since, keyspace.unsafe_bytes())?;
+        let asked = match self.changed_at_turn {
+            None => self.batch_bytes,
+            Some(before) if changed - before <= self.batch_bytes + TURN_BYTES => return None,
+            Some(_) => {
+                self.settle_turn(session);
+                0
+            }
         };
-        session.suspended(now).has_turn = true;
-        Some(Suspend::Turn(wait))
+        let wait = self.engine.pacing.turn(&mut session.share, asked, line);
+        match wait {
+            Some(_) => session.suspended(now).has_turn = true,
+            None => self.changed_at_turn = Some(changed),
+        }
+        wait.map(Suspend::Turn)
     }
 
     /// What the batch has changed since it had its turn is known now.
     #[inline]
     pub(super) fn settle_turn(&mut self, session: &mut Session) {
-        if let Some(before) = self.turn_since.take() {
+        if let Some(before) = self.changed_at_turn.take() {
             let changed = self.engine.keyspace.changed_bytes(self.thread);
             session.share.settle(changed - before);
         }

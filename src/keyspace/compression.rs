@@ -26,6 +26,7 @@ use super::entry::{Entry, EntryRef, Standing};
 use super::eviction::{AccessPolicy, EvictionPool, Hunt};
 use super::table::Position;
 use super::{Keyspace, Locked, SHARDS};
+use crate::clock::UnixMs;
 use crate::lz4;
 
 /// Shorter values gain little: they have hardly anything that repeats.
@@ -47,11 +48,12 @@ pub(super) const BEFORE_EVICTION: Effort = Effort {
     bytes: 256 << 10,
 };
 /// Where nothing can go, before a write is refused: enough to come round in few keys, and to make up for what clients have sent at
-/// once. That takes some milliseconds, and a round begins in another second than the last one.
-pub(super) const BEFORE_REFUSAL: Effort = Effort {
+/// once. That takes some milliseconds, so it is not tried again for some time where it gained nothing.
+const BEFORE_REFUSAL: Effort = Effort {
     looks: 16_384,
     bytes: 2 << 20,
 };
+const VAIN_MS: i64 = 50;
 /// After so long without an access an entry has cooled down, however long the rounds of the hand take.
 const COOL_SECS: i64 = 60;
 /// What a compressed value must save, as a part of the memory that its entry takes.
@@ -68,6 +70,8 @@ pub(super) struct CompressionHand {
     began_s: Option<i64>,
     /// When the round before began.
     began_before_s: i64,
+    /// When nothing was gained the last time before a write was refused.
+    vain_at: UnixMs,
 }
 
 impl Default for CompressionHand {
@@ -77,6 +81,7 @@ impl Default for CompressionHand {
             bucket: 0,
             began_s: None,
             began_before_s: 0,
+            vain_at: UnixMs(0),
         }
     }
 }
@@ -145,6 +150,24 @@ impl Keyspace {
             }
         }
         false
+    }
+
+    /// The last thing that is tried before a write is refused.
+    pub(super) fn compress_before_refusal(
+        &self,
+        hunt: &mut Hunt<'_>,
+        pool: &mut EvictionPool,
+    ) -> bool {
+        let now = hunt.limits.now;
+        let vain_for = now.0 - self.compression.lock().vain_at.0;
+        if (0..VAIN_MS).contains(&vain_for) {
+            return false;
+        }
+        let gained = self.compress_cold(hunt, pool, BEFORE_REFUSAL);
+        if !gained && hunt.limits.compresses {
+            self.compression.lock().vain_at = now;
+        }
+        gained
     }
 
     /// Whether memory was gained. The shard is locked for one value at a time.

@@ -279,12 +279,11 @@ impl Keyspace {
                 EvictionPolicy::AllkeysS3fifo => self.evict_s3fifo(&mut hunt),
                 _ => self.evict_sampled(&mut hunt, pool),
             };
-            if !evicted && !self.compress_cold(&mut hunt, pool, compression::BEFORE_REFUSAL) {
-                return if hunt.refused > 0 {
-                    Room::Soon
-                } else {
-                    Room::None
-                };
+            if !evicted && hunt.refused > 0 {
+                return Room::Soon;
+            }
+            if !evicted && !self.compress_before_refusal(&mut hunt, pool) {
+                return Room::None;
             }
         }
         Room::Enough

@@ -258,6 +258,12 @@ impl Batch {
         }
     }
 
+    /// Bytes of arguments that were received apart.
+    #[inline]
+    pub fn apart_bytes(&self) -> usize {
+        self.apart.iter().map(|bytes| bytes.len()).sum()
+    }
+
     /// Lets go of arguments that were received apart: they may be values now.
     #[inline]
     pub fn release(&mut self) {
