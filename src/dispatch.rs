@@ -82,6 +82,8 @@ pub struct Executor {
     /// Bytes counted by this thread up to which no limit can be passed; see `has_room`.
     room_until: i64,
     room_generation: u64,
+    /// Whether there is a tier below, which has much to do with each write.
+    has_below: bool,
     /// Bytes counted by this thread when it last looked for room.
     used_before: i64,
     /// Bytes that this thread had changed when it last asked for a turn to write.
@@ -125,6 +127,7 @@ impl Executor {
             pool: EvictionPool::default(),
             room_until: i64::MIN,
             room_generation: 0,
+            has_below: server.engine.tier.is_some(),
             used_before: 0,
             changed_before: 0,
             batch_bytes: 0,
@@ -183,7 +186,7 @@ impl Executor {
         let (before, restored) = (self.changes(), self.restored());
         // Where a command panicked it is another client's.
         self.changed_at_turn = None;
-        self.charges_turns &= self.takes_turns();
+        self.charges_turns = self.charges_turns && self.takes_turns();
         let mut batch = self.batch.take().unwrap_or_default();
         let passage = self.passage.take();
         let passage = passage.unwrap_or_else(|| self.engine.keyspace.gate().passage(self.thread));
@@ -213,7 +216,11 @@ impl Executor {
     }
 
     /// Changes that this thread has made and the tier below is to learn of.
+    #[inline]
     fn changes(&self) -> i64 {
+        if !self.has_below {
+            return 0;
+        }
         let counters = self.engine.keyspace.counters(self.thread);
         counters.changes.read() - counters.memory_only_changes.read()
     }

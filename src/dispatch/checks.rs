@@ -39,7 +39,8 @@ impl Executor {
         if let Some(until) = self.held_back(row, *now) {
             return Err(Suspend::Pause(until).into());
         }
-        if row.command.flags.has(Flags::WRITE)
+        let goes_below = self.has_below && row.command.flags.has(Flags::WRITE);
+        if goes_below
             && self.takes_turns()
             && let Some(turn) = self.turn(session, *now)
         {
@@ -48,8 +49,7 @@ impl Executor {
         if row.command.flags.has(Flags::DENYOOM) && !self.knows_room() {
             self.make_do(row, session, *now)?;
         }
-        if row.command.flags.has(Flags::WRITE) && self.is_tier_failing() && self.is_unrecorded(row)
-        {
+        if goes_below && self.is_tier_failing() && self.is_unrecorded(row) {
             return Err(self.reject(row, CommandError::Unwritable));
         }
         Ok(row)

@@ -363,6 +363,7 @@ impl<S: Wire> Connection<S> {
         Ok(true)
     }
 
+    #[inline]
     fn poll_read_shared(
         &mut self,
         cx: &mut Context<'_>,
