@@ -26,7 +26,7 @@ use crate::command::table::Row;
 use crate::config::{Config, Reader};
 use crate::engine::Engine;
 use crate::error::CommandError;
-use crate::keyspace::eviction::EvictionPool;
+use crate::keyspace::eviction::{EvictionPool, Room};
 use crate::keyspace::gate::{Inside, Passage};
 use crate::keyspace::queues::Queues;
 use crate::keyspace::{KeyHash, Terms, ThreadSlot};
@@ -234,7 +234,12 @@ impl Executor {
     #[cold]
     #[inline(never)]
     fn make_up_for_restored(&mut self) {
-        self.has_room(self.clock.now());
+        let now = self.clock.now();
+        let has_room = self.has_room(now) == Room::Enough;
+        let engine = &self.engine;
+        let limits = engine.limits(self.config.current(), now);
+        let limits = (!has_room).then_some(&limits);
+        engine.keyspace.compress_restored(limits, self.thread);
     }
 
     fn refuse_framing(

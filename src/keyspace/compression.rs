@@ -21,11 +21,14 @@
 //! not tried again until it is written anew.
 //! Invariant: compressing and restoring are no changes: expiry, access record, and the copy below stay what they were.
 
+use std::cell::RefCell;
+
 use super::counters::Counters;
 use super::entry::{Entry, EntryRef, Standing};
-use super::eviction::{AccessPolicy, EvictionPool, Hunt};
+use super::eviction::{AccessPolicy, EvictionPool, Hunt, Limits};
+use super::residency::Place;
 use super::table::Position;
-use super::{Keyspace, Locked, SHARDS};
+use super::{Keyspace, Locked, SHARDS, ThreadSlot};
 use crate::clock::UnixMs;
 use crate::lz4;
 
@@ -56,9 +59,18 @@ const BEFORE_REFUSAL: Effort = Effort {
 const VAIN_MS: i64 = 50;
 /// After so long without an access an entry has cooled down, however long the rounds of the hand take.
 const COOL_SECS: i64 = 60;
+/// Places of a batch whose memory is kept for the next one.
+const KEPT_PLACES: usize = 1024;
+/// So many restored values are remembered for a batch.
+const RESTORED_MAX: usize = 1 << 20;
 /// What a compressed value must save, as a part of the memory that its entry takes.
 const PAYS_SHARE: usize = 8;
 const LENGTH_BYTES: usize = size_of::<u32>();
+
+thread_local! {
+    /// Where the values stand that this thread's batch has restored.
+    static RESTORED: RefCell<Vec<Place>> = const { RefCell::new(Vec::new()) };
+}
 
 /// Where the hand is.
 #[derive(Debug)]
@@ -170,6 +182,33 @@ impl Keyspace {
         gained
     }
 
+    /// Reads must not take memory that nobody has: compresses again what this thread's batch has restored, as far as there is
+    /// no room for it. Without limits there is.
+    pub fn compress_restored(&self, limits: Option<&Limits>, thread: ThreadSlot) {
+        let mut places = RESTORED.take();
+        if let Some(limits) = limits {
+            let mut compressor = lz4::Compressor::default();
+            for place in &places {
+                if !self.exceeds_bytes(limits) {
+                    break;
+                }
+                let mut locked = self.lock_shard(place.shard(), thread);
+                let positions = locked.table.positions_of(place.tag());
+                let is_restored = |at: &Position| {
+                    let entry = locked.table.get(*at);
+                    entry.may_be_compressed() && self.is_live(entry.space())
+                };
+                let restored: Vec<_> = positions.into_iter().filter(is_restored).collect();
+                for at in restored {
+                    compress_at(&mut locked, at, &mut compressor);
+                }
+            }
+        }
+        places.clear();
+        places.shrink_to(KEPT_PLACES);
+        RESTORED.set(places);
+    }
+
     /// Whether memory was gained. The shard is locked for one value at a time.
     fn compress_bucket(
         &self,
@@ -269,6 +308,12 @@ pub(super) fn restore_at(locked: &mut Locked<'_>, at: Position) {
     locked.counters.count_compressed(locked.table.get(at), -1);
     locked.counters.restored.add(1);
     locked.table.restore(at);
+    let place = Place::new(locked.shard, locked.table.tag(at));
+    RESTORED.with_borrow_mut(|places| {
+        if places.len() < RESTORED_MAX {
+            places.push(place);
+        }
+    });
 }
 
 impl Counters {
@@ -727,6 +772,29 @@ mod tests {
         }
         // Some went for it.
         assert!(db.engine().keyspace.entries() < 3_000);
+        db.engine().keyspace.validate();
+    }
+
+    /// Reads alone took ten times the limit where nothing may go: each left its value restored.
+    #[test]
+    fn reads_keep_the_limit_where_nothing_may_go() {
+        let mut db = Db::new();
+        db.run("CONFIG SET memory-compression lz4 maxmemory-policy noeviction")
+            .ok();
+        fill(&mut db, 3_000);
+        db.compress();
+        limit(&mut db, 100_000);
+        // What is compressed with takes some.
+        let most = used(&db) + 100_000 + 20_000;
+        for i in 0..3_000 {
+            let key = format!("k:{i}");
+            db.run(&format!("GETRANGE {key} 0 3")).bulk(&value(i)[..4]);
+            assert!(used(&db) <= most, "{i}");
+        }
+        // Where there is room values stay as they are.
+        db.run("CONFIG SET maxmemory 0").ok();
+        let _ = db.run("GET k:7");
+        assert!(!is_compressed(&mut db, "k:7"));
         db.engine().keyspace.validate();
     }
 

@@ -55,6 +55,9 @@ const INPUT_GROW_MIN: usize = 16 * 1024;
 const INPUT_GROW_MAX: usize = 64 * 1024 * 1024;
 /// One read takes so many bytes from a client that sends long arguments, which are received apart: hardly more than their heads.
 const READ_BYTES_OF_HEADS: usize = 4 * 1024;
+/// Where clients hold so much of `maxmemory` so much is read at once.
+const HELD_PART: u64 = 16;
+const READ_BYTES_SHORT: usize = 4 * 1024;
 /// The connection wakes when so many more bytes of a long argument have arrived, but at once when all of it is there, and, for a
 /// client that has sent none as long, when as much has come as there was before. To wake costs as much as to receive some tens
 /// of kilobytes.
@@ -101,10 +104,21 @@ pub(super) struct Connection<S> {
 /// The connection is to be closed, for a reason that needs no word.
 struct Closed;
 
+/// How much is read at once: little, where what clients have sent and wait with takes much of the memory that there is for keys.
+fn read_bytes(server: &Server) -> usize {
+    let memory = server.engine.config.load().maxmemory;
+    let held = server.stats.sum(|stripe| &stripe.held_bytes);
+    match memory > 0 && held.max(0).cast_unsigned() > memory / HELD_PART {
+        true => READ_BYTES_SHORT,
+        false => READ_BYTES,
+    }
+}
+
 impl<S: Wire> Connection<S> {
     pub(super) fn new(server: Arc<Server>, stream: S, origin: Origin) -> Self {
         let client = server.clients.add(origin, clock::now());
         let authenticated = server.engine.config.load().requirepass.is_empty();
+        let read_bytes = read_bytes(&server);
         Self {
             session: Session::new(client, authenticated),
             server,
@@ -115,7 +129,7 @@ impl<S: Wire> Connection<S> {
             partial: Unfinished::default(),
             arriving: None,
             longest_argument: 0,
-            read_bytes: READ_BYTES,
+            read_bytes,
             awaited_bytes: 1,
             deferred: Vec::new(),
             output: Outbox::default(),
@@ -495,7 +509,7 @@ impl<S: Wire> Connection<S> {
         self.read_bytes = match () {
             () if had_long || coming.is_some() => READ_BYTES_OF_HEADS,
             () if is_long => READ_BYTES_LONG,
-            () => READ_BYTES,
+            () => read_bytes(&self.server),
         };
         let Some(coming) = coming else {
             return rest.len();
