@@ -171,6 +171,10 @@ impl Keyspace {
     pub(super) fn resize(&self, locked: &mut Locked<'_>, at: Position, len: usize) {
         if locked.table.get(at).value().len() != len {
             locked.table.resize_value(at, len);
+            if let Some(below) = &self.below {
+                let grown = locked.growth();
+                below.grew(locked.table.get(at), grown, locked.thread);
+            }
         }
     }
 
@@ -249,7 +253,8 @@ impl Keyspace {
     ) {
         let goes_below = self.below.as_ref().is_none_or(|below| {
             let place = Place::new(locked.shard, locked.table.tag(at));
-            below.wrote(locked.table.get_mut(at), place, fresh, locked.thread)
+            let grown = locked.growth();
+            below.wrote(locked.table.get_mut(at), place, fresh, grown, locked.thread)
         });
         if let Cause::Client(_) = cause {
             locked.counters.count_change(goes_below);

@@ -199,11 +199,22 @@ impl Terms {
 struct Locked<'a> {
     shard: usize,
     used_before: usize,
+    /// What was used when a change was listed for the tier below last.
+    used_when_listed: usize,
     pinned_before: usize,
     thread: ThreadSlot,
     hint: &'a TableHint,
     counters: &'a Counters,
     table: MutexGuard<'a, Table>,
+}
+
+impl Locked<'_> {
+    /// Bytes by which its table has grown since this was asked last, or since it was locked.
+    fn growth(&mut self) -> usize {
+        let used = self.table.used_bytes();
+        let before = std::mem::replace(&mut self.used_when_listed, used);
+        used.saturating_sub(before)
+    }
 }
 
 impl Drop for Locked<'_> {
@@ -409,10 +420,12 @@ impl Keyspace {
     fn lock_shard(&self, index: usize, thread: ThreadSlot) -> Locked<'_> {
         let shard = &self.shards[index];
         let table = shard.table.lock();
+        let used = table.used_bytes();
         Locked {
             shard: index,
             thread,
-            used_before: table.used_bytes(),
+            used_before: used,
+            used_when_listed: used,
             pinned_before: table.pinned_bytes(),
             hint: &shard.hint,
             counters: self.counters(thread),

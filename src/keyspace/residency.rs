@@ -139,6 +139,18 @@ struct ChangeList {
     unverified_taken: usize,
 }
 
+impl ChangeList {
+    /// So many more bytes are not safe. `told` learns of it now and then.
+    fn add(&mut self, bytes: usize, told: &AtomicUsize) {
+        self.bytes += bytes;
+        self.all_bytes += bytes as u64;
+        self.untold += bytes;
+        if self.untold >= TOLD_BYTES {
+            told.fetch_add(std::mem::take(&mut self.untold), Ordering::Relaxed);
+        }
+    }
+}
+
 impl Residency {
     pub(super) fn new(
         filter: Arc<dyn Filter>,
@@ -172,13 +184,15 @@ impl Residency {
         self.filter.prefetch(hash);
     }
 
-    /// An entry was written. `hash` is given where memory did not hold its key. Whether the change is to be written below.
+    /// An entry was written, and has grown by so many bytes. `hash` is given where memory did not hold its key. Whether the change
+    /// is to be written below.
     #[inline]
     pub(super) fn wrote(
         &self,
         mut entry: EntryMut<'_>,
         place: Place,
         hash: Option<KeyHash>,
+        grown: usize,
         thread: ThreadSlot,
     ) -> bool {
         let is_memory_only = entry.view().is_memory_only();
@@ -197,6 +211,8 @@ impl Residency {
         if queue && bits & QUEUED == 0 {
             bits |= QUEUED;
             self.list(place, entry.view().allocated_bytes(), thread);
+        } else if queue {
+            self.grew(entry.view(), grown, thread);
         }
         if unverified {
             // Last: a run that finds it here has the place too.
@@ -204,6 +220,13 @@ impl Residency {
         }
         entry.set_policy_bits(bits);
         !is_memory_only || bits & (QUEUED | WRITING) != 0
+    }
+
+    /// An entry has grown by so many bytes. If it waits to be written that is more to write.
+    pub(super) fn grew(&self, entry: EntryRef<'_>, bytes: usize, thread: ThreadSlot) {
+        if bytes > 0 && entry.policy_bits() & QUEUED != 0 {
+            self.changed[thread.0].lock().add(bytes, &self.unsafe_bytes);
+        }
     }
 
     /// An entry is for memory only from now on, or is not any more: what is below is not what should be there.
@@ -244,13 +267,7 @@ impl Residency {
     fn list(&self, place: Place, bytes: usize, thread: ThreadSlot) {
         let mut changed = self.changed[thread.0].lock();
         changed.places.push(place);
-        changed.bytes += bytes;
-        changed.all_bytes += bytes as u64;
-        changed.untold += bytes;
-        if changed.untold >= TOLD_BYTES {
-            let untold = std::mem::take(&mut changed.untold);
-            self.unsafe_bytes.fetch_add(untold, Ordering::Relaxed);
-        }
+        changed.add(bytes, &self.unsafe_bytes);
     }
 
     pub(super) fn departed(&self, shard: usize) {

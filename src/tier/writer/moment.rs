@@ -66,20 +66,24 @@ impl Writer<'_> {
             // What is in the log is written again.
             let bytes = self.engine.keyspace.writing_bytes();
             let mut gathering = Gathering::of(bytes, self.engine.pacing.rate());
+            // Of what is left.
+            let mut left = taken.bytes;
             for _ in 0..PASSES {
                 self.write_places(&rest, &gathering, sink)?;
                 gathering.before = gathering.before.saturating_add(gathering.bytes);
                 gathering.bytes = self.engine.keyspace.queued_bytes();
+                left = gathering.bytes;
                 rest = self.take_more(taken);
                 if gathering.bytes <= LATE_BYTES {
                     break;
                 }
             }
             for _ in 0..LATE_ROUNDS {
-                if rest.len() <= ALONE_PLACES {
+                if rest.len() <= ALONE_PLACES && left <= ALONE_BYTES {
                     break;
                 }
                 late.push(self.copy_late(&rest, sink)?);
+                left = self.engine.keyspace.queued_bytes();
                 rest = self.take_more(taken);
                 let waiting: usize = late.iter().map(Copies::memory_bytes).sum();
                 self.measure_memory(waiting + sink.memory_bytes());

@@ -569,3 +569,32 @@ fn what_changes_behind_the_last_run_of_a_stop_is_counted_by_the_next_start() {
         db.run("DBSIZE").int(10);
     }
 }
+
+/// A key counted once with what it was when it was first written, however much was added before a run took it: nobody took turns, no
+/// run was long enough to begin, and a kill took nine seconds.
+#[test]
+fn what_is_added_to_a_key_that_waits_to_be_written_counts() {
+    let mut db = Db::tiered(|_| {});
+    let long = "v".repeat(64_000);
+    let words: Vec<String> = (0..4_000).map(|i| format!("member:{i:010}")).collect();
+    let words = words.join(" ");
+    let pairs = format!("{words} {words}");
+    for (begin, grow) in [
+        ("SET s x", format!("APPEND s {long}")),
+        ("SET t x", "SETRANGE t 64000 x".to_owned()),
+        ("SET u x", format!("SET u {long}")),
+        ("RPUSH l x", format!("RPUSH l {words}")),
+        ("SADD m x", format!("SADD m {words}")),
+        ("HSET h x y", format!("HSET h {pairs}")),
+        ("XADD e 1-1 x y", format!("XADD e 1-2 x {long}")),
+    ] {
+        let _ = db.run(begin);
+        let before = db.engine().keyspace.unwritten_bytes();
+        let _ = db.run(&grow);
+        let grown = db.engine().keyspace.unwritten_bytes() - before;
+        assert!(grown >= 60_000, "{begin}: {grown}");
+        let changed = db.engine().keyspace.unwritten_bytes();
+        let _ = db.run("GET s");
+        assert_eq!(db.engine().keyspace.unwritten_bytes(), changed);
+    }
+}
