@@ -4,7 +4,7 @@
 //! until a whole run has ended. So before it comes to that commands that write take turns: each moves a clock on by the time
 //! that the writer needs for what it changes, and waits until the clock's time has come. That is a **virtual clock**, as cell rate
 //! algorithms of networks have it: the waits are exact, one for each batch of requests, and in the order of arrival, but that who
-//! changes little next to the others is let in before ([`share`]).
+//! changes little next to the others is let in before ([`Share`]).
 //!
 //! Under `tier-durability everysec` there is a second reason: what is not safe must be so within a second. What changes while a run
 //! is gathered is of the same run, so where clients change as much as the writer takes it would not end. So what may be unsafe is
