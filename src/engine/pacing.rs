@@ -192,13 +192,9 @@ impl Pacing {
 
     /// Gives a client its turn for requests of so many bytes: how long they must wait for that, if at all.
     pub fn turn(&self, share: &mut Share, asked: u64, line: Line) -> Option<Duration> {
-        let wait = match self.writers.count(line.now, share) {
-            Some(writers) => {
-                let own_rate = line.rate / f64::from(writers);
-                share.wait(line.now, asked, own_rate, line.wait)
-            }
-            None => line.wait,
-        };
+        let writers = self.writers.count(line.now, share);
+        let own_rate = writers.map(|writers| line.rate / f64::from(writers));
+        let wait = share.wait(line.now, asked, own_rate, line.wait);
         (wait >= WAIT_MIN).then_some(wait)
     }
 

@@ -56,6 +56,7 @@ const BEFORE_REFUSAL: Effort = Effort {
     looks: 16_384,
     bytes: 2 << 20,
 };
+/// For so long.
 const VAIN_MS: i64 = 50;
 /// After so long without an access an entry has cooled down, however long the rounds of the hand take.
 const COOL_SECS: i64 = 60;

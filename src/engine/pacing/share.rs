@@ -41,12 +41,18 @@ impl Share {
         self.owed = self.owed.saturating_add(more);
     }
 
-    /// Charges it for requests of so many bytes, where so many bytes a second are its own part: how long they must wait, where the
-    /// line is so long. Who stands in the line has paid.
-    pub(super) fn wait(&mut self, now: u64, asked: u64, own_rate: f64, line: Duration) -> Duration {
+    /// Charges it for requests of so many bytes, where so many bytes a second are its own part (`None`: it is new): how long they must
+    /// wait, where the line is so long. Who stands in the line has paid.
+    pub(super) fn wait(
+        &mut self,
+        now: u64,
+        asked: u64,
+        own_rate: Option<f64>,
+        line: Duration,
+    ) -> Duration {
         let due = asked.saturating_add(std::mem::take(&mut self.owed));
         self.asked = asked;
-        let cost = (due as f64 * 1e9 / own_rate) as u64;
+        let cost = own_rate.map_or(u64::MAX, |rate| (due as f64 * 1e9 / rate) as u64);
         let line = line.as_nanos() as u64;
         let own = self.own_turn.saturating_sub(now).saturating_add(cost);
         let wait = if own <= line / LITTLE_PART { own } else { line };
@@ -100,7 +106,7 @@ mod tests {
     fn a_client_pays_for_what_it_asks_and_for_what_it_changes_beyond_that() {
         let mut share = Share::default();
         let mut wait = |now: u64, asked, changed| {
-            let wait = share.wait(now * MS, asked, 1000.0, LONG);
+            let wait = share.wait(now * MS, asked, Some(1000.0), LONG);
             share.settle(changed);
             wait.as_millis()
         };
@@ -116,13 +122,17 @@ mod tests {
     fn who_does_not_have_little_stands_in_the_line() {
         let mut share = Share::default();
         let line = Duration::from_millis(160);
-        assert_eq!(share.wait(0, 11, 1000.0, line), line);
-        // That was paid for.
-        assert_eq!(share.wait(160 * MS, 5, 1000.0, line).as_millis(), 5);
+        assert_eq!(share.wait(0, 11, Some(1000.0), line), line);
+        // That was paid for, as by who is new.
+        let mut anew = Share::default();
+        assert_eq!(anew.wait(0, 5, None, line), line);
+        anew.settle(5);
+        assert!(anew.wait(160 * MS, 5, Some(1000.0), line) < line);
+        assert_eq!(share.wait(160 * MS, 5, Some(1000.0), line).as_millis(), 5);
         share.settle(1_000_000);
-        assert_eq!(share.wait(200 * MS, 5, 1000.0, line), line);
+        assert_eq!(share.wait(200 * MS, 5, Some(1000.0), line), line);
         assert_eq!(
-            share.wait(200 * MS, 5, 1000.0, Duration::ZERO),
+            share.wait(200 * MS, 5, Some(1000.0), Duration::ZERO),
             Duration::ZERO
         );
     }
