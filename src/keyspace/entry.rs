@@ -47,9 +47,7 @@ use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
-use self::layout::{
-    ABSENT, ADDRESS_BYTES, EXPIRY_MASK, EXPIRY_SHIFT, ExpiryForm, FIXED_BYTES, RAW, Shape, WIDE,
-};
+use self::layout::{ABSENT, ADDRESS_BYTES, EXPIRY_MASK, EXPIRY_SHIFT, ExpiryForm, Shape};
 use crate::clock::UnixMs;
 use crate::value::large::Large;
 use crate::value::shared::{Owned, SHARED_BYTES_MIN, SharedBytes};
@@ -251,26 +249,12 @@ impl Entry {
         space: u8,
         access: [u8; 4],
     ) {
-        let kind = value_type
-            | if raw { RAW } else { 0 }
-            | if shape.wide { WIDE } else { 0 }
-            | (shape.expiry as u8) << EXPIRY_SHIFT;
+        let kind = shape.kind(value_type, raw);
         self.copy_in(
             0,
             &[kind, space, access[0], access[1], access[2], access[3]],
         );
-        self.write_lengths(shape);
-    }
-
-    fn write_lengths(&mut self, shape: Shape) {
-        let at = FIXED_BYTES + shape.expiry.bytes();
-        if shape.wide {
-            self.copy_in(at, &(shape.key_len as u32).to_le_bytes());
-            self.copy_in(at + 4, &(shape.value_len as u32).to_le_bytes());
-        } else {
-            self.copy_in(at, &[shape.key_len as u8]);
-            self.copy_in(at + 1, &(shape.value_len as u16).to_le_bytes());
-        }
+        self.view_mut().write_lengths(shape);
     }
 
     fn copy_in(&mut self, at: usize, bytes: &[u8]) {

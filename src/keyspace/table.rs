@@ -513,16 +513,25 @@ impl Table {
         self.entry_bytes += entry.allocated_bytes();
         self.pinned_units += pinned_units(entry.view());
         let floor = floor_of(entry.view().due_at());
-        self.floor = self.floor.min(floor);
         let bucket = &mut self.buckets[at.bucket as usize];
         bucket.slots[at.slot as usize] = Slot::new(slot.tag(), entry);
-        bucket.lower_floor(floor);
+        self.lower_floor(at, floor);
+    }
+
+    fn lower_floor(&mut self, at: Position, floor: u64) {
+        self.floor = self.floor.min(floor);
+        self.buckets[at.bucket as usize].lower_floor(floor);
     }
 
     /// Writes a new value and expiry over the entry, whose key must be the same.
     pub fn overwrite(&mut self, at: Position, parts: &EntryParts<'_>) {
         debug_assert_eq!(self.get(at).key(), parts.key);
-        self.with_entry(at, |entry| entry.overwrite(parts));
+        if self.get_mut(at).overwrite_in_place(parts) {
+            // It takes what it took.
+            self.lower_floor(at, floor_of(parts.expires_at));
+        } else {
+            self.with_entry(at, |entry| entry.overwrite(parts));
+        }
     }
 
     /// The same with a value that others have too.
@@ -566,8 +575,7 @@ impl Table {
         let (pinned, floor) = (pinned_units(entry.view()), floor_of(entry.view().due_at()));
         self.pinned_units += pinned - rest;
         self.entry_bytes += bytes;
-        self.floor = self.floor.min(floor);
-        self.buckets[at.bucket as usize].lower_floor(floor);
+        self.lower_floor(at, floor);
     }
 
     /// Puts the compressed form of a plain value in its place: `block` is its lz4 block.

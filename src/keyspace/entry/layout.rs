@@ -203,6 +203,14 @@ impl Shape {
         }
     }
 
+    /// The first byte of an entry of this shape.
+    pub(super) const fn kind(self, value_type: u8, raw: bool) -> u8 {
+        value_type
+            | if raw { RAW } else { 0 }
+            | if self.wide { WIDE } else { 0 }
+            | (self.expiry as u8) << EXPIRY_SHIFT
+    }
+
     pub(super) const fn key_at(self) -> usize {
         FIXED_BYTES
             + self.expiry.bytes()

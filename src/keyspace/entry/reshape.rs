@@ -15,28 +15,23 @@ impl Entry {
     /// Writes a new value, expiry and rawness over the old, in the same allocation where that fits
     /// exactly, and keeps the access record, the policy and the pin.
     pub fn overwrite(mut self, parts: &EntryParts<'_>) -> Self {
+        if self.view_mut().overwrite_in_place(parts) {
+            return self;
+        }
         let before = self.take_shared();
         if parts.is_long_string() {
             let mut value = before.unwrap_or_default();
             value.overwrite(parts.value);
             return self.overwrite_shared(parts, value);
         }
-        let old = self.view().shape();
         let new = Shape::of(parts.key.len(), parts.value.len(), parts.expires_at);
         let access = self.view().access_bytes();
         let space = parts.space | self.view().standing().of_new_value() as u8;
-        let value_type = parts.value_type as u8;
         if self.view().is_large() {
             self.view_mut().take_large().free();
         }
-        if old.bytes() == new.bytes() && old.expiry == new.expiry {
-            self.write_header(new, value_type, parts.raw, space, access);
-            self.view_mut().write_expiry(parts.expires_at);
-            self.copy_in(new.value_at(), parts.value);
-            return self;
-        }
         let mut entry = Self::new(parts);
-        entry.write_header(new, value_type, parts.raw, space, access);
+        entry.write_header(new, parts.value_type as u8, parts.raw, space, access);
         entry
     }
 
@@ -96,7 +91,7 @@ impl Entry {
             let start = unsafe { realloc(self.start.as_ptr(), old.layout(), new.layout().size()) };
             self.start = NonNull::new(start).unwrap_or_else(|| handle_alloc_error(new.layout()));
         }
-        self.write_lengths(new);
+        self.view_mut().write_lengths(new);
         self.zero_from(new, old.value_len);
         self
     }
@@ -176,7 +171,7 @@ impl Entry {
             false => Standing::Plain,
         };
         let mut entry = self.with_key_room(new);
-        entry.write_lengths(new);
+        entry.view_mut().write_lengths(new);
         entry.copy_in(new.key_at(), key);
         entry.view_mut().set_space(space);
         entry.view_mut().set_standing(standing);

@@ -6,9 +6,9 @@ use std::ptr::NonNull;
 
 use super::layout::{
     ADDRESS_BYTES, EXPIRY_MASK, ExpiryForm, FIXED_BYTES, FORM_MASK, LARGE, NO_EXPIRY, ONE_WAY, RAW,
-    SPACE_MASK, Standing, TEXT, TYPE_MASK,
+    SPACE_MASK, Shape, Standing, TEXT, TYPE_MASK,
 };
-use super::{Entry, EntryRef};
+use super::{Entry, EntryParts, EntryRef};
 use crate::clock::UnixMs;
 use crate::config::TierPolicy;
 use crate::value::large::Large;
@@ -118,6 +118,40 @@ impl<'a> EntryMut<'a> {
         unsafe {
             let at = self.start.as_ptr().add(shape.value_at());
             at.cast::<*mut u8>().write_unaligned(address);
+        }
+    }
+
+    /// Writes another string where the old one stands, with its expiry, and keeps the access record, the policy and the pin. False
+    /// where it does not fit exactly, or lies elsewhere: then nothing has happened.
+    pub(in crate::keyspace) fn overwrite_in_place(&mut self, parts: &EntryParts<'_>) -> bool {
+        let old = self.view().shape();
+        let new = Shape::of(parts.key.len(), parts.value.len(), parts.expires_at);
+        let fits = old.bytes() == new.bytes() && old.expiry == new.expiry;
+        if !fits || parts.is_long_string() || self.view().is_large() {
+            return false;
+        }
+        let standing = self.view().standing().of_new_value();
+        let kind = new.kind(parts.value_type as u8, parts.raw);
+        self.write(0, [kind, parts.space | standing as u8]);
+        self.write_lengths(new);
+        self.write_expiry(parts.expires_at);
+        // SAFETY: the new shape takes what the old one took, and `self` is borrowed mutably, so that the value comes from elsewhere.
+        unsafe {
+            let value = self.start.as_ptr().add(new.value_at());
+            value.copy_from_nonoverlapping(parts.value.as_ptr(), parts.value.len());
+        }
+        true
+    }
+
+    /// Writes the lengths of a shape, which is that of the header.
+    pub(super) fn write_lengths(&mut self, shape: Shape) {
+        let at = FIXED_BYTES + shape.expiry.bytes();
+        if shape.wide {
+            self.write(at, (shape.key_len as u32).to_le_bytes());
+            self.write(at + 4, (shape.value_len as u32).to_le_bytes());
+        } else {
+            self.write(at, [shape.key_len as u8]);
+            self.write(at + 1, (shape.value_len as u16).to_le_bytes());
         }
     }
 
