@@ -210,9 +210,9 @@ impl Residency {
         }
         if queue && bits & QUEUED == 0 {
             bits |= QUEUED;
-            self.list(place, entry.view().allocated_bytes(), thread);
+            self.list(place, bytes_to_write(entry.view()), thread);
         } else if queue {
-            self.grew(entry.view(), grown, thread);
+            self.changed_further(entry.view(), grown, thread);
         }
         if unverified {
             // Last: a run that finds it here has the place too.
@@ -220,6 +220,15 @@ impl Residency {
         }
         entry.set_policy_bits(bits);
         !is_memory_only || bits & (QUEUED | WRITING) != 0
+    }
+
+    /// An entry that waits to be written was written once more, and has grown by so many bytes.
+    #[inline]
+    fn changed_further(&self, entry: EntryRef<'_>, grown: usize, thread: ThreadSlot) {
+        let told = entry
+            .large()
+            .and_then(|large| large.tell_changed_bytes(false));
+        self.grew(entry, told.unwrap_or(grown), thread);
     }
 
     /// An entry has grown by so many bytes. If it waits to be written that is more to write.
@@ -253,7 +262,7 @@ impl Residency {
         let bits = entry.view().policy_bits();
         if bits & QUEUED == 0 {
             entry.set_policy_bits(bits | QUEUED);
-            self.list(place, entry.view().allocated_bytes(), thread);
+            self.list(place, bytes_to_write(entry.view()), thread);
         }
     }
 
@@ -303,6 +312,14 @@ impl Residency {
         }
         bits & (CLEAN | WRITING | UNVERIFIED) != 0 || self.may_hold(hash)
     }
+}
+
+/// How many bytes are to be written of an entry that begins to wait for that: of a large collection what has changed.
+fn bytes_to_write(entry: EntryRef<'_>) -> usize {
+    let changed = entry
+        .large()
+        .and_then(|large| large.tell_changed_bytes(true));
+    changed.unwrap_or_else(|| entry.allocated_bytes())
 }
 
 /// Whether an entry is a key whose newest version is below too.
@@ -735,6 +752,14 @@ impl Keyspace {
     pub fn unsafe_bytes(&self) -> u64 {
         let bytes = |below: &Residency| below.unsafe_bytes.load(Ordering::Relaxed) as u64;
         self.below.as_ref().map_or(0, bytes)
+    }
+
+    /// The writer has so many bytes more to write than it was told of.
+    pub fn writes_besides(&self, bytes: usize) {
+        if let Some(below) = &self.below {
+            below.writing_bytes.fetch_add(bytes, Ordering::Relaxed);
+            below.unsafe_bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
     }
 
     /// Bytes of the entries that a thread has changed since the start, each once for each time that it was written below, about.

@@ -229,6 +229,16 @@ impl Copies {
         self.entries.len()
     }
 
+    /// Bytes of a value that was copied.
+    pub(super) fn value_bytes(&self, index: usize) -> usize {
+        match &self.entries[index].value {
+            Value::Whole(_, value)
+            | Value::Collection(_, _, value)
+            | Value::Changes(_, _, value) => value.len(),
+            _ => 0,
+        }
+    }
+
     pub(super) fn entry(&self, index: usize) -> &Copied {
         &self.entries[index]
     }

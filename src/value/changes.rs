@@ -15,6 +15,7 @@
 //!
 //! Two rows of changes, one after the other, are a row of changes.
 
+use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap};
 
 use super::fields::Deadline;
@@ -41,7 +42,11 @@ pub(super) struct Changes<P>(Option<Box<Followed<P>>>);
 #[derive(Debug)]
 struct Followed<P> {
     version: u64,
+    /// Empty where there were too many.
     parts: BTreeSet<P>,
+    gave_up: bool,
+    /// Of how many it was told that they are to be written: all, where all of the collection is.
+    told: Cell<usize>,
     /// What names take beside their places in the set.
     name_bytes: usize,
 }
@@ -64,21 +69,32 @@ impl<P: Ord> Changes<P> {
         self.0 = Some(Box::new(Followed {
             version,
             parts: BTreeSet::new(),
+            gave_up: false,
+            told: Cell::new(0),
             name_bytes: 0,
         }));
     }
 
     pub(super) fn give_up(&mut self) {
-        self.0 = None;
+        if let Some(followed) = &mut self.0 {
+            followed.gave_up = true;
+            followed.parts.clear();
+            followed.name_bytes = 0;
+        }
     }
 
     /// A part has changed, come or gone.
     #[inline]
     pub(super) fn note(&mut self, part: P) {
-        if let Some(followed) = &mut self.0 {
+        if let Some(followed) = self.followed() {
             followed.parts.insert(part);
             self.check();
         }
+    }
+
+    #[inline]
+    fn followed(&mut self) -> Option<&mut Followed<P>> {
+        self.0.as_deref_mut().filter(|followed| !followed.gave_up)
     }
 
     #[inline]
@@ -91,7 +107,23 @@ impl<P: Ord> Changes<P> {
 
     /// The version since which it is followed, and the parts that have changed since.
     fn since(&self) -> Option<(u64, &BTreeSet<P>)> {
-        self.0.as_deref().map(|f| (f.version, &f.parts))
+        let followed = self.0.as_deref().filter(|f| !f.gave_up);
+        followed.map(|f| (f.version, &f.parts))
+    }
+
+    /// About how many bytes of a collection with so many parts and bytes are to be written that were not told of before; `None` if
+    /// it is not followed.
+    fn tell(&self, anew: bool, parts: usize, bytes: usize) -> Option<usize> {
+        let followed = self.0.as_deref()?;
+        let before = followed.told.get();
+        if followed.gave_up {
+            followed.told.set(usize::MAX);
+            return (!anew && before < usize::MAX).then_some(bytes);
+        }
+        let changed = followed.parts.len();
+        followed.told.set(changed);
+        let more = if anew { changed } else { changed - before };
+        Some(more.saturating_mul(bytes / parts.max(1)).min(bytes))
     }
 
     pub(super) fn heap_bytes(&self) -> usize {
@@ -112,7 +144,7 @@ impl Changes<Box<[u8]>> {
     }
 
     fn note_followed(&mut self, name: &[u8]) {
-        if let Some(followed) = &mut self.0
+        if let Some(followed) = self.followed()
             && !followed.parts.contains(name)
         {
             followed.name_bytes += crate::allocator::size_class(name.len());
@@ -123,6 +155,19 @@ impl Changes<Box<[u8]>> {
 }
 
 impl LargeRef<'_> {
+    /// About how many bytes of it are to be written that were not told of before; `anew` if nothing of it waits to be written.
+    /// `None` if it is not followed.
+    pub fn tell_changed_bytes(self, anew: bool) -> Option<usize> {
+        let bytes = self.heap_bytes();
+        match self {
+            Self::Set(members) => members.changes().tell(anew, members.len(), bytes),
+            Self::Zset(members) => members.changes().tell(anew, members.len(), bytes),
+            Self::Hash(fields) => fields.changes().tell(anew, fields.len(), bytes),
+            Self::List(nodes) => nodes.changes().tell(anew, nodes.packs().len(), bytes),
+            Self::Stream(stream) => stream.changes().tell(anew, stream.node_count(), bytes),
+        }
+    }
+
     /// Appends what has changed since the version that it is followed since, and gives that. `None` if it is not followed, or
     /// has changed too much.
     pub fn changes(self, out: &mut Vec<u8>) -> Option<u64> {

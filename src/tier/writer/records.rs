@@ -61,6 +61,8 @@ impl Writer<'_> {
             }
             let versions = Some(&mut self.versions);
             self.copies.take_again(index, keyspace, thread, versions);
+            // Only what has changed was told of.
+            keyspace.writes_besides(self.copies.value_bytes(index));
         }
         self.is_newer |= !self.copies.copy_frozen(index, keyspace, thread);
         if let Sink::Marks(marks) = sink {

@@ -598,3 +598,53 @@ fn what_is_added_to_a_key_that_waits_to_be_written_counts() {
         assert_eq!(db.engine().keyspace.unwritten_bytes(), changed);
     }
 }
+
+/// One element pushed to a list of a million counted as the whole list, so that all other clients waited for up to a second.
+#[test]
+fn a_small_change_of_a_large_collection_counts_as_what_is_written_of_it() {
+    let mut db = Db::tiered(|_| {});
+    let words: Vec<String> = (0..20_000).map(|i| format!("member:{i:010}")).collect();
+    let all = words.join(" ");
+    let scored: String = words.iter().map(|word| format!("1 {word} ")).collect();
+    let fields: String = words.iter().map(|word| format!("{word} 1 ")).collect();
+    for (load, change, another, much) in [
+        (
+            "RPUSH l ",
+            "LSET l 9 z",
+            "LSET l 9000 z",
+            "LINSERT l BEFORE member:0000000005",
+        ),
+        ("SADD s ", "SREM s member:0000000009", "SADD s y", "SADD s"),
+        (
+            "ZADD z ",
+            "ZADD z 2 member:0000000009",
+            "ZADD z 2 y",
+            "ZADD z",
+        ),
+        ("HSET h ", "HSET h 1 w", "HSET h y w", "HSET h"),
+    ] {
+        let args = match &load[..1] {
+            "Z" => &scored,
+            "H" => &fields,
+            _ => &all,
+        };
+        let _ = db.run(&format!("{load}{args}"));
+        db.write();
+        let unwritten = |db: &Db| db.engine().keyspace.unwritten_bytes();
+        assert_eq!(unwritten(&db), 0, "{load}");
+        let _ = db.run(change);
+        let once = unwritten(&db);
+        assert!((1..=20_000).contains(&once), "{change}: {once}");
+        let _ = db.run(another);
+        let twice = unwritten(&db);
+        assert!((once + 1..=40_000).contains(&twice), "{another}: {twice}");
+        // Nodes that get other numbers, or more than is followed: all of it is written.
+        let _ = match much.starts_with("LINSERT") {
+            true => db.run(&format!("{much} {}", "y".repeat(9000))),
+            false => db.run(&format!("{much} {}", args.replace("member", "n"))),
+        };
+        assert!(unwritten(&db) > 200_000, "{much}: {}", unwritten(&db));
+        db.write();
+        assert_eq!(unwritten(&db), 0, "{much}");
+    }
+}
