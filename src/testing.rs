@@ -28,6 +28,15 @@ use crate::tier::Need;
 /// Where the clock stands when a script starts: 2023-11-14T22:13:20Z.
 pub(crate) const START: UnixMs = UnixMs(1_700_000_000_000);
 
+/// So many rounds of a test by chance; few under Miri, which is some hundred times slower.
+pub(crate) const fn rounds(rounds: usize) -> usize {
+    if cfg!(miri) {
+        rounds.div_ceil(100)
+    } else {
+        rounds
+    }
+}
+
 /// A server in process, with one client, whose time moves only when told so.
 pub(crate) struct Db {
     executor: Executor,

@@ -89,12 +89,24 @@ impl Keyspace {
         counted + keys == 0 && cold == 0
     }
 
+    /// The number of keys with an expiry in a database, in memory and below.
+    fn expiring(&self, db: usize) -> i64 {
+        let space = self.space_of(db);
+        let counted = self.sum_space(space, |c, space| c.expiring[space].read());
+        let below = self.below.as_ref();
+        counted + below.map_or(0, |below| below.tally(space).expiring())
+    }
+
+    /// Whether there may be keys with an expiry, or some of emptied databases: asked before all shards are searched for one.
+    pub(super) fn may_have_volatile(&self) -> bool {
+        (0..DATABASES).any(|db| self.expiring(db) != 0) || self.has_emptied()
+    }
+
     /// Counts for INFO, in constant time.
     pub fn space_stats(&self, db: usize, now: UnixMs) -> SpaceStats {
         let space = self.space_of(db);
-        let counted = self.sum_space(space, |c, space| c.expiring[space].read());
         let tally = self.below.as_ref().map(|below| below.tally(space));
-        let expiring = counted + tally.map_or(0, Tally::expiring);
+        let expiring = self.expiring(db);
         let cold = tally.map_or_else(ColdDeadlines::default, Tally::deadlines);
         // Both wrap, and their difference does not.
         let warm_ms = self.sum_space(space, |c, space| c.deadlines_ms[space].read());

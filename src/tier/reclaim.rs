@@ -33,7 +33,7 @@ const KEYS_SHARE: f64 = 0.6;
 /// whatever the sizes of keys are.
 const KEPT_PART: u64 = 2;
 
-/// A disk of so many bytes is cleared up although it is not full where fewer keys are there than this share of its records:
+/// A disk of so many bytes is cleared up although it is not full where fewer keys are there than this share of what it has of any:
 /// for each byte that is written again about three come free.
 const SPARSE_BYTES: u64 = if cfg!(test) { 256 << 10 } else { 16 << 20 };
 const SPARSE_SHARE: f64 = 0.25;
@@ -275,7 +275,7 @@ impl Writer<'_> {
             && generation_bytes(tier) >= SPARSE_BYTES
             && tier.is_counted.load(Ordering::Acquire)
             && self.engine.config.load().tier_ttl_s == 0;
-        may_look && (keyspace.size() as f64) < store.records as f64 * SPARSE_SHARE
+        may_look && (keyspace.size() as f64) < store.keys as f64 * SPARSE_SHARE
     }
 
     /// There is more on disk that is wanted than it seemed: it is looked again when as much has been written as is there.

@@ -374,6 +374,7 @@ impl FieldType {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::rounds;
 
     #[test]
     fn single_bits() {
@@ -442,7 +443,7 @@ mod tests {
                 .wrapping_add(1_442_695_040_888_963_407);
             seed >> 33
         };
-        for _ in 0..3_000 {
+        for _ in 0..rounds(3_000) {
             let fill = [0x00, 0xff][(next() % 2) as usize];
             let mut bytes = vec![fill; (next() % 40) as usize];
             for _ in 0..next() % 3 {

@@ -343,6 +343,7 @@ impl Search {
 mod tests {
     use super::*;
     use crate::random::Random;
+    use crate::testing::rounds;
 
     const PALERMO: Position = Position {
         longitude: 13.361_389,
@@ -378,7 +379,7 @@ mod tests {
     fn the_ranges_hold_all_places_inside() {
         let mut random = Random(42);
         let mut next = |below: f64| random.below(1_000_000) as f64 / 1e6 * below;
-        for round in 0..3_000 {
+        for round in 0..rounds(3_000) {
             let center = Position {
                 longitude: next(340.0) - 170.0,
                 latitude: next(140.0) - 70.0,

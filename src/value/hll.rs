@@ -601,6 +601,7 @@ fn sigma(mut x: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::rounds;
 
     const SPARSE_MAX_BYTES: usize = 3000;
 
@@ -770,7 +771,7 @@ mod tests {
             filled(0..40, SPARSE_MAX_BYTES),
             filled(0..900, 16),
         ];
-        for round in 0..500 {
+        for round in 0..rounds(500) {
             let mut hll = sound[next(3)].clone();
             for _ in 0..next(6) {
                 let at = next(hll.len());

@@ -144,6 +144,7 @@ mod tests {
 
     use super::*;
     use crate::random::Random;
+    use crate::testing::rounds;
 
     #[test]
     fn agrees_with_a_set_of_integers_of_any_width() {
@@ -152,7 +153,7 @@ mod tests {
         for shift in [57, 40, 20, 0] {
             let (mut bytes, mut model) = (Vec::new(), BTreeSet::new());
             clear(&mut bytes);
-            for _ in 0..2_000 {
+            for _ in 0..rounds(2_000) {
                 let integer = (next() as i64) >> shift;
                 if next() % 3 > 0 {
                     assert_eq!(insert(&mut bytes, integer), model.insert(integer));

@@ -702,6 +702,7 @@ fn halves(bytes: &[u8]) -> (Node, Node) {
 mod tests {
     use super::*;
     use crate::random::Random;
+    use crate::testing::rounds;
 
     const LIMITS: NodeLimits = NodeLimits {
         entries: 6,
@@ -744,7 +745,7 @@ mod tests {
         let mut random = Random(88_172_645_463_325_252);
         let mut next = |below: u64| random.below(below);
         let mut forms = [false; 2];
-        for _ in 0..6_000 {
+        for _ in 0..rounds(6_000) {
             let text = match next(12) {
                 0 => vec![b'x'; next(90) as usize],
                 1 => next(1_000_000).to_string().into_bytes(),

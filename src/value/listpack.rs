@@ -507,6 +507,7 @@ impl Listpack<'_> {
 mod tests {
     use super::*;
     use crate::random::Random;
+    use crate::testing::rounds;
 
     fn texts(bytes: &[u8]) -> Vec<Vec<u8>> {
         let forward: Vec<_> = Listpack::new(bytes)
@@ -614,7 +615,7 @@ mod tests {
         let mut bytes = Pack::<BACK>::empty();
         let mut model: Vec<Vec<u8>> = Vec::new();
         let mut numbers = Random(88_172_645_463_325_252);
-        for round in 0..3_000_u64 {
+        for round in 0..rounds(3_000) as u64 {
             let random = numbers.next_u64();
             let text = match random >> 8 & 3 {
                 0 => (random >> 16).to_string().into_bytes(),

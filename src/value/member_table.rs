@@ -165,12 +165,13 @@ mod tests {
 
     use super::*;
     use crate::random::Random;
+    use crate::testing::rounds;
 
     #[test]
     fn short_and_long_members_agree_with_a_set() {
         let mut random = Random(0x5eed_5eed);
         let (mut table, mut model) = (MemberTable::default(), BTreeSet::new());
-        for _ in 0..20_000 {
+        for _ in 0..rounds(20_000) {
             let text = vec![random.below(6) as u8; random.below(60) as usize];
             if random.below(3) > 0 {
                 assert_eq!(table.add(&text), model.insert(text));

@@ -477,6 +477,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "it takes hours there")]
     fn no_step_of_growth_is_large() {
         let mut segments = Segments::default();
         for n in 0..200_000 {

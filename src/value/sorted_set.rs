@@ -417,6 +417,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "it takes hours there")]
     fn a_scan_shows_all_and_a_draw_each_as_often() {
         let mut set = SortedSet::default();
         for n in 0_u32..3_000 {
@@ -452,6 +453,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "it takes hours there")]
     fn numbers_are_used_again_and_go_with_the_members() {
         let mut set = SortedSet::default();
         let mut random = Random(11);

@@ -73,9 +73,15 @@ impl Keyspace {
         ) {
             pool.candidates.clear();
         }
+        if policy.is_volatile() && !self.may_have_volatile() {
+            return false;
+        }
         // Twice: what the pool holds may have gone meanwhile.
         for _ in 0..2 {
             self.sample(limits, thread, pool);
+            if pool.candidates.is_empty() {
+                break;
+            }
             while let Some(candidate) = pool.candidates.pop() {
                 let mut locked = self.lock_shard(candidate.shard, thread);
                 let table = &mut locked.table;

@@ -113,6 +113,7 @@ mod tests {
 
     use super::*;
     use crate::random::Random;
+    use crate::testing::rounds;
 
     fn front(node: &mut Node) -> Option<Vec<u8>> {
         let mut text = None;
@@ -130,7 +131,7 @@ mod tests {
     fn a_node_with_a_gap_agrees_with_a_listpack() {
         let mut random = Random(0x9a90);
         let (mut node, mut model) = (Node::new(Listpack::empty()), VecDeque::new());
-        for _ in 0..30_000 {
+        for _ in 0..rounds(30_000) {
             let text = match random.below(3) {
                 0 => random.below(100_000).to_string().into_bytes(),
                 _ => vec![b'x'; random.below(200) as usize],

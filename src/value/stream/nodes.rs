@@ -164,6 +164,7 @@ mod tests {
 
     use super::*;
     use crate::random::Random;
+    use crate::testing::rounds;
 
     #[test]
     fn agrees_with_a_tree_over_random_operations() {
@@ -172,7 +173,7 @@ mod tests {
         let id = |ms: u64| Id { ms, seq: 0 };
         for ids in [10, 200, 1000] {
             let (mut nodes, mut model) = (Nodes::default(), BTreeMap::new());
-            for round in 0..6000_u64 {
+            for round in 0..rounds(6_000) as u64 {
                 let some = id(next(ids));
                 let node = round.to_le_bytes().to_vec();
                 // It grows, and then it shrinks to nothing.
