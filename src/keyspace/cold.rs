@@ -41,6 +41,11 @@ impl Tally {
         self.expiring.load(Ordering::Relaxed)
     }
 
+    /// How many keys below alone expire.
+    pub(super) fn cold_expiring(&self) -> i64 {
+        self.expiries.lock().keys
+    }
+
     pub(super) fn cold(&self) -> i64 {
         self.cold.load(Ordering::Relaxed)
     }

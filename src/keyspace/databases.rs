@@ -97,9 +97,13 @@ impl Keyspace {
         counted + below.map_or(0, |below| below.tally(space).expiring())
     }
 
-    /// Whether there may be keys with an expiry, or some of emptied databases: asked before all shards are searched for one.
+    /// Whether memory may hold keys with an expiry, or some of emptied databases: asked before all shards are searched for one.
     pub(super) fn may_have_volatile(&self) -> bool {
-        (0..DATABASES).any(|db| self.expiring(db) != 0) || self.has_emptied()
+        let cold = |db| {
+            let below = self.below.as_ref();
+            below.map_or(0, |below| below.tally(self.space_of(db)).cold_expiring())
+        };
+        (0..DATABASES).any(|db| self.expiring(db) != cold(db)) || self.has_emptied()
     }
 
     /// Counts for INFO, in constant time.
