@@ -67,6 +67,9 @@ pub const KEY_BYTES_MAX: usize = 65_000;
 /// A thread tells the others of so many changed bytes at once.
 const TOLD_BYTES: usize = 32 * 1024;
 
+/// What a record takes beside key and value, about: what waits to be written is never nothing.
+const RECORD_BYTES: usize = 16;
+
 /// The lower tier's answer to the one question that requests ask it.
 pub trait Filter: Debug + Send + Sync {
     /// Whether a key with this hash may be below. It reads memory only, and errs to the safe side.
@@ -210,7 +213,7 @@ impl Residency {
         }
         if queue && bits & QUEUED == 0 {
             bits |= QUEUED;
-            self.list(place, bytes_to_write(entry.view()), thread);
+            self.list(place, bytes_to_write(entry.view(), grown), thread);
         } else if queue {
             self.changed_further(entry.view(), grown, thread);
         }
@@ -225,10 +228,9 @@ impl Residency {
     /// An entry that waits to be written was written once more, and has grown by so many bytes.
     #[inline]
     fn changed_further(&self, entry: EntryRef<'_>, grown: usize, thread: ThreadSlot) {
-        let told = entry
-            .large()
-            .and_then(|large| large.tell_changed_bytes(false));
-        self.grew(entry, told.unwrap_or(grown), thread);
+        let large = entry.large();
+        let told = large.and_then(|large| large.tell_changed_bytes(false));
+        self.grew(entry, told.unwrap_or(0).max(grown), thread);
     }
 
     /// An entry has grown by so many bytes. If it waits to be written that is more to write.
@@ -262,7 +264,16 @@ impl Residency {
         let bits = entry.view().policy_bits();
         if bits & QUEUED == 0 {
             entry.set_policy_bits(bits | QUEUED);
-            self.list(place, bytes_to_write(entry.view()), thread);
+            self.list(place, bytes_to_write(entry.view(), 0), thread);
+        }
+    }
+
+    /// The same of all of an entry, whatever the disk was to have of it: a run has failed.
+    pub(super) fn queue_whole(&self, mut entry: EntryMut<'_>, place: Place, thread: ThreadSlot) {
+        let bits = entry.view().policy_bits();
+        if bits & QUEUED == 0 {
+            entry.set_policy_bits(bits | QUEUED);
+            self.list(place, entry.view().allocated_bytes(), thread);
         }
     }
 
@@ -271,6 +282,12 @@ impl Residency {
         if entry.view().policy_bits() & WRITING == 0 {
             self.queue(entry, place, thread);
         }
+    }
+
+    /// The writer has so many bytes more to write than it was told of.
+    fn add_writing_bytes(&self, bytes: usize) {
+        self.writing_bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.unsafe_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     fn list(&self, place: Place, bytes: usize, thread: ThreadSlot) {
@@ -314,12 +331,14 @@ impl Residency {
     }
 }
 
-/// How many bytes are to be written of an entry that begins to wait for that: of a large collection what has changed.
-fn bytes_to_write(entry: EntryRef<'_>) -> usize {
-    let changed = entry
-        .large()
-        .and_then(|large| large.tell_changed_bytes(true));
-    changed.unwrap_or_else(|| entry.allocated_bytes())
+/// How many bytes are to be written of an entry that begins to wait for that and has just grown by some: of a large collection what
+/// has changed, and its key.
+fn bytes_to_write(entry: EntryRef<'_>, grown: usize) -> usize {
+    let large = entry.large();
+    match large.and_then(|large| large.tell_changed_bytes(true)) {
+        Some(changed) => changed.max(grown) + entry.key().len() + RECORD_BYTES,
+        None => entry.allocated_bytes(),
+    }
 }
 
 /// Whether an entry is a key whose newest version is below too.
@@ -360,7 +379,14 @@ pub struct PickedLarge<'a> {
 pub enum TakenPart<'a> {
     /// All of it, which is to be copied in steps.
     All(FrozenLength),
-    /// What has changed since a version that it had before.
+    /// What has changed since a version that it had before, which is to be copied in steps.
+    ChangesInSteps {
+        /// That version.
+        since: u64,
+        /// What the copy will be.
+        length: FrozenLength,
+    },
+    /// The same where it is little.
     Changes {
         /// That version.
         since: u64,
@@ -752,14 +778,6 @@ impl Keyspace {
     pub fn unsafe_bytes(&self) -> u64 {
         let bytes = |below: &Residency| below.unsafe_bytes.load(Ordering::Relaxed) as u64;
         self.below.as_ref().map_or(0, bytes)
-    }
-
-    /// The writer has so many bytes more to write than it was told of.
-    pub fn writes_besides(&self, bytes: usize) {
-        if let Some(below) = &self.below {
-            below.writing_bytes.fetch_add(bytes, Ordering::Relaxed);
-            below.unsafe_bytes.fetch_add(bytes, Ordering::Relaxed);
-        }
     }
 
     /// Bytes of the entries that a thread has changed since the start, each once for each time that it was written below, about.

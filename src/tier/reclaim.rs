@@ -3,10 +3,12 @@
 //! Parts are sorted out between two rounds of the writer, as many as there is time for, and go after the second: what of
 //! them shall stay is written with everything else, and needs no small runs of its own.
 //!
-//! What memory holds of a part is written again first. So is what is on disk alone, as long as the disk is full of old versions
-//! rather than of keys: else keys that never change would have to go because others change all the time.
+//! What memory holds of a part is written again first, but no more of it than changes have written and the disk holds: where
+//! memory holds nearly as much as the disk may take, or more, that would go on for ever. What is not written again is in memory
+//! alone. What is on disk alone is written again too, as long as the disk is full of old versions rather than of keys: else keys
+//! that never change would have to go because others change all the time.
 //!
-//! Invariant: a part goes out of sight when every key of it that memory holds has a newer copy below. No load may bring in
+//! Invariant: a part goes out of sight when no key of it that memory holds counts on its copy. No load may bring in
 //! another in between, so they wait for that moment.
 
 use std::ops::Range;
@@ -22,6 +24,7 @@ use super::{Tier, TierError};
 use crate::clock::{self, UnixMs};
 use crate::keyspace::KeyHash;
 use crate::keyspace::residency::InMemory;
+use crate::logging::Repeated;
 
 /// Changes wait to be written meanwhile.
 const WORK: Duration = Duration::from_millis(150);
@@ -33,7 +36,8 @@ const KEYS_SHARE: f64 = 0.6;
 /// whatever the sizes of keys are.
 const KEPT_PART: u64 = 2;
 
-/// A disk of so many bytes is cleared up although it is not full where fewer keys are there than this share of what it has of any:
+/// A disk of so many bytes is cleared up although it is not full where fewer keys are there than this share of its
+/// records, without the parts of long values:
 /// for each byte that is written again about three come free.
 const SPARSE_BYTES: u64 = if cfg!(test) { 256 << 10 } else { 16 << 20 };
 const SPARSE_SHARE: f64 = 0.25;
@@ -67,7 +71,12 @@ impl Going {
     }
 }
 
-/// How many bytes of cold keys may be written again.
+/// Larger records do not tell of chunks.
+const CHUNKED_BYTES_MAX: u32 = 64 * 1024;
+
+static TOO_SMALL: Repeated = Repeated::new("The disk tier is too small for what memory holds");
+
+/// How many bytes of keys may be written again.
 #[derive(Debug, Default)]
 pub(super) struct Allowance {
     bytes: Option<u64>,
@@ -76,12 +85,12 @@ pub(super) struct Allowance {
 }
 
 impl Allowance {
-    /// With what changes have added to it.
-    fn take(&mut self, tier: &Tier) -> u64 {
+    /// With what changes have added to it; `most` is what it is at first, and at the most.
+    fn take(&mut self, tier: &Tier, most: u64) -> u64 {
         let written = tier.store.stats().bytes_ingested;
-        let most = tier.store.max_bytes() / KEPT_PART;
-        let more = written - self.written;
-        self.written = written;
+        // What was spent may be written later.
+        let more = written.saturating_sub(self.written);
+        self.written = written.max(self.written);
         let bytes = self.bytes.map_or(most, |bytes| (bytes + more).min(most));
         *self.bytes.insert(bytes)
     }
@@ -127,6 +136,17 @@ fn chunk_bytes(body: &Body<'_>) -> u64 {
         Body::Value(_) => 0,
         Body::Chunks(pieces) => pieces.stored_bytes(),
     }
+}
+
+/// What a record and its chunks take.
+fn stored_bytes(found: &Entry) -> Result<u64, TierError> {
+    let size = u64::from(found.size);
+    if found.size > CHUNKED_BYTES_MAX {
+        return Ok(size);
+    }
+    let record = found.record()?.unwrap_or_default();
+    let (_, body) = record::decode(&record).ok_or(TierError::Record)?;
+    Ok(size + chunk_bytes(&body))
 }
 
 impl Writer<'_> {
@@ -204,7 +224,7 @@ impl Writer<'_> {
             let found = match keyspace.in_memory(key.hash, name, of, self.thread) {
                 // Of a key that was written meanwhile memory has a newer copy than this.
                 InMemory::Copied if !self.has_newer(generation, key.hash, on_disk) => {
-                    let found = self.keep_copy(key.hash, on_disk);
+                    let found = self.keep_copy(key.hash, on_disk, true);
                     are_copied |= found == InMemory::Copied;
                     found
                 }
@@ -226,10 +246,12 @@ impl Writer<'_> {
     fn sort_out(&mut self, part: Part, going: &mut Going, all: bool) -> Result<bool, TierError> {
         let (generation, now) = (part.generation(), clock::now());
         let (keys_before, bytes_before) = (going.keys.len(), going.bytes.len());
+        let most = self.tier.store.max_bytes();
         let mut allowance = match self.keeps_cold_keys() {
-            true => self.allowance.take(self.tier),
+            true => self.allowance.take(self.tier, most / KEPT_PART),
             false => 0,
         };
+        let (of_memory, mut queued) = (self.memory_allowance.take(self.tier, most), 0);
         let mut kept = Vec::new();
         let store = &self.tier.store;
         for found in part {
@@ -239,7 +261,13 @@ impl Writer<'_> {
                 continue;
             }
             let hash = KeyHash::of_value(hash);
-            let here = self.keep_copy(hash, &found.key);
+            let again = all || queued < of_memory;
+            let here = self.keep_copy(hash, &found.key, again);
+            if here == InMemory::Copied && again {
+                queued += found.key.len() as u64 + stored_bytes(&found)?;
+            } else if here == InMemory::Copied {
+                TOO_SMALL.error(&"some of it is in memory alone, raise tier-max-bytes");
+            }
             if !is_going(here) {
                 continue;
             }
@@ -259,6 +287,7 @@ impl Writer<'_> {
                 going.push(hash, &found.key, head.expires_at);
             }
         }
+        self.memory_allowance.spend(queued);
         let again = self.write_again(kept)?;
         self.allowance.spend(again);
         if all && again > SPARSE_PART_BYTES {
@@ -275,7 +304,8 @@ impl Writer<'_> {
             && generation_bytes(tier) >= SPARSE_BYTES
             && tier.is_counted.load(Ordering::Acquire)
             && self.engine.config.load().tier_ttl_s == 0;
-        may_look && (keyspace.size() as f64) < store.keys as f64 * SPARSE_SHARE
+        let records = store.records.saturating_sub(store.parts);
+        may_look && (keyspace.size() as f64) < records as f64 * SPARSE_SHARE
     }
 
     /// There is more on disk that is wanted than it seemed: it is looked again when as much has been written as is there.
@@ -285,11 +315,11 @@ impl Writer<'_> {
     }
 
     /// Sees to it that a key gets a newer copy where memory has the version of this one.
-    fn keep_copy(&self, hash: KeyHash, on_disk: &[u8]) -> InMemory {
+    fn keep_copy(&self, hash: KeyHash, on_disk: &[u8], again: bool) -> InMemory {
         let keyspace = &self.engine.keyspace;
         // A chunk goes with its key.
         record::decode_key(on_disk).map_or(InMemory::Apart, |(name, key)| {
-            keyspace.keep_copy(hash, name, key, self.thread)
+            keyspace.keep_copy((hash, name, key), again, self.thread)
         })
     }
 

@@ -50,6 +50,8 @@ pub(super) enum Value {
     Long(Head, usize),
     /// A collection which is to be copied, and its version.
     Frozen(Head, u64, FrozenLength),
+    /// What has changed of a collection, which is to be copied.
+    FrozenChanges(Head, Since, FrozenLength),
     /// A collection of this version, which is among the copied bytes.
     Collection(Head, u64, Range<usize>),
     /// What has changed of a collection, which is among the copied bytes.
@@ -149,7 +151,8 @@ impl Copies {
         keyspace: &Keyspace,
         thread: ThreadSlot,
     ) -> bool {
-        let Value::Frozen(head, version, length) = self.entries[index].value else {
+        let frozen = self.entries[index].value.clone();
+        let (Value::Frozen(.., length) | Value::FrozenChanges(.., length)) = frozen else {
             return true;
         };
         let key = self.key(index).to_vec();
@@ -172,7 +175,11 @@ impl Copies {
         self.bytes = copied.finish();
         if is_whole {
             let copied = start..self.bytes.len();
-            self.entries[index].value = Value::Collection(head, version, copied);
+            self.entries[index].value = match frozen {
+                Value::FrozenChanges(head, since, _) => Value::Changes(head, since, copied),
+                Value::Frozen(head, version, _) => Value::Collection(head, version, copied),
+                other => other,
+            };
         } else {
             self.bytes.truncate(start);
             self.take_again(index, keyspace, thread, None);
@@ -229,16 +236,6 @@ impl Copies {
         self.entries.len()
     }
 
-    /// Bytes of a value that was copied.
-    pub(super) fn value_bytes(&self, index: usize) -> usize {
-        match &self.entries[index].value {
-            Value::Whole(_, value)
-            | Value::Collection(_, _, value)
-            | Value::Changes(_, _, value) => value.len(),
-            _ => 0,
-        }
-    }
-
     pub(super) fn entry(&self, index: usize) -> &Copied {
         &self.entries[index]
     }
@@ -268,6 +265,7 @@ impl Value {
             Self::Whole(head, _)
             | Self::Long(head, _)
             | Self::Frozen(head, ..)
+            | Self::FrozenChanges(head, ..)
             | Self::Collection(head, ..)
             | Self::Changes(head, ..)
             | Self::Chunks(head, _) => head.pinned,
@@ -285,6 +283,10 @@ impl Value {
             let to = large.version;
             return match large.taken {
                 TakenPart::All(length) => Self::Frozen(head, to, length),
+                TakenPart::ChangesInSteps {
+                    since: from,
+                    length,
+                } => Self::FrozenChanges(head, Since { from, to }, length),
                 TakenPart::Changes {
                     since: from,
                     bytes: changes,
@@ -321,7 +323,7 @@ mod tests {
     fn in_steps(picked: &Picked<'_>) -> FrozenLength {
         match picked.large.expect("it is large").taken {
             TakenPart::All(length) => length,
-            TakenPart::Changes { .. } => panic!("it is not followed"),
+            _ => panic!("it is not followed"),
         }
     }
 

@@ -145,6 +145,8 @@ pub(super) struct Writer<'a> {
     /// When the cache was to get another size.
     cache_tried: Instant,
     pub(super) allowance: Allowance,
+    /// The same of what memory holds.
+    pub(super) memory_allowance: Allowance,
     pub(super) leaving: Option<Leaving>,
     /// What the last run tells of the databases.
     spaces: Spaces,
@@ -182,6 +184,7 @@ impl<'a> Writer<'a> {
             memory: RunMemory::new(Instant::now()),
             cache_tried: Instant::now(),
             allowance: Allowance::default(),
+            memory_allowance: Allowance::default(),
             leaving: None,
             spaces: Spaces::newest(&tier.store, &tier.pending),
             least_end: LEAST_END_MAX,

@@ -15,21 +15,25 @@
 //!
 //! Two rows of changes, one after the other, are a row of changes.
 
-use std::cell::Cell;
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::fields::Deadline;
-use super::large::{Large, LargeRef};
+use super::large::{Copied, FrozenLength, Large, LargeRef};
+use super::list::NodeList;
 use super::rdb::input::{array, binary_double, length, milliseconds, owned_text, text};
 use super::rdb::{self, Fault, ValueWriter};
-use super::stream::Id;
+use super::stream::{Id, Stream};
 
-/// More parts are too many: to look them up takes a millisecond.
-const PARTS_MAX: usize = if cfg!(miri) { 64 } else { 4096 };
-/// More bytes are too many: to copy them takes a millisecond or two. Of a list or a stream, whose nodes are copied as they are,
-/// more: a list that several clients push to would be written whole by each run.
+/// More names are too many: to look them up takes some ten milliseconds.
+const PARTS_MAX: usize = if cfg!(miri) { 64 } else { 32 * 1024 };
+/// More bytes are too many: to copy them takes a millisecond.
 const BYTES_MAX: usize = 4 * 1024 * 1024;
-const NODE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// More nodes than these are copied in steps, and more than those are too many to be remembered.
+const NODES_AT_ONCE: usize = if cfg!(test) { 4 } else { 32 };
+const NODES_MAX: usize = 256 * 1024;
+/// What is told of a node beside its bytes, at the most.
+const PART_BYTES: usize = 32;
 /// What the set takes for a part beside it, about.
 const TREE_BYTES: usize = 8;
 
@@ -44,11 +48,10 @@ pub(super) struct Changes<P>(Option<Box<Followed<P>>>);
 #[derive(Debug)]
 struct Followed<P> {
     version: u64,
-    /// Empty where there were too many.
-    parts: BTreeSet<P>,
-    gave_up: bool,
-    /// Of how many it was told that they are to be written: all, where all of the collection is.
-    told: Cell<usize>,
+    /// `None` where there were too many, or they got other names: it has given up.
+    parts: Option<BTreeSet<P>>,
+    /// How many of them were told of; when it has given up, whether that was: 1.
+    told: AtomicUsize,
     /// What names take beside their places in the set.
     name_bytes: usize,
 }
@@ -70,67 +73,56 @@ impl<P: Ord> Changes<P> {
     pub(super) fn follow(&mut self, version: u64) {
         self.0 = Some(Box::new(Followed {
             version,
-            parts: BTreeSet::new(),
-            gave_up: false,
-            told: Cell::new(0),
+            parts: Some(BTreeSet::new()),
+            told: AtomicUsize::new(0),
             name_bytes: 0,
         }));
     }
 
     pub(super) fn give_up(&mut self) {
-        if let Some(followed) = &mut self.0 {
-            followed.gave_up = true;
-            followed.parts.clear();
+        if let Some(followed) = &mut self.0
+            && followed.parts.take().is_some()
+        {
+            followed.told = AtomicUsize::new(0);
             followed.name_bytes = 0;
         }
     }
 
-    /// A part has changed, come or gone.
+    /// A node has changed, come or gone.
     #[inline]
-    pub(super) fn note(&mut self, part: P) {
-        if let Some(followed) = self.followed() {
-            followed.parts.insert(part);
-            self.check();
-        }
-    }
-
-    #[inline]
-    fn followed(&mut self) -> Option<&mut Followed<P>> {
-        self.0.as_deref_mut().filter(|followed| !followed.gave_up)
-    }
-
-    #[inline]
-    fn check(&mut self) {
-        let is_too_much = |f: &Followed<P>| f.parts.len() > PARTS_MAX || f.name_bytes > BYTES_MAX;
-        if self.0.as_deref().is_some_and(is_too_much) {
-            self.give_up();
+    pub(super) fn note(&mut self, node: P) {
+        let followed = self.0.as_deref_mut();
+        if let Some(nodes) = followed.and_then(|followed| followed.parts.as_mut()) {
+            nodes.insert(node);
+            if nodes.len() > NODES_MAX {
+                self.give_up();
+            }
         }
     }
 
     /// The version since which it is followed, and the parts that have changed since.
     fn since(&self) -> Option<(u64, &BTreeSet<P>)> {
-        let followed = self.0.as_deref().filter(|f| !f.gave_up);
-        followed.map(|f| (f.version, &f.parts))
+        let followed = self.0.as_deref()?;
+        Some((followed.version, followed.parts.as_ref()?))
     }
 
-    /// About how many bytes of a collection with so many parts and bytes are to be written that were not told of before; `None` if
-    /// it is not followed.
+    /// About how many bytes are to be written, of a collection with so many parts and bytes, that were not told of before. `None`
+    /// if it is not followed, or has given up: then it was told so, or is `anew`.
     fn tell(&self, anew: bool, parts: usize, bytes: usize) -> Option<usize> {
         let followed = self.0.as_deref()?;
-        let before = followed.told.get();
-        if followed.gave_up {
-            followed.told.set(usize::MAX);
-            return (!anew && before < usize::MAX).then_some(bytes);
-        }
-        let changed = followed.parts.len();
-        followed.told.set(changed);
-        let more = if anew { changed } else { changed - before };
+        let Some(changed) = &followed.parts else {
+            let was_told = followed.told.swap(1, Ordering::Relaxed) > 0;
+            return (!anew && !was_told).then_some(bytes);
+        };
+        let before = followed.told.swap(changed.len(), Ordering::Relaxed);
+        let more = changed.len() - if anew { 0 } else { before };
         Some(more.saturating_mul(bytes / parts.max(1)).min(bytes))
     }
 
     pub(super) fn heap_bytes(&self) -> usize {
         let bytes_of = |f: &Followed<P>| {
-            size_of::<Followed<P>>() + f.name_bytes + f.parts.len() * (size_of::<P>() + TREE_BYTES)
+            let parts = f.parts.as_ref().map_or(0, BTreeSet::len);
+            size_of::<Followed<P>>() + f.name_bytes + parts * (size_of::<P>() + TREE_BYTES)
         };
         self.0.as_deref().map_or(0, bytes_of)
     }
@@ -146,19 +138,101 @@ impl Changes<Box<[u8]>> {
     }
 
     fn note_followed(&mut self, name: &[u8]) {
-        if let Some(followed) = self.followed()
-            && !followed.parts.contains(name)
+        if let Some(followed) = &mut self.0
+            && let Some(names) = &mut followed.parts
+            && !names.contains(name)
         {
             followed.name_bytes += crate::allocator::size_class(name.len());
-            followed.parts.insert(name.into());
-            self.check();
+            names.insert(name.into());
+            if names.len() > PARTS_MAX || followed.name_bytes > BYTES_MAX {
+                self.give_up();
+            }
         }
     }
 }
 
+impl NodeList {
+    /// How many nodes have gone before the first since it is followed, less than 0: come.
+    fn moved(&self) -> i64 {
+        self.first_number().wrapping_sub(self.followed_from()) as i64
+    }
+
+    /// Those of the nodes that are there.
+    fn changed_numbers<'a>(
+        &self,
+        changed: &'a BTreeSet<usize>,
+    ) -> impl Iterator<Item = &'a usize> + Clone + use<'a> {
+        let first = self.first_number();
+        changed.range(first..first.saturating_add(self.packs().len()))
+    }
+
+    /// Begins a copy of the nodes that have changed.
+    pub(super) fn freeze_changes(&mut self) -> Option<(u64, FrozenLength)> {
+        let first = self.first_number();
+        let (version, numbers) = self.changes().since()?;
+        let there: BTreeSet<_> = self.changed_numbers(numbers).copied().collect();
+        let bytes = there
+            .iter()
+            .map(|number| self.pack(number - first).bytes().len() + PART_BYTES);
+        let length = FrozenLength {
+            copied: Copied::ChangesOfList {
+                moved: self.moved(),
+                nodes: self.packs().len(),
+                changed: there.len(),
+                first,
+            },
+            bytes_max: bytes.sum(),
+        };
+        if there.is_empty() {
+            return None;
+        }
+        self.freeze_changed(there);
+        Some((version, length))
+    }
+}
+
+impl Stream {
+    /// Begins a copy of the nodes that have changed.
+    pub(super) fn freeze_changes(&mut self) -> Option<(u64, FrozenLength)> {
+        let (version, ids) = self.changes().since()?;
+        let (there, gone): (BTreeSet<_>, BTreeSet<_>) =
+            ids.iter().copied().partition(|id| self.node(*id).is_some());
+        let bytes = there.iter().filter_map(|id| self.node(*id));
+        let bytes = bytes.map(|node| node.len() + PART_BYTES).sum();
+        let length = FrozenLength {
+            copied: Copied::ChangesOfStream { changed: ids.len() },
+            bytes_max: bytes,
+        };
+        if there.is_empty() {
+            return None;
+        }
+        // Behind what is there, so that no other node of this id is taken for it.
+        let mut rest = Vec::new();
+        let mut writer = ValueWriter::plain(&mut rest);
+        for id in gone {
+            writer.raw(&id.to_bytes());
+            writer.text(&[]);
+        }
+        rdb::write_beside_nodes(&mut writer, self, rdb::STREAM_LISTPACKS_3);
+        self.freeze_changed(there, rest);
+        Some((version, length))
+    }
+}
+
 impl LargeRef<'_> {
+    /// Whether it is known what has changed of it.
+    pub fn is_followed(self) -> bool {
+        match self {
+            Self::Set(members) => members.changes().since().is_some(),
+            Self::Zset(members) => members.changes().since().is_some(),
+            Self::Hash(fields) => fields.changes().since().is_some(),
+            Self::List(nodes) => nodes.changes().since().is_some(),
+            Self::Stream(stream) => stream.changes().since().is_some(),
+        }
+    }
+
     /// About how many bytes of it are to be written that were not told of before; `anew` if nothing of it waits to be written.
-    /// `None` if it is not followed.
+    /// `None` if it is not known what has changed.
     pub fn tell_changed_bytes(self, anew: bool) -> Option<usize> {
         let bytes = self.heap_bytes();
         match self {
@@ -166,12 +240,17 @@ impl LargeRef<'_> {
             Self::Zset(members) => members.changes().tell(anew, members.len(), bytes),
             Self::Hash(fields) => fields.changes().tell(anew, fields.len(), bytes),
             Self::List(nodes) => nodes.changes().tell(anew, nodes.packs().len(), bytes),
-            Self::Stream(stream) => stream.changes().tell(anew, stream.node_count(), bytes),
+            Self::Stream(stream) => {
+                let in_nodes = stream.node_bytes();
+                let told = stream.changes().tell(anew, stream.node_count(), in_nodes)?;
+                // Groups are told of whole each time.
+                Some(told + if anew { bytes - in_nodes } else { 0 })
+            }
         }
     }
 
     /// Appends what has changed since the version that it is followed since, and gives that. `None` if it is not followed, or
-    /// has changed too much.
+    /// has changed too much for that to be copied at once ([`Large::freeze_changes`]).
     pub fn changes(self, out: &mut Vec<u8>) -> Option<u64> {
         let start = out.len();
         let mut writer = ValueWriter::plain(out);
@@ -218,12 +297,14 @@ impl LargeRef<'_> {
             Self::List(nodes) => {
                 let (version, numbers) = nodes.changes().since()?;
                 let first = nodes.first_number();
-                let moved = first.wrapping_sub(nodes.followed_from()) as i64;
-                let packs = nodes.packs();
-                writer.raw(&moved.to_le_bytes());
-                writer.length(packs.len());
-                let there = numbers.range(first..first.saturating_add(packs.len()));
-                writer.length(there.clone().count());
+                let there = nodes.changed_numbers(numbers);
+                let changed = there.clone().count();
+                if changed > NODES_AT_ONCE {
+                    return None;
+                }
+                writer.raw(&nodes.moved().to_le_bytes());
+                writer.length(nodes.packs().len());
+                writer.length(changed);
                 for number in there {
                     writer.length(number - first);
                     writer.text(nodes.pack(number - first).bytes());
@@ -232,6 +313,10 @@ impl LargeRef<'_> {
             }
             Self::Stream(stream) => {
                 let (version, ids) = stream.changes().since()?;
+                let there = ids.iter().filter(|id| stream.node(**id).is_some());
+                if there.count() > NODES_AT_ONCE {
+                    return None;
+                }
                 writer.length(ids.len());
                 for id in ids {
                     writer.raw(&id.to_bytes());
@@ -241,11 +326,7 @@ impl LargeRef<'_> {
                 version
             }
         };
-        let most = match self {
-            Self::List(_) | Self::Stream(_) => NODE_BYTES_MAX,
-            _ => BYTES_MAX,
-        };
-        (out.len() - start <= most).then_some(version)
+        (out.len() - start <= BYTES_MAX).then_some(version)
     }
 }
 
@@ -352,6 +433,7 @@ mod tests {
     use super::*;
     use crate::random::Random;
     use crate::testing::rounds;
+    use crate::value::large::FrozenBytes;
     use crate::value::list::{End, List, NodeLimits};
     use crate::value::stream::{ConsumerGroup, Keep, Trim};
     use crate::value::{stream, value_type::ValueType};
@@ -504,16 +586,14 @@ mod tests {
 
     #[test]
     fn one_that_gets_another_name_is_neither_followed_nor_copied_any_more() {
-        use crate::value::large::FrozenBytes;
-
         for value_type in TYPES {
             let mut random = Random(7 + value_type as u64);
             let mut large = new(value_type);
-            (0..3_000).for_each(|_| change(&mut large, &mut random));
+            (0..rounds(3_000)).for_each(|_| change(&mut large, &mut random));
             large.follow(1);
             let mut copy = FrozenBytes::behind(Vec::new(), large.freeze());
             let _ = large.encode_frozen(&mut copy);
-            (0..300).for_each(|_| change(&mut large, &mut random));
+            (0..rounds(300)).for_each(|_| change(&mut large, &mut random));
             let before = contents(&large);
             large.detach();
             assert_eq!(large.view().changes(&mut Vec::new()), None);
@@ -522,12 +602,38 @@ mod tests {
         }
     }
 
+    /// Appends what has changed, at once or in steps between which more changes, and gives since when, what it was then, and
+    /// how many steps there were.
+    fn tell(
+        large: &mut Large,
+        random: &mut Random,
+        out: &mut Vec<u8>,
+    ) -> Option<(u64, Large, usize)> {
+        let then = large.clone();
+        let start = out.len();
+        if let Some(since) = large.view().changes(out) {
+            large.follow(since);
+            return Some((since, then, 0));
+        }
+        out.truncate(start);
+        let (since, length) = large.freeze_changes()?;
+        large.follow(since);
+        let mut copied = FrozenBytes::behind(std::mem::take(out), length);
+        let mut steps = 1;
+        while large.encode_frozen(&mut copied).expect("there is a copy") {
+            steps += 1;
+            (0..random.below(9)).for_each(|_| change(large, random));
+        }
+        *out = copied.finish();
+        Some((since, then, steps))
+    }
+
     #[test]
     fn a_version_and_its_changes_make_what_there_is() {
         for value_type in TYPES {
             let mut random = Random(0x5eed + value_type as u64);
             let mut large = new(value_type);
-            let (mut told, mut given_up) = (0, 0);
+            let (mut told, mut in_steps, mut given_up) = (0, 0, 0);
             for round in 0..rounds(60) as u64 {
                 for _ in 0..rounds(200) {
                     change(&mut large, &mut random);
@@ -538,16 +644,18 @@ mod tests {
                 for _ in 0..random.below(60) {
                     change(&mut large, &mut random);
                     // A row of changes ends, and another begins.
-                    if random.below(40) == 0 && large.view().changes(&mut changes).is_some() {
-                        large.follow(round);
+                    if random.below(40) == 0
+                        && tell(&mut large, &mut random, &mut changes).is_some()
+                    {
                         twice += 1;
                     }
                 }
-                match large.view().changes(&mut changes) {
-                    Some(since) => {
+                match tell(&mut large, &mut random, &mut changes) {
+                    Some((since, then, steps)) => {
                         assert_eq!(since, round);
+                        in_steps += usize::from(steps > 1);
                         copy.apply(&changes).expect("these are changes");
-                        assert_eq!(contents(&copy), contents(&large), "{value_type:?} {twice}");
+                        assert_eq!(contents(&copy), contents(&then), "{value_type:?} {twice}");
                         told += 1;
                     }
                     None => given_up += 1,
@@ -557,6 +665,8 @@ mod tests {
                 told > 30 || cfg!(miri),
                 "{value_type:?}: {told} told, {given_up} given up"
             );
+            let has_nodes = matches!(value_type, ValueType::List | ValueType::Stream);
+            assert!(in_steps > 0 || !has_nodes || cfg!(miri), "{value_type:?}");
         }
     }
 

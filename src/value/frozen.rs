@@ -4,7 +4,7 @@
 //! node. A part that is about to change, or to go, and is not copied yet is kept as it was; what has not changed is copied from
 //! where it stands. So a copy of a million elements holds up nobody for longer than a few parts take.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{Bound, RangeInclusive};
 
 /// The copy of a collection whose parts have names `K` and are kept as `P`, with `A` beside the parts.
@@ -14,6 +14,8 @@ struct Frozen<K, P, A> {
     next: Bound<K>,
     /// The last part that there was.
     last: K,
+    /// The parts that are still to be copied, where it is not all of them.
+    only: Option<BTreeSet<K>>,
     /// Parts that have changed or gone since, as they were.
     kept: BTreeMap<K, P>,
     /// What is told of the collection beside its parts.
@@ -45,6 +47,9 @@ impl<K: Ord + Copy, P, A> Frozen<K, P, A> {
     }
 
     fn is_to_come(&self, part: K) -> bool {
+        if let Some(only) = &self.only {
+            return only.contains(&part);
+        }
         let is_behind = match self.next {
             Bound::Included(next) => part >= next,
             Bound::Excluded(done) => part > done,
@@ -60,9 +65,21 @@ impl<K: Ord + Copy, P, A> Freezer<K, P, A> {
         self.0 = Some(Box::new(Frozen {
             next: Bound::Included(*parts.start()),
             last: *parts.end(),
+            only: None,
             kept: BTreeMap::new(),
             beside,
         }));
+    }
+
+    /// The same of some parts, which stand in the collection.
+    pub(super) fn freeze_only(&mut self, parts: BTreeSet<K>, beside: A) {
+        let (Some(&first), Some(&last)) = (parts.first(), parts.last()) else {
+            return;
+        };
+        self.freeze(first..=last, beside);
+        if let Some(frozen) = &mut self.0 {
+            frozen.only = Some(parts);
+        }
     }
 
     /// Whether there is a copy to be taken out. While there is, parts keep their names.
@@ -92,7 +109,10 @@ impl<K: Ord + Copy, P, A> Freezer<K, P, A> {
     ) -> Option<Option<A>> {
         let frozen = self.0.as_mut()?;
         for _ in 0..parts {
-            let stands = first(frozen.rest());
+            let stands = match &mut frozen.only {
+                Some(only) => only.pop_first(),
+                None => first(frozen.rest()),
+            };
             let kept = frozen.kept.first_key_value().map(|(part, _)| *part);
             let Some(part) = stands.into_iter().chain(kept).min() else {
                 return self.0.take().map(|frozen| Some(frozen.beside));

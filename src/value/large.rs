@@ -148,8 +148,18 @@ impl Large {
             }
         };
         FrozenLength {
-            elements,
+            copied: Copied::All { elements },
             bytes_max,
+        }
+    }
+
+    /// Begins a copy of what has changed since the version that it is followed since, and gives that. `None` where that is copied
+    /// at once ([`LargeRef::changes`]), or all of it is to be copied.
+    pub fn freeze_changes(&mut self) -> Option<(u64, FrozenLength)> {
+        match self {
+            Self::List(nodes) => nodes.freeze_changes(),
+            Self::Stream(stream) => stream.freeze_changes(),
+            _ => None,
         }
     }
 
@@ -157,7 +167,13 @@ impl Large {
     pub fn encode_frozen(&mut self, out: &mut FrozenBytes) -> Option<bool> {
         let mut writer = rdb::ValueWriter::plain(&mut out.elements);
         match self {
-            Self::List(nodes) => nodes.show_frozen(|pack| writer.node(pack)),
+            Self::List(nodes) => nodes.show_frozen(|number, pack| match out.copied {
+                Copied::ChangesOfList { first, .. } => {
+                    writer.length(number - first);
+                    writer.text(pack.bytes());
+                }
+                _ => writer.node(pack),
+            }),
             Self::Set(members) => members.show_frozen(|member| writer.text(member)),
             Self::Hash(fields) => fields.show_frozen(|field, value, deadline| {
                 writer.text(field);
@@ -172,7 +188,10 @@ impl Large {
             }),
             Self::Stream(stream) => {
                 let rest = stream.show_frozen(|id, node| {
-                    writer.text(&id.to_bytes());
+                    match out.copied {
+                        Copied::ChangesOfStream { .. } => writer.raw(&id.to_bytes()),
+                        _ => writer.text(&id.to_bytes()),
+                    }
                     writer.text(node);
                 })?;
                 let more = rest.is_none();
@@ -200,27 +219,61 @@ impl Large {
 /// What is known of a copy before it is made.
 #[derive(Clone, Copy, Debug)]
 pub struct FrozenLength {
-    /// What the serialised form begins with: how many elements or nodes there are.
-    elements: usize,
+    pub(super) copied: Copied,
     /// About how many bytes the form has, at the most.
-    bytes_max: usize,
+    pub(super) bytes_max: usize,
 }
 
-/// The serialised form of a collection that is copied in steps.
+/// What is copied, and what its form begins with.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Copied {
+    /// All of a collection, of so many elements or nodes.
+    All {
+        elements: usize,
+    },
+    /// What has changed of a list, which has so many nodes from this number on.
+    ChangesOfList {
+        moved: i64,
+        nodes: usize,
+        changed: usize,
+        first: usize,
+    },
+    ChangesOfStream {
+        changed: usize,
+    },
+}
+
+/// The serialised form of a collection that is copied in steps, or of its changes.
 #[derive(Debug)]
 pub struct FrozenBytes {
+    copied: Copied,
     elements: Vec<u8>,
     /// What follows them.
     rest: Vec<u8>,
 }
 
 impl FrozenBytes {
-    /// That of a collection whose [`Large::freeze`] gave this, to be appended to what a buffer holds.
+    /// That of a collection whose [`Large::freeze`] or [`Large::freeze_changes`] gave this, to be appended to what a buffer holds.
     pub fn behind(mut buffer: Vec<u8>, frozen: FrozenLength) -> Self {
         // What grows by steps is moved, and a move of some megabytes holds up those who wait for the collection.
         buffer.reserve(frozen.bytes_max);
-        rdb::ValueWriter::plain(&mut buffer).length(frozen.elements);
+        let mut writer = rdb::ValueWriter::plain(&mut buffer);
+        match frozen.copied {
+            Copied::All { elements } => writer.length(elements),
+            Copied::ChangesOfList {
+                moved,
+                nodes,
+                changed,
+                ..
+            } => {
+                writer.raw(&moved.to_le_bytes());
+                writer.length(nodes);
+                writer.length(changed);
+            }
+            Copied::ChangesOfStream { changed } => writer.length(changed),
+        }
         Self {
+            copied: frozen.copied,
             elements: buffer,
             rest: Vec::new(),
         }

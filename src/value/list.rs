@@ -5,7 +5,7 @@
 
 mod node;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use super::changes::Changes;
 use super::frozen::{self, Freezer};
@@ -375,7 +375,7 @@ pub struct NodeList {
 }
 
 /// So many nodes of a copy hold up others for as long as a hundred microseconds.
-const NODES_AT_ONCE: usize = 32;
+const NODES_AT_ONCE: usize = if cfg!(test) { 3 } else { 32 };
 
 impl Default for NodeList {
     fn default() -> Self {
@@ -599,13 +599,18 @@ impl NodeList {
         self.nodes.len()
     }
 
-    /// Shows a few nodes more of that copy, and whether there are others; `None` if there is no copy.
-    pub fn show_frozen(&mut self, mut show: impl FnMut(Listpack<'_>)) -> Option<bool> {
+    /// The same of those that have changed, of which there must be some.
+    pub(super) fn freeze_changed(&mut self, numbers: BTreeSet<usize>) {
+        self.freezer.freeze_only(numbers, ());
+    }
+
+    /// Shows a few nodes more of that copy by their numbers, and whether there are others; `None` if there is no copy.
+    pub fn show_frozen(&mut self, mut show: impl FnMut(usize, Listpack<'_>)) -> Option<bool> {
         let (freezer, nodes, first) = (&mut self.freezer, &self.nodes, self.first);
         let first_of = |rest| frozen::first_number(rest, first + nodes.len());
         let show = |number: usize, kept: Option<Node>| match kept {
-            Some(kept) => show(kept.pack()),
-            None => show(nodes[number - first].pack()),
+            Some(kept) => show(number, kept.pack()),
+            None => show(number, nodes[number - first].pack()),
         };
         let shown = freezer.step(NODES_AT_ONCE, first_of, show);
         shown.map(|end| end.is_none())
@@ -826,7 +831,7 @@ mod tests {
             let nodes = list.freeze();
             let (mut copied, mut shown) = (Vec::new(), 0);
             loop {
-                let more = list.show_frozen(|pack| {
+                let more = list.show_frozen(|_, pack| {
                     copied.extend(texts(pack));
                     shown += 1;
                 });
@@ -855,7 +860,7 @@ mod tests {
                 }
             }
             assert_eq!((copied, shown), (expected, nodes), "round {round}");
-            assert!(list.show_frozen(|_| {}).is_none());
+            assert!(list.show_frozen(|_, _| {}).is_none());
             let len: usize = list.packs().map(Listpack::len).sum();
             assert_eq!(list.len(), len);
         }

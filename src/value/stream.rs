@@ -15,7 +15,7 @@ mod group;
 mod node;
 mod nodes;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound::{Excluded, Included, Unbounded};
 
 use super::changes::Changes;
@@ -31,7 +31,7 @@ use nodes::Nodes;
 /// What a tree takes for an element beside it, about: its nodes are three quarters full.
 const TREE_BYTES: usize = 12;
 /// So many nodes of a copy hold up others for as long as a hundred microseconds.
-const NODES_AT_ONCE: usize = 32;
+const NODES_AT_ONCE: usize = if cfg!(test) { 3 } else { 32 };
 
 /// The id of an entry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -167,6 +167,11 @@ impl Stream {
         self.nodes.len()
     }
 
+    /// What they take.
+    pub(super) fn node_bytes(&self) -> usize {
+        self.node_bytes
+    }
+
     /// The nodes with their ids.
     pub fn nodes(&self) -> impl Iterator<Item = (Id, &[u8])> {
         self.nodes.iter().map(|(id, node)| (id, node.as_slice()))
@@ -179,6 +184,11 @@ impl Stream {
         let nodes = last.map_or(Id::MAX..=Id::ZERO, |last| Id::ZERO..=last);
         self.freezer.freeze(nodes, rest);
         self.nodes.len()
+    }
+
+    /// The same of those that have changed, of which there must be some.
+    pub(super) fn freeze_changed(&mut self, ids: BTreeSet<Id>, rest: Vec<u8>) {
+        self.freezer.freeze_only(ids, rest);
     }
 
     /// Shows a few nodes more of that copy, and gives the rest after the last of them. `None` if there is no copy.

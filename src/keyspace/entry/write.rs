@@ -121,9 +121,10 @@ impl<'a> EntryMut<'a> {
         }
     }
 
-    /// Writes another string where the old one stands, with its expiry, and keeps the access record, the policy and the pin. False
-    /// where it does not fit exactly, or lies elsewhere: then nothing has happened.
+    /// Writes another value of the same key where the old one stands, with its expiry, and keeps the access record, the policy and
+    /// the pin. False where it does not fit exactly, or lies elsewhere: then nothing has happened.
     pub(in crate::keyspace) fn overwrite_in_place(&mut self, parts: &EntryParts<'_>) -> bool {
+        debug_assert_eq!(self.view().key(), parts.key);
         let old = self.view().shape();
         let new = Shape::of(parts.key.len(), parts.value.len(), parts.expires_at);
         let fits = old.bytes() == new.bytes() && old.expiry == new.expiry;
@@ -143,7 +144,7 @@ impl<'a> EntryMut<'a> {
         true
     }
 
-    /// Writes the lengths of a shape, which is that of the header.
+    /// Writes the lengths of a shape, whose width and form of expiry the first byte tells already.
     pub(super) fn write_lengths(&mut self, shape: Shape) {
         let at = FIXED_BYTES + shape.expiry.bytes();
         if shape.wide {

@@ -130,8 +130,14 @@ impl Keyspace {
         found.map_or(InMemory::Nothing, |at| InMemory::of(locked.table.get(at)))
     }
 
-    /// The newest copy below of a key is about to go. Where it is of the version that memory holds, that is written again.
-    pub fn keep_copy(&self, hash: KeyHash, name: u32, key: &[u8], thread: ThreadSlot) -> InMemory {
+    /// The newest copy below of a key is about to go. Where it is of the version that memory holds, that is written `again`, or
+    /// is in memory alone from now on, until it changes or must leave.
+    pub fn keep_copy(
+        &self,
+        (hash, name, key): (KeyHash, u32, &[u8]),
+        again: bool,
+        thread: ThreadSlot,
+    ) -> InMemory {
         let mut locked = self.lock_shard(hash.shard(), thread);
         let (Some(below), Some(space)) = (&self.below, self.space_named(name)) else {
             return InMemory::Apart;
@@ -144,7 +150,9 @@ impl Keyspace {
         if found == InMemory::Copied {
             let bits = entry.view().policy_bits();
             entry.set_policy_bits(bits & !CLEAN);
-            below.queue(entry, Place::of(hash), thread);
+            if again {
+                below.queue(entry, Place::of(hash), thread);
+            }
         }
         found
     }

@@ -4,8 +4,8 @@ use std::ops::{ControlFlow, Range};
 use std::sync::atomic::Ordering;
 
 use super::{
-    CLEAN, KEY_BYTES_MAX, Picked, PickedLarge, Place, QUEUED, TakenPart, UNVERIFIED, Versions,
-    WRITING, stored,
+    CLEAN, KEY_BYTES_MAX, Picked, PickedLarge, Place, QUEUED, Residency, TakenPart, UNVERIFIED,
+    Versions, WRITING, stored,
 };
 use crate::keyspace::door::Cause;
 use crate::keyspace::table::Position;
@@ -30,15 +30,16 @@ fn take_large<'a>(
     locked: &mut Locked<'_>,
     at: Position,
     much: Much<'_>,
+    below: &Residency,
     changes: &'a mut Vec<u8>,
 ) -> Option<PickedLarge<'a>> {
     let large = locked.table.get(at).large()?;
     if large.heap_bytes() < LARGE_FROM_BYTES || locked.table.get(at).is_memory_only() {
         return None;
     }
-    let (since, versions) = match much {
-        Much::Changes(versions) => (large.changes(changes), versions),
-        Much::Nothing(versions) => (None, versions),
+    let (since, in_steps, versions) = match much {
+        Much::Changes(versions) => (large.changes(changes), true, versions),
+        Much::Nothing(versions) => (None, false, versions),
         Much::All => return None,
     };
     let mut large = locked.table.take_large(at);
@@ -48,7 +49,16 @@ fn take_large<'a>(
             since,
             bytes: changes,
         },
-        None => TakenPart::All(large.freeze()),
+        None => match in_steps.then(|| large.freeze_changes()).flatten() {
+            Some((since, length)) => TakenPart::ChangesInSteps { since, length },
+            None => {
+                if large.view().is_followed() {
+                    // Only what has changed was told of.
+                    below.add_writing_bytes(large.view().heap_bytes());
+                }
+                TakenPart::All(large.freeze())
+            }
+        },
     };
     if versions.follow {
         large.follow(version);
@@ -141,7 +151,7 @@ impl Keyspace {
             return ControlFlow::Continue(());
         };
         let mut changes = Vec::new();
-        let large = take_large(locked, at, much, &mut changes);
+        let large = take_large(locked, at, much, below, &mut changes);
         let entry = locked.table.get(at);
         let bits = entry.policy_bits();
         let mut scratch = Vec::new();
@@ -261,7 +271,7 @@ impl Keyspace {
             let bits = entry.view().policy_bits() & !(WRITING | QUEUED);
             entry.set_policy_bits(bits);
             if let Some(below) = &self.below {
-                below.queue(entry, place, thread);
+                below.queue_whole(entry, place, thread);
             }
         });
     }

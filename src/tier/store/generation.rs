@@ -48,6 +48,8 @@ impl Gone {
 #[derive(Debug, Default)]
 pub(super) struct Usage {
     disk_bytes: AtomicU64,
+    /// Records behind another one of the same hash that were written since the start.
+    parts: AtomicU64,
     /// Look-ups that somebody waited for, and that are not in `vain_asks` yet.
     look_ups: AtomicU64,
     /// How often a look-up asked a run that had nothing, about, since the runs became one.
@@ -55,6 +57,14 @@ pub(super) struct Usage {
 }
 
 impl Usage {
+    pub(super) fn count_parts(&self, parts: u64) {
+        self.parts.fetch_add(parts, Ordering::Relaxed);
+    }
+
+    pub(super) fn parts(&self) -> u64 {
+        self.parts.load(Ordering::Relaxed)
+    }
+
     pub(super) fn count_look_up(&self) {
         self.look_ups.fetch_add(1, Ordering::Relaxed);
     }

@@ -125,8 +125,8 @@ pub struct StoreStats {
     pub filters_missing: usize,
     /// Keys and markers in all generations, stale versions included.
     pub records: u64,
-    /// Those of different hashes, about: of a key whose record lies in many parts that have its hash one.
-    pub keys: u64,
+    /// Those of them that are parts of a value behind the first, as far as they were written since the start.
+    pub parts: u64,
     /// Runs side by side in the generation that has most of them.
     pub runs_side_by_side: usize,
     /// Runs finished since the start.
@@ -598,7 +598,7 @@ impl Store {
             filter_bytes: all().map(|g| g.filter.bytes()).sum(),
             filters_missing: all().filter(|g| !g.filter.is_complete()).count(),
             records: all().map(|g| g.records()).sum(),
-            keys: all().map(|g| g.filter.keys()).sum(),
+            parts: all().map(|g| g.usage.parts()).sum(),
             runs_side_by_side: trees().map(merge::all_runs).max().unwrap_or(0),
             runs: count(&self.counters.runs),
             bytes_ingested: count(&self.counters.bytes_ingested),

@@ -352,6 +352,9 @@ pub struct Run<'a> {
     target: &'a Arc<Generation>,
     ingestion: Ingestion<'a>,
     last_key: Vec<u8>,
+    last_hash: Option<u64>,
+    /// Records behind another one of the same hash: of a key whose value lies in parts.
+    parts: u64,
     done: RunDone,
     /// What was in the generation before.
     before: RunDone,
@@ -371,6 +374,8 @@ impl<'a> Run<'a> {
             target,
             ingestion: store.note_poison(ingestion)?,
             last_key: Vec::new(),
+            last_hash: None,
+            parts: 0,
             done: RunDone::default(),
             before: RunDone {
                 records: target.records(),
@@ -421,6 +426,7 @@ impl<'a> Run<'a> {
         self.store.note_poison(written.map_err(StoreError::Tree))?;
         self.last_key.clear();
         self.last_key.extend_from_slice(key);
+        self.parts += u64::from(self.last_hash.replace(hash) == Some(hash));
         self.done.records += 1;
         self.done.bytes += (key.len() + record.len()) as u64;
         self.target.filter.add(hash, || self.expected_keys());
@@ -458,6 +464,7 @@ impl<'a> Run<'a> {
             .bytes_ingested
             .fetch_add(self.done.bytes, Ordering::Relaxed);
         self.store.remove_merged_files();
+        self.target.usage.count_parts(self.parts);
         self.target.measure();
         self.store.measure_others();
         if self.store.is_full() {

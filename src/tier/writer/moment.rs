@@ -154,11 +154,13 @@ impl Writer<'_> {
         self.copies
             .add(keyspace, places, self.thread, versions, LONG_BYTES);
         for index in 0..self.copies.len() {
-            if matches!(
-                self.copies.entry(index).value,
-                Value::Long(..) | Value::Frozen(..)
-            ) {
-                self.write_long_ahead(index, sink)?;
+            match self.copies.entry(index).value {
+                Value::Long(..) | Value::Frozen(..) => self.write_long_ahead(index, sink)?,
+                // A collection is copied once at a time.
+                Value::FrozenChanges(..) => {
+                    let _ = self.copies.copy_frozen(index, keyspace, self.thread);
+                }
+                _ => {}
             }
         }
         Ok(std::mem::take(&mut self.copies))

@@ -15,6 +15,8 @@ use crate::tier::store::{Slice, StoreError};
 
 /// What has changed of a collection may take this part of it on disk: then all of it is written again.
 const CHANGES_PART: u64 = 2;
+/// A larger piece is not read back into memory.
+const MERGED_BYTES_MAX: u64 = 16 << 20;
 
 static CHANGES_NOT_READ: Repeated = Repeated::new("Changes of a collection could not be read");
 
@@ -50,6 +52,7 @@ impl Writer<'_> {
         sink: &mut Sink<'_>,
     ) -> Result<(), StoreError> {
         let (keyspace, thread) = (&self.engine.keyspace, self.thread);
+        self.is_newer |= !self.copies.copy_frozen(index, keyspace, thread);
         if matches!(self.copies.entry(index).value, Value::Changes(..)) {
             if !matches!(sink, Sink::Marks(..)) && self.write_piece(index, sink)? {
                 return Ok(());
@@ -61,10 +64,7 @@ impl Writer<'_> {
             }
             let versions = Some(&mut self.versions);
             self.copies.take_again(index, keyspace, thread, versions);
-            // Only what has changed was told of.
-            keyspace.writes_besides(self.copies.value_bytes(index));
         }
-        self.is_newer |= !self.copies.copy_frozen(index, keyspace, thread);
         if let Sink::Marks(marks) = sink {
             self.keep_whole(index, marks);
             return Ok(());
@@ -154,7 +154,7 @@ impl Writer<'_> {
         }
         // Those that are not much larger become one with this, so that there are few, each much larger than the next.
         while let [_, .., last] = pieces.as_slice()
-            && last.raw_bytes <= 2 * changes.len() as u64
+            && last.raw_bytes <= (2 * changes.len() as u64).min(MERGED_BYTES_MAX)
         {
             let here = RefCell::new(&mut *sink);
             let neighbour = |key: &[u8]| match here.borrow_mut().chunked(key)? {
@@ -269,7 +269,11 @@ impl Writer<'_> {
             }
             Value::Absent => {}
             Value::Gone => return Ok(()),
-            Value::Long(..) | Value::Frozen(..) | Value::Collection(..) | Value::Changes(..) => {
+            Value::Long(..)
+            | Value::Frozen(..)
+            | Value::FrozenChanges(..)
+            | Value::Collection(..)
+            | Value::Changes(..) => {
                 unreachable!("long values and collections were written before")
             }
         }

@@ -648,3 +648,79 @@ fn a_small_change_of_a_large_collection_counts_as_what_is_written_of_it() {
         assert_eq!(unwritten(&db), 0, "{much}");
     }
 }
+
+/// A list that several clients push to was written whole by each run: more than 4 MB of it had changed.
+#[test]
+fn the_many_nodes_of_a_list_or_stream_that_have_changed_are_written_and_no_others() {
+    let mut db = Db::tiered(|_| {});
+    let element = "e".repeat(1_000);
+    for i in 0..3_000 {
+        db.run(&format!("RPUSH l {i}:{element}")).int(i + 1);
+        let _ = db.run(&format!("XADD s {}-1 f {i}:{element}", i + 1));
+    }
+    db.write();
+    let ingested = |db: &Db| tier(db.engine()).store.stats().bytes_ingested;
+    let written = |db: &mut Db, change: &dyn Fn(&mut Db)| {
+        let before = ingested(db);
+        change(db);
+        db.write();
+        ingested(db) - before
+    };
+    let all = written(&mut db, &|db| {
+        let _ = db.run("COPY l m");
+        let _ = db.run("COPY s t");
+    });
+    // A third of the nodes: many more than are copied at once.
+    let third = written(&mut db, &|db| {
+        for i in 0..1_000 {
+            db.run(&format!("LSET l {i} {i}:changed{element}")).ok();
+            let _ = db.run(&format!("XADD s {}-1 f {element}", 10_000 + i));
+        }
+    });
+    assert!(third > all / 8 && third < all * 2 / 3, "{third} of {all}");
+    let list = db.run("LRANGE l 0 -1").bytes().to_vec();
+    let stream = db.run("XRANGE s - +").bytes().to_vec();
+    let mut db = db.killed_and_uncounted();
+    assert!(db.run("LRANGE l 0 -1").bytes() == list);
+    assert!(db.run("XRANGE s - +").bytes() == stream);
+}
+
+/// A server whose memory held nearly as much as its disk could wrote all of it again and again, with nobody there.
+#[test]
+fn a_disk_that_is_too_small_for_memory_comes_to_rest() {
+    for (limit, keys) in [(2 << 20, 6_000), (8 << 20, 6_000)] {
+        let mut db = Db::tiered(|config| config.tier_max_bytes = limit);
+        let engine = std::sync::Arc::clone(db.engine_arc());
+        let mut writer = Writer::new(&engine, tier(&engine));
+        let mut random = crate::random::Random(3);
+        for i in 0..keys {
+            let value: String = (0..64)
+                .map(|_| format!("{:016x}", random.next_u64()))
+                .collect();
+            db.run(&format!("SET key:{i} {value}")).ok();
+            if i % 300 == 299 {
+                writer.write_changes().expect("the disk is well");
+                writer.keep_limit();
+            }
+        }
+        let rounds = |writer: &mut Writer<'_>, count: usize| {
+            let before = tier(&engine).store.stats().bytes_ingested;
+            for _ in 0..count {
+                writer.write_changes().expect("the disk is well");
+                writer.keep_limit();
+            }
+            tier(&engine).store.stats().bytes_ingested - before
+        };
+        let _ = rounds(&mut writer, 60);
+        assert_eq!(rounds(&mut writer, 30), 0, "{limit}");
+        assert!(disk_bytes_of(&db) < 2 * limit, "{}", disk_bytes_of(&db));
+        // What changes is written, and what leaves memory.
+        db.run("SET key:7 new").ok();
+        assert!(rounds(&mut writer, 1) > 0);
+        db.run("DBSIZE").int(keys);
+        for i in 8..keys {
+            assert!(db.run(&format!("GET key:{i}")).bulk_bytes().len() == 1024);
+        }
+        drop(writer);
+    }
+}
