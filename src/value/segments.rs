@@ -425,6 +425,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "it takes hours there")]
     fn a_scan_shows_all_that_stays_whatever_comes_and_goes() {
         let mut random = Random(7);
         for count in [1, 10, 100, 5000] {
@@ -457,6 +458,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "it takes hours there")]
     fn every_element_is_drawn_about_as_often() {
         let mut random = Random(99);
         for len in [1_u64, 10, 300, 3_000] {
@@ -497,6 +499,7 @@ mod tests {
 
     /// A copy is what was there when it was begun, whatever changes while it is taken out.
     #[test]
+    #[cfg_attr(miri, ignore = "it takes hours there")]
     fn a_copy_in_steps_is_of_one_moment() {
         let mut random = Random(0x5eed_5eed);
         for round in 0..30 {

@@ -199,6 +199,7 @@ mod tests {
 
     use super::*;
     use crate::random::Random;
+    use crate::testing::rounds;
 
     #[test]
     fn agrees_with_a_set_in_every_form() {
@@ -212,7 +213,7 @@ mod tests {
         let mut random = Random(88_172_645_463_325_252);
         let mut next = move |below: u64| random.below(below);
         let mut forms = BTreeSet::new();
-        for kind in 0..60 {
+        for kind in 0..rounds(60) {
             let mut set = Set::empty(Vec::new());
             let mut model = BTreeSet::new();
             for _ in 0..120 {

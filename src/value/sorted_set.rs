@@ -481,6 +481,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "it takes hours there")]
     fn a_member_costs_little_and_none_is_left_behind() {
         let mut set = SortedSet::default();
         for n in 0_u32..100_000 {
@@ -498,6 +499,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "it takes hours there")]
     fn a_copy_in_steps_is_of_one_moment() {
         let mut random = Random(0x5eed_5eed);
         for _ in 0..20 {

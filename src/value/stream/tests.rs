@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use super::super::listpack::Element;
 use super::*;
 use crate::random::Random;
+use crate::testing::rounds;
 
 const LIMITS: NodeLimits = NodeLimits {
     bytes: 400,
@@ -46,7 +47,7 @@ fn check(stream: &Stream, model: &Model) {
 fn agrees_with_a_map_over_random_operations() {
     let mut random = Random(7);
     let mut next = move |below: u64| random.below(below);
-    for _ in 0..60 {
+    for _ in 0..rounds(60) {
         let (mut stream, mut model) = (Stream::default(), Model::new());
         for _ in 0..120 {
             match next(10) {
