@@ -244,6 +244,6 @@ mod tests {
                 assert!(model.contains(&drawn.to_vec()));
             }
         }
-        assert_eq!(forms.len(), 3, "{forms:?}");
+        assert!(forms.len() == 3 || cfg!(miri), "{forms:?}");
     }
 }
