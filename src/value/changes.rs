@@ -696,7 +696,7 @@ mod tests {
             let mut random = Random(1);
             let mut large = new(value_type);
             large.follow(1);
-            for _ in 0..rounds(30) {
+            for _ in 0..rounds(30).max(5) {
                 change(&mut large, &mut random);
             }
             let mut changes = Vec::new();
