@@ -262,20 +262,26 @@ impl Residency {
     }
 
     /// Has an entry written below, whether it changed or not.
-    pub(super) fn queue(&self, mut entry: EntryMut<'_>, place: Place, thread: ThreadSlot) {
-        let bits = entry.view().policy_bits();
-        if bits & QUEUED == 0 {
-            entry.set_policy_bits(bits | QUEUED);
-            self.list(place, bytes_to_write(entry.view(), 0), thread);
-        }
+    pub(super) fn queue(&self, entry: EntryMut<'_>, place: Place, thread: ThreadSlot) {
+        self.queue_as(entry, place, thread, |entry| bytes_to_write(entry, 0));
     }
 
     /// The same of all of an entry, whatever the disk was to have of it: a run has failed.
-    pub(super) fn queue_whole(&self, mut entry: EntryMut<'_>, place: Place, thread: ThreadSlot) {
+    pub(super) fn queue_whole(&self, entry: EntryMut<'_>, place: Place, thread: ThreadSlot) {
+        self.queue_as(entry, place, thread, |entry| entry.allocated_bytes());
+    }
+
+    fn queue_as(
+        &self,
+        mut entry: EntryMut<'_>,
+        place: Place,
+        thread: ThreadSlot,
+        bytes: impl FnOnce(EntryRef<'_>) -> usize,
+    ) {
         let bits = entry.view().policy_bits();
         if bits & QUEUED == 0 {
             entry.set_policy_bits(bits | QUEUED);
-            self.list(place, entry.view().allocated_bytes(), thread);
+            self.list(place, bytes(entry.view()), thread);
         }
     }
 

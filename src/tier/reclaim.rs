@@ -36,9 +36,8 @@ const KEYS_SHARE: f64 = 0.6;
 /// whatever the sizes of keys are.
 const KEPT_PART: u64 = 2;
 
-/// A disk of so many bytes is cleared up although it is not full where fewer keys are there than this share of its
-/// records, without the parts of long values:
-/// for each byte that is written again about three come free.
+/// A disk of so many bytes is cleared up although it is not full where fewer keys are there than this share of its records
+/// without the parts of long values: for each byte that is written again about three come free.
 const SPARSE_BYTES: u64 = if cfg!(test) { 256 << 10 } else { 16 << 20 };
 const SPARSE_SHARE: f64 = 0.25;
 /// If more of a part, which has about twice as many bytes, is written again that is not so.

@@ -151,9 +151,9 @@ impl Copies {
         keyspace: &Keyspace,
         thread: ThreadSlot,
     ) -> bool {
-        let frozen = self.entries[index].value.clone();
-        let (Value::Frozen(.., length) | Value::FrozenChanges(.., length)) = frozen else {
-            return true;
+        let length = match self.entries[index].value {
+            Value::Frozen(.., length) | Value::FrozenChanges(.., length) => length,
+            _ => return true,
         };
         let key = self.key(index).to_vec();
         let of = (
@@ -175,11 +175,14 @@ impl Copies {
         self.bytes = copied.finish();
         if is_whole {
             let copied = start..self.bytes.len();
-            self.entries[index].value = match frozen {
-                Value::FrozenChanges(head, since, _) => Value::Changes(head, since, copied),
-                Value::Frozen(head, version, _) => Value::Collection(head, version, copied),
-                other => other,
-            };
+            let value = &mut self.entries[index].value;
+            match *value {
+                Value::Frozen(head, to, _) => *value = Value::Collection(head, to, copied),
+                Value::FrozenChanges(head, since, _) => {
+                    *value = Value::Changes(head, since, copied);
+                }
+                _ => {}
+            }
         } else {
             self.bytes.truncate(start);
             self.take_again(index, keyspace, thread, None);

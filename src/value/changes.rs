@@ -25,7 +25,7 @@ use super::rdb::input::{array, binary_double, length, milliseconds, owned_text, 
 use super::rdb::{self, Fault, ValueWriter};
 use super::stream::{Id, Stream};
 
-/// More names are too many: to look them up takes some ten milliseconds.
+/// More names are too many: to look them up holds up others for milliseconds.
 const PARTS_MAX: usize = if cfg!(miri) { 64 } else { 32 * 1024 };
 /// More bytes are too many: to copy them takes a millisecond.
 const BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -171,6 +171,9 @@ impl NodeList {
         let first = self.first_number();
         let (version, numbers) = self.changes().since()?;
         let there: BTreeSet<_> = self.changed_numbers(numbers).copied().collect();
+        if there.is_empty() {
+            return None;
+        }
         let bytes = there
             .iter()
             .map(|number| self.pack(number - first).bytes().len() + PART_BYTES);
@@ -183,9 +186,6 @@ impl NodeList {
             },
             bytes_max: bytes.sum(),
         };
-        if there.is_empty() {
-            return None;
-        }
         self.freeze_changed(there);
         Some((version, length))
     }
@@ -197,15 +197,15 @@ impl Stream {
         let (version, ids) = self.changes().since()?;
         let (there, gone): (BTreeSet<_>, BTreeSet<_>) =
             ids.iter().copied().partition(|id| self.node(*id).is_some());
+        if there.is_empty() {
+            return None;
+        }
         let bytes = there.iter().filter_map(|id| self.node(*id));
         let bytes = bytes.map(|node| node.len() + PART_BYTES).sum();
         let length = FrozenLength {
             copied: Copied::ChangesOfStream { changed: ids.len() },
             bytes_max: bytes,
         };
-        if there.is_empty() {
-            return None;
-        }
         // Behind what is there, so that no other node of this id is taken for it.
         let mut rest = Vec::new();
         let mut writer = ValueWriter::plain(&mut rest);

@@ -156,7 +156,7 @@ impl Writer<'_> {
         for index in 0..self.copies.len() {
             match self.copies.entry(index).value {
                 Value::Long(..) | Value::Frozen(..) => self.write_long_ahead(index, sink)?,
-                // A collection is copied once at a time.
+                // Now, since a collection has one copy at a time. If it is newer than what was picked it is so before the moment.
                 Value::FrozenChanges(..) => {
                     let _ = self.copies.copy_frozen(index, keyspace, self.thread);
                 }
