@@ -15,6 +15,7 @@ mod call;
 mod checks;
 mod plan;
 mod room;
+mod transaction;
 mod waiting;
 
 use std::ops::Range;
@@ -374,16 +375,24 @@ impl Executor {
         session: &mut Session,
         reply: &mut Reply,
     ) -> (Outcome, Result<(), Stop>) {
+        if session.transaction.is_some() {
+            return self.in_transaction(request, session, reply);
+        }
         let row = match self.check(request, session) {
             Ok(row) => row,
-            Err(stop) => return (Outcome::Refused, Err(stop)),
+            Err(stop) => return (Outcome::NotRun, Err(stop)),
         };
         let called = self.call(row, request, session, reply);
+        self.count_failed(row, &called);
+        (Outcome::Ran, called)
+    }
+
+    #[inline]
+    fn count_failed(&self, row: &Row, called: &Result<(), Stop>) {
         if let Err(Stop::Refused(_)) = called {
             let stripe = self.server.stats.stripe(self.thread);
             stripe.per_command[row.id].failed.add(1);
         }
-        (Outcome::Ran, called)
     }
 }
 
@@ -402,8 +411,8 @@ struct Request<'a> {
 enum Outcome {
     /// It ran.
     Ran,
-    /// It was refused before it ran.
-    Refused,
+    /// It was refused before it ran, or queued.
+    NotRun,
     /// It waits, and nothing has happened.
     Waits,
 }

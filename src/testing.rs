@@ -300,6 +300,11 @@ impl Db {
         self.client = client;
     }
 
+    /// A client whose turn it is not closes its connection.
+    pub(crate) fn forget(&mut self, client: usize) {
+        self.others.remove(&client).expect("it was there");
+    }
+
     /// Who the client's command waits as.
     pub(crate) fn waiter(&self) -> Arc<Waiter> {
         let waits = self.session.suspended.as_ref();

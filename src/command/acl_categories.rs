@@ -74,6 +74,7 @@ fn of_group(command: &Command) -> Option<&'static str> {
         Group::Hash => Some("@hash"),
         Group::Stream => Some("@stream"),
         Group::Connection => Some("@connection"),
+        Group::Transactions => Some("@transaction"),
         Group::Server | Group::Cluster => None,
     }
 }

@@ -25,6 +25,8 @@ pub struct Waits {
     pub serve: fn(&mut Context<'_>, &Args<'_>, &[u8]) -> Result<bool, CommandError>,
     /// Replies where nothing came in time.
     pub timed_out: fn(&mut Reply),
+    /// Replies inside a transaction, where nobody waits.
+    pub at_once: fn(&mut Reply),
     /// The name of the change that serving them makes.
     pub event: EventName,
     /// Whether the command runs again when a key is deleted or becomes another type: it is refused then.
@@ -53,6 +55,7 @@ impl Waits {
         also: &[],
         serve: |_, _, _| Ok(false),
         timed_out: Reply::nil_array,
+        at_once: Reply::nil_array,
         event: &"wait",
         needs_keys: false,
     };

@@ -81,7 +81,8 @@ pub(super) const COMMANDS: &[Command] = &[Command {
             flags: Flags::ADMIN
                 .and(Flags::NOSCRIPT)
                 .and(Flags::LOADING)
-                .and(Flags::STALE),
+                .and(Flags::STALE)
+                .and(Flags::KEYSPACE_WIDE),
             run: set,
             group: Group::Server,
             since: "2.0.0",

@@ -97,7 +97,7 @@ pub(super) const COMMANDS: &[Command] = &[
     Command {
         name: "quit",
         arity: AtLeast(1),
-        flags: ALWAYS,
+        flags: ALWAYS.and(Flags::IN_MULTI),
         run: quit,
         group: Group::Connection,
         summary: "Closes the connection once all replies are sent.",
@@ -106,7 +106,7 @@ pub(super) const COMMANDS: &[Command] = &[
     Command {
         name: "reset",
         arity: Exactly(1),
-        flags: ALWAYS,
+        flags: ALWAYS.and(Flags::IN_MULTI),
         run: reset,
         group: Group::Connection,
         since: "6.2.0",
@@ -277,6 +277,7 @@ fn quit(cx: &mut Context<'_>, _: &Args<'_>) -> Result<(), CommandError> {
 fn reset(cx: &mut Context<'_>, _: &Args<'_>) -> Result<(), CommandError> {
     speak(cx, Protocol::Resp2);
     let session = &mut *cx.session;
+    session.end_transaction();
     session.db = 0;
     session.authenticated = cx.config.requirepass.is_empty();
     session.no_touch = false;

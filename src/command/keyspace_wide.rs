@@ -86,7 +86,7 @@ pub(super) const COMMANDS: &[Command] = &[
     Command {
         name: "swapdb",
         arity: Exactly(3),
-        flags: Flags::WRITE.and(Flags::FAST),
+        flags: Flags::WRITE.and(Flags::FAST).and(Flags::KEYSPACE_WIDE),
         run: swapdb,
         group: Group::Server,
         categories: &["@keyspace", "@dangerous"],
@@ -101,7 +101,7 @@ pub(super) const COMMANDS: &[Command] = &[
     Command {
         name: "flushdb",
         arity: AtLeast(1),
-        flags: Flags::WRITE,
+        flags: Flags::WRITE.and(Flags::KEYSPACE_WIDE),
         run: flushdb,
         group: Group::Server,
         categories: &["@keyspace", "@dangerous"],
@@ -114,7 +114,7 @@ pub(super) const COMMANDS: &[Command] = &[
     Command {
         name: "flushall",
         arity: AtLeast(1),
-        flags: Flags::WRITE,
+        flags: Flags::WRITE.and(Flags::KEYSPACE_WIDE),
         run: flushall,
         group: Group::Server,
         categories: &["@keyspace", "@dangerous"],

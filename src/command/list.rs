@@ -638,6 +638,7 @@ fn move_element(
 
 /// BLMOVE.
 const MOVED: Waits = Waits {
+    at_once: Reply::nil,
     event: &"lmove",
     also: &[2],
     serve: |cx, args, key| {
@@ -648,6 +649,7 @@ const MOVED: Waits = Waits {
 };
 /// BRPOPLPUSH.
 const LAST_TO_FIRST: Waits = Waits {
+    at_once: Reply::nil,
     event: &"lmove",
     also: &[2],
     serve: |cx, args, key| move_element(cx, (key, End::Tail), (args.at(2), End::Head)),

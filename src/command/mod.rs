@@ -46,6 +46,7 @@ pub mod table;
 #[cfg(test)]
 mod tests;
 mod tier;
+mod transaction;
 mod zset;
 
 use std::collections::HashSet;
@@ -104,6 +105,7 @@ const FAMILIES: &[&[Command]] = &[
     persistence::COMMANDS,
     replication::COMMANDS,
     tier::COMMANDS,
+    transaction::COMMANDS,
     diagnostics::COMMANDS,
 ];
 
@@ -232,6 +234,10 @@ impl Flags {
     pub const ALLOW_BUSY: Self = Self(1 << 18);
     /// May touch keys that it does not name.
     pub const TOUCHES_ARBITRARY_KEYS: Self = Self(1 << 19);
+    /// Runs at once also inside MULTI.
+    pub const IN_MULTI: Self = Self(1 << 23);
+    /// Of all keys, or of the options that all commands go by: a transaction with it is alone with the keyspace.
+    pub const KEYSPACE_WIDE: Self = Self(1 << 24);
     /// Only where enabled (`enable-debug-command`).
     pub const PROTECTED: Self = Self(1 << 20);
     /// Allowed for a slot that comes to a node of a cluster.
@@ -243,6 +249,12 @@ impl Flags {
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
         Self(self.0 | other.0)
+    }
+
+    /// This set without what is in `other`.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
     }
 
     /// Whether all of `other` is in this set.
@@ -277,6 +289,8 @@ pub enum Group {
     Stream,
     /// The connection.
     Connection,
+    /// Transactions.
+    Transactions,
     /// The server.
     Server,
     /// The cluster, as a stand-alone server answers.
@@ -298,6 +312,7 @@ impl Group {
             Self::Hash => "hash",
             Self::Stream => "stream",
             Self::Connection => "connection",
+            Self::Transactions => "transactions",
             Self::Server => "server",
             Self::Cluster => "cluster",
         }

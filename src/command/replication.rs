@@ -4,7 +4,7 @@ use super::argument::{block, oneof, word};
 use super::blocking::{self, Waits};
 use super::{Argument, Arity::*, Command, Context, Flags, Group, help, parse};
 use crate::error::CommandError;
-use crate::resp::Args;
+use crate::resp::{Args, Reply};
 use crate::server::suspended::Stop;
 use crate::value::number;
 
@@ -111,13 +111,16 @@ fn replicaof(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> 
 
 /// WAITAOF: nobody serves.
 const NOBODY: Waits = Waits {
-    timed_out: |reply| {
-        reply.array(2);
-        reply.int(0);
-        reply.int(0);
-    },
+    timed_out: none_has_it,
+    at_once: none_has_it,
     ..Waits::TIME
 };
+
+fn none_has_it(reply: &mut Reply) {
+    reply.array(2);
+    reply.int(0);
+    reply.int(0);
+}
 
 /// Nothing is ever in a log: whoever waits for a replica's waits until the timeout (0 is for ever).
 fn waitaof(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), Stop> {

@@ -144,6 +144,7 @@ fn role(cx: &mut Context<'_>, _: &Args<'_>) -> Result<(), CommandError> {
 /// WAIT: nobody serves.
 const REPLICAS: Waits = Waits {
     timed_out: |reply| reply.int(0),
+    at_once: |reply| reply.int(0),
     ..Waits::TIME
 };
 

@@ -29,7 +29,7 @@ impl Executor {
 
     /// Renews the terms for the next request. Most of them hold for a whole batch.
     #[inline]
-    fn renew_terms(&mut self, row: &'static Row, now: UnixMs, no_touch: bool) {
+    pub(super) fn renew_terms(&mut self, row: &'static Row, now: UnixMs, no_touch: bool) {
         if self.terms.now != now || self.terms_generation != self.config.generation() {
             self.terms = Terms::of(self.config.current(), now, self.thread, &row.command.name);
             self.terms_generation = self.config.generation();

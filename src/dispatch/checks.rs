@@ -1,5 +1,6 @@
 //! Whether a request may run, in Redis's order: what is wrong with it costs nothing, and nothing does before authentication.
 
+use super::transaction::aborted;
 use super::{Executor, Request};
 use crate::clock::UnixMs;
 use crate::command::Flags;
@@ -22,37 +23,62 @@ impl Executor {
         request: &Request<'_>,
         session: &mut Session,
     ) -> Result<&'static Row, Stop> {
+        let row = self.identify(request, session)?;
+        let flags = row.command.flags;
+        self.admit(row, flags, session, request.now)?;
+        if self.has_below
+            && flags.has(Flags::WRITE)
+            && self.is_tier_failing()
+            && self.is_unrecorded(row)
+        {
+            return Err(self.reject(row, CommandError::Unwritable));
+        }
+        Ok(row)
+    }
+
+    /// Whether a request may run at all.
+    #[inline(always)]
+    pub(super) fn identify(
+        &mut self,
+        request: &Request<'_>,
+        session: &mut Session,
+    ) -> Result<&'static Row, Stop> {
         let Request { args, now, .. } = request;
         if let Some(until) = self.server.pause.asleep(*now) {
             return Err(Suspend::Time(until).into());
         }
-        if session.refuses_until_exec {
-            self.refuse_in_transaction(request, session)?;
-        }
         let Some(row) = request.row else {
-            session.refuses_until_exec |= args.at(0).eq_ignore_ascii_case(b"multi");
             return Err(unknown(args, session));
         };
         if let Some(error) = self.refusal(row, args, session) {
             return Err(self.reject(row, error));
         }
-        if let Some(until) = self.held_back(row, *now) {
+        Ok(row)
+    }
+
+    /// Whether what has these flags may run now.
+    #[inline(always)]
+    pub(super) fn admit(
+        &mut self,
+        row: &Row,
+        flags: Flags,
+        session: &mut Session,
+        now: UnixMs,
+    ) -> Result<(), Stop> {
+        if let Some(until) = self.held_back(row, flags, now) {
             return Err(Suspend::Pause(until).into());
         }
-        let goes_below = self.has_below && row.command.flags.has(Flags::WRITE);
+        let goes_below = self.has_below && flags.has(Flags::WRITE);
         if goes_below
             && self.takes_turns()
-            && let Some(turn) = self.turn(session, *now)
+            && let Some(turn) = self.turn(session, now)
         {
             return Err(turn.into());
         }
-        if row.command.flags.has(Flags::DENYOOM) && !self.knows_room() {
-            self.make_do(row, session, *now)?;
+        if flags.has(Flags::DENYOOM) && !self.knows_room() {
+            self.make_do(row, session, now)?;
         }
-        if goes_below && self.is_tier_failing() && self.is_unrecorded(row) {
-            return Err(self.reject(row, CommandError::Unwritable));
-        }
-        Ok(row)
+        Ok(())
     }
 
     /// There may be no memory for a command that may need some.
@@ -62,24 +88,6 @@ impl Executor {
             Room::None => Err(self.reject(row, CommandError::OutOfMemory)),
             Room::Soon if self.is_tier_failing() => Err(self.reject(row, CommandError::Unwritable)),
             _ => Ok(()),
-        }
-    }
-
-    /// What a client sends behind MULTI is meant to happen as a whole, or not at all.
-    #[cold]
-    fn refuse_in_transaction(
-        &self,
-        Request { row, args, .. }: &Request<'_>,
-        session: &mut Session,
-    ) -> Result<(), Stop> {
-        let is = |name: &[u8]| args.at(0).eq_ignore_ascii_case(name);
-        if is(b"exec") || is(b"discard") || is(b"reset") || is(b"quit") {
-            session.refuses_until_exec = false;
-            return Ok(());
-        }
-        match row {
-            Some(row) => Err(self.reject(row, CommandError::text(NO_TRANSACTION))),
-            None => Err(unknown(args, session)),
         }
     }
 
@@ -105,24 +113,24 @@ impl Executor {
     }
 
     #[cold]
-    fn reject(&self, row: &Row, error: CommandError) -> Stop {
+    pub(super) fn reject(&self, row: &Row, error: CommandError) -> Stop {
         let stripe = self.server.stats.stripe(self.thread);
         stripe.per_command[row.id].rejected.add(1);
-        error.into()
+        match row.command.name {
+            "exec" => aborted(&error).into(),
+            _ => error.into(),
+        }
     }
 
     /// Until when CLIENT PAUSE holds a command back.
     #[inline]
-    fn held_back(&self, row: &Row, now: UnixMs) -> Option<UnixMs> {
-        let flags = row.command.flags;
+    fn held_back(&self, row: &Row, flags: Flags, now: UnixMs) -> Option<UnixMs> {
         let writes = flags.has(Flags::WRITE) || flags.has(Flags::MAY_REPLICATE);
         let until = self.server.pause.holds(writes, now)?;
         let is_exempt = row.command.name == "client" || row.full_name.starts_with("client|");
         (!is_exempt).then_some(until)
     }
 }
-
-const NO_TRANSACTION: &str = "ERR MULTI was refused, so nothing runs until EXEC or DISCARD";
 
 /// The error for DEBUG where it is not enabled.
 const PROTECTED: &str = "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can \
@@ -189,33 +197,9 @@ fn unknown_subcommand(row: &Row, args: &Args<'_>) -> CommandError {
 
 #[cfg(test)]
 mod tests {
-    use super::NO_TRANSACTION;
     use crate::testing::{Db, script};
 
     const ARITY: &str = "ERR wrong number of arguments for 'set' command";
-
-    script!(commands_behind_an_unknown_multi_do_not_run, |db| {
-        for end in ["EXEC", "DISCARD"] {
-            assert!(
-                db.run("MULTI")
-                    .bytes()
-                    .starts_with(b"-ERR unknown command 'MULTI'")
-            );
-            for line in ["SET k v", "INCR n", "GET k", "SET k"] {
-                db.run(line).error(NO_TRANSACTION);
-            }
-            assert!(
-                db.run("NOSUCH")
-                    .bytes()
-                    .starts_with(b"-ERR unknown command 'NOSUCH'")
-            );
-            assert!(db.run(end).bytes().starts_with(b"-ERR unknown command"));
-            db.run("EXISTS k n").int(0);
-        }
-        assert!(db.run("multi").bytes().starts_with(b"-ERR"));
-        db.run("RESET").simple("RESET");
-        db.run("SET k v").ok();
-    });
 
     script!(a_protocol_error_is_silent_where_replies_are_off, |db| {
         for off in ["CLIENT REPLY OFF", "CLIENT REPLY SKIP"] {

@@ -90,6 +90,10 @@ impl Executor {
             return;
         }
         waits.rounds.begin(&self.engine.overdraft);
+        if session.transaction.is_some() {
+            // EXEC has said itself which keys it lacks.
+            return;
+        }
         let wanted = self.lacking(batch, buffer, index, session);
         session.suspend(Suspend::Loads(wanted, now), now);
     }

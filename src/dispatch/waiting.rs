@@ -34,6 +34,10 @@ impl Executor {
             let Some(waiter) = self.server.waiters.get(ticket) else {
                 continue;
             };
+            // What is gone serves nobody.
+            if ready.is_gone && !waiter.wanted.waits.needs_keys {
+                continue;
+            }
             let is_over = waiter.serve(|| self.fulfil(&waiter, key, now));
             if !is_over && !ready.is_gone && !self.exists(db, key, now) {
                 return;
@@ -61,11 +65,13 @@ impl Executor {
         let needed: SmallVec<[&[u8]; 2]> = std::iter::once(key).chain(also).collect();
         let hashes: SmallVec<[KeyHash; 2]> = needed.iter().map(|key| keyspace.hash(key)).collect();
         let mut keys = keyspace.lock(&Footprint::of(wanted.db, &hashes, key), &terms);
+        // What a key is that serves nobody does not depend on the others, which may have to be loaded.
+        let serves = !keys.is_resident(key) || keys.value_type(key) == waits.value_type;
+        if !serves {
+            return waits.needs_keys.then_some(End::Again);
+        }
         if !needed.iter().all(|key| keys.is_resident(key)) {
             return Some(End::Again);
-        }
-        if keys.value_type(key) != waits.value_type {
-            return waits.needs_keys.then_some(End::Again);
         }
         let mut reply = Reply::new(wanted.protocol);
         let mut session = Session::new(waiter.client.clone(), true);

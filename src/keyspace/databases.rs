@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 
 use super::cold::{ColdDeadlines, Tally};
 use super::entry::EntryRef;
-use super::residency::Residency;
+use super::residency::{Presence, Residency};
 use super::table::{Position, Tag};
 use super::{DATABASES, Keyspace, SHARDS, Shard, ThreadSlot};
 use crate::clock::UnixMs;
@@ -133,6 +133,10 @@ impl Keyspace {
         thread: ThreadSlot,
         at_once: impl FnOnce(),
     ) {
+        if self.gate.is_isolated(thread) {
+            at_once();
+            return self.flush_alone(dbs, is_counted, thread);
+        }
         let _outside = self.gate.step_out(thread);
         // Who empties many would wait for ever beside those who empty one at a time.
         let turn = self.emptying.lock();
@@ -151,6 +155,39 @@ impl Keyspace {
         let own: SmallVec<[u8; DATABASES]> = own.collect();
         drop((alone, turn));
         self.sweep(&own, thread, || {});
+    }
+
+    /// The same for who is alone inside, and cannot wait for a free space: where there is none the keys are freed here and now.
+    fn flush_alone(&self, dbs: Range<usize>, is_counted: bool, thread: ThreadSlot) {
+        let full = dbs.filter(|db| !(is_counted && self.is_empty(*db)));
+        for db in full {
+            if self.emptied.lock().free.is_empty() {
+                self.flush_in_place(db, thread);
+            } else if let Some(own) = self.flush_db(db, thread) {
+                self.sweep(&[own], thread, || {});
+            }
+        }
+    }
+
+    /// Empties a database that keeps its space. Nobody else is inside.
+    fn flush_in_place(&self, db: usize, thread: ThreadSlot) {
+        let (space, keys) = (self.space_of(db), self.db_size(db));
+        (0..SHARDS).for_each(|shard| self.sweep_shard(shard, &[space], thread));
+        if let Some(below) = &self.below {
+            let keys = self.sum_space(space, |c, space| c.keys[space].read());
+            let expiring = self.sum_space(space, |c, space| c.expiring[space].read());
+            below.begin_space(space, keys, expiring);
+        }
+        self.tell_of_flush(db, keys, thread);
+    }
+
+    fn tell_of_flush(&self, db: usize, keys: usize, thread: ThreadSlot) {
+        // Where the keys below are not counted yet there may be more.
+        self.counters(thread).changes.add(keys.max(1) as i64);
+        self.watched.touch_all(db, |_| false);
+        if self.queues.any() {
+            self.queues.announce_all(db, true);
+        }
     }
 
     /// Waits until so many spaces are free, or some can be swept.
@@ -175,11 +212,7 @@ impl Keyspace {
         self.live.fetch_or(1 << space, Ordering::AcqRel);
         let old = self.spaces[db].swap(space, Ordering::AcqRel);
         self.live.fetch_and(!(1 << old), Ordering::AcqRel);
-        // Where the keys below are not counted yet there may be more.
-        self.counters(thread).changes.add(keys.max(1) as i64);
-        if self.queues.any() {
-            self.queues.announce_all(db);
-        }
+        self.tell_of_flush(db, keys, thread);
         if keys <= FREE_AT_ONCE {
             return Some(old);
         }
@@ -189,18 +222,41 @@ impl Keyspace {
 
     /// Exchanges the contents of two databases, at one moment, which is `at_once`'s too. For a thread that has no shard locked.
     pub fn swap_dbs(&self, a: usize, b: usize, thread: ThreadSlot, at_once: impl FnOnce()) {
-        let _outside = self.gate.step_out(thread);
-        let _alone = self.gate.close();
+        let is_isolated = self.gate.is_isolated(thread);
+        let _outside = (!is_isolated).then(|| self.gate.step_out(thread));
+        let _alone = (!is_isolated).then(|| self.gate.close());
         // For those who look from outside.
         let _none_looks = self.emptied.lock();
         at_once();
+        for (db, other) in [(a, b), (b, a)] {
+            self.watched
+                .touch_all(db, |key| self.may_exist(other, key, thread));
+        }
         let space = self.space_of(a);
         self.spaces[a].store(self.space_of(b), Ordering::Release);
         self.spaces[b].store(space, Ordering::Release);
         self.counters(thread).changes.add(1);
         if self.queues.any() {
-            self.queues.announce_all(a);
-            self.queues.announce_all(b);
+            for db in [a, b] {
+                // Those who are to be told that a key is gone come first: who is served stops at one that is not there.
+                self.queues.announce_all(db, true);
+                self.queues.announce_all(db, false);
+            }
+        }
+    }
+
+    /// Whether a database may have a key: what memory does not know may be below.
+    fn may_exist(&self, db: usize, key: &[u8], thread: ThreadSlot) -> bool {
+        let hash = self.hash(key);
+        let may_hold = || {
+            self.below
+                .as_ref()
+                .is_some_and(|below| below.may_hold(hash))
+        };
+        match self.presence(hash, db, key, thread) {
+            Presence::Present => true,
+            Presence::Absent => false,
+            Presence::Unknown => may_hold(),
         }
     }
 

@@ -1,8 +1,8 @@
 //! The one door of a change: what comes into a table, is written over there, or leaves it, passes here.
 //!
 //! Commands, loads, expiry, eviction, flushes and the tier's writer say what shall happen, and why: the [`Cause`]. Here counts
-//! are settled, the tier below is told, and whoever waits for a key hears of it; so will those who watch, track or listen
-//! ([`Keyspace::tell`]). A key that only changes tiers is the same key: of demotions and loads nobody is told. A key below alone
+//! are settled, the tier below is told, and whoever waits for a key or watches it hears of it; so will those who track or listen
+//! ([`Keyspace::tell_of_write`]). A key that only changes tiers is the same key: of demotions and loads nobody is told. A key below alone
 //! may end there: who lets it go says so here, and whoever waits for one with an expiry is told when the time has come.
 //!
 //! It does not choose: which entry goes, and whether it may, others have decided. What is not the value itself they change
@@ -408,7 +408,7 @@ impl Keyspace {
         if tests::is_listening() {
             return true;
         }
-        self.queues.any_in(shard)
+        self.observed.any_in(shard)
     }
 
     /// A key was written: `entry` is what it is now.
@@ -419,9 +419,16 @@ impl Keyspace {
         tests::hear(entry, cause);
         debug_assert!(cause.event().is_some(), "it is the same key");
         if let Some(db) = self.db_of(entry.space()) {
-            // A string serves nobody. It may stand where a stream was that memory did not hold.
-            let is_string = entry.value_type() == ValueType::String;
-            self.queues.announce(db, (shard, entry.key()), is_string);
+            let key = (shard, entry.key());
+            // A field whose time has come is no change for who watches the hash, as Redis 8.10 has it.
+            if cause != Cause::FieldsExpired {
+                self.watched.touch(db, key, true);
+            }
+            if self.queues.any_in(shard) {
+                // A string serves nobody. It may stand where a stream was that memory did not hold.
+                let is_string = entry.value_type() == ValueType::String;
+                self.queues.announce(db, key, is_string);
+            }
         }
     }
 
@@ -434,7 +441,12 @@ impl Keyspace {
         }
         #[cfg(test)]
         tests::hear(entry, cause);
-        self.announce_end(shard, entry);
+        if let Some(db) = self.db_of(entry.space()) {
+            self.watched.touch(db, (shard, entry.key()), false);
+        }
+        if self.queues.any_in(shard) {
+            self.announce_end(shard, entry);
+        }
     }
 
     /// Tells those who share a stream that it is none any more.
@@ -458,17 +470,21 @@ impl Keyspace {
 
     /// A key of a locked shard that was below alone is gone, or was never there.
     pub(super) fn tell_of_cold_end(&self, shard: usize, space: u8, key: &[u8]) {
-        if self.queues.any_in(shard)
+        if self.observed.any_in(shard)
             && let Some(db) = self.db_of(space)
         {
+            self.watched.touch(db, (shard, key), false);
             self.queues.announce(db, (shard, key), true);
         }
     }
 
     /// Keys that were below alone are gone, and nobody knows which.
     pub(super) fn tell_of_unknown_ends(&self) {
-        if self.queues.any() {
-            (0..DATABASES).for_each(|db| self.queues.announce_all(db));
+        for db in 0..DATABASES {
+            self.watched.touch_all(db, |_| false);
+            if self.queues.any() {
+                self.queues.announce_all(db, true);
+            }
         }
     }
 

@@ -16,7 +16,7 @@
 use std::hint;
 use std::mem;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -43,6 +43,8 @@ struct Stripes {
     each: Box<[Stripe]>,
     /// Held by the one that closes, or has closed.
     closing: Mutex<()>,
+    /// The thread that has closed it and is inside alone; one more than its slot, or 0.
+    isolated: AtomicUsize,
     /// Held while stripes are opened.
     opening: Mutex<()>,
     opened: Condvar,
@@ -78,6 +80,15 @@ pub struct Outside<'a> {
     was_inside: bool,
 }
 
+/// While a thread is inside, and nobody else is.
+#[derive(Debug)]
+pub struct Isolated<'a> {
+    gate: &'a Gate,
+    thread: ThreadSlot,
+    depth: u32,
+    _alone: Alone<'a>,
+}
+
 /// While nobody is inside.
 #[derive(Debug)]
 pub struct Alone<'a> {
@@ -90,6 +101,7 @@ impl Gate {
         Self(Arc::new(Stripes {
             each: (0..threads).map(|_| Stripe::default()).collect(),
             closing: Mutex::new(()),
+            isolated: AtomicUsize::new(0),
             opening: Mutex::new(()),
             opened: Condvar::new(),
         }))
@@ -134,6 +146,33 @@ impl Gate {
             thread,
             was_inside: was == 1,
         }
+    }
+
+    /// Goes out, where the thread is inside, waits until nobody is, and is alone inside until what is given is dropped. Nobody
+    /// may close the gate meanwhile, the thread neither, as what it would be closed for can be done at once.
+    ///
+    /// # Panics
+    /// It has come in more than once.
+    pub fn isolate(&self, thread: ThreadSlot) -> Isolated<'_> {
+        let depth = &self.0.each[thread.0].depth;
+        let was = depth.load(Ordering::Relaxed);
+        assert!(was <= 1, "the thread would stay inside");
+        depth.store(0, Ordering::Release);
+        let alone = self.close();
+        depth.store(1, Ordering::SeqCst);
+        self.0.isolated.store(thread.0 + 1, Ordering::Relaxed);
+        Isolated {
+            gate: self,
+            thread,
+            depth: was,
+            _alone: alone,
+        }
+    }
+
+    /// Whether a thread, which is the one that asks, is alone inside.
+    #[inline]
+    pub fn is_isolated(&self, thread: ThreadSlot) -> bool {
+        self.0.isolated.load(Ordering::Relaxed) == thread.0 + 1
     }
 
     /// Closes the gate and waits until nobody is inside. Not from inside.
@@ -208,6 +247,16 @@ impl Drop for Outside<'_> {
         if self.was_inside {
             mem::forget(self.gate.enter(self.thread));
         }
+    }
+}
+
+impl Drop for Isolated<'_> {
+    fn drop(&mut self) {
+        let stripes = &self.gate.0;
+        stripes.isolated.store(0, Ordering::Relaxed);
+        // Where it was inside before it stays there: the gate opens only now.
+        let depth = &stripes.each[self.thread.0].depth;
+        depth.store(self.depth, Ordering::SeqCst);
     }
 }
 
@@ -352,6 +401,29 @@ mod tests {
         drop(inside);
         drop(gate.step_out(ThreadSlot(0)));
         assert!(!gate.0.each[0].is_busy());
+    }
+
+    #[test]
+    fn who_is_isolated_is_inside_alone_and_stays_inside() {
+        let gate = Gate::new(2);
+        let passed = AtomicBool::new(false);
+        let inside = gate.enter(ThreadSlot(0));
+        thread::scope(|scope| {
+            let isolated = gate.isolate(ThreadSlot(0));
+            assert!(gate.is_isolated(ThreadSlot(0)) && !gate.is_isolated(ThreadSlot(1)));
+            scope.spawn(|| {
+                drop(gate.enter(ThreadSlot(1)));
+                passed.store(true, Ordering::SeqCst);
+            });
+            thread::sleep(Duration::from_millis(5));
+            drop(gate.enter(ThreadSlot(0)));
+            assert!(!passed.load(Ordering::SeqCst));
+            drop(isolated);
+        });
+        assert!(passed.load(Ordering::SeqCst) && !gate.is_isolated(ThreadSlot(0)));
+        assert!(gate.0.each[0].is_busy());
+        drop(inside);
+        drop(gate.close());
     }
 
     /// Others work on while one is slow, and it is stopped when it has left.

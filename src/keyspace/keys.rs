@@ -7,6 +7,7 @@
 //! nothing there and changes nothing, and its client gets an error ([`Keys::check`]).
 
 mod tiers;
+mod unit;
 
 use std::cell::Cell;
 

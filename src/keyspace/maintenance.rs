@@ -180,7 +180,7 @@ impl Keyspace {
         self.freed.notify_all();
     }
 
-    fn sweep_shard(&self, shard: usize, spaces: &[u8], thread: ThreadSlot) {
+    pub(super) fn sweep_shard(&self, shard: usize, spaces: &[u8], thread: ThreadSlot) {
         let mut bucket = 0;
         let mut taken: Vec<Entry> = Vec::new();
         let _inside = self.gate.enter(thread);

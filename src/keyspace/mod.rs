@@ -26,12 +26,14 @@ pub mod gate;
 mod keys;
 pub mod lfu;
 mod maintenance;
+mod observed;
 mod policy;
 pub mod queues;
 pub mod residency;
 pub mod table;
 #[cfg(test)]
 mod tests;
+pub mod watched;
 
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
@@ -45,10 +47,12 @@ use self::eviction::{AccessPolicy, EvictionGroup};
 use self::footprint::{FETCHED_AHEAD, FETCHED_WITH_BATCH, Footprint, Uses};
 use self::gate::Gate;
 use self::lfu::LfuSettings;
+use self::observed::Observed;
 use self::policy::Policies;
 use self::queues::Queues;
 use self::residency::{Filter, Residency};
 use self::table::{Table, TableHint, Tag};
+use self::watched::Watched;
 use crate::clock::UnixMs;
 use crate::config::Config;
 
@@ -97,8 +101,12 @@ pub struct Keyspace {
     /// One bit for each space that a database shows. SWAPDB changes none of it, so that no look finds one missing meanwhile.
     live: AtomicU32,
     emptied: Mutex<Emptied>,
+    /// How many wait for keys or watch them.
+    observed: Arc<Observed>,
     /// Who waits for keys.
     queues: Queues,
+    /// Who watches keys.
+    watched: Watched,
     /// Whether memory is nearly full, so that new keys must prove themselves.
     pressed: AtomicBool,
     next_group: AtomicUsize,
@@ -307,6 +315,7 @@ impl Keyspace {
     }
 
     fn build(threads: usize, seed: u64, below: Option<Residency>) -> Self {
+        let observed = Arc::new(Observed::default());
         Self {
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
             gate: Gate::new(threads),
@@ -328,7 +337,9 @@ impl Keyspace {
             next_group: AtomicUsize::new(0),
             compression: Mutex::default(),
             group_entries: std::array::from_fn(|_| AtomicUsize::new(0)),
-            queues: Queues::new(seed),
+            queues: Queues::new(seed, Arc::clone(&observed)),
+            watched: Watched::new(seed, Arc::clone(&observed)),
+            observed,
             queue_bytes: AtomicUsize::new(0),
             emptying: Mutex::new(()),
             sweep: Mutex::new(()),
@@ -390,6 +401,11 @@ impl Keyspace {
     /// Who waits for keys.
     pub fn queues(&self) -> &Queues {
         &self.queues
+    }
+
+    /// Who watches keys.
+    pub fn watched(&self) -> &Watched {
+        &self.watched
     }
 
     /// Locks the shards of the keys of a request, in ascending order and each once: the one place that locks

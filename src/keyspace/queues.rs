@@ -10,10 +10,12 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
+use super::observed::Observed;
 use super::{DATABASES, KeyHash, SHARDS, hash_with};
 use crate::clock::UnixMs;
 
@@ -60,6 +62,7 @@ pub struct Queues {
     stripes: Box<[Stripe]>,
     /// Keys that have a queue, for each shard.
     in_shards: Box<[AtomicU32]>,
+    observed: Arc<Observed>,
     /// The keyspace's, by which a key is in a shard.
     seed: u64,
     /// Keys written, or gone, on threads that serve nobody.
@@ -73,10 +76,11 @@ pub struct Queues {
 
 impl Queues {
     /// Those of a keyspace with this order of keys.
-    pub(super) fn new(seed: u64) -> Self {
+    pub(super) fn new(seed: u64, observed: Arc<Observed>) -> Self {
         Self {
             stripes: (0..STRIPES).map(|_| Stripe::default()).collect(),
             in_shards: (0..SHARDS).map(|_| AtomicU32::new(0)).collect(),
+            observed,
             seed,
             elsewhere: Mutex::default(),
             keys: AtomicUsize::new(0),
@@ -126,6 +130,7 @@ impl Queues {
             }
             queues.entry(key.into()).or_default().tickets.insert(ticket);
             self.in_shards[shard].fetch_add(1, Ordering::Relaxed);
+            self.observed.add(shard);
             self.keys.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -142,6 +147,7 @@ impl Queues {
             if queue.tickets.is_empty() {
                 queues.remove(key);
                 self.in_shards[shard].fetch_sub(1, Ordering::Relaxed);
+                self.observed.remove(shard);
                 self.keys.fetch_sub(1, Ordering::Relaxed);
             }
         }
@@ -206,14 +212,14 @@ impl Queues {
         }
     }
 
-    /// Says that any key of a database may have changed.
-    pub fn announce_all(&self, db: usize) {
+    /// Says that all keys of a database are gone, or that any of them may have changed.
+    pub fn announce_all(&self, db: usize, are_gone: bool) {
         for stripe in &self.stripes {
             for key in stripe.0.lock()[db].keys() {
                 self.note(Ready {
                     db,
                     key: key.clone(),
-                    is_gone: true,
+                    is_gone: are_gone,
                 });
             }
         }
@@ -249,7 +255,7 @@ mod tests {
 
     #[test]
     fn the_first_who_came_is_the_first_in_each_queue() {
-        let queues = Queues::new(7);
+        let queues = Queues::new(7, Arc::default());
         let announce = |db, key: &[u8], is_gone| {
             let shard = queues.shard(key);
             if queues.any_in(shard) {

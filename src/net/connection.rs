@@ -442,7 +442,8 @@ impl<S: Wire> Connection<S> {
 
     fn check_unfinished(&self, local: &mut Local) -> Result<(), Closed> {
         let limit = local.executor.config().client_query_buffer_limit;
-        if self.input_bytes(BytesMut::len, Arriving::len) as u64 <= limit {
+        let input_bytes = self.input_bytes(BytesMut::len, Arriving::len);
+        if (input_bytes + self.session.queued_bytes()) as u64 <= limit {
             return Ok(());
         }
         let stats = &self.server.stats;
@@ -663,7 +664,8 @@ impl<S: Wire> Connection<S> {
         }
         // Once it has the last byte the client may go on over another connection, before the call has returned: what is
         // being sent must not be taken for memory in use then, for which keys would be evicted or writes refused.
-        self.count_buffers(self.input_bytes(BytesMut::capacity, Arriving::capacity));
+        let input_capacity = self.input_bytes(BytesMut::capacity, Arriving::capacity);
+        self.count_buffers(input_capacity + self.session.queued_bytes());
         let sent = self
             .output
             .poll_send(cx, &mut self.stream)
@@ -743,7 +745,8 @@ impl<S: Wire> Connection<S> {
     /// Counts the buffers that this connection owns.
     fn account(&mut self) {
         let input_capacity = self.input_bytes(BytesMut::capacity, Arriving::capacity);
-        let bytes = input_capacity + self.output.capacity();
+        let queued_bytes = self.session.queued_bytes();
+        let bytes = input_capacity + queued_bytes + self.output.capacity();
         if bytes | self.output.len() == 0 && !self.has_told_of_buffers() {
             return;
         }
@@ -771,7 +774,7 @@ impl<S> Connection<S> {
     fn owns_buffers(&self) -> bool {
         let of_input = self.input.capacity() | self.partial.received.len();
         let of_output = self.output.capacity() | self.output.len();
-        (of_input | of_output) != 0 || self.arriving.is_some()
+        (of_input | of_output) != 0 || self.arriving.is_some() || self.session.transaction.is_some()
     }
 
     /// Whether the account has buffers of it, which may be gone.
@@ -795,7 +798,7 @@ impl<S> Connection<S> {
     /// Counts what is kept for the client, without the spare room of the buffers, and keeps `maxmemory-clients` at once.
     fn count_held(&mut self) {
         let input_bytes = self.input_bytes(BytesMut::len, Arriving::len);
-        let bytes = input_bytes + self.output.len();
+        let bytes = input_bytes + self.session.queued_bytes() + self.output.len();
         let client = &self.session.client;
         client.query_bytes.store(input_bytes, Ordering::Relaxed);
         client

@@ -28,7 +28,7 @@ const PARTIAL_ARGS_MIN: usize = 64;
 /// An argument of at least so many bytes that has not arrived in full may be received apart.
 pub const APART_BYTES_MIN: usize = 32 * 1024;
 /// In place of where it starts: it was received apart, and the rest is its number.
-const APART: usize = 1 << (usize::BITS - 1);
+pub(super) const APART: usize = 1 << (usize::BITS - 1);
 
 /// A fault in the framing, after which nothing that the client sends can be understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,8 +65,8 @@ pub struct RequestLimits {
 /// Where an argument lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
-    start: usize,
-    len: usize,
+    pub(super) start: usize,
+    pub(super) len: usize,
 }
 
 /// Requests that were parsed together and will run one after the other.
@@ -90,9 +90,9 @@ struct Parsed {
 /// The arguments of one request; the first is the command's name.
 #[derive(Clone, Copy, Debug)]
 pub struct Args<'a> {
-    bytes: &'a [u8],
-    spans: &'a [Span],
-    apart: &'a [SharedBytes],
+    pub(super) bytes: &'a [u8],
+    pub(super) spans: &'a [Span],
+    pub(super) apart: &'a [SharedBytes],
 }
 
 impl<'a> Args<'a> {

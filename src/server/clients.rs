@@ -60,6 +60,12 @@ pub struct Client {
     pub total_output: AtomicU64,
     /// Commands sent in all, up to the last batch.
     pub total_commands: AtomicU64,
+    /// Commands behind MULTI, -1 without one.
+    pub queued_commands: AtomicI64,
+    /// What they take in memory.
+    pub queued_bytes: AtomicUsize,
+    /// Keys that it watches.
+    pub watched_keys: AtomicUsize,
     /// CLIENT NO-EVICT.
     pub no_evict: AtomicBool,
     /// CLIENT NO-TOUCH.
@@ -131,7 +137,9 @@ impl Server {
     fn close_largest_clients(&self, mut excess: u64) {
         let mut clients = self.clients.all();
         let bytes = |client: &Client| {
-            client.query_bytes.load(Ordering::Relaxed) + client.output_bytes.load(Ordering::Relaxed)
+            client.query_bytes.load(Ordering::Relaxed)
+                + client.queued_bytes.load(Ordering::Relaxed)
+                + client.output_bytes.load(Ordering::Relaxed)
         };
         clients.retain(|client| !client.no_evict.load(Ordering::Relaxed));
         clients.sort_by_cached_key(|client| std::cmp::Reverse(bytes(client)));
@@ -201,6 +209,9 @@ impl Clients {
             total_input: AtomicU64::new(0),
             total_output: AtomicU64::new(0),
             total_commands: AtomicU64::new(0),
+            queued_commands: AtomicI64::new(-1),
+            queued_bytes: AtomicUsize::new(0),
+            watched_keys: AtomicUsize::new(0),
             no_evict: AtomicBool::new(false),
             no_touch: AtomicBool::new(false),
             blocked: AtomicBool::new(false),

@@ -17,6 +17,7 @@ pub mod signals;
 pub mod slowlog;
 pub mod stats;
 pub mod suspended;
+pub mod transaction;
 pub mod waiters;
 pub mod warming;
 

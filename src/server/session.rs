@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::clients::Client;
 use super::suspended::{Came, Suspend, Suspended};
+use super::transaction::{Transaction, Watch};
 use super::waiters::Waiter;
 use crate::clock::UnixMs;
 use crate::config::Config;
@@ -50,8 +51,10 @@ pub struct Session {
     pub no_touch: bool,
     /// What follows this command.
     pub then: Then,
-    /// Whether it has asked for a transaction, which there is not: nothing runs until it would have ended.
-    pub refuses_until_exec: bool,
+    /// The commands behind MULTI.
+    pub transaction: Option<Box<Transaction>>,
+    /// The keys that it watches.
+    pub watch: Option<Box<Watch>>,
     /// How many of its requests are done, which is the number of the next one.
     pub requests: u64,
     /// Its part of what the tier below takes.
@@ -70,7 +73,8 @@ impl Session {
             reply_mode: ReplyMode::On,
             no_touch: false,
             then: Then::GoOn,
-            refuses_until_exec: false,
+            transaction: None,
+            watch: None,
             requests: 0,
             share: Share::default(),
             suspended: None,
@@ -114,6 +118,18 @@ impl Session {
     pub fn waiter(&self) -> Option<Arc<Waiter>> {
         let queued = self.suspended.as_ref()?.queued.as_ref()?;
         Some(Arc::clone(queued.waiter()))
+    }
+
+    /// What the commands behind MULTI take in memory.
+    pub fn queued_bytes(&self) -> usize {
+        let transaction = self.transaction.as_ref();
+        transaction.map_or(0, |transaction| transaction.memory_bytes())
+    }
+
+    /// Nothing is queued and nothing watched any more.
+    pub fn end_transaction(&mut self) {
+        self.transaction = None;
+        self.watch = None;
     }
 
     /// A request is done, and with it all that it had while it waited.

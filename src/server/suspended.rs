@@ -164,6 +164,11 @@ impl Suspended {
         }
     }
 
+    /// Whether the answer of the tier below is what came.
+    pub fn has_page(&self) -> bool {
+        matches!(self.came, Came::Page(_))
+    }
+
     /// The answer of the tier below, once, if that is what came.
     pub fn take_page(&mut self) -> Option<Page> {
         match std::mem::take(&mut self.came) {

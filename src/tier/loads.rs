@@ -179,9 +179,13 @@ impl Loads {
         queue.jobs.len() + queue.parts.len()
     }
 
-    /// For as long as something is looked for on disk and told to the keyspace.
-    pub(super) fn begin(&self) -> RwLockReadGuard<'_, ()> {
-        self.under_way.read()
+    /// For as long as something is looked for on disk and told to the keyspace. A thread that `has_begun` with more than one
+    /// look does not wait for who wants to pause: that one waits for it.
+    pub(super) fn begin(&self, has_begun: bool) -> RwLockReadGuard<'_, ()> {
+        match has_begun {
+            true => self.under_way.read_recursive(),
+            false => self.under_way.read(),
+        }
     }
 
     /// Waits for the loads under way to end, and keeps others from beginning.
@@ -200,7 +204,20 @@ impl Loads {
     }
 }
 
+/// While loads may begin.
+#[derive(Debug)]
+pub struct LoadsBegun<'a> {
+    _under_way: RwLockReadGuard<'a, ()>,
+}
+
 impl Tier {
+    /// For who is going to be alone among all keys and to load some of them there and then: nobody waits for the gate meanwhile
+    /// who keeps loads from beginning. `None` where somebody does that now, for as long as a run takes.
+    pub fn begin_loads(&self) -> Option<LoadsBegun<'_>> {
+        let begun = self.loads.under_way.try_read();
+        begun.map(|_under_way| LoadsBegun { _under_way })
+    }
+
     /// Fetches keys into memory. Gives those that could not be read. `now` tells what has expired.
     pub fn load(
         &self,
@@ -292,7 +309,7 @@ impl Tier {
         let mut on_disk = Vec::with_capacity(key.len() + 8);
         record::encode_key(Place::of(*hash), *name, key, &mut on_disk);
         let mut part = Vec::new();
-        let _under_way = self.loads.begin();
+        let _under_way = self.loads.begin(keyspace.gate().is_isolated(thread));
         while let Some(stamp) = keyspace.begin_load(*hash, *name, key, thread) {
             keyspace.counters(thread).loads.add(1);
             let loaded = match self.pending.record(&on_disk)? {
@@ -322,7 +339,7 @@ impl Tier {
     ) -> Vec<usize> {
         let keyspace = &engine.keyspace;
         let all = || (0..wanted.len()).collect();
-        let _under_way = self.loads.begin();
+        let _under_way = self.loads.begin(keyspace.gate().is_isolated(thread));
         if self.pending.is_any() {
             return all();
         }

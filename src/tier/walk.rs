@@ -192,7 +192,10 @@ impl Walk<'_> {
             let mut on_disk = Vec::new();
             record::encode_key(place, unverified.name, &unverified.key, &mut on_disk);
             // What goes out of sight in between would leave the count twice.
-            let _under_way = self.tier.loads.begin();
+            let _under_way = self
+                .tier
+                .loads
+                .begin(self.keyspace.gate().is_isolated(self.thread));
             let older = self.tier.shadowed(unverified.hash.value(), &on_disk)?;
             all &= self.keyspace.looked_for(&unverified, older, self.thread);
         }

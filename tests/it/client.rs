@@ -285,6 +285,32 @@ impl Client {
         self.try_read().expect("read a reply")
     }
 
+    /// Waits until a part of the next reply is there.
+    pub(crate) fn wait_for_more(&mut self) {
+        if self.consumed == self.buffer.len() {
+            self.fill().expect("read a reply");
+        }
+    }
+
+    /// The next reply, if a part of it is there.
+    pub(crate) fn read_if_there(&mut self) -> Option<Reply> {
+        if self.consumed == self.buffer.len() {
+            self.stream
+                .set_nonblocking(true)
+                .expect("change the socket");
+            let filled = self.fill();
+            self.stream
+                .set_nonblocking(false)
+                .expect("change the socket");
+            match filled {
+                Ok(()) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
+                Err(error) => panic!("read a reply: {error}"),
+            }
+        }
+        Some(self.read())
+    }
+
     /// Reads one whole reply. A closed connection is `UnexpectedEof`, a reply that is not RESP
     /// `InvalidData`, a timeout `WouldBlock`.
     pub(crate) fn try_read(&mut self) -> io::Result<Reply> {

@@ -10,6 +10,7 @@ mod clients;
 mod differences;
 mod differential;
 mod generator;
+mod interleaved;
 mod large_values;
 mod listening;
 mod migration;

@@ -125,15 +125,16 @@ impl Line<'_> {
         self.write_identity(text);
         let query_bytes = client.query_bytes.load(Relaxed);
         let query_capacity = client.query_capacity.load(Relaxed);
+        let queued_bytes = client.queued_bytes.load(Relaxed);
         let output_bytes = client.output_bytes.load(Relaxed);
         let output_capacity = client.output_capacity.load(Relaxed);
         text.push_str(&format!(
-            " qbuf={query_bytes} qbuf-free={} argv-mem=0 multi-mem=0 rbs={output_capacity} rbp={} \
+            " qbuf={query_bytes} qbuf-free={} argv-mem=0 multi-mem={queued_bytes} rbs={output_capacity} rbp={} \
              obl=0 oll={} omem={output_bytes} tot-mem={} events={}",
             query_capacity.saturating_sub(query_bytes),
             client.output_peak.load(Relaxed),
             client.output_pieces.load(Relaxed),
-            size_of::<Client>() + query_capacity + output_capacity,
+            size_of::<Client>() + query_capacity + queued_bytes + output_capacity,
             if output_bytes > 0 { "rw" } else { "r" },
         ));
         let library = client.library.lock();
@@ -154,7 +155,7 @@ impl Line<'_> {
         let client = self.client;
         text.push_str(&format!(
             "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub=0 psub=0 \
-             ssub=0 multi=-1 watch=0",
+             ssub=0 multi={} watch={}",
             client.id,
             client.address,
             client.local_address,
@@ -164,6 +165,8 @@ impl Line<'_> {
             seconds_between(self.seen_at, self.now),
             flags(client),
             self.db,
+            client.queued_commands.load(Relaxed),
+            client.watched_keys.load(Relaxed),
         ));
     }
 }
@@ -174,6 +177,7 @@ fn seconds_between(start: UnixMs, end: UnixMs) -> i64 {
 
 fn flags(client: &Client) -> String {
     let flags: String = [
+        (client.queued_commands.load(Relaxed) >= 0, 'x'),
         (client.blocked.load(Relaxed), 'b'),
         (client.unix, 'U'),
         (client.no_evict.load(Relaxed), 'e'),

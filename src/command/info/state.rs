@@ -78,15 +78,21 @@ pub(super) fn clients(look: &Look<'_>, lines: &mut Lines) {
         max(clients.iter().map(|c| c.output_bytes.load(Relaxed)).max()),
     );
     lines.field("blocked_clients", blocked.count());
+    let watching = clients
+        .iter()
+        .filter(|client| client.watched_keys.load(Relaxed) > 0);
     lines.fields(&[
         ("tracking_clients", 0),
         ("pubsub_clients", 0),
-        ("watching_clients", 0),
+        ("watching_clients", watching.count()),
         (
             "clients_in_timeout_table",
             look.server.waiters.with_timeout(),
         ),
-        ("total_watched_keys", 0),
+        (
+            "total_watched_keys",
+            look.server.engine.keyspace.watched().keys(),
+        ),
     ]);
     let queues = look.server.engine.keyspace.queues();
     lines.field("total_blocking_keys", queues.keys());
