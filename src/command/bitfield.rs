@@ -1,7 +1,7 @@
 //! Strings as rows of integers of any width.
 
 use super::argument::{self, KEY};
-use super::bitmap::offset;
+use super::bitmap::{is_raw, offset};
 use super::{Argument, Arity::*, Command, Context, Flags, Group, KeySpec, parse};
 use crate::error::CommandError;
 use crate::resp::{Args, Reply};
@@ -173,7 +173,9 @@ fn write_fields(
     let old = cx.keys.string_for_write(key)?;
     let len = old.map_or(0, <[u8]>::len);
     let grows = needed > len;
-    if let Some(old) = old.filter(|old| !grows && operations.iter().all(|o| !o.changes(old))) {
+    let stays = old.is_some_and(|old| !grows && operations.iter().all(|o| !o.changes(old)));
+    if stays && is_raw(cx, key) {
+        let old = cx.keys.peek_string(key)?.unwrap_or_default();
         cx.reply.array(operations.len());
         for operation in operations {
             operation.reply(operation.outcome(old), cx.reply);

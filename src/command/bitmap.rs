@@ -1,7 +1,7 @@
 //! Strings as rows of bits.
 
 use super::argument::{self, KEY};
-use super::{Argument, Arity::*, Command, Context, Flags, Group, KeySpec, parse};
+use super::{Argument, Arity::*, Command, Context, Flags, Group, KeySpec, object, parse};
 use crate::error::CommandError;
 use crate::keyspace::Expiry;
 use crate::resp::Args;
@@ -153,14 +153,22 @@ fn setbit(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     };
     let needed = bits::bytes_for(offset);
     let old = cx.keys.string_for_write(key)?;
-    if let Some(old) = old.filter(|old| old.len() >= needed && bits::get(old, offset) == bit) {
-        cx.reply.flag(bits::get(old, offset));
+    let stays = old.is_some_and(|old| old.len() >= needed && bits::get(old, offset) == bit);
+    let len = old.map_or(0, <[u8]>::len).max(needed);
+    if stays && is_raw(cx, key) {
+        cx.reply.flag(bit);
         return Ok(());
     }
-    let len = old.map_or(0, <[u8]>::len).max(needed);
     let was = bits::set(cx.keys.string_resized(key, len)?, offset, bit);
+    cx.keys.count_further(-i64::from(stays));
     cx.reply.flag(was);
     Ok(())
+}
+
+/// Whether a string is raw already, which it becomes by SETBIT and BITFIELD even where they change no bit of it.
+pub(super) fn is_raw(cx: &mut Context<'_>, key: &[u8]) -> bool {
+    let entry = cx.keys.peek(key);
+    entry.is_some_and(|entry| object::encoding_name(entry) == "raw")
 }
 
 fn getbit(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {

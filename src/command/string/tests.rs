@@ -526,6 +526,21 @@ mod part {
         }
     });
 
+    script!(what_changes_no_bit_of_a_string_makes_it_raw_too, |db| {
+        for write in [
+            "SETBIT k 7 1",
+            "BITFIELD k SET u8 0 51",
+            "BITFIELD k OVERFLOW FAIL INCRBY u8 0 250",
+        ] {
+            for value in ["330815", "3text"] {
+                db.run(&format!("SET k {value}")).ok();
+                db.run(write).bytes();
+                db.run("OBJECT ENCODING k").bulk("raw");
+                db.run("GET k").bulk(value);
+            }
+        }
+    });
+
     script!(strlen_counts_bytes, |db| {
         db.run("STRLEN k").int(0);
         db.run_args(&[b"SET", b"k", "Grüße".as_bytes()]).ok();
