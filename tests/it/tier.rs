@@ -42,7 +42,8 @@ impl Disk {
         // A leftover of an old run with the same process number.
         let _ = fs::remove_dir_all(&dir);
         fs::create_dir_all(&dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()));
-        Self(dir)
+        // The library that makes calls fail sees where a file really is, also where target is a symbolic link.
+        Self(dir.canonicalize().expect("it was just made"))
     }
 
     /// Where the tier is; made by the server.
