@@ -10,7 +10,7 @@ use crate::server::slowlog::{self, SlowCommand};
 
 impl Executor {
     /// Counts a request that is done.
-    #[inline]
+    #[inline(always)]
     pub(super) fn account(&mut self, request: &Request<'_>, session: &Session, nanos: u64) {
         let stripe = self.server.stats.stripe(self.thread);
         stripe.commands.add(1);

@@ -27,8 +27,9 @@ impl Executor {
         }
     }
 
-    /// Renews the terms for the next request. Most of them hold for a whole batch.
-    #[inline]
+    /// Renews the terms for the next request. Most of them hold for a whole batch. As [`Self::account`] it is in line though transactions
+    /// use it too: by calls each request takes 2 % more instructions.
+    #[inline(always)]
     pub(super) fn renew_terms(&mut self, row: &'static Row, now: UnixMs, no_touch: bool) {
         if self.terms.now != now || self.terms_generation != self.config.generation() {
             self.terms = Terms::of(self.config.current(), now, self.thread, &row.command.name);
@@ -99,7 +100,7 @@ impl Executor {
     }
 
     /// The keys of a request, and those that its command asked for besides.
-    #[inline]
+    #[inline(always)]
     fn footprint<'a, 'b>(
         &'a self,
         request: &Request<'a>,
