@@ -173,7 +173,7 @@ impl Writer<'_> {
         let start = Instant::now();
         while start.elapsed() < WORK {
             let is_full = self.tier.store.is_full();
-            if !is_full && !self.is_sparse() {
+            if !is_full && !self.may_clear_up() {
                 break;
             }
             let after = self.leaving.as_ref().map(|leaving| leaving.end);
@@ -295,16 +295,20 @@ impl Writer<'_> {
         Ok(true)
     }
 
-    /// Whether little of what is on disk is wanted, so that it pays to write that again and drop the rest.
-    fn is_sparse(&self) -> bool {
+    /// Whether little of what is on disk is wanted, so that it pays to write that again and drop the rest; or that was so when
+    /// it was begun.
+    fn may_clear_up(&self) -> bool {
         let (tier, keyspace) = (self.tier, &self.engine.keyspace);
         let store = tier.store.stats();
         let may_look = store.bytes_ingested >= self.dense_until
-            && generation_bytes(tier) >= SPARSE_BYTES
             && tier.is_counted.load(Ordering::Acquire)
             && self.engine.config.load().tier_ttl_s == 0;
         let records = store.records.saturating_sub(store.parts);
-        may_look && (keyspace.size() as f64) < records as f64 * SPARSE_SHARE
+        let is_sparse = || {
+            generation_bytes(tier) >= SPARSE_BYTES
+                && (keyspace.size() as f64) < records as f64 * SPARSE_SHARE
+        };
+        may_look && (tier.store.is_going() || is_sparse())
     }
 
     /// There is more on disk that is wanted than it seemed: it is looked again when as much has been written as is there.
@@ -449,6 +453,44 @@ mod tests {
             gone += usize::from(!found);
         }
         assert!(gone > 0 && gone < 6_000, "{gone}");
+    }
+
+    /// The rest of a generation of which a part had gone was taken for that of a full disk: of hot keys, which leave many old
+    /// versions, those went for good that nobody had changed for a second.
+    #[test]
+    fn a_disk_that_is_not_full_keeps_all_keys_while_it_is_cleared_up() {
+        const KEYS: usize = 1_500;
+        let mut db = Db::tiered(|_| {});
+        for round in 0..3 {
+            for i in 0..KEYS {
+                db.run(&format!("SET key{i} {round}{i:0200}")).ok();
+            }
+            db.write();
+        }
+        db.demote_all();
+        let engine = std::sync::Arc::clone(db.engine_arc());
+        let tier = engine.tier.as_ref().expect("there is a tier");
+        let mut writer = Writer::new(&engine, tier);
+        let part = first_part(&db);
+        let end = part.end();
+        let sorted = writer.sort_out(part, &mut Going::default(), true);
+        assert!(sorted.expect("the disk is well"));
+        writer.let_go(end).expect("the disk is well");
+        // Now there are as many keys as records, nearly.
+        for i in 0..10 * KEYS {
+            db.run(&format!("SET another{i} 1")).ok();
+        }
+        for _ in 0..5 {
+            writer.write_changes().expect("the disk is well");
+            writer.keep_limit();
+        }
+        drop(writer);
+        drop(engine);
+        db.run("DBSIZE").int(11 * KEYS.cast_signed() as i64);
+        let mut db = db.killed();
+        for i in 0..KEYS {
+            db.run(&format!("GET key{i}")).bulk(&format!("2{i:0200}"));
+        }
     }
 
     #[test]

@@ -431,18 +431,23 @@ impl Store {
         self.options.max_bytes
     }
 
-    /// Whether the oldest generation should go: the disk is full, its records are too old, or a part of it has gone.
+    /// Whether the oldest generation must go, with all that is in it alone: the disk is full, or its records are too old.
     pub fn is_full(&self) -> bool {
         let list = self.list.load();
         let max_age = self.options.max_age;
-        let must_go = |oldest: &Arc<Generation>| {
-            let is_old = !max_age.is_zero() && self.age(oldest.number) >= max_age;
-            is_old || oldest.gone.before() > 0
-        };
+        let is_old =
+            |oldest: &Arc<Generation>| !max_age.is_zero() && self.age(oldest.number) >= max_age;
         let is_one = || list.generations.len() < 2;
-        list.generations.last().is_some_and(must_go)
+        list.generations.last().is_some_and(is_old)
             || self.leaves_less_than(SLACK)
             || self.is_merge_in_want() && !is_one()
+    }
+
+    /// Whether a part of the oldest generation has gone: its files go with the last one.
+    pub fn is_going(&self) -> bool {
+        let list = self.list.load();
+        let oldest = list.generations.last();
+        oldest.is_some_and(|oldest| oldest.gone.before() > 0)
     }
 
     /// Whether it should go at once: what is written is about to use the slack that is kept for merges.
