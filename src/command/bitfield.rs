@@ -1,7 +1,7 @@
 //! Strings as rows of integers of any width.
 
 use super::argument::{self, KEY};
-use super::bitmap::{is_raw, offset};
+use super::bitmap::{make_raw, offset};
 use super::{Argument, Arity::*, Command, Context, Flags, Group, KeySpec, parse};
 use crate::error::CommandError;
 use crate::resp::{Args, Reply};
@@ -174,7 +174,8 @@ fn write_fields(
     let len = old.map_or(0, <[u8]>::len);
     let grows = needed > len;
     let stays = old.is_some_and(|old| !grows && operations.iter().all(|o| !o.changes(old)));
-    if stays && is_raw(cx, key) {
+    if stays {
+        make_raw(cx, key);
         let old = cx.keys.peek_string(key)?.unwrap_or_default();
         cx.reply.array(operations.len());
         for operation in operations {

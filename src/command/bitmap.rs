@@ -155,20 +155,22 @@ fn setbit(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
     let old = cx.keys.string_for_write(key)?;
     let stays = old.is_some_and(|old| old.len() >= needed && bits::get(old, offset) == bit);
     let len = old.map_or(0, <[u8]>::len).max(needed);
-    if stays && is_raw(cx, key) {
+    if stays {
+        make_raw(cx, key);
         cx.reply.flag(bit);
         return Ok(());
     }
     let was = bits::set(cx.keys.string_resized(key, len)?, offset, bit);
-    cx.keys.count_further(-i64::from(stays));
     cx.reply.flag(was);
     Ok(())
 }
 
-/// Whether a string is raw already, which it becomes by SETBIT and BITFIELD even where they change no bit of it.
-pub(super) fn is_raw(cx: &mut Context<'_>, key: &[u8]) -> bool {
+/// Makes a string raw, which it becomes by SETBIT and BITFIELD even where they change no bit of it.
+pub(super) fn make_raw(cx: &mut Context<'_>, key: &[u8]) {
     let entry = cx.keys.peek(key);
-    entry.is_some_and(|entry| object::encoding_name(entry) == "raw")
+    if entry.is_some_and(|entry| object::encoding_name(entry) != "raw") {
+        cx.keys.make_raw(key);
+    }
 }
 
 fn getbit(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {

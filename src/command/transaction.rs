@@ -107,9 +107,6 @@ fn discard(cx: &mut Context<'_>, _: &Args<'_>) -> Result<(), CommandError> {
 }
 
 fn watch(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
-    if cx.session.transaction.is_some() {
-        return Err(CommandError::text("ERR WATCH inside MULTI is not allowed"));
-    }
     let new = || Box::new(Watch::new(cx.server, &cx.session.client));
     let mut watch = cx.session.watch.take().unwrap_or_else(new);
     let db = cx.keys.db();

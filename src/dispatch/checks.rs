@@ -124,7 +124,7 @@ impl Executor {
 
     /// Until when CLIENT PAUSE holds a command back.
     #[inline]
-    fn held_back(&self, row: &Row, flags: Flags, now: UnixMs) -> Option<UnixMs> {
+    pub(super) fn held_back(&self, row: &Row, flags: Flags, now: UnixMs) -> Option<UnixMs> {
         let writes = flags.has(Flags::WRITE) || flags.has(Flags::MAY_REPLICATE);
         let until = self.server.pause.holds(writes, now)?;
         let is_exempt = row.command.name == "client" || row.full_name.starts_with("client|");

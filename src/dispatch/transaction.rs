@@ -29,6 +29,7 @@ use crate::tier::Wanted;
 
 const NOT_IN_MULTI: CommandError =
     CommandError::text("ERR Command not allowed inside a transaction");
+const WATCH_IN_MULTI: CommandError = CommandError::text("ERR WATCH inside MULTI is not allowed");
 const BROKEN: CommandError =
     CommandError::text("EXECABORT Transaction discarded because of previous errors.");
 const NOT_AT_ONCE: CommandError =
@@ -107,7 +108,11 @@ impl Executor {
                 (Outcome::Ran, executed)
             }
             Ok(row) if row.command.flags.has(Flags::IN_MULTI) => {
-                let called = self.call(row, request, session, reply);
+                // What runs at once has no keys that would have to be loaded.
+                let called = match row.command.name {
+                    "watch" => Err(WATCH_IN_MULTI.into()),
+                    _ => self.call(row, request, session, reply),
+                };
                 self.count_failed(row, &called);
                 (Outcome::Ran, called)
             }
@@ -152,7 +157,12 @@ impl Executor {
                 let rows = queued.commands.iter().map(|queued| queued.row);
                 (flags.and(queued.flags), rows.collect())
             }
-            _ => (flags.without(Flags::WRITE), SmallVec::from_elem(row, 1)),
+            _ => {
+                if let Some(until) = self.held_back(row, flags, request.now) {
+                    return Err(Suspend::Pause(until).into());
+                }
+                (flags.without(Flags::WRITE), SmallVec::from_elem(row, 1))
+            }
         };
         self.admit(row, flags, session, request.now)?;
         if self.has_below && self.is_tier_failing() {
@@ -289,6 +299,12 @@ impl Executor {
         reply: &mut Reply,
     ) -> Result<Option<Accounts>, Stop> {
         let engine = Arc::clone(&self.engine);
+        // Nobody is to wait while keys come from the disk, but for the few that leave memory again in between.
+        let dbs = self.databases(transaction, session.db);
+        let wanted = self.lacking_before(transaction, &dbs);
+        if !wanted.is_empty() {
+            return Err(load(&wanted, session, now));
+        }
         // What DBSIZE must know is looked for before everybody stops, but for the little that comes in between.
         let counts = |queued: &Queued| queued.row.command.name == "dbsize";
         let is_first = session
@@ -323,6 +339,30 @@ impl Executor {
         drop(isolated);
         drop(begun);
         Ok(Some(accounts))
+    }
+
+    /// The keys of a unit that memory cannot answer for, before any is locked.
+    fn lacking_before(&self, transaction: &Transaction, dbs: &[usize]) -> Vec<Wanted> {
+        if !self.has_below {
+            return Vec::new();
+        }
+        let keyspace = &self.engine.keyspace;
+        let mut wanted = Vec::new();
+        for (unit, &db) in transaction.all().zip(dbs) {
+            if !needs_keys(&self.engine, unit.row, &unit.args) {
+                continue;
+            }
+            for (hash, key) in unit.keys() {
+                if !keyspace.is_resident(hash, db, key, self.thread) {
+                    wanted.push(Wanted {
+                        hash,
+                        name: keyspace.space_name(db),
+                        key: key.into(),
+                    });
+                }
+            }
+        }
+        wanted
     }
 
     /// Runs a command of such a unit. What it needs it gets at once.

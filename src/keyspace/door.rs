@@ -45,6 +45,8 @@ pub(super) enum Cause {
     Demoted,
     /// Its database was emptied.
     Flushed,
+    /// Its value is the same, in another encoding.
+    Recoded,
 }
 
 impl Cause {
@@ -56,7 +58,7 @@ impl Cause {
             Self::FieldsExpired => Some("hexpired"),
             Self::Emptied => Some("del"),
             Self::Evicted => Some("evicted"),
-            Self::Demoted | Self::Flushed => None,
+            Self::Demoted | Self::Flushed | Self::Recoded => None,
         }
     }
 }
@@ -259,7 +261,7 @@ impl Keyspace {
         if let Cause::Client(_) = cause {
             locked.counters.count_change(goes_below);
         }
-        if self.is_observed(locked.shard) {
+        if cause != Cause::Recoded && self.is_observed(locked.shard) {
             self.tell_of_write(locked.shard, locked.table.get(at), cause);
         }
     }

@@ -79,8 +79,8 @@ impl Watched {
         self.keys.load(Ordering::Relaxed)
     }
 
-    /// A client watches a key from now on, which the caller has locked, and which exists or not. Once for each mark.
-    pub fn watch(&self, db: usize, key: &[u8], mark: &Arc<Mark>, existed: bool) {
+    /// A client watches a key from now on, which the caller has locked, and which exists or not. False where it does already.
+    pub fn watch(&self, db: usize, key: &[u8], mark: &Arc<Mark>, existed: bool) -> bool {
         let shard = self.shard(key);
         let by_key = &mut self.stripe(shard).0.lock()[db];
         let watcher = Watcher {
@@ -88,12 +88,14 @@ impl Watched {
             existed,
         };
         if let Some(watchers) = by_key.get_mut(key) {
-            watchers.push(watcher);
-            return;
+            let is_new = !watchers.iter().any(|w| Arc::ptr_eq(&w.mark, mark));
+            watchers.extend(is_new.then_some(watcher));
+            return is_new;
         }
         by_key.insert(key.into(), vec![watcher]);
         self.keys.fetch_add(1, Ordering::Relaxed);
         self.observed.add(shard);
+        true
     }
 
     /// It watches the key no more.
@@ -151,7 +153,8 @@ mod tests {
         let marks: Vec<Arc<Mark>> = (0..3).map(|_| Arc::default()).collect();
         let shard = watched.shard(b"k");
         for mark in &marks {
-            watched.watch(3, b"k", mark, true);
+            assert!(watched.watch(3, b"k", mark, true));
+            assert!(!watched.watch(3, b"k", mark, false));
         }
         assert!(observed.any_in(shard));
         assert_eq!(watched.keys(), 1);

@@ -774,7 +774,7 @@ impl<S> Connection<S> {
     fn owns_buffers(&self) -> bool {
         let of_input = self.input.capacity() | self.partial.received.len();
         let of_output = self.output.capacity() | self.output.len();
-        (of_input | of_output) != 0 || self.arriving.is_some() || self.session.transaction.is_some()
+        (of_input | of_output) != 0 || self.arriving.is_some() || self.session.has_queued()
     }
 
     /// Whether the account has buffers of it, which may be gone.

@@ -11,6 +11,7 @@ pub struct Queue {
     bytes: Vec<u8>,
     spans: Vec<Span>,
     apart: Vec<SharedBytes>,
+    apart_bytes: usize,
     requests: Vec<Range<usize>>,
 }
 
@@ -22,6 +23,7 @@ impl Queue {
             let span = match args.shared(at) {
                 Some(shared) => {
                     self.apart.push(shared.clone());
+                    self.apart_bytes += shared.len();
                     Span {
                         start: APART | (self.apart.len() - 1),
                         len: shared.len(),
@@ -63,10 +65,9 @@ impl Queue {
 
     /// What the requests take in memory.
     pub fn memory_bytes(&self) -> usize {
-        let apart: usize = self.apart.iter().map(|bytes| bytes.len()).sum();
         let spans = self.spans.capacity() * size_of::<Span>();
         let requests = self.requests.capacity() * size_of::<Range<usize>>();
-        self.bytes.capacity() + spans + requests + apart
+        self.bytes.capacity() + spans + requests + self.apart_bytes
     }
 }
 

@@ -120,10 +120,18 @@ impl Session {
         Some(Arc::clone(queued.waiter()))
     }
 
-    /// What the commands behind MULTI take in memory.
+    /// What the commands behind MULTI and watched keys take in memory.
     pub fn queued_bytes(&self) -> usize {
         let transaction = self.transaction.as_ref();
+        let watch = self.watch.as_ref();
         transaction.map_or(0, |transaction| transaction.memory_bytes())
+            + watch.map_or(0, |watch| watch.memory_bytes())
+    }
+
+    /// Whether there is any of these.
+    #[inline]
+    pub fn has_queued(&self) -> bool {
+        self.transaction.is_some() || self.watch.is_some()
     }
 
     /// Nothing is queued and nothing watched any more.

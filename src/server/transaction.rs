@@ -13,6 +13,9 @@ use crate::keyspace::footprint::OtherKey;
 use crate::keyspace::watched::Mark;
 use crate::resp::{Args, Queue};
 
+/// About what a watched key takes, beside its name: its places with the client and with those who watch it.
+const WATCHED_KEY_BYTES: usize = 160;
+
 /// The commands behind MULTI, which run together at EXEC.
 #[derive(Debug)]
 pub struct Transaction {
@@ -103,6 +106,7 @@ pub struct Watch {
     client: Arc<Client>,
     mark: Arc<Mark>,
     keys: Vec<OtherKey>,
+    bytes: usize,
     /// When the first of them expires that existed. Nobody may meet it then: it may be on disk alone.
     first_end: Option<UnixMs>,
 }
@@ -115,18 +119,18 @@ impl Watch {
             client: Arc::clone(client),
             mark: Arc::default(),
             keys: Vec::new(),
+            bytes: 0,
             first_end: None,
         }
     }
 
     /// Watches one more key, which is locked: what it is now decides what is a change. `expires_at` is of a key that exists.
     pub fn add(&mut self, db: usize, key: &[u8], expires_at: Option<Option<UnixMs>>) {
-        let is_watched = |other: &OtherKey| other.db == db && *other.key == *key;
-        if self.keys.iter().any(is_watched) {
+        let watched = self.server.engine.keyspace.watched();
+        if !watched.watch(db, key, &self.mark, expires_at.is_some()) {
             return;
         }
-        let watched = self.server.engine.keyspace.watched();
-        watched.watch(db, key, &self.mark, expires_at.is_some());
+        self.bytes += WATCHED_KEY_BYTES + 2 * key.len();
         self.keys.push(OtherKey {
             db,
             key: key.into(),
@@ -136,6 +140,11 @@ impl Watch {
         self.client
             .watched_keys
             .store(self.keys.len(), Ordering::Relaxed);
+    }
+
+    /// What they take in memory, about.
+    pub fn memory_bytes(&self) -> usize {
+        self.bytes
     }
 
     /// The keys.

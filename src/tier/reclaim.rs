@@ -192,9 +192,13 @@ impl Writer<'_> {
                     self.leaving = end_before.map(|end| Leaving { going, end });
                     break;
                 }
-                Err(error) => {
+                Err(error) if is_full => {
                     tracing::error!("A generation goes whose keys cannot be read: {error}");
                     return self.finish_unread(end.of_all());
+                }
+                Err(error) => {
+                    self.look_again_later();
+                    return Err(error);
                 }
             }
         }
@@ -289,14 +293,14 @@ impl Writer<'_> {
         self.memory_allowance.spend(queued);
         let again = self.write_again(kept)?;
         self.allowance.spend(again);
-        if all && again > SPARSE_PART_BYTES {
+        if all && again + queued > SPARSE_PART_BYTES {
             self.look_again_later();
         }
         Ok(true)
     }
 
-    /// Whether little of what is on disk is wanted, so that it pays to write that again and drop the rest; or that was so when
-    /// it was begun.
+    /// Whether little of what is on disk is wanted, so that it pays to write that again and drop the rest; or the oldest generation
+    /// had better go for another reason.
     fn may_clear_up(&self) -> bool {
         let (tier, keyspace) = (self.tier, &self.engine.keyspace);
         let store = tier.store.stats();
@@ -308,7 +312,7 @@ impl Writer<'_> {
             generation_bytes(tier) >= SPARSE_BYTES
                 && (keyspace.size() as f64) < records as f64 * SPARSE_SHARE
         };
-        may_look && (tier.store.is_going() || is_sparse())
+        may_look && (tier.store.had_better_go() || is_sparse())
     }
 
     /// There is more on disk that is wanted than it seemed: it is looked again when as much has been written as is there.
@@ -408,6 +412,7 @@ impl Writer<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::TierCompression;
     use crate::testing::Db;
 
     fn tier(db: &Db) -> &Tier {
@@ -489,8 +494,39 @@ mod tests {
         db.run("DBSIZE").int(11 * KEYS.cast_signed() as i64);
         let mut db = db.killed();
         for i in 0..KEYS {
-            db.run(&format!("GET key{i}")).bulk(&format!("2{i:0200}"));
+            db.run(&format!("GET key{i}")).bulk(format!("2{i:0200}"));
         }
+    }
+
+    /// Any error dropped the oldest generation, as where a full disk cannot be read.
+    #[test]
+    fn a_disk_that_is_not_full_loses_no_generation_by_an_error() {
+        let mut db = Db::tiered(|config| config.tier_compression = TierCompression::None);
+        for round in 0..6 {
+            for i in 0..200 {
+                db.run(&format!("SET key{i} {round}{i:04000}")).ok();
+            }
+            db.write();
+        }
+        db.demote_all();
+        let engine = std::sync::Arc::clone(db.engine_arc());
+        let tier = engine.tier.as_ref().expect("there is a tier");
+        let oldest = |tier: &Tier| tier.store.generations().last().map(|last| last.number);
+        let before = oldest(tier).expect("there are records");
+        let blobs = tier.dir.join(format!("generations/{before:016x}/blobs"));
+        for blob in std::fs::read_dir(blobs).expect("long records lie apart") {
+            let path = blob.expect("it can be read").path();
+            let len = std::fs::read(&path).expect("it can be read").len();
+            std::fs::write(&path, vec![0; len]).expect("it can be written");
+        }
+        let mut writer = Writer::new(&engine, tier);
+        assert!(writer.may_clear_up());
+        for _ in 0..5 {
+            writer.write_changes().expect("the disk is well");
+            writer.keep_limit();
+        }
+        assert_eq!(oldest(tier), Some(before));
+        assert!(!writer.may_clear_up(), "not at once again");
     }
 
     #[test]

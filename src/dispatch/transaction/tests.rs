@@ -108,6 +108,8 @@ script!(what_is_wrong_breaks_a_transaction, |db| {
 });
 
 script!(what_runs_inside_multi_at_once, |db| {
+    // Which is cold where keys spill.
+    db.run("SET a v").ok();
     db.run("MULTI").ok();
     db.run("MULTI").error("ERR MULTI calls can not be nested");
     db.run("WATCH a")
@@ -185,6 +187,13 @@ script!(a_transaction_runs_if_no_watched_key_has_changed, |db| {
         (&[], &["SELECT 1", "SET k 1", "SWAPDB 0 1"], true),
         (&["SADD k 1"], &["SADD k 1", "SREM k 2"], false),
         (&["HSET k f v"], &["HSET k f v"], true),
+        (
+            &["SET k abc"],
+            &["SETBIT k 7 1", "BITFIELD k SET u8 0 97"],
+            false,
+        ),
+        (set, &["SETBIT k 7 1"], false),
+        (set, &["SETBIT k 7 0"], true),
         (&["SET k 1 PX 60"], &["sleep 200"], true),
         (&["SET k 1 PX 60"], &["sleep 20"], false),
         (&["SET k 1 PX 60"], &["PEXPIRE k 1000", "sleep 200"], true),
@@ -432,8 +441,28 @@ fn a_transaction_without_room_is_given_up() {
     db.run("EXEC").error(BROKEN);
 }
 
+script!(a_pause_of_writes_holds_back_what_is_queued, |db| {
+    db.run("MULTI").ok();
+    db.run("SET k v").simple("QUEUED");
+    db.switch(1);
+    db.run("CLIENT PAUSE 100 WRITE").ok();
+    db.switch(0);
+    db.run("GET k").simple("QUEUED");
+    db.run("SET k w").is("");
+    db.advance(100);
+    db.run("SET k w").simple("QUEUED");
+    db.run("EXEC").is("*3\r\n+OK\r\n$1\r\nv\r\n+OK\r\n");
+});
+
 #[test]
 fn a_transaction_that_cannot_read_its_keys_does_nothing() {
+    for alone in [false, true] {
+        cannot_read_its_keys(alone);
+    }
+}
+
+/// With `alone` it is of all keys too.
+fn cannot_read_its_keys(alone: bool) {
     let mut db = Db::tiered(|_| {});
     db.run("SET cold v").ok();
     db.write();
@@ -443,6 +472,9 @@ fn a_transaction_that_cannot_read_its_keys_does_nothing() {
     db.run("MULTI").ok();
     db.run("INCR n").simple("QUEUED");
     db.run("APPEND cold w").simple("QUEUED");
+    if alone {
+        db.run("FLUSHDB").simple("QUEUED");
+    }
     let told = text(&mut db, "EXEC");
     assert!(
         told.starts_with("-EXECABORT Transaction discarded because of: IOERR "),

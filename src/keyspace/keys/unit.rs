@@ -9,6 +9,7 @@ impl Keys<'_> {
     pub fn begin(&mut self, event: EventName, random: u64, db: usize) {
         self.event = event;
         self.random = Random(random);
+        self.has_strayed.set(false);
         self.use_db(db);
     }
 }

@@ -168,6 +168,8 @@ impl Keyspace {
         let Some(below) = &self.below else {
             return false;
         };
+        // Who is alone with the keyspace asks for watched keys whether they are there.
+        let _inside = self.gate.enter(thread);
         let mut locked = self.lock_shard(hash.shard(), thread);
         let Some(space) = self.space_named(name) else {
             return false;

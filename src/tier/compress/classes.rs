@@ -101,8 +101,9 @@ pub(super) struct Class {
     pub(super) dictionary: Option<Arc<Dictionary>>,
     children: u8,
     values_at_sweep: u64,
-    failures: u32,
-    skip: u32,
+    pub(super) tries: Tries,
+    /// The same of those in a hurry.
+    pub(super) hurried_tries: Tries,
     learning: Learning,
     /// Trainings in a row that gave nothing.
     refusals: u32,
@@ -292,6 +293,35 @@ impl Classes {
     }
 }
 
+/// Whether values of a class are worth trying, after what came of those before.
+#[derive(Debug, Default)]
+pub(super) struct Tries {
+    failures: u32,
+    skip: u32,
+}
+
+impl Tries {
+    /// Whether the next one is.
+    pub(super) fn is_due(&mut self) -> bool {
+        let is_due = self.skip == 0;
+        self.skip = self.skip.saturating_sub(1);
+        is_due
+    }
+
+    /// Notes whether one that was tried became smaller. After some failures in a row one value goes untried, then two, four, and
+    /// so on.
+    pub(super) fn note(&mut self, paid: bool) {
+        if paid {
+            self.failures = 0;
+            return;
+        }
+        self.failures += 1;
+        if let Some(log2) = self.failures.checked_sub(PATIENCE) {
+            self.skip = 1 << log2.min(MAX_SKIP_LOG2);
+        }
+    }
+}
+
 impl Class {
     fn new(name: &[u8], dictionary: Option<Arc<Dictionary>>) -> Self {
         let known = dictionary.as_deref();
@@ -314,30 +344,10 @@ impl Class {
             refusals: 0,
             children: 0,
             values_at_sweep: 0,
-            failures: 0,
-            skip: 0,
+            tries: Tries::default(),
+            hurried_tries: Tries::default(),
             samples: Samples::default(),
             window: Window::default(),
-        }
-    }
-
-    /// Whether a value is worth trying, after those before it.
-    pub(super) fn is_tried(&mut self) -> bool {
-        let is_tried = self.skip == 0;
-        self.skip = self.skip.saturating_sub(1);
-        is_tried
-    }
-
-    /// Notes whether a value that was tried became smaller. After some failures in a row one value goes untried, then two,
-    /// four, and so on.
-    pub(super) fn tried(&mut self, paid: bool) {
-        if paid {
-            self.failures = 0;
-            return;
-        }
-        self.failures += 1;
-        if let Some(log2) = self.failures.checked_sub(PATIENCE) {
-            self.skip = 1 << log2.min(MAX_SKIP_LOG2);
         }
     }
 
@@ -373,7 +383,7 @@ impl Class {
         self.dictionary = Some(dictionary);
         self.learning = Learning::Settled;
         self.window = Window::default();
-        (self.failures, self.skip, self.refusals) = (0, 0, 0);
+        (self.tries, self.refusals) = (Tries::default(), 0);
     }
 
     /// A training gave nothing: what there is stays. Without a dictionary the next try waits longer each time.

@@ -23,6 +23,8 @@ const DICTIONARY_MAX_VALUE: usize = 64 << 10;
 /// In a hurry longer values are compressed with lz4: with a dictionary it is four times as fast for these, and no faster for
 /// shorter ones.
 const HURRIED_MIN: usize = 1024;
+/// Where lz4 saves less than this part of them they are stored as they are: to compress them takes longer than to write them.
+const HURRIED_SAVING: usize = 4;
 
 /// How values are compressed: the option `tier-compression`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -126,22 +128,28 @@ impl Compressor {
             self.start_training(slot);
         }
         let class = self.classes.class(slot);
-        let is_tried = self.method != Method::None && value.len() >= MIN_LEN && class.is_tried();
         let dictionary = class
             .dictionary
             .as_deref()
             .filter(|_| value.len() <= DICTIONARY_MAX_VALUE);
         let is_short = dictionary.is_some() && value.len() < HURRIED_MIN;
         let is_hurried = self.is_hurried && self.method == Method::Zstd && !is_short;
-        let compressed = if is_tried {
-            let method = if is_hurried { Method::Lz4 } else { self.method };
-            let compressed = compress(&mut self.encoder, method, dictionary, value);
-            if !is_hurried {
-                class.tried(compressed.is_some());
+        let may_try = self.method != Method::None && value.len() >= MIN_LEN;
+        let compressed = match is_hurried {
+            // Nothing is learnt of noise, which costs no try.
+            true if may_try && !looks_like_noise(value) && class.hurried_tries.is_due() => {
+                let block = self.encoder.lz4(value);
+                let pays =
+                    block.is_some_and(|b| b.len() <= value.len() - value.len() / HURRIED_SAVING);
+                class.hurried_tries.note(pays);
+                block.map(|block| (Form::Lz4, block))
             }
-            compressed
-        } else {
-            None
+            false if may_try && class.tries.is_due() => {
+                let compressed = compress(&mut self.encoder, self.method, dictionary, value);
+                class.tries.note(compressed.is_some());
+                compressed
+            }
+            _ => None,
         };
         let (form, payload) = compressed.unwrap_or((Form::Raw, value));
         let header = Encoded {
@@ -304,13 +312,17 @@ impl Drop for Compressor {
 }
 
 /// The value in a form that pays, if there is one.
+fn looks_like_noise(value: &[u8]) -> bool {
+    value.len() >= NOISE_CHECK_LEN && is_noise(&value[..NOISE_CHECK_BYTES])
+}
+
 fn compress<'e>(
     encoder: &'e mut Encoder,
     method: Method,
     dictionary: Option<&Dictionary>,
     value: &[u8],
 ) -> Option<(Form, &'e [u8])> {
-    if value.len() >= NOISE_CHECK_LEN && is_noise(&value[..NOISE_CHECK_BYTES]) {
+    if looks_like_noise(value) {
         return None;
     }
     if method == Method::Lz4 {

@@ -227,13 +227,18 @@ fn in_a_hurry_longer_values_take_lz4_and_nothing_is_learnt_from_that() {
     ];
     taught.set_hurried(true);
     // As many as would make a class learn again, or leave its values as they are.
-    let noise = noise(&mut random, 2000);
+    let noise = noise(&mut random, 3000);
     for _ in 0..20_000 {
         assert_eq!(form(&mut taught, "user:1", &noise), Form::Raw);
     }
     assert_eq!(form(&mut taught, "user:1", &short), before[0]);
     assert_eq!(form(&mut taught, "user:1", &long), Form::Lz4);
     assert_eq!(form(&mut taught, "page", &long), Form::Lz4);
+    // What saves little is tried now and then.
+    let part = [&noise[..1_600], &[7; 400]].concat();
+    let tries = (0..1_000).filter(|_| form(&mut taught, "letter", &part) == Form::Lz4);
+    let tries = tries.count();
+    assert!((4..100).contains(&tries), "{tries}");
     taught.set_hurried(false);
     assert_eq!(form(&mut taught, "user:1", &short), before[0]);
     assert_eq!(form(&mut taught, "user:1", &long), before[1]);

@@ -404,7 +404,7 @@ mod tests {
         // Who reads keeps what merges replace.
         let reader = store.scan(0).unwrap();
         let mut rounds = 0;
-        while !store.is_full() {
+        while !store.is_full() && !store.had_better_go() {
             rounds += 1;
             write(&mut writer, &batch(rounds));
             wait_for_merges(&store);
@@ -414,7 +414,8 @@ mod tests {
         drop(reader);
         // They are merged once there is room.
         for round in rounds..rounds + 3 * RUNS_MAX as u64 {
-            while let Some(part) = writer.next_part(None).unwrap().filter(|_| store.is_full()) {
+            while store.is_full() || store.had_better_go() {
+                let part = writer.next_part(None).unwrap().unwrap();
                 writer.let_go(part.end().of_all()).unwrap();
             }
             write(&mut writer, &batch(round));

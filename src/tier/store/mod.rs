@@ -437,17 +437,16 @@ impl Store {
         let max_age = self.options.max_age;
         let is_old =
             |oldest: &Arc<Generation>| !max_age.is_zero() && self.age(oldest.number) >= max_age;
-        let is_one = || list.generations.len() < 2;
-        list.generations.last().is_some_and(is_old)
-            || self.leaves_less_than(SLACK)
-            || self.is_merge_in_want() && !is_one()
+        list.generations.last().is_some_and(is_old) || self.leaves_less_than(SLACK)
     }
 
-    /// Whether a part of the oldest generation has gone: its files go with the last one.
-    pub fn is_going(&self) -> bool {
+    /// Whether the oldest generation had better go, with nothing lost: a part of it has gone, and its files go with the last one;
+    /// or a merge found no room.
+    pub fn had_better_go(&self) -> bool {
         let list = self.list.load();
+        let is_one = list.generations.len() < 2;
         let oldest = list.generations.last();
-        oldest.is_some_and(|oldest| oldest.gone.before() > 0)
+        oldest.is_some_and(|oldest| oldest.gone.before() > 0) || self.is_merge_in_want() && !is_one
     }
 
     /// Whether it should go at once: what is written is about to use the slack that is kept for merges.
