@@ -23,6 +23,7 @@ use std::sync::Arc;
 
 use self::plan::Planned;
 use crate::clock::{Clock, Ticker, UnixMs};
+use crate::command::Flags;
 use crate::command::table::Row;
 use crate::config::{Config, Reader};
 use crate::engine::Engine;
@@ -275,6 +276,7 @@ impl Executor {
         let mut now = self.clock.now();
         let mut tick = self.ticker.read();
         let (mut last, mut ran) = (None, 0);
+        session.read_messages(reply);
         for index in 0..batch.len() {
             inside.give_way();
             let request = Request {
@@ -302,6 +304,10 @@ impl Executor {
                 self.account(&request, session, nanos);
             }
             session.end_request();
+            if session.subscriptions.is_some() {
+                // What it has published itself comes right behind the reply.
+                session.read_messages(reply);
+            }
             if nanos > STALE_NANOS {
                 now = self.clock.now();
             }
@@ -332,6 +338,7 @@ impl Executor {
             Some(waiter) => self.go_on(&waiter, request, session, reply),
             None => self.check_and_call(request, session, reply),
         };
+        let has_run = result.is_ok();
         match result {
             Ok(()) => {}
             Err(Stop::Suspended(needed)) => {
@@ -345,9 +352,17 @@ impl Executor {
             }
             Err(Stop::Closed) => reply.truncate(0),
         }
+        let is_push = || {
+            has_run
+                && request
+                    .row
+                    .is_some_and(|row| row.command.flags.has(Flags::PUSHES))
+        };
         match session.reply_mode {
             ReplyMode::On => {}
+            ReplyMode::Off if is_push() => {}
             ReplyMode::Off => reply.truncate(start),
+            ReplyMode::Skip if is_push() => session.reply_mode = ReplyMode::On,
             ReplyMode::Skip => {
                 reply.truncate(start);
                 session.reply_mode = ReplyMode::On;

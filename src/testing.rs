@@ -300,6 +300,13 @@ impl Db {
         self.client = client;
     }
 
+    /// What has been published for the client.
+    pub(crate) fn messages(&mut self) -> Vec<u8> {
+        let mut reply = Reply::new(self.reply.protocol());
+        self.session.read_messages(&mut reply);
+        reply.take_joined()
+    }
+
     /// A client whose turn it is not closes its connection.
     pub(crate) fn forget(&mut self, client: usize) {
         self.others.remove(&client).expect("it was there");

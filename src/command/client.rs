@@ -11,6 +11,7 @@ use super::{Argument, Arity::*, Command, Context, Flags, Group, container};
 use crate::clock::UnixMs;
 use crate::error::CommandError;
 use crate::resp::Args;
+use crate::server::clients::Client;
 use crate::server::pause::PauseMode;
 use crate::server::session::ReplyMode;
 use crate::server::waiters::End;
@@ -479,7 +480,7 @@ fn trackinginfo(cx: &mut Context<'_>, _: &Args<'_>) -> Result<(), CommandError> 
     Ok(())
 }
 
-/// Kinds of clients. There are only normal ones yet; the others are words that filters know.
+/// Kinds of clients. There are no masters and replicas; filters know the words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Normal,
@@ -489,6 +490,13 @@ enum Kind {
 }
 
 impl Kind {
+    fn of(client: &Client) -> Self {
+        match client.is_subscriber() {
+            true => Self::PubSub,
+            false => Self::Normal,
+        }
+    }
+
     fn parse(word: &[u8]) -> Result<Self, CommandError> {
         [
             ("normal", Self::Normal),

@@ -86,7 +86,7 @@ pub(super) const COMMANDS: &[Command] = &[
     Command {
         name: "ping",
         arity: AtLeast(1),
-        flags: Flags::FAST,
+        flags: Flags::FAST.and(Flags::WHILE_SUBSCRIBED),
         run: ping,
         group: Group::Connection,
         summary: "Answers PONG, or the given message.",
@@ -97,7 +97,7 @@ pub(super) const COMMANDS: &[Command] = &[
     Command {
         name: "quit",
         arity: AtLeast(1),
-        flags: ALWAYS.and(Flags::IN_MULTI),
+        flags: ALWAYS.and(Flags::IN_MULTI).and(Flags::WHILE_SUBSCRIBED),
         run: quit,
         group: Group::Connection,
         summary: "Closes the connection once all replies are sent.",
@@ -106,7 +106,7 @@ pub(super) const COMMANDS: &[Command] = &[
     Command {
         name: "reset",
         arity: Exactly(1),
-        flags: ALWAYS.and(Flags::IN_MULTI),
+        flags: ALWAYS.and(Flags::IN_MULTI).and(Flags::WHILE_SUBSCRIBED),
         run: reset,
         group: Group::Connection,
         since: "6.2.0",
@@ -259,6 +259,12 @@ fn introduce(cx: &mut Context<'_>) {
 }
 
 fn ping(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandError> {
+    if cx.session.is_confined(cx.reply.protocol()) && args.len() <= 2 {
+        cx.reply.array(2);
+        cx.reply.text("pong");
+        cx.reply.bulk(args.get(1).unwrap_or_default());
+        return Ok(());
+    }
     match args.get(1) {
         None => cx.reply.simple("PONG"),
         Some(message) if args.len() == 2 => cx.reply.bulk(message),
@@ -278,6 +284,7 @@ fn reset(cx: &mut Context<'_>, _: &Args<'_>) -> Result<(), CommandError> {
     speak(cx, Protocol::Resp2);
     let session = &mut *cx.session;
     session.end_transaction();
+    session.subscriptions = None;
     session.db = 0;
     session.authenticated = cx.config.requirepass.is_empty();
     session.no_touch = false;

@@ -63,6 +63,9 @@ pub enum Find {
 }
 
 impl KeySpec {
+    /// The flags of arguments that are no keys, but belong to a slot of a cluster as keys do.
+    pub const NOT_KEY: &'static [&'static str] = &["not_key"];
+
     /// One key at a place.
     pub const fn at(index: usize, flags: &'static [&'static str]) -> Self {
         Self::range(index, 0, 1, flags)

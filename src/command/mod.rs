@@ -34,6 +34,7 @@ mod migrate;
 mod object;
 mod parse;
 mod persistence;
+mod pubsub;
 mod random_elements;
 mod replication;
 mod scan;
@@ -106,6 +107,7 @@ const FAMILIES: &[&[Command]] = &[
     replication::COMMANDS,
     tier::COMMANDS,
     transaction::COMMANDS,
+    pubsub::COMMANDS,
     diagnostics::COMMANDS,
 ];
 
@@ -236,6 +238,10 @@ impl Flags {
     pub const TOUCHES_ARBITRARY_KEYS: Self = Self(1 << 19);
     /// Runs at once also inside MULTI.
     pub const IN_MULTI: Self = Self(1 << 23);
+    /// A client that listens to channels may send it in RESP2 too.
+    pub const WHILE_SUBSCRIBED: Self = Self(1 << 25);
+    /// It answers with pushes, which come also where CLIENT REPLY is off.
+    pub const PUSHES: Self = Self(1 << 26);
     /// Of all keys, or of the options that all commands go by: a transaction with it is alone with the keyspace.
     pub const KEYSPACE_WIDE: Self = Self(1 << 24);
     /// Only where enabled (`enable-debug-command`).
@@ -289,6 +295,8 @@ pub enum Group {
     Stream,
     /// The connection.
     Connection,
+    /// Publish/subscribe.
+    PubSub,
     /// Transactions.
     Transactions,
     /// The server.
@@ -312,6 +320,7 @@ impl Group {
             Self::Hash => "hash",
             Self::Stream => "stream",
             Self::Connection => "connection",
+            Self::PubSub => "pubsub",
             Self::Transactions => "transactions",
             Self::Server => "server",
             Self::Cluster => "cluster",

@@ -6,7 +6,7 @@
 use std::sync::OnceLock;
 
 use super::foreign::FOREIGN;
-use super::key_specs::{Find, Positions};
+use super::key_specs::{Find, KeySpec, Positions};
 use super::{Begin, Command, FAMILIES};
 use crate::config::Rename;
 use crate::resp::Args;
@@ -35,6 +35,8 @@ pub struct Row {
     pub is_plain: bool,
     /// The place of the only key, where there is just one at a fixed place.
     pub single_key: Option<usize>,
+    /// Whether its requests have keys; names of shard channels are none.
+    has_keys: bool,
 }
 
 impl Row {
@@ -50,7 +52,12 @@ impl Row {
             .iter()
             .map(|sub| Self::new(sub, Some(command.name), next_id))
             .collect();
+        let has_keys = command
+            .keys
+            .iter()
+            .any(|spec| spec.flags != KeySpec::NOT_KEY);
         let single_key = match command.keys {
+            _ if !has_keys => None,
             [spec] => match (spec.begin, spec.find) {
                 (Begin::Index(index), Find::Range { last: 0, .. }) => Some(index),
                 _ => None,
@@ -65,6 +72,7 @@ impl Row {
             subcommands,
             is_plain: container.is_none() && command.subcommands.is_empty(),
             single_key,
+            has_keys,
         }
     }
 
@@ -75,6 +83,9 @@ impl Row {
         let mut found = Positions::new();
         if let Some(index) = self.single_key {
             found.push(index);
+            return Some(found);
+        }
+        if !self.has_keys {
             return Some(found);
         }
         let specs = self.command.keys;
@@ -105,7 +116,7 @@ impl Row {
     /// Whether a request has keys.
     #[inline]
     pub fn has_keys(&self, args: &Args<'_>) -> bool {
-        !self.command.keys.is_empty() && self.command.arity.accepts(args.len())
+        self.has_keys && self.command.arity.accepts(args.len())
     }
 
     /// The subcommand with a name in any case.

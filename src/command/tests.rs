@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use super::table::{Row, table};
-use super::{Arity, Begin, Command, Find, Flags, acl_categories};
+use super::{Arity, Begin, Command, Find, Flags, KeySpec, acl_categories};
 
 /// Commands with keys that neither read nor write them, or may do both, each with its reason.
 const NEITHER_OR_BOTH: &[&str] = &["watch"];
@@ -69,7 +69,9 @@ fn arity_leaves_room_for_the_first_key() {
         let (Arity::Exactly(least) | Arity::AtLeast(least)) = command.arity;
         for (which, spec) in command.keys.iter().enumerate() {
             // Further keys may be none, as the sources of PFMERGE.
-            if let (0, Begin::Index(index)) = (which, spec.begin) {
+            if let (0, Begin::Index(index)) = (which, spec.begin)
+                && spec.flags != KeySpec::NOT_KEY
+            {
                 assert!((1..least).contains(&index), "{name}");
             }
             let (Find::Range { step, .. } | Find::KeyNum { step, .. }) = spec.find;
@@ -81,7 +83,8 @@ fn arity_leaves_room_for_the_first_key() {
 
 #[test]
 fn commands_with_keys_either_read_or_write() {
-    for (name, command) in every_row().filter(|(_, command)| !command.keys.is_empty()) {
+    let has_keys = |command: &Command| command.keys.iter().any(|s| s.flags != KeySpec::NOT_KEY);
+    for (name, command) in every_row().filter(|(_, command)| has_keys(command)) {
         let [reads, writes] = [Flags::READONLY, Flags::WRITE].map(|flag| command.flags.has(flag));
         assert!(reads != writes || NEITHER_OR_BOTH.contains(&name), "{name}");
     }

@@ -1,5 +1,7 @@
 //! Whether a request may run, in Redis's order: what is wrong with it costs nothing, and nothing does before authentication.
 
+use std::sync::atomic::Ordering;
+
 use super::transaction::aborted;
 use super::{Executor, Request};
 use crate::clock::UnixMs;
@@ -109,7 +111,10 @@ impl Executor {
         if !row.command.flags.has(Flags::NO_AUTH) && !session.may_run(self.config.current()) {
             return Some(CommandError::text("NOAUTH Authentication required."));
         }
-        None
+        match session.subscriptions.is_some() {
+            true => confinement(row, session),
+            false => None,
+        }
     }
 
     #[cold]
@@ -136,6 +141,21 @@ impl Executor {
 const PROTECTED: &str = "ERR DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can \
      run it from a local connection, otherwise you need to set this option in the configuration file, and then restart \
      the server.";
+
+/// What a client that listens to channels may not send in RESP2.
+#[cold]
+fn confinement(row: &Row, session: &Session) -> Option<CommandError> {
+    let protocol = session.client.protocol.load(Ordering::Relaxed);
+    let may_send = protocol != 2 || row.command.flags.has(Flags::WHILE_SUBSCRIBED);
+    let refused = || {
+        CommandError::with_word(
+            "ERR Can't execute '",
+            row.full_name.as_bytes(),
+            "': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
+        )
+    };
+    (!may_send).then(refused)
+}
 
 /// Whether a client may call a guarded command.
 fn may_call(from: CallableFrom, session: &Session) -> bool {

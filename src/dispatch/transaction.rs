@@ -191,10 +191,12 @@ impl Executor {
             session.end_transaction();
             return Err(BROKEN.into());
         }
+        session.is_in_unit = true;
         let executed = match transaction.is_keyspace_wide() {
             false => self.execute_locked(&transaction, now, session, reply),
             true => self.execute_alone(&transaction, now, session, reply),
         };
+        session.is_in_unit = false;
         match executed {
             Ok(None) => reply.nil_array(),
             Ok(Some(accounts)) => self.account_for(&transaction, accounts, session, now),

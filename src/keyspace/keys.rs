@@ -6,6 +6,7 @@
 //! Invariant: a command reaches only the keys of its footprint. Asking for another one is a mistake in its row: it finds
 //! nothing there and changes nothing, and its client gets an error ([`Keys::check`]).
 
+mod encoding;
 mod tiers;
 mod unit;
 
@@ -729,23 +730,6 @@ impl<'a> Keys<'a> {
         let mut entry = locked.table.get_mut(found.at);
         entry.set_raw();
         Ok(entry.into_value())
-    }
-
-    /// Makes the string at a key raw, with the same bytes: nobody is told of that.
-    pub fn make_raw(&mut self, key: &[u8]) {
-        let Some(found) = self.find(key) else { return };
-        let len = self.table(found).get(found.at).value().len();
-        let locked = &mut self.locked[found.lock];
-        self.keyspace.wrote(locked, found.at, None, Cause::Recoded);
-        self.keyspace.resize(locked, found.at, len);
-        locked.table.get_mut(found.at).set_raw();
-    }
-
-    /// Marks the string at a key as text, which OBJECT ENCODING never calls an integer.
-    pub fn mark_text(&mut self, key: &[u8]) {
-        if let Some(found) = self.find(key) {
-            self.locked[found.lock].table.get_mut(found.at).set_text();
-        }
     }
 
     /// Deletes a key. False where there was none.

@@ -191,6 +191,9 @@ impl<S: Wire> Connection<S> {
                     Ok(())
                 };
             }
+            if self.session.subscriptions.is_some() {
+                self.send_messages(cx)?;
+            }
             if self.waiting.is_some() && self.is_waiting(cx)? {
                 return Ok(());
             }
@@ -641,6 +644,22 @@ impl<S: Wire> Connection<S> {
         self.check_output_limit()
     }
 
+    /// Sends what has been published for the client.
+    fn send_messages(&mut self, cx: &mut Context<'_>) -> Result<(), Closed> {
+        with_local(|local| {
+            self.thread = Some(local.executor.thread());
+            let reply = &mut local.reply;
+            reply.begin(self.protocol);
+            if !self.session.read_messages(reply) {
+                return Ok(());
+            }
+            match reply.has_shared() {
+                true => self.send_shared(cx, reply),
+                false => self.send_reply(cx, reply.buffer_mut()),
+            }
+        })
+    }
+
     /// Sends replies with long strings, which are not copied.
     fn send_shared(&mut self, cx: &mut Context<'_>, reply: &mut Reply) -> Result<(), Closed> {
         let mut from = 0;
@@ -694,13 +713,7 @@ impl<S: Wire> Connection<S> {
             self.over_soft_limit_since = None;
             return Ok(());
         }
-        let limit = self
-            .server
-            .engine
-            .config
-            .load()
-            .client_output_buffer_limit
-            .normal;
+        let limit = self.output_limit();
         match self.passes(limit) {
             true => Err(self.close_for_output()),
             false => Ok(()),
@@ -709,11 +722,19 @@ impl<S: Wire> Connection<S> {
 
     /// What is queued for a client counts before it is sent, whatever the socket takes.
     fn check_queued(&self, bytes: usize) -> Result<(), Closed> {
-        let limits = self.server.engine.config.load();
-        let hard_bytes = limits.client_output_buffer_limit.normal.hard_bytes;
+        let hard_bytes = self.output_limit().hard_bytes;
         match hard_bytes > 0 && bytes as u64 > hard_bytes {
             true => Err(self.close_for_output()),
             false => Ok(()),
+        }
+    }
+
+    /// The limit of the client's class.
+    fn output_limit(&self) -> OutputLimit {
+        let limits = self.server.engine.config.load().client_output_buffer_limit;
+        match self.session.subscriptions {
+            Some(_) => limits.pubsub,
+            None => limits.normal,
         }
     }
 

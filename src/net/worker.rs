@@ -1,6 +1,7 @@
 //! Worker threads: each one a runtime, an executor and the buffers that its connections share.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -129,12 +130,23 @@ async fn work(
         spare: Vec::new(),
         timers,
     }));
+    tokio::spawn(hand_out(Arc::clone(&server), thread));
     while let Some(prepared) = queue.recv().await {
         let started = start(&server, prepared);
         waiting.fetch_sub(1, Ordering::Relaxed);
         if let Err(error) = started {
             tracing::debug!("A connection was lost before it was served: {error}");
         }
+    }
+}
+
+/// Hands out what is published for the thread's clients.
+async fn hand_out(server: Arc<Server>, thread: ThreadSlot) {
+    loop {
+        poll_fn(|cx| server.pubsub.poll_post(thread, cx)).await;
+        server.hand_out_messages(thread);
+        // What else is ready has its turn.
+        tokio::task::yield_now().await;
     }
 }
 

@@ -3,6 +3,7 @@
 //! One method for each shape that a command may answer with; where the two protocols differ the
 //! method knows, so that a command never asks.
 
+use super::Push;
 use crate::error::CommandError;
 use crate::value::number;
 use crate::value::shared::SharedBytes;
@@ -279,6 +280,21 @@ impl Reply {
         match self.protocol {
             Protocol::Resp2 => self.array(len),
             Protocol::Resp3 => self.header(b'>', len as i64),
+        }
+    }
+
+    /// A push that others get too.
+    pub fn pushed(&mut self, push: &Push) {
+        let (bytes, long) = push.parts();
+        self.buffer.push(match self.protocol {
+            Protocol::Resp2 => b'*',
+            Protocol::Resp3 => b'>',
+        });
+        self.buffer.extend_from_slice(bytes);
+        if let Some(long) = long {
+            self.shared_bytes += long.len();
+            self.shared.push((self.buffer.len(), long.clone()));
+            self.buffer.extend_from_slice(b"\r\n");
         }
     }
 

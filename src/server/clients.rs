@@ -66,6 +66,8 @@ pub struct Client {
     pub queued_bytes: AtomicUsize,
     /// Keys that it watches.
     pub watched_keys: AtomicUsize,
+    /// Names that it listens to, of each kind.
+    pub subscriptions: [AtomicUsize; 3],
     /// CLIENT NO-EVICT.
     pub no_evict: AtomicBool,
     /// CLIENT NO-TOUCH.
@@ -88,6 +90,12 @@ impl Client {
             || host
                 .parse::<std::net::IpAddr>()
                 .is_ok_and(|address| address.to_canonical().is_loopback())
+    }
+
+    /// Whether it listens to anything.
+    pub fn is_subscriber(&self) -> bool {
+        let mut counts = self.subscriptions.iter();
+        counts.any(|count| count.load(Ordering::Relaxed) > 0)
     }
 
     /// Closes the connection, as soon as its task runs.
@@ -211,6 +219,7 @@ impl Clients {
             total_commands: AtomicU64::new(0),
             queued_commands: AtomicI64::new(-1),
             queued_bytes: AtomicUsize::new(0),
+            subscriptions: Default::default(),
             watched_keys: AtomicUsize::new(0),
             no_evict: AtomicBool::new(false),
             no_touch: AtomicBool::new(false),

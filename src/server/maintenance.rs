@@ -198,7 +198,10 @@ fn close_idle_clients(server: &Server, config: &Config, now: UnixMs) {
     }
     for client in server.clients.all() {
         let idle_ms = now.0 - client.last_seen_ms.load(Ordering::Relaxed);
-        if idle_ms > timeout_ms && !client.blocked.load(Ordering::Relaxed) {
+        if idle_ms > timeout_ms
+            && !client.blocked.load(Ordering::Relaxed)
+            && !client.is_subscriber()
+        {
             tracing::debug!("Closing idle client {}", client.address);
             client.kill();
         }

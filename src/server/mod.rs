@@ -10,6 +10,7 @@ pub mod maintenance;
 pub mod memory;
 pub mod pause;
 pub mod process;
+pub mod pubsub;
 pub mod sampling;
 pub mod session;
 pub mod shutdown;
@@ -32,6 +33,7 @@ use self::clients::Clients;
 use self::latency::LatencyMonitor;
 use self::listening::Listening;
 use self::pause::Pause;
+use self::pubsub::PubSub;
 use self::sampling::{Rates, Sampling, Totals};
 use self::shutdown::Shutdown;
 use self::slowlog::SlowLog;
@@ -67,6 +69,8 @@ pub struct Server {
     pub warming: Warming,
     /// Clients that wait for keys.
     pub waiters: Waiters,
+    /// Who listens to which channel.
+    pub pubsub: PubSub,
     /// Whether commands are held back.
     pub pause: Pause,
     /// Whether the server stops.
@@ -109,6 +113,7 @@ impl Server {
             move || memory::client_bytes(&clients, &stats) + stats.fixed_bytes() + size_of::<Self>()
         };
         let engine = Arc::new(Engine::open(config, Box::new(outside))?);
+        let engine_workers = engine.workers;
         let mut server = Self {
             config_file,
             engine,
@@ -118,6 +123,7 @@ impl Server {
             latency: LatencyMonitor::default(),
             warming: Warming::default(),
             waiters: Waiters::default(),
+            pubsub: PubSub::new(engine_workers),
             pause: Pause::default(),
             shutdown: Shutdown::default(),
             listening: Listening::default(),

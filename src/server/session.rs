@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use super::clients::Client;
+use super::pubsub::subscriptions::Subscriptions;
 use super::suspended::{Came, Suspend, Suspended};
 use super::transaction::{Transaction, Watch};
 use super::waiters::Waiter;
 use crate::clock::UnixMs;
 use crate::config::Config;
 use crate::engine::pacing::Share;
+use crate::resp::{Protocol, Reply};
 
 /// Which replies a client wants: CLIENT REPLY.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,6 +57,10 @@ pub struct Session {
     pub transaction: Option<Box<Transaction>>,
     /// The keys that it watches.
     pub watch: Option<Box<Watch>>,
+    /// What it listens to.
+    pub subscriptions: Option<Box<Subscriptions>>,
+    /// Its commands run as one unit: none of them waits for others.
+    pub is_in_unit: bool,
     /// How many of its requests are done, which is the number of the next one.
     pub requests: u64,
     /// Its part of what the tier below takes.
@@ -75,6 +81,8 @@ impl Session {
             then: Then::GoOn,
             transaction: None,
             watch: None,
+            subscriptions: None,
+            is_in_unit: false,
             requests: 0,
             share: Share::default(),
             suspended: None,
@@ -120,18 +128,39 @@ impl Session {
         Some(Arc::clone(queued.waiter()))
     }
 
-    /// What the commands behind MULTI and watched keys take in memory.
+    /// Whether it may send only what has to do with its subscriptions: in RESP2 replies could not be told from messages.
+    pub fn is_confined(&self, protocol: Protocol) -> bool {
+        let subscriptions = self.subscriptions.as_deref();
+        protocol == Protocol::Resp2 && subscriptions.is_some_and(|all| !all.is_empty())
+    }
+
+    /// Writes what has been published for it behind the replies. Whether that is anything.
+    pub fn read_messages(&mut self, reply: &mut Reply) -> bool {
+        let Some(subscriptions) = &self.subscriptions else {
+            return false;
+        };
+        subscriptions.hand_out();
+        let has_read = subscriptions.read(reply);
+        self.subscriptions.take_if(|all| all.is_empty());
+        has_read
+    }
+
+    /// What the commands behind MULTI, watched keys and subscriptions take in memory.
     pub fn queued_bytes(&self) -> usize {
         let transaction = self.transaction.as_ref();
         let watch = self.watch.as_ref();
         transaction.map_or(0, |transaction| transaction.memory_bytes())
             + watch.map_or(0, |watch| watch.memory_bytes())
+            + self
+                .subscriptions
+                .as_ref()
+                .map_or(0, |all| all.memory_bytes())
     }
 
     /// Whether there is any of these.
     #[inline]
     pub fn has_queued(&self) -> bool {
-        self.transaction.is_some() || self.watch.is_some()
+        self.transaction.is_some() || self.watch.is_some() || self.subscriptions.is_some()
     }
 
     /// Nothing is queued and nothing watched any more.

@@ -15,6 +15,7 @@ mod large_values;
 mod listening;
 mod migration;
 mod options;
+mod pubsub;
 mod robustness;
 mod server;
 mod shutdown;

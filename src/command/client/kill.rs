@@ -157,7 +157,7 @@ impl<'a> Filter<'a> {
         };
         let age_s = now.as_secs().saturating_sub(client.connected_at.as_secs());
         self.id.is_none_or(|id| id == client.id)
-            && self.kind.is_none_or(|kind| kind == Kind::Normal)
+            && self.kind.is_none_or(|kind| kind == Kind::of(client))
             && is(self.address, &client.address)
             && is(self.local_address, &client.local_address)
             && age_s >= self.min_age_s

@@ -48,10 +48,12 @@ pub(super) fn list(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), CommandE
     let has_option = |name: &[u8]| args.at(2).eq_ignore_ascii_case(name);
     let clients = match args.len() {
         2 => cx.server.clients.all(),
-        4 if has_option(b"TYPE") => match Kind::parse(args.at(3))? {
-            Kind::Normal => cx.server.clients.all(),
-            Kind::Master | Kind::Replica | Kind::PubSub => Vec::new(),
-        },
+        4 if has_option(b"TYPE") => {
+            let kind = Kind::parse(args.at(3))?;
+            let mut clients = cx.server.clients.all();
+            clients.retain(|client| Kind::of(client) == kind);
+            clients
+        }
         4.. if has_option(b"ID") => by_ids(cx, args)?,
         _ => return Err(CommandError::Syntax),
     };
@@ -154,8 +156,8 @@ impl Line<'_> {
     fn write_identity(&self, text: &mut String) {
         let client = self.client;
         text.push_str(&format!(
-            "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub=0 psub=0 \
-             ssub=0 multi={} watch={}",
+            "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub={} psub={} \
+             ssub={} multi={} watch={}",
             client.id,
             client.address,
             client.local_address,
@@ -165,6 +167,9 @@ impl Line<'_> {
             seconds_between(self.seen_at, self.now),
             flags(client),
             self.db,
+            client.subscriptions[0].load(Relaxed),
+            client.subscriptions[1].load(Relaxed),
+            client.subscriptions[2].load(Relaxed),
             client.queued_commands.load(Relaxed),
             client.watched_keys.load(Relaxed),
         ));
@@ -177,6 +182,7 @@ fn seconds_between(start: UnixMs, end: UnixMs) -> i64 {
 
 fn flags(client: &Client) -> String {
     let flags: String = [
+        (client.is_subscriber(), 'P'),
         (client.queued_commands.load(Relaxed) >= 0, 'x'),
         (client.blocked.load(Relaxed), 'b'),
         (client.unix, 'U'),

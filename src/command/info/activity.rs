@@ -6,6 +6,7 @@ use super::{Lines, Look};
 use crate::command::table::table;
 use crate::keyspace::counters::{Counter, Counters};
 use crate::server::process::{self, CpuTimes};
+use crate::server::pubsub::Kind;
 use crate::server::stats::{Stats, percentile_micros};
 
 const KIBIBYTE: f64 = 1024.0;
@@ -15,6 +16,7 @@ pub(super) fn stats(look: &Look<'_>, lines: &mut Lines) {
     let stats = &server.stats;
     let rates = server.rates();
     let counters = server.engine.keyspace.all_counters();
+    let names = |kind: Kind| server.pubsub.count(kind) as i64;
     let keys = |counter: fn(&Counters) -> &Counter| -> i64 {
         counters.iter().map(|c| counter(c).read()).sum()
     };
@@ -62,9 +64,9 @@ pub(super) fn stats(look: &Look<'_>, lines: &mut Lines) {
         ("evicted_keys", keys(|c| &c.evicted)),
         ("keyspace_hits", keys(|c| &c.memory_hits)),
         ("keyspace_misses", keys(|c| &c.misses)),
-        ("pubsub_channels", 0),
-        ("pubsub_patterns", 0),
-        ("pubsubshard_channels", 0),
+        ("pubsub_channels", names(Kind::Channel)),
+        ("pubsub_patterns", names(Kind::Pattern)),
+        ("pubsubshard_channels", names(Kind::Shard)),
         ("latest_fork_usec", 0),
         ("total_forks", 0),
         ("migrate_cached_sockets", 0),

@@ -81,9 +81,10 @@ pub(super) fn clients(look: &Look<'_>, lines: &mut Lines) {
     let watching = clients
         .iter()
         .filter(|client| client.watched_keys.load(Relaxed) > 0);
+    let subscribers = clients.iter().filter(|client| client.is_subscriber());
     lines.fields(&[
         ("tracking_clients", 0),
-        ("pubsub_clients", 0),
+        ("pubsub_clients", subscribers.count()),
         ("watching_clients", watching.count()),
         (
             "clients_in_timeout_table",

@@ -1,6 +1,6 @@
 //! COMMAND GETKEYS and GETKEYSANDFLAGS: the keys of a command that is given as arguments.
 
-use super::super::key_specs::Positions;
+use super::super::key_specs::{KeySpec, Positions};
 use super::super::table::{Row, table};
 use super::super::{Context, Flags};
 use super::info::simple_set;
@@ -45,7 +45,11 @@ struct Key {
 fn keys_of(request: &Args<'_>) -> Result<Vec<Key>, CommandError> {
     let row = find(request).ok_or(CommandError::text("ERR Invalid command specified"))?;
     let command = row.command;
-    if command.keys.is_empty() {
+    if command
+        .keys
+        .iter()
+        .all(|spec| spec.flags == KeySpec::NOT_KEY)
+    {
         return Err(CommandError::text("ERR The command has no key arguments"));
     }
     if !command.arity.accepts(request.len()) {

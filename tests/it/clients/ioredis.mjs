@@ -64,6 +64,22 @@ async function server(client) {
   await assert.rejects(client.call("NOSUCHCOMMAND", "x"), /^ReplyError: ERR unknown command 'NOSUCHCOMMAND'/);
 }
 
+async function messages(client) {
+  const listener = new Redis({ port, protocol });
+  const got = [];
+  listener.on("message", (channel, message) => got.push(["message", channel, message]));
+  listener.on("pmessage", (pattern, channel, message) => got.push([pattern, channel, message]));
+  assert.equal(await listener.subscribe("news", "other"), 2);
+  assert.equal(await listener.psubscribe("n*"), 3);
+  assert.equal(await client.publish("news", "hello"), 2);
+  assert.equal(await client.publish("other", "world"), 1);
+  while (got.length < 3) await new Promise((resolve) => setTimeout(resolve, 5));
+  assert.deepEqual(got, [["message", "news", "hello"], ["n*", "news", "hello"], ["message", "other", "world"]]);
+  assert.equal(await listener.unsubscribe("news"), 2);
+  assert.equal(await client.publish("news", "hello"), 1);
+  assert.equal(await listener.quit(), "OK");
+}
+
 const client = new Redis({ port, protocol, connectionName: "node-test", maxRetriesPerRequest: 1 });
 const tooLong = setTimeout(() => {
   console.error("no end after 60 s");
@@ -73,6 +89,7 @@ assert.equal(await client.ping(), "PONG");
 await strings(client);
 await pipeline(client);
 await scan(client);
+await messages(client);
 await server(client);
 await client.flushall();
 assert.equal(await client.quit(), "OK");

@@ -17,6 +17,7 @@ def main(port: int, protocol: int) -> None:
     server(client)
     errors(client)
     binary(port, protocol)
+    messages(port, protocol)
     client.flushall()
     client.close()
     print("ok")
@@ -115,6 +116,39 @@ def errors(client: redis.Redis) -> None:
         except redis.ResponseError:
             continue
         raise AssertionError(f"{command}: {reply!r}")
+
+
+def messages(port: int, protocol: int) -> None:
+    client = redis.Redis(port=port, protocol=protocol, decode_responses=True)
+    listener = client.pubsub()
+    listener.subscribe("news", "other")
+    listener.psubscribe("n*")
+
+    def received(count: int) -> list:
+        found = []
+        while len(found) < count:
+            message = listener.get_message(timeout=5)
+            assert message is not None, found
+            found.append((message["type"], message["channel"], message["data"]))
+        return found
+
+    assert received(3) == [("subscribe", "news", 1), ("subscribe", "other", 2), ("psubscribe", "n*", 3)]
+    assert client.publish("news", "hello") == 2
+    assert received(2) == [("message", "news", "hello"), ("pmessage", "news", "hello")]
+    assert client.pubsub_channels() == ["news", "other"] or client.pubsub_channels() == ["other", "news"]
+    assert client.pubsub_numsub("news", "none") == [("news", 1), ("none", 0)]
+    assert client.pubsub_numpat() == 1
+    long = "x" * 300_000
+    with client.pipeline() as pipe:
+        pipe.set("news:last", "y").publish("other", long).get("news:last")
+        assert pipe.execute() == [True, 1, "y"]
+    assert received(1) == [("message", "other", long)]
+    listener.unsubscribe("news", "other")
+    listener.punsubscribe()
+    assert [kind for kind, _, _ in received(3)] == ["unsubscribe", "unsubscribe", "punsubscribe"]
+    assert client.publish("news", "nobody") == 0
+    listener.close()
+    client.close()
 
 
 def binary(port: int, protocol: int) -> None:
