@@ -202,6 +202,9 @@ impl Executor {
             }
             Ok(progress) => (progress.end, Next::Read(progress.needed)),
         };
+        if self.server.pubsub.has_names() {
+            self.server.pubsub.wake_threads(self.thread);
+        }
         self.settle_turn(session);
         batch.release();
         self.batch = Some(batch);

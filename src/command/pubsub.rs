@@ -304,7 +304,10 @@ fn unsubscribe(cx: &mut Context<'_>, args: &Args<'_>, kind: Kind) -> Result<(), 
 
 fn publish(cx: &mut Context<'_>, args: &Args<'_>, kind: Kind) -> Result<(), CommandError> {
     let message = Payload::new(args.at(2), args.shared(2));
-    let receivers = cx.server.pubsub.publish(kind, args.at(1), &message);
+    let receivers = cx
+        .server
+        .pubsub
+        .publish(cx.keys.thread(), kind, args.at(1), &message);
     if let Some(subscriptions) = &cx.session.subscriptions {
         // The next command of a transaction may end one.
         subscriptions.hand_out();

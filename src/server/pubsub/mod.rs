@@ -18,7 +18,7 @@ pub mod subscriptions;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
@@ -126,6 +126,8 @@ type Subscribers = HashMap<u64, Arc<Subscriber>>;
 #[derive(Debug, Default)]
 struct Post {
     waiting: Mutex<Waiting>,
+    /// The thread has published something, and has still to wake those that it is for.
+    has_published: AtomicBool,
     /// The thread's subscribers, by kind, name and the client's number. Locked by the thread itself only.
     lists: Mutex<[HashMap<Name, Subscribers>; KINDS]>,
 }
@@ -155,12 +157,18 @@ impl PubSub {
         }
     }
 
-    /// Sends a message to all who listen to a channel, or a shard channel. Gives how many that are.
-    pub fn publish(&self, kind: Kind, channel: &[u8], message: &Payload<'_>) -> usize {
-        if self.names.load(Ordering::Acquire) == 0 {
+    /// Sends a message to all who listen to a channel, or a shard channel. Gives how many that are. Their threads hear of it when
+    /// the caller's, which is `from`, wakes them: with several messages at once each is to be sent once.
+    pub fn publish(
+        &self,
+        from: ThreadSlot,
+        kind: Kind,
+        channel: &[u8],
+        message: &Payload<'_>,
+    ) -> usize {
+        if !self.has_names() {
             return 0;
         }
-        let mut wakers: SmallVec<[Waker; 4]> = SmallVec::new();
         let mut receivers = 0;
         let mut registry = self.registry.lock();
         let word: &[u8] = match kind {
@@ -173,28 +181,49 @@ impl PubSub {
         if let Some((name, counts)) = found {
             receivers += counts.all();
             let push = Arc::new(Push::new(&[word, channel], message));
-            self.post(kind, name, counts, &push, &mut wakers);
+            self.post(kind, name, counts, &push);
         }
         if kind == Kind::Channel {
             registry.patterns.each_match(channel, |pattern, counts| {
                 receivers += counts.all();
                 let push = Arc::new(Push::new(&[b"pmessage", pattern, channel], message));
-                self.post(Kind::Pattern, pattern, counts, &push, &mut wakers);
+                self.post(Kind::Pattern, pattern, counts, &push);
             });
         }
         drop(registry);
-        wakers.into_iter().for_each(Waker::wake);
+        match self.posts.get(from.0) {
+            Some(own) => own.has_published.store(true, Ordering::Relaxed),
+            // It has no batch whose end could be waited for.
+            None => self.wake_all(),
+        }
         receivers
     }
 
-    fn post(
-        &self,
-        kind: Kind,
-        name: &Name,
-        counts: &Counts,
-        push: &Arc<Push>,
-        wakers: &mut SmallVec<[Waker; 4]>,
-    ) {
+    /// Whether anybody listens to anything.
+    #[inline]
+    pub fn has_names(&self) -> bool {
+        self.names.load(Ordering::Acquire) > 0
+    }
+
+    /// Wakes the threads that this one has published for.
+    pub fn wake_threads(&self, from: ThreadSlot) {
+        let own = self.posts.get(from.0);
+        if own.is_some_and(|own| own.has_published.swap(false, Ordering::Relaxed)) {
+            self.wake_all();
+        }
+    }
+
+    fn wake_all(&self) {
+        for post in &self.posts {
+            let mut waiting = post.waiting.lock();
+            let Waiting { letters, waker } = &mut *waiting;
+            let waker = waker.take_if(|_| !letters.is_empty());
+            drop(waiting);
+            waker.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    fn post(&self, kind: Kind, name: &Name, counts: &Counts, push: &Arc<Push>) {
         let threads = self.posts.iter().zip(&counts.0);
         for (post, _) in threads.filter(|(_, count)| **count > 0) {
             let mut waiting = post.waiting.lock();
@@ -203,7 +232,6 @@ impl PubSub {
                 name: Arc::clone(name),
                 push: Arc::clone(push),
             });
-            wakers.extend(waiting.waker.take());
         }
     }
 

@@ -33,7 +33,10 @@ fn all_subscribers_see_messages_in_one_order() {
                 for number in 0..MESSAGES {
                     let message = format!("{publisher}:{number}");
                     let message = Payload::new(message.as_bytes(), None);
-                    assert_eq!(pubsub.publish(Kind::Channel, b"c", &message), 2);
+                    assert_eq!(
+                        pubsub.publish(ThreadSlot(publisher), Kind::Channel, b"c", &message),
+                        2
+                    );
                     pubsub.hand_out(ThreadSlot(publisher), 0);
                 }
             });
@@ -56,7 +59,7 @@ fn all_subscribers_see_messages_in_one_order() {
     }
     assert_eq!(pubsub.names.load(Ordering::Relaxed), 0);
     assert_eq!(
-        pubsub.publish(Kind::Channel, b"c", &Payload::Short(b"x")),
+        pubsub.publish(ThreadSlot(0), Kind::Channel, b"c", &Payload::Short(b"x")),
         0
     );
 }
