@@ -127,6 +127,11 @@ impl Executor {
         added < self.room_until && self.room_generation == self.engine.config.generation()
     }
 
+    /// The next command that may need memory looks again whether there is some.
+    pub(super) fn forget_room(&mut self) {
+        self.room_until = i64::MIN;
+    }
+
     /// Whether there is memory for a command that may need some; makes room where the policy allows
     /// it. While this thread has added less than its share of what was left, the answer is known.
     #[inline]

@@ -36,6 +36,8 @@ const NOT_AT_ONCE: CommandError =
     CommandError::text("ERR the command waits for what does not come inside a transaction");
 /// A command that asks for more each time that it runs is refused after so many times.
 const ROUNDS_MAX: usize = 64;
+/// From so much on what a client has queued counts when there is to be room for more.
+const QUEUED_BYTES: usize = 64 * 1024;
 /// Where a run of the tier below is in the way, the unit is tried again after so long.
 const PAUSE_MS: i64 = 2;
 
@@ -164,6 +166,10 @@ impl Executor {
                 (flags.without(Flags::WRITE), SmallVec::from_elem(row, 1))
             }
         };
+        if session.queued_bytes() >= QUEUED_BYTES {
+            // What is queued takes memory that this thread's keys do not tell of.
+            self.forget_room();
+        }
         self.admit(row, flags, session, request.now)?;
         if self.has_below && self.is_tier_failing() {
             let rows: SmallVec<[&Row; 8]> = rows;

@@ -296,6 +296,34 @@ fn inline_garbage(random: &mut Random) -> Vec<u8> {
     bytes
 }
 
+/// What is queued behind MULTI did not count where it was asked whether there is room for more.
+#[test]
+fn a_transaction_takes_no_more_memory_than_there_is() {
+    let value = "x".repeat(MB as usize);
+    for options in [
+        &["--maxmemory-policy", "noeviction", "--tier-max-bytes", "0"][..],
+        &["--tier-max-bytes", "0"],
+        &[],
+    ] {
+        let strata = Strata::start(&[&["--maxmemory", "16mb"], options].concat());
+        let mut client = strata.connect();
+        assert!(client.run(&["MULTI"]).is_simple("OK"));
+        let mut queued = 0;
+        while client
+            .run(&["SET", &format!("key:{queued}"), &value])
+            .is_simple("QUEUED")
+        {
+            queued += 1;
+            assert!(queued < 40, "{options:?}");
+        }
+        assert!(queued > 5, "{options:?}: {queued}");
+        let told = client.run(&["EXEC"]).to_string();
+        assert!(told.contains("EXECABORT"), "{options:?}: {told}");
+        let mut other = strata.connect();
+        assert!(other.run(&["SET", "k", "v"]).is_simple("OK"));
+    }
+}
+
 #[test]
 fn idle_connections_cost_little_and_give_it_back() {
     let count = number_from_env("STRATA_ROBUST_IDLE", 2_000);
