@@ -183,6 +183,7 @@ impl<S: Wire> Connection<S> {
             }
             if !self.output.is_empty() {
                 self.poll_send(cx)?;
+                self.check_output_limit()?;
             }
             if self.closing {
                 return if self.output.is_empty() {

@@ -112,6 +112,7 @@ fn run_tick(server: &Server, tick: u64, pool: &mut EvictionPool, walk: &mut Idle
             crate::allocator::purge();
         }
         close_idle_clients(server, &config, clock::now());
+        wake_slow_clients(server, &config);
     }
     server.keep_client_memory();
 }
@@ -204,6 +205,24 @@ fn close_idle_clients(server: &Server, config: &Config, now: UnixMs) {
         {
             tracing::debug!("Closing idle client {}", client.address);
             client.kill();
+        }
+    }
+}
+
+/// Has clients that read nothing look whether that has been too much for too long: nothing else wakes them.
+fn wake_slow_clients(server: &Server, config: &Config) {
+    let limits = config.client_output_buffer_limit;
+    let soft = [limits.normal.soft_bytes, limits.pubsub.soft_bytes];
+    let Some(soft) = soft.into_iter().filter(|&bytes| bytes > 0).min() else {
+        return;
+    };
+    let held = server.stats.sum(|stripe| &stripe.held_bytes);
+    if held.max(0).cast_unsigned() <= soft {
+        return;
+    }
+    for client in server.clients.all() {
+        if client.output_bytes.load(Ordering::Relaxed) as u64 > soft {
+            client.wake();
         }
     }
 }

@@ -34,6 +34,31 @@ fn subscribers_get_what_valkey_sends() {
     run(Other::Valkey9);
 }
 
+/// The limit was looked at only where more was to be sent.
+#[test]
+fn a_subscriber_above_its_soft_limit_is_closed_though_nothing_more_comes() {
+    let strata = Strata::start(&[]);
+    let mut client = strata.connect();
+    let limit = [
+        "CONFIG",
+        "SET",
+        "client-output-buffer-limit",
+        "pubsub 256mb 1mb 1",
+    ];
+    assert!(client.run(&limit).is_simple("OK"));
+    let mut silent = strata.connect();
+    silent.run(&["SUBSCRIBE", "s"]);
+    let message = "x".repeat(1 << 20);
+    for _ in 0..20 {
+        client.run(&["PUBLISH", "s", &message]);
+    }
+    let closed = poll(2 * WITHIN, || {
+        let subscribers = client.run(&["PUBSUB", "NUMSUB", "s"]).to_string();
+        subscribers.contains(":0").then_some(())
+    });
+    assert!(closed.is_some());
+}
+
 struct Pair {
     theirs: Client,
     ours: Client,
