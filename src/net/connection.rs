@@ -30,7 +30,7 @@ use crate::config::OutputLimit;
 use crate::dispatch::{Next, REPLY_BYTES_MAX};
 use crate::error::CommandError;
 use crate::keyspace::ThreadSlot;
-use crate::resp::count::count_replies;
+use crate::resp::count::replace_replies;
 use crate::resp::request::Unfinished;
 use crate::resp::{Protocol, Reply};
 use crate::server::Server;
@@ -259,11 +259,7 @@ impl<S: Wire> Connection<S> {
     /// Nobody knows whether what the replies tell of is going to be durable: each of them becomes an error.
     fn take_back_replies(&mut self) {
         let error = format!("-{}\r\n", CommandError::Unwritable);
-        let replies = count_replies(&self.deferred);
-        self.deferred.clear();
-        for _ in 0..replies {
-            self.deferred.extend_from_slice(error.as_bytes());
-        }
+        self.deferred = replace_replies(&self.deferred, error.as_bytes());
     }
 
     /// Takes in what has arrived, up to so many bytes in all.

@@ -1,16 +1,19 @@
-//! How many replies some bytes are: where none of them may be sent any more, each must be replaced.
+//! Replies in some bytes, one by one: where none of them may be sent any more, each must be replaced.
 
-/// The number of whole replies at the beginning of these bytes, of RESP2 or RESP3.
-pub fn count_replies(mut bytes: &[u8]) -> usize {
-    let mut count = 0;
+/// The whole replies at the beginning of these bytes, of RESP2 or RESP3, each in its place with another one. A push is no reply, and
+/// stays; in RESP2 it looks like one.
+pub fn replace_replies(mut bytes: &[u8], with: &[u8]) -> Vec<u8> {
+    let mut replaced = Vec::new();
     while let Some(rest) = skip(bytes) {
+        let reply = &bytes[..bytes.len() - rest.len()];
+        let is_push = reply.first() == Some(&b'>');
+        replaced.extend_from_slice(if is_push { reply } else { with });
         bytes = rest;
-        count += 1;
     }
-    count
+    replaced
 }
 
-/// What is behind the first reply. A push is counted as one, an attribute belongs to what it stands before.
+/// What is behind the first reply, or push. An attribute belongs to what it stands before.
 fn skip(mut bytes: &[u8]) -> Option<&[u8]> {
     let mut left: u64 = 1;
     while left > 0 {
@@ -39,6 +42,18 @@ fn skip(mut bytes: &[u8]) -> Option<&[u8]> {
 mod tests {
     use super::*;
 
+    fn count(bytes: &[u8]) -> usize {
+        replace_replies(bytes, b"x").len()
+    }
+
+    #[test]
+    fn messages_between_replies_stay() {
+        let push = b">3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$2\r\nhi\r\n";
+        let bytes = [&b"+OK\r\n"[..], push, b"*1\r\n:1\r\n"].concat();
+        let expected = [&b"-no\r\n"[..], push, b"-no\r\n"].concat();
+        assert_eq!(replace_replies(&bytes, b"-no\r\n"), expected);
+    }
+
     #[test]
     fn replies_of_all_kinds_are_counted() {
         let each: [&[u8]; 14] = [
@@ -58,10 +73,10 @@ mod tests {
             b"|1\r\n+a\r\n:1\r\n+OK\r\n",
         ];
         for reply in each {
-            assert_eq!(count_replies(reply), 1, "{}", reply.escape_ascii());
-            assert_eq!(count_replies(&reply[..reply.len() - 1]), 0);
+            assert_eq!(count(reply), 1, "{}", reply.escape_ascii());
+            assert_eq!(count(&reply[..reply.len() - 1]), 0);
         }
-        assert_eq!(count_replies(&each.concat()), each.len());
-        assert_eq!(count_replies(b""), 0);
+        assert_eq!(count(&each.concat()), each.len());
+        assert_eq!(count(b""), 0);
     }
 }

@@ -149,7 +149,7 @@ fn all(client: &mut Client) -> Vec<Reply> {
     std::iter::from_fn(|| client.read_if_there()).collect()
 }
 
-/// With the same message by several patterns, and the names of an UNSUBSCRIBE of all, in one order; their counts stay.
+/// With the same message by several patterns in one order.
 fn in_order(replies: Vec<Reply>) -> Vec<String> {
     let mut texts: Vec<String> = replies
         .into_iter()

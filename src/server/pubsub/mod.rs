@@ -1,8 +1,8 @@
 //! Publish/subscribe: who listens to which channel, and how a message comes to them.
 //!
 //! The registry knows how many subscribers each name has on each worker thread; who they are the thread's own lists know, which
-//! nobody else touches. A publish puts one letter into the post of each thread that has subscribers, and wakes that thread once;
-//! the thread hands the message out to the inboxes of its clients ([`subscriptions`]), and their connections send it. All
+//! nobody else touches. A publish puts one letter into the post of each thread that has subscribers, which the publisher wakes
+//! once a batch; that thread hands the message out to the inboxes of its clients ([`subscriptions`]), and their connections send it. All
 //! receivers share the bytes.
 //!
 //! ```text
