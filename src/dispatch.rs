@@ -11,10 +11,12 @@
 //! Invariant: in the normal case (no error, no growth of a table) nothing is allocated here.
 
 mod account;
+mod busy;
 mod call;
 mod checks;
 mod plan;
 mod room;
+pub mod script;
 mod transaction;
 mod waiting;
 
@@ -35,6 +37,7 @@ use crate::keyspace::{KeyHash, Terms, ThreadSlot};
 use crate::random::Random;
 use crate::resp::request::Unfinished;
 use crate::resp::{Args, Batch, ProtocolError, Reply, RequestLimits};
+use crate::script::Vm;
 use crate::server::Server;
 use crate::server::session::{ReplyMode, Session, Then};
 use crate::server::suspended::Stop;
@@ -110,6 +113,10 @@ pub struct Executor {
     hashes: Vec<KeyHash>,
     positions: Vec<usize>,
     passage: Option<Passage>,
+    /// The Lua state, on the thread that runs scripts.
+    vm: Option<Box<Vm>>,
+    vm_generation: u64,
+    runs_scripts: bool,
 }
 
 impl Executor {
@@ -141,6 +148,9 @@ impl Executor {
             hashes: Vec::new(),
             positions: Vec::new(),
             passage: None,
+            vm: None,
+            vm_generation: 0,
+            runs_scripts: false,
             engine: Arc::clone(&server.engine),
             server,
         }
@@ -192,13 +202,17 @@ impl Executor {
         let mut batch = self.batch.take().unwrap_or_default();
         let passage = self.passage.take();
         let passage = passage.unwrap_or_else(|| self.engine.keyspace.gate().passage(self.thread));
-        let inside = passage.enter();
+        let inside = passage.enter_in_time();
         let (consumed, next) = match batch.parse(buffer, from, BATCH_REQUESTS, limits, partial) {
             Err(fault) => self.refuse_framing(&fault, session, from, reply),
+            Ok(progress) if inside.is_none() && !batch.is_empty() => {
+                self.run_outside(&batch, session, buffer, reply);
+                (progress.end, Next::More)
+            }
             Ok(progress) if !batch.is_empty() => {
                 self.batch_bytes = (progress.end - from + batch.apart_bytes()) as u64;
                 self.plan(&batch, buffer);
-                self.run_batch(&batch, session, buffer, from, reply, &inside)
+                self.run_batch(&batch, session, buffer, from, reply, inside.as_ref())
             }
             Ok(progress) => (progress.end, Next::Read(progress.needed)),
         };
@@ -273,7 +287,7 @@ impl Executor {
         buffer: &[u8],
         from: usize,
         reply: &mut Reply,
-        inside: &Inside<'_>,
+        inside: Option<&Inside<'_>>,
     ) -> (usize, Next) {
         let mut done = from;
         let mut now = self.clock.now();
@@ -281,7 +295,10 @@ impl Executor {
         let (mut last, mut ran) = (None, 0);
         session.read_messages(reply);
         for index in 0..batch.len() {
-            inside.give_way();
+            if index > 0 && inside.is_some_and(Inside::must_give_way) {
+                // What is left runs when the gate is open again.
+                break;
+            }
             let request = Request {
                 row: self.plan[index].row,
                 args: batch.args(buffer, index),
@@ -337,9 +354,9 @@ impl Executor {
         reply: &mut Reply,
     ) -> Outcome {
         let start = reply.len();
-        let (ran, result) = match session.waiter() {
-            Some(waiter) => self.go_on(&waiter, request, session, reply),
-            None => self.check_and_call(request, session, reply),
+        let (ran, result) = match session.suspended.is_some() {
+            true => self.go_on(request, session, reply),
+            false => self.check_and_call(request, session, reply),
         };
         let has_run = result.is_ok();
         match result {

@@ -18,6 +18,7 @@
 //! * [`server`] is what all connections share besides: clients, statistics, logs.
 //! * [`config`] holds the options: one row each, read from flags, environment and file into one typed snapshot, changed by
 //!   CONFIG SET and written back by CONFIG REWRITE.
+//! * [`script`] is the Lua state: what scripts find in it, and how one runs. The thread of scripts in [`dispatch`] runs their commands.
 //! * [`allocator`] knows what memory costs. [`logging`] is the log, [`pidfile`], [`umask`] and [`healthcheck`] are for who starts the server. [`threads`] starts threads. [`descriptors`] divides those of files. [`clock`] is the only reader of the system clock; [`random`] the one generator of numbers by chance; [`error`] has what a client is told when a command fails;
 //!   [`lz4`] compresses values, in memory and on disk.
 //!
@@ -44,6 +45,7 @@ pub mod net;
 pub mod pidfile;
 pub mod random;
 pub mod resp;
+pub mod script;
 pub mod server;
 #[cfg(test)]
 mod testing;

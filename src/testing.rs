@@ -401,6 +401,11 @@ impl Db {
                 return true;
             }
             Suspend::Room(_) => Need::Room,
+            Suspend::Script(mut job) => {
+                self.executor.do_job(&mut job);
+                self.session.resume(request, Came::Done(job));
+                return true;
+            }
             _ => return false,
         };
         let server = Arc::clone(self.executor.server());

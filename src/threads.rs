@@ -26,6 +26,8 @@ pub enum Part {
     TierStart,
     /// What the disk tier does in the background: filters, merges.
     TierBackground,
+    /// Scripts.
+    Scripts,
     /// Freeing of large values.
     LazyFree,
     /// Signals of the system.
@@ -34,7 +36,7 @@ pub enum Part {
 
 impl Part {
     /// All of them, in the order of INFO.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Workers,
         Self::Maintenance,
         Self::Warming,
@@ -42,6 +44,7 @@ impl Part {
         Self::TierWriter,
         Self::TierStart,
         Self::TierBackground,
+        Self::Scripts,
         Self::LazyFree,
         Self::Signals,
     ];
@@ -57,6 +60,7 @@ impl Part {
             Self::TierWriter => "tier_writer",
             Self::TierStart => "tier_start",
             Self::TierBackground => "tier_background",
+            Self::Scripts => "scripts",
             Self::LazyFree => "lazy_free",
             Self::Signals => "signals",
         }

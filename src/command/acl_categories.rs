@@ -75,6 +75,7 @@ fn of_group(command: &Command) -> Option<&'static str> {
         Group::Stream => Some("@stream"),
         Group::Connection => Some("@connection"),
         Group::Transactions => Some("@transaction"),
+        Group::Scripting => Some("@scripting"),
         // That of the first follows from a flag.
         Group::PubSub | Group::Server | Group::Cluster => None,
     }

@@ -38,6 +38,7 @@ mod pubsub;
 mod random_elements;
 mod replication;
 mod scan;
+mod scripting;
 mod server;
 mod set;
 mod sort;
@@ -61,6 +62,7 @@ use crate::keyspace::footprint::OtherKey;
 use crate::keyspace::residency::{Ask, Page};
 use crate::resp::{Args, Reply};
 use crate::server::Server;
+use crate::server::scripts::{Evaluation, Scripts};
 use crate::server::session::Session;
 use crate::server::suspended::{Stop, Suspend};
 
@@ -108,6 +110,7 @@ const FAMILIES: &[&[Command]] = &[
     tier::COMMANDS,
     transaction::COMMANDS,
     pubsub::COMMANDS,
+    scripting::COMMANDS,
     diagnostics::COMMANDS,
 ];
 
@@ -133,6 +136,8 @@ pub struct Command {
     pub run: Run,
     /// The function of a command that may have to wait for something, in the place of `run`.
     pub run_or_suspend: Option<RunOrSuspend>,
+    /// What a command of scripts wants, which the thread of scripts does.
+    pub evaluation: Option<Evaluate>,
     /// The rows of a container.
     pub subcommands: &'static [Command],
     /// Which family the command belongs to.
@@ -160,6 +165,9 @@ pub type Run = fn(&mut Context<'_>, &Args<'_>) -> Result<(), CommandError>;
 
 /// The function of a command that may say what it needs first. It runs again from its beginning when that is there.
 pub type RunOrSuspend = fn(&mut Context<'_>, &Args<'_>) -> Result<(), Stop>;
+
+/// What a request of a command of scripts wants.
+pub type Evaluate = fn(&Args<'_>, &Scripts) -> Result<Evaluation, CommandError>;
 
 /// The number of arguments that a command takes, counting its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -299,6 +307,8 @@ pub enum Group {
     PubSub,
     /// Transactions.
     Transactions,
+    /// Scripts.
+    Scripting,
     /// The server.
     Server,
     /// The cluster, as a stand-alone server answers.
@@ -322,6 +332,7 @@ impl Group {
             Self::Connection => "connection",
             Self::PubSub => "pubsub",
             Self::Transactions => "transactions",
+            Self::Scripting => "scripting",
             Self::Server => "server",
             Self::Cluster => "cluster",
         }
@@ -391,6 +402,7 @@ impl Command {
         flags: Flags::NONE,
         run: container,
         run_or_suspend: None,
+        evaluation: None,
         subcommands: &[],
         group: Group::Generic,
         categories: &[],

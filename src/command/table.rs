@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use super::foreign::FOREIGN;
 use super::key_specs::{Find, KeySpec, Positions};
-use super::{Begin, Command, FAMILIES};
+use super::{Begin, Command, FAMILIES, Flags};
 use crate::config::Rename;
 use crate::resp::Args;
 
@@ -27,6 +27,8 @@ pub struct Row {
     name: Box<str>,
     /// The name with its container: `config|get`.
     pub full_name: String,
+    /// What it may do, by which it is looked whether it may run now. A script may write.
+    pub asks: Flags,
     /// The number under which statistics are kept.
     pub id: usize,
     /// The rows of the subcommands.
@@ -64,8 +66,16 @@ impl Row {
             },
             _ => None,
         };
+        let may_write = command.evaluation.is_some()
+            && !command.keys.is_empty()
+            && !command.flags.has(Flags::READONLY);
+        let asks = match may_write {
+            true => command.flags.and(Flags::WRITE).and(Flags::DENYOOM),
+            false => command.flags,
+        };
         Self {
             command,
+            asks,
             name: command.name.into(),
             full_name,
             id,
@@ -296,7 +306,7 @@ mod tests {
             ("get", "Fetch"),
             // A name that has become free.
             ("SET", "GET"),
-            ("EVAL", ""),
+            ("FCALL", ""),
         ]));
         let name = |word: &str| table.find(word.as_bytes()).map(|row| row.command.name);
         assert_eq!(name("flushall"), None);

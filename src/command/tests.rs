@@ -8,7 +8,7 @@ use super::table::{Row, table};
 use super::{Arity, Begin, Command, Find, Flags, KeySpec, acl_categories};
 
 /// Commands with keys that neither read nor write them, or may do both, each with its reason.
-const NEITHER_OR_BOTH: &[&str] = &["watch"];
+const NEITHER_OR_BOTH: &[&str] = &["watch", "eval", "evalsha"];
 
 fn every_row() -> impl Iterator<Item = (&'static str, &'static Command)> {
     table()

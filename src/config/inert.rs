@@ -323,7 +323,7 @@ const SYSTEM: &str = "Strata leaves this to the service manager";
 const SYSLOG: &str = "Strata logs to standard output or logfile";
 const TITLE: &str = "Strata keeps the title that it was started with";
 const LOG: &str = "the log of Strata has its own form, and no data of users";
-const SCRIPTS: &str = "scripts are not supported in this version";
+const SCRIPTS: &str = "scripts have what Redis's have by default";
 const ACL: &str = "users and ACL files are not supported in this version";
 const ENCODINGS: &str = "Strata has no such form of values";
 const COMMANDLOG: &str = "Strata logs slow commands only";
@@ -664,7 +664,6 @@ pub(super) static INERT: &[Opt] = &[
         Words(&["legacy", "iso8601", "milliseconds"]),
         LOG,
     ),
-    inert("busy-reply-threshold", "5000", COUNT, SCRIPTS).named(&["lua-time-limit"]),
     inert(
         "acl-pubsub-default",
         "resetchannels",

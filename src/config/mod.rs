@@ -189,6 +189,8 @@ config! {
         pub slowlog_entry_max_string_len: usize,
         /// Threshold of LATENCY events; 0 means none.
         pub latency_monitor_threshold_ms: u64,
+        /// From how many milliseconds on others are told of a script that does not end; 0: never.
+        pub busy_reply_threshold_ms: u64,
         /// Keep run time histograms per command.
         pub latency_tracking: bool,
         /// Percentiles in INFO latencystats.

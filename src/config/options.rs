@@ -728,6 +728,17 @@ pub static OPTIONS: &[Opt] = &[
         integer(0, i64::MAX, number!(latency_monitor_threshold_ms)),
         "Events that take at least this many milliseconds are kept for LATENCY. 0: none.",
     ),
+    Opt {
+        aliases: &["lua-time-limit"],
+        ..live(
+            Process,
+            "busy-reply-threshold",
+            "5000",
+            integer(0, i64::MAX, number!(busy_reply_threshold_ms)),
+            "A script that runs for so many milliseconds is stuck: commands that need keys are answered with BUSY from then on, until it \
+             ends or SCRIPT KILL ends it. 0: never.",
+        )
+    },
     live(
         Observation,
         "latency-tracking",

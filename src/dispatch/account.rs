@@ -35,6 +35,16 @@ impl Executor {
         }
     }
 
+    /// Counts a command that a script has called.
+    pub(super) fn account_for_call(&mut self, row: &Row, has_failed: bool, nanos: u64) {
+        let stripe = self.server.stats.stripe(self.thread);
+        stripe.commands.add(1);
+        if has_failed {
+            stripe.per_command[row.id].failed.add(1);
+        }
+        stripe.ran(row.id, nanos, self.config.current().latency_tracking);
+    }
+
     #[cold]
     fn log_slow(
         &mut self,

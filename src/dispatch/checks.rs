@@ -27,7 +27,7 @@ impl Executor {
     ) -> Result<&'static Row, Stop> {
         let row = self.identify(request, session)?;
         let flags = row.command.flags;
-        self.admit(row, flags, session, request.now)?;
+        self.admit(row, row.asks, session, request.now)?;
         if self.has_below
             && flags.has(Flags::WRITE)
             && self.is_tier_failing()
@@ -87,6 +87,8 @@ impl Executor {
     #[cold]
     fn make_do(&mut self, row: &Row, session: &mut Session, now: UnixMs) -> Result<(), Stop> {
         match self.find_room(session, now)? {
+            // A script is told when it calls what needs memory.
+            Room::None if !needs_memory(row, session) => Ok(()),
             Room::None => Err(self.reject(row, CommandError::OutOfMemory)),
             Room::Soon if self.is_tier_failing() => Err(self.reject(row, CommandError::Unwritable)),
             _ => Ok(()),
@@ -155,6 +157,17 @@ fn confinement(row: &Row, session: &Session) -> Option<CommandError> {
         )
     };
     (!may_send).then(refused)
+}
+
+/// Whether a command, or one of those that EXEC runs, is refused where there is no memory.
+fn needs_memory(row: &Row, session: &Session) -> bool {
+    let queued = session
+        .transaction
+        .as_ref()
+        .filter(|_| row.command.name == "exec");
+    let rows = queued.into_iter().flat_map(|queued| &queued.commands);
+    let mut rows = rows.map(|queued| queued.row).chain([row]);
+    rows.any(|row| row.command.flags.has(Flags::DENYOOM))
 }
 
 /// Whether a client may call a guarded command.

@@ -22,10 +22,12 @@ use crate::keyspace::footprint::{Footprint, OtherKey};
 use crate::keyspace::residency::Ask;
 use crate::keyspace::{KeyHash, Keys};
 use crate::resp::{Args, Reply};
+use crate::server::scripts::Job;
 use crate::server::session::Session;
 use crate::server::suspended::{Came, Stop, Suspend};
 use crate::server::transaction::{Queued, Transaction};
 use crate::tier::Wanted;
+use crate::tier::loads::LoadsBegun;
 
 const NOT_IN_MULTI: CommandError =
     CommandError::text("ERR Command not allowed inside a transaction");
@@ -75,14 +77,19 @@ impl Transaction {
         };
         self.commands.iter().any(is)
     }
+
+    fn has_scripts(&self) -> bool {
+        let is_script = |queued: &Queued| queued.row.command.evaluation.is_some();
+        self.commands.iter().any(is_script)
+    }
 }
 
 /// A command of a unit.
-struct Unit<'a> {
-    row: &'static Row,
-    args: Args<'a>,
-    hashes: &'a [KeyHash],
-    positions: &'a [usize],
+pub(super) struct Unit<'a> {
+    pub(super) row: &'static Row,
+    pub(super) args: Args<'a>,
+    pub(super) hashes: &'a [KeyHash],
+    pub(super) positions: &'a [usize],
 }
 
 impl<'a> Unit<'a> {
@@ -163,6 +170,7 @@ impl Executor {
                 if let Some(until) = self.held_back(row, flags, request.now) {
                     return Err(Suspend::Pause(until).into());
                 }
+                // A script is not refused where there is no memory.
                 (flags.without(Flags::WRITE), SmallVec::from_elem(row, 1))
             }
         };
@@ -184,7 +192,7 @@ impl Executor {
     }
 
     /// EXEC.
-    fn execute(
+    pub(super) fn execute(
         &mut self,
         now: UnixMs,
         session: &mut Session,
@@ -196,6 +204,9 @@ impl Executor {
         if transaction.is_broken {
             session.end_transaction();
             return Err(BROKEN.into());
+        }
+        if transaction.has_scripts() && !self.runs_scripts {
+            return Err(self.hand_over(transaction, now, session, reply));
         }
         session.is_in_unit = true;
         let executed = match transaction.is_keyspace_wide() {
@@ -218,6 +229,25 @@ impl Executor {
         }
         session.end_transaction();
         Ok(())
+    }
+
+    /// Has the thread of scripts execute a transaction, when its keys are in memory.
+    fn hand_over(
+        &mut self,
+        transaction: Box<Transaction>,
+        now: UnixMs,
+        session: &mut Session,
+        reply: &Reply,
+    ) -> Stop {
+        let dbs = self.databases(&transaction, session.db);
+        let wanted = self.lacking_before(&transaction, &dbs);
+        session.transaction = Some(transaction);
+        if !wanted.is_empty() {
+            return load(&wanted, session, now);
+        }
+        let request = std::iter::once(&b"exec"[..]).collect();
+        let job = Job::new(session, request, now, reply.protocol());
+        Suspend::Script(job).into()
     }
 
     /// Runs a unit whose keys are known. `None`: a watched key has changed, and nothing has run.
@@ -308,10 +338,12 @@ impl Executor {
     ) -> Result<Option<Accounts>, Stop> {
         let engine = Arc::clone(&self.engine);
         // Nobody is to wait while keys come from the disk, but for the few that leave memory again in between.
-        let dbs = self.databases(transaction, session.db);
-        let wanted = self.lacking_before(transaction, &dbs);
-        if !wanted.is_empty() {
-            return Err(load(&wanted, session, now));
+        if !self.runs_scripts {
+            let dbs = self.databases(transaction, session.db);
+            let wanted = self.lacking_before(transaction, &dbs);
+            if !wanted.is_empty() {
+                return Err(load(&wanted, session, now));
+            }
         }
         // What DBSIZE must know is looked for before everybody stops, but for the little that comes in between.
         let counts = |queued: &Queued| queued.row.command.name == "dbsize";
@@ -319,16 +351,11 @@ impl Executor {
             .suspended
             .as_ref()
             .is_none_or(|waits| !waits.has_page());
+        let is_first = is_first && !self.runs_scripts;
         if is_first && engine.keyspace.has_unsure() && transaction.commands.iter().any(counts) {
             return Err(Suspend::Answer(Ask::Count).into());
         }
-        let begun = match &engine.tier {
-            None => None,
-            Some(tier) => match tier.begin_loads() {
-                Some(begun) => Some(begun),
-                None => return Err(Suspend::Time(UnixMs(now.0 + PAUSE_MS)).into()),
-            },
-        };
+        let begun = begin_loads(&engine, now)?;
         let isolated = engine.keyspace.gate().isolate(self.thread);
         if session.watch.as_ref().is_some_and(|w| w.is_broken(now)) {
             return Ok(None);
@@ -338,7 +365,10 @@ impl Executor {
         for unit in transaction.all() {
             let (start, began) = (reply.len(), self.ticker.read());
             session.suspended = None;
-            let ran = self.run_alone(&engine, &unit, now, session, reply, start);
+            let ran = match unit.row.command.evaluation {
+                Some(_) => self.evaluate(unit.row, &unit.args, now, session, reply),
+                None => self.run_alone(&engine, &unit, now, session, reply, start),
+            };
             let has_failed = self.settle(ran, reply, start);
             let nanos = self.ticker.nanos_between(began, self.ticker.read());
             accounts.push(Account { nanos, has_failed });
@@ -374,7 +404,7 @@ impl Executor {
     }
 
     /// Runs a command of such a unit. What it needs it gets at once.
-    fn run_alone(
+    pub(super) fn run_alone(
         &mut self,
         engine: &Engine,
         unit: &Unit<'_>,
@@ -467,7 +497,7 @@ impl Executor {
     }
 
     /// Ends a command of a unit: one that would wait has waited for as long as it wanted. Gives whether it has failed.
-    fn settle(&self, ran: Result<(), Stop>, reply: &mut Reply, start: usize) -> bool {
+    pub(super) fn settle(&self, ran: Result<(), Stop>, reply: &mut Reply, start: usize) -> bool {
         let error = match ran {
             Ok(()) | Err(Stop::Closed) => return false,
             Err(Stop::Refused(error)) => error,
@@ -506,6 +536,17 @@ impl Executor {
             self.account(&request, session, account.nanos);
         }
     }
+}
+
+/// Whoever loads keys there and then keeps runs of the tier below from taking them meanwhile.
+pub(super) fn begin_loads(engine: &Engine, now: UnixMs) -> Result<Option<LoadsBegun<'_>>, Suspend> {
+    let Some(tier) = &engine.tier else {
+        return Ok(None);
+    };
+    let begun = tier.begin_loads();
+    begun
+        .map(Some)
+        .ok_or(Suspend::Time(UnixMs(now.0 + PAUSE_MS)))
 }
 
 fn run(row: &Row, context: &mut Context<'_>, args: &Args<'_>) -> Result<(), Stop> {

@@ -95,10 +95,27 @@ impl Executor {
         }
     }
 
-    /// A command that stood in queues goes on: it is told how its wait ended, or runs again.
+    /// A command that has waited goes on: it is told how its wait ended, or runs again.
     #[cold]
     #[inline(never)]
     pub(super) fn go_on(
+        &mut self,
+        request: &Request<'_>,
+        session: &mut Session,
+        reply: &mut Reply,
+    ) -> (Outcome, Result<(), Stop>) {
+        if let Some(waiter) = session.waiter() {
+            return self.end_wait(&waiter, request, session, reply);
+        }
+        let waits = session.suspended.as_mut();
+        match waits.and_then(|waits| waits.take_done()) {
+            Some(job) => (Outcome::Ran, self.end_job(*job, request, session, reply)),
+            None => self.check_and_call(request, session, reply),
+        }
+    }
+
+    /// The same for one that stood in queues.
+    fn end_wait(
         &mut self,
         waiter: &Waiter,
         request: &Request<'_>,

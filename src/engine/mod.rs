@@ -25,14 +25,14 @@ use crate::keyspace::{Keyspace, ThreadSlot};
 use crate::tier::Tier;
 use crate::tier::store::StoreError;
 
-/// Threads that touch keys besides the workers and those of the tier: maintenance and warming.
-const OWN_THREADS: usize = 2;
+/// Threads that touch keys besides the workers and those of the tier: maintenance, warming and scripts.
+const OWN_THREADS: usize = 3;
 
 /// Tells how many bytes are in use that are neither keys nor the tier's: clients, statistics.
 pub type Outside = Box<dyn Fn() -> usize + Send + Sync>;
 
 /// Keys, tiers, options and room. Thread slots 0 to `workers - 1` are the workers', then come
-/// [`Engine::maintenance_slot`], [`Engine::warming_slot`] and those of the tier.
+/// [`Engine::maintenance_slot`], [`Engine::warming_slot`], [`Engine::scripts_slot`] and those of the tier.
 pub struct Engine {
     /// The options in force.
     pub config: Arc<Live>,
@@ -105,6 +105,11 @@ impl Engine {
     /// The slot of the thread that warms the cache.
     pub fn warming_slot(&self) -> ThreadSlot {
         ThreadSlot(self.workers + 1)
+    }
+
+    /// The slot of the thread that runs scripts.
+    pub fn scripts_slot(&self) -> ThreadSlot {
+        ThreadSlot(self.workers + 2)
     }
 
     /// The slot of a thread of the tier.

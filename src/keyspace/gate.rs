@@ -48,6 +48,8 @@ struct Stripes {
     /// Held while stripes are opened.
     opening: Mutex<()>,
     opened: Condvar,
+    /// Who has closed it takes so long that others may do without what is inside.
+    is_held_up: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -104,7 +106,16 @@ impl Gate {
             isolated: AtomicUsize::new(0),
             opening: Mutex::new(()),
             opened: Condvar::new(),
+            is_held_up: AtomicBool::new(false),
         }))
+    }
+
+    /// Says whether who has closed it takes so long that those who can do without are to go on outside.
+    pub fn set_held_up(&self, is_held_up: bool) {
+        let opening = self.0.opening.lock();
+        self.0.is_held_up.store(is_held_up, Ordering::SeqCst);
+        drop(opening);
+        self.0.opened.notify_all();
     }
 
     /// The passage of a thread.
@@ -193,6 +204,21 @@ impl Passage {
     pub fn enter(&self) -> Inside<'_> {
         self.gate.enter(self.thread)
     }
+
+    /// The same for a thread that is not inside and has something to do outside too: `None` while the gate is closed for long.
+    #[inline]
+    pub fn enter_in_time(&self) -> Option<Inside<'_>> {
+        let inside = Inside {
+            stripes: &self.gate.0,
+            stripe: &self.gate.0.each[self.thread.0],
+        };
+        inside.stripe.depth.store(1, Ordering::SeqCst);
+        if inside.stripe.closed.load(Ordering::SeqCst) && !inside.wait(true) {
+            std::mem::forget(inside);
+            return None;
+        }
+        Some(inside)
+    }
 }
 
 impl Inside<'_> {
@@ -202,23 +228,28 @@ impl Inside<'_> {
     fn come_in(&self) {
         self.stripe.depth.store(1, Ordering::SeqCst);
         if self.stripe.closed.load(Ordering::SeqCst) {
-            self.wait();
+            self.wait(false);
         }
     }
 
+    /// Waits outside until it may be inside. False where it has something to do outside meanwhile (`may_go_on`), and the gate is
+    /// closed for long: it is outside then.
     #[cold]
     #[inline(never)]
-    fn wait(&self) {
+    fn wait(&self, may_go_on: bool) -> bool {
         loop {
             self.stripe.depth.store(0, Ordering::SeqCst);
             let mut opening = self.stripes.opening.lock();
             while self.stripe.closed.load(Ordering::SeqCst) {
+                if may_go_on && self.stripes.is_held_up.load(Ordering::SeqCst) {
+                    return false;
+                }
                 self.stripes.opened.wait(&mut opening);
             }
             drop(opening);
             self.stripe.depth.store(1, Ordering::SeqCst);
             if !self.stripe.closed.load(Ordering::SeqCst) {
-                return;
+                return true;
             }
         }
     }
@@ -226,11 +257,15 @@ impl Inside<'_> {
     /// Between two pieces of work: lets somebody who wants to be alone go first. Not where it is inside more than once.
     #[inline]
     pub fn give_way(&self) {
-        if self.stripe.closed.load(Ordering::Relaxed)
-            && self.stripe.depth.load(Ordering::Relaxed) == 1
-        {
-            self.wait();
+        if self.must_give_way() {
+            self.wait(false);
         }
+    }
+
+    /// Whether somebody wants to be alone, and nothing is in the way.
+    #[inline]
+    pub fn must_give_way(&self) -> bool {
+        self.stripe.closed.load(Ordering::Relaxed) && self.stripe.depth.load(Ordering::Relaxed) == 1
     }
 }
 

@@ -26,6 +26,7 @@ use self::listen::{Accepted, Listeners};
 use self::sockets::Sockets;
 use self::worker::Workers;
 use crate::descriptors;
+use crate::dispatch::script;
 use crate::server::{Server, banner, maintenance, warming};
 use crate::tier::{Lost, Tier};
 
@@ -75,6 +76,8 @@ pub fn serve(server: &Arc<Server>) -> Result<(), StartError> {
             .map_err(|error| StartError::new("cannot start a worker thread", error))?;
         let maintenance = maintenance::start(Arc::clone(server))
             .map_err(|error| StartError::new("cannot start the maintenance thread", error))?;
+        let scripts = script::start(server)
+            .map_err(|error| StartError::new("cannot start the thread of scripts", error))?;
         for line in banner::lines(server) {
             tracing::info!("{line}");
         }
@@ -89,6 +92,8 @@ pub fn serve(server: &Arc<Server>) -> Result<(), StartError> {
         run(server, listeners, workers).await?;
         // Before the tier counts its keys for the last time. A panic has told of itself.
         let _ = maintenance.join();
+        server.scripts.close();
+        let _ = scripts.join();
         server.warming.join();
         let lost = tier.map_or(Lost::Nothing, |tier| tier.stop(&server.engine));
         if lost != Lost::Nothing {

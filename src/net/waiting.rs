@@ -107,6 +107,10 @@ fn come(server: &Arc<Server>, needed: Suspend, now: UnixMs, timers: &Handle) -> 
         }
         Suspend::Time(until) => passed(wait(until), timers),
         Suspend::Turn(wait) => passed(wait, timers),
+        Suspend::Script(job) => {
+            let done = server.scripts.submit(job);
+            Box::pin(async move { done.await.ok().map(Came::Done) })
+        }
         Suspend::Pause(until) => {
             let ended = server.pause.ended();
             let _timers = timers.enter();

@@ -44,6 +44,26 @@ impl Queue {
         self.requests.push(first..self.spans.len());
     }
 
+    /// Adds a request of these words.
+    pub fn push_words<'w>(&mut self, words: impl Iterator<Item = &'w [u8]>) {
+        let first = self.spans.len();
+        for word in words {
+            let (start, len) = (self.bytes.len(), word.len());
+            self.bytes.extend_from_slice(word);
+            self.spans.push(Span { start, len });
+        }
+        self.requests.push(first..self.spans.len());
+    }
+
+    /// Forgets all requests.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.spans.clear();
+        self.apart.clear();
+        self.apart_bytes = 0;
+        self.requests.clear();
+    }
+
     /// The number of requests.
     pub fn len(&self) -> usize {
         self.requests.len()

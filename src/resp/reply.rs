@@ -178,13 +178,14 @@ impl Reply {
         self.line(b'+', text.as_bytes());
     }
 
+    /// A simple string of any bytes. Line breaks in it become spaces.
+    pub fn status(&mut self, text: &[u8]) {
+        self.line(b'+', &in_one_line(text));
+    }
+
     /// An error. Line breaks in it become spaces.
     pub fn error(&mut self, error: &CommandError) {
-        let mut text = error.wire().into_owned();
-        text.iter_mut()
-            .filter(|c| matches!(c, b'\r' | b'\n'))
-            .for_each(|c| *c = b' ');
-        self.line(b'-', &text);
+        self.line(b'-', &in_one_line(&error.wire()));
     }
 
     /// An integer.
@@ -321,6 +322,14 @@ impl Reply {
         }
     }
 
+    /// A number of any length, as its digits; RESP2 has a bulk string.
+    pub fn big_number(&mut self, digits: &[u8]) {
+        match self.protocol {
+            Protocol::Resp2 => self.bulk(digits),
+            Protocol::Resp3 => self.line(b'(', &in_one_line(digits)),
+        }
+    }
+
     /// A boolean; RESP2 has an integer.
     pub fn boolean(&mut self, yes: bool) {
         match self.protocol {
@@ -343,4 +352,12 @@ impl Reply {
         self.buffer.extend_from_slice(text);
         self.buffer.extend_from_slice(b"\r\n");
     }
+}
+
+fn in_one_line(text: &[u8]) -> Vec<u8> {
+    let mut line = text.to_vec();
+    line.iter_mut()
+        .filter(|c| matches!(c, b'\r' | b'\n'))
+        .for_each(|c| *c = b' ');
+    line
 }

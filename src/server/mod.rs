@@ -12,6 +12,7 @@ pub mod pause;
 pub mod process;
 pub mod pubsub;
 pub mod sampling;
+pub mod scripts;
 pub mod session;
 pub mod shutdown;
 pub mod signals;
@@ -35,6 +36,7 @@ use self::listening::Listening;
 use self::pause::Pause;
 use self::pubsub::PubSub;
 use self::sampling::{Rates, Sampling, Totals};
+use self::scripts::{ScriptBytes, Scripts};
 use self::shutdown::Shutdown;
 use self::slowlog::SlowLog;
 use self::stats::Stats;
@@ -71,10 +73,12 @@ pub struct Server {
     pub waiters: Waiters,
     /// Who listens to which channel.
     pub pubsub: PubSub,
+    /// Scripts, and the one that runs.
+    pub scripts: Scripts,
     /// Whether commands are held back.
     pub pause: Pause,
     /// Whether the server stops.
-    pub shutdown: Shutdown,
+    pub shutdown: Arc<Shutdown>,
     /// What it listens on.
     pub listening: Listening,
     /// Whether maintenance drops expired keys that nobody reads: DEBUG SET-ACTIVE-EXPIRE.
@@ -108,12 +112,25 @@ impl Server {
     ) -> Result<Self, StoreError> {
         let clients = Arc::new(Clients::default());
         let stats = Arc::new(Stats::new(Engine::own_threads(&config), commands));
+        let script_bytes = Arc::new(ScriptBytes::default());
         let outside = {
             let (clients, stats) = (Arc::clone(&clients), Arc::clone(&stats));
-            move || memory::client_bytes(&clients, &stats) + stats.fixed_bytes() + size_of::<Self>()
+            let scripts = Arc::clone(&script_bytes);
+            move || {
+                let clients = memory::client_bytes(&clients, &stats);
+                clients + scripts.total() + stats.fixed_bytes() + size_of::<Self>()
+            }
         };
         let engine = Arc::new(Engine::open(config, Box::new(outside))?);
         let engine_workers = engine.workers;
+        let gate = engine.keyspace.gate().clone();
+        let shutdown = Arc::new(Shutdown::default());
+        let scripts = Scripts::new(
+            script_bytes,
+            Arc::clone(&engine.config),
+            gate,
+            Arc::clone(&shutdown),
+        );
         let mut server = Self {
             config_file,
             engine,
@@ -124,8 +141,9 @@ impl Server {
             warming: Warming::default(),
             waiters: Waiters::default(),
             pubsub: PubSub::new(engine_workers),
+            scripts,
             pause: Pause::default(),
-            shutdown: Shutdown::default(),
+            shutdown,
             listening: Listening::default(),
             active_expire: AtomicBool::new(true),
             asked_to_save_at_ms: AtomicI64::new(0),

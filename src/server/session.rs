@@ -169,6 +169,28 @@ impl Session {
         self.watch = None;
     }
 
+    /// Lends itself to a job that another thread does. What waits stays here, and nobody is to run its commands until it is back.
+    #[must_use]
+    pub fn lend(&mut self) -> Self {
+        let stand_in = Self::new(Arc::clone(&self.client), self.authenticated);
+        let mut lent = std::mem::replace(self, stand_in);
+        self.exchange_waiting(&mut lent);
+        lent
+    }
+
+    /// What was lent is back.
+    pub fn take_back(&mut self, mut lent: Self) {
+        self.exchange_waiting(&mut lent);
+        *self = lent;
+    }
+
+    fn exchange_waiting(&mut self, other: &mut Self) {
+        std::mem::swap(&mut self.suspended, &mut other.suspended);
+        std::mem::swap(&mut self.share, &mut other.share);
+        other.requests = other.requests.max(self.requests);
+        self.requests = other.requests;
+    }
+
     /// A request is done, and with it all that it had while it waited.
     #[inline]
     pub fn end_request(&mut self) {

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::delivery::Delivery;
+use super::scripts::Job;
 use super::waiters::{Queued, Waiter};
 use crate::clock::UnixMs;
 use crate::engine::overdraft::Rounds;
@@ -44,6 +45,8 @@ pub enum Suspend {
     Room(Option<Duration>),
     /// Its turn to write, which comes after so long.
     Turn(Duration),
+    /// That the thread of scripts does it.
+    Script(Box<Job>),
 }
 
 /// What came of it.
@@ -58,6 +61,8 @@ pub enum Came {
     Unreadable(Vec<KeyHash>),
     /// What became of the keys that were sent away.
     Delivered(Box<Delivery>),
+    /// What the thread of scripts has done.
+    Done(Box<Job>),
     /// What replies tell of has not become durable in time.
     Lost,
 }
@@ -184,6 +189,22 @@ impl Suspended {
     pub fn take_delivered(&mut self) -> Option<Box<Delivery>> {
         match std::mem::take(&mut self.came) {
             Came::Delivered(delivery) => Some(delivery),
+            other => {
+                self.came = other;
+                None
+            }
+        }
+    }
+
+    /// Whether that is what came.
+    pub fn is_done(&self) -> bool {
+        matches!(self.came, Came::Done(_))
+    }
+
+    /// What the thread of scripts has done, once, if that is what came.
+    pub fn take_done(&mut self) -> Option<Box<Job>> {
+        match std::mem::take(&mut self.came) {
+            Came::Done(job) => Some(job),
             other => {
                 self.came = other;
                 None

@@ -69,7 +69,7 @@ impl Transaction {
         self.queue.push(args);
         self.hashes.extend_from_slice(hashes);
         self.positions.extend_from_slice(positions);
-        self.flags = self.flags.and(row.command.flags);
+        self.flags = self.flags.and(row.asks);
         self.commands.push(Queued {
             row,
             keys_end: self.hashes.len(),

@@ -112,6 +112,12 @@ impl Waiter {
         }
     }
 
+    /// Whether it has ended with something for its client.
+    pub fn has_result(&self) -> bool {
+        let state = &*self.state.lock();
+        matches!(state, State::Ended(end) if !matches!(end, End::Again))
+    }
+
     /// How it ended, once: nobody serves it from then on.
     pub fn conclude(&self) -> Option<End> {
         match std::mem::replace(&mut *self.state.lock(), State::Concluded) {

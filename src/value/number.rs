@@ -320,10 +320,90 @@ pub(super) fn has_digit_above_zero(text: &str) -> bool {
 
 fn parse_hexadecimal(text: &Text) -> Option<f64> {
     let is_zero = &**text == b"0x0p0";
+    let value = round_hexadecimal(text)?;
+    (value.is_finite() && (value != 0.0 || is_zero)).then_some(value)
+}
+
+/// The double next to a hexadecimal text that was shortened.
+fn round_hexadecimal(text: &Text) -> Option<f64> {
     let text = str::from_utf8(text).ok()?;
     let StatusAnd { value, .. } = ieee::Double::from_str_r(text, Round::NearestTiesToEven).ok()?;
-    let value = f64::from_bits(value.to_bits() as u64);
-    (value.is_finite() && (value != 0.0 || is_zero)).then_some(value)
+    Some(f64::from_bits(value.to_bits() as u64))
+}
+
+/// Reads the number that `text` begins with, as C's `strtod` reads it, and its length. There is none before it has a digit.
+/// What is too large is infinite, and what is too small zero.
+pub fn parse_f64_prefix(text: &[u8]) -> Option<(f64, usize)> {
+    let (negative, rest) = split_sign(text);
+    let (magnitude, length) = parse_magnitude(rest)?;
+    let value = if negative { -magnitude } else { magnitude };
+    Some((value, text.len() - rest.len() + length))
+}
+
+fn parse_magnitude(text: &[u8]) -> Option<(f64, usize)> {
+    let begins_with = |word: &[u8]| matches!(text.get(..word.len()), Some(head) if head.eq_ignore_ascii_case(word));
+    if begins_with(b"inf") {
+        let length = if begins_with(b"infinity") { 8 } else { 3 };
+        return Some((f64::INFINITY, length));
+    }
+    if begins_with(b"nan") {
+        return Some((f64::NAN, 3 + length_of_payload(&text[3..])));
+    }
+    if begins_with(b"0x") {
+        let length = length_of_number(&text[2..], u8::is_ascii_hexdigit, b'p');
+        // Without a digit behind it, the zero is all.
+        return match shorten_hexadecimal(&text[2..2 + length]) {
+            Some(short) => Some((round_hexadecimal(&short)?, 2 + length)),
+            None => Some((0.0, 1)),
+        };
+    }
+    let length = length_of_number(text, u8::is_ascii_digit, b'e');
+    let number = str::from_utf8(&text[..length]).ok()?;
+    Some((number.parse().ok()?, length))
+}
+
+/// The length of what may follow `nan`: letters, digits and underscores in brackets.
+fn length_of_payload(text: &[u8]) -> usize {
+    let Some((b'(', inside)) = text.split_first() else {
+        return 0;
+    };
+    let is_inside = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+    let length = inside.iter().take_while(|byte| is_inside(byte)).count();
+    match inside.get(length) {
+        Some(b')') => length + 2,
+        _ => 0,
+    }
+}
+
+/// The length of digits with a dot among them, and of the exponent if it is whole. Zero without a digit.
+fn length_of_number(text: &[u8], is_digit: fn(&u8) -> bool, marker: u8) -> usize {
+    let digits_at = |at: usize| text[at..].iter().take_while(|byte| is_digit(byte)).count();
+    let mut length = digits_at(0);
+    if text.get(length) == Some(&b'.') {
+        let behind = digits_at(length + 1);
+        if length + behind > 0 {
+            length += 1 + behind;
+        }
+    }
+    match text.get(length) {
+        Some(byte) if length > 0 && byte.eq_ignore_ascii_case(&marker) => {
+            length + length_of_exponent(&text[length + 1..])
+        }
+        _ => length,
+    }
+}
+
+/// The length of an exponent with its marker, or zero where there is no digit.
+fn length_of_exponent(text: &[u8]) -> usize {
+    let (_, digits) = split_sign(text);
+    match digits
+        .iter()
+        .take_while(|byte| byte.is_ascii_digit())
+        .count()
+    {
+        0 => 0,
+        count => 1 + text.len() - digits.len() + count,
+    }
 }
 
 /// Writes an integer in decimal.
@@ -340,22 +420,39 @@ pub fn format_u64(value: u64) -> Text {
 /// ZSCAN, and nowhere else.
 #[must_use]
 pub fn format_17_digits(number: f64) -> Vec<u8> {
-    const DIGITS: i32 = 17;
+    format_g(number, 17)
+}
+
+/// A number with so many significant digits, one at least, without zeros at the end: C's `%g` with a precision.
+#[must_use]
+pub fn format_g(number: f64, precision: usize) -> Vec<u8> {
     if number == 0.0 || !number.is_finite() {
         return format_f64(number).to_vec();
     }
-    let digits = format!("{number:.*e}", DIGITS as usize - 1);
-    let Some((mantissa, exponent)) = digits.split_once('e') else {
+    let text = format!("{:.*e}", precision.saturating_sub(1), number.abs());
+    let Some((mantissa, exponent)) = text.split_once('e') else {
         unreachable!("an exponent was asked for");
     };
     let exponent: i32 = exponent.parse().unwrap_or(0);
-    let short = |text: &str| match text.contains('.') {
-        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
-        false => text.to_owned(),
-    };
-    let text = match usize::try_from(DIGITS - 1 - exponent) {
-        Ok(decimals) if exponent >= -4 => short(&format!("{number:.decimals$}")),
-        _ => format!("{}e{exponent:+03}", short(mantissa)),
+    let mut digits = mantissa.replace('.', "");
+    digits.truncate(digits.trim_end_matches('0').len());
+    let sign = if number < 0.0 { "-" } else { "" };
+    let text = match usize::try_from(exponent) {
+        Ok(whole) if whole < precision => {
+            let digits = format!("{digits:0<width$}", width = whole + 1);
+            let (before, after) = digits.split_at(whole + 1);
+            let dot = if after.is_empty() { "" } else { "." };
+            format!("{sign}{before}{dot}{after}")
+        }
+        Err(_) if exponent >= -4 => {
+            let zeros = exponent.unsigned_abs() as usize - 1;
+            format!("{sign}0.{:0<zeros$}{digits}", "")
+        }
+        _ => {
+            let (before, after) = digits.split_at(1);
+            let dot = if after.is_empty() { "" } else { "." };
+            format!("{sign}{before}{dot}{after}e{exponent:+03}")
+        }
     };
     text.into_bytes()
 }
@@ -575,6 +672,55 @@ mod tests {
             (f64::NAN, "nan"),
         ] {
             assert_eq!(text(format_f64(value)), expected);
+        }
+    }
+
+    #[test]
+    fn general_format_is_that_of_c() {
+        for (number, precision, text) in [
+            (1234.0, 3, "1.23e+03"),
+            (999.6, 3, "1e+03"),
+            (0.00012345, 3, "0.000123"),
+            (0.000099999, 3, "0.0001"),
+            (1e-5, 14, "1e-05"),
+            (99999999999999.5, 14, "1e+14"),
+            (99999999999999.0, 14, "99999999999999"),
+            (-100.0, 14, "-100"),
+            (-0.0, 14, "-0"),
+            (2.5, 1, "2"),
+            (1.0 / 3.0, 14, "0.33333333333333"),
+            (f64::MAX, 14, "1.7976931348623e+308"),
+        ] {
+            let found = String::from_utf8(format_g(number, precision)).unwrap();
+            assert_eq!(found, text);
+        }
+    }
+
+    #[test]
+    fn prefixes_are_read_as_c_reads_them() {
+        for (text, expected) in [
+            ("1,", Some((1.0, 1))),
+            ("-.5x", Some((-0.5, 3))),
+            ("5.e3", Some((5000.0, 4))),
+            ("1e+", Some((1.0, 1))),
+            ("0x", Some((0.0, 1))),
+            ("0x1.8p1]", Some((3.0, 7))),
+            ("0x1p", Some((1.0, 3))),
+            ("0x1p-1075", Some((0.0, 9))),
+            ("-infinite", Some((f64::NEG_INFINITY, 4))),
+            ("Infinity", Some((f64::INFINITY, 8))),
+            ("1e400", Some((f64::INFINITY, 5))),
+            ("1e-400", Some((0.0, 6))),
+            ("-", None),
+            (".", None),
+            ("e5", None),
+            ("", None),
+        ] {
+            assert_eq!(parse_f64_prefix(text.as_bytes()), expected, "{text}");
+        }
+        for (text, length) in [("nan(1_a)", 8), ("nan(1-a)", 3), ("-NaN", 4), ("nan(", 3)] {
+            let (number, read) = parse_f64_prefix(text.as_bytes()).unwrap();
+            assert!(number.is_nan() && read == length, "{text}");
         }
     }
 }

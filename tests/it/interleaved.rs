@@ -1,5 +1,5 @@
 //! Several connections at once, the same random steps to another server and to Strata: transactions with watched keys, blocking
-//! pops inside and outside of them, and whoever is served by whom.
+//! pops inside and outside of them, scripts, and whoever is served by whom.
 //!
 //! One step is one request of one connection, chosen by the seed. Behind each step both servers are asked for a PING over a
 //! connection of its own, by which all that the step has set off is there: who waits and is served by then on one server must be
@@ -310,9 +310,31 @@ impl Run {
         }
     }
 
+    /// Scripts with keys that they tell of and with others. Valkey's errors have other words around them, so none is raised.
+    fn script(&mut self) -> Vec<String> {
+        let script = self.random.pick(&[
+            "return redis.pcall('rpush', KEYS[1], ARGV[1])",
+            "return redis.pcall('lpop', KEYS[1])",
+            "return {redis.pcall('get', KEYS[1]), redis.pcall('type', 'a')}",
+            "redis.pcall('set', KEYS[1], ARGV[1]) return redis.pcall('rpush', 'b', 1, 2)",
+            "local v = redis.pcall('lpop', 'c') if type(v) == 'string' then redis.pcall('rpush', 'd', v) end return v",
+            "for _, k in ipairs({'a', 'b', 'c', 'd'}) do redis.pcall('del', k) end return redis.pcall('dbsize')",
+            "redis.pcall('rpush', 'a', 1) redis.pcall('rename', 'a', KEYS[1]) return redis.pcall('llen', KEYS[1])",
+            "redis.pcall('expire', KEYS[1], 1000) return redis.pcall('blpop', KEYS[1], 0)",
+            "return redis.pcall('exists', 'a', 'b', 'c', 'd')",
+        ]);
+        let (key, value) = (self.key(), self.random.below(5).to_string());
+        ["EVAL", script, "1", &key, &value]
+            .map(str::to_owned)
+            .into()
+    }
+
     fn request(&mut self) -> Vec<String> {
         if self.random.percent(40) {
             return self.write();
+        }
+        if self.random.percent(15) {
+            return self.script();
         }
         let line = self.random.pick(&[
             "MULTI",

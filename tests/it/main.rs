@@ -17,6 +17,7 @@ mod migration;
 mod options;
 mod pubsub;
 mod robustness;
+mod scripts;
 mod server;
 mod shutdown;
 mod tier;

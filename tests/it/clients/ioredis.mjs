@@ -42,6 +42,17 @@ async function pipeline(client) {
   assert.match(error.message, /^ERR value is not an integer/);
 }
 
+async function scripts(client) {
+  client.defineCommand("add", { numberOfKeys: 1, lua: "return redis.call('incrby', KEYS[1], ARGV[1])" });
+  assert.equal(await client.add("sum", 2), 2);
+  assert.equal(await client.script("FLUSH"), "OK");
+  // The client sends its text again.
+  assert.equal(await client.add("sum", 3), 5);
+  const replies = await client.multi().add("sum", 1).get("sum").exec();
+  assert.deepEqual(replies, [[null, 6], [null, "6"]]);
+  await assert.rejects(client.eval("return redis.call('lpush', KEYS[1], 1)", 1, "sum"), /^ReplyError: WRONGTYPE/);
+}
+
 async function scan(client) {
   const found = new Set();
   for await (const keys of client.scanStream({ match: "pipe:*", count: 50 })) {
@@ -88,6 +99,7 @@ const tooLong = setTimeout(() => {
 assert.equal(await client.ping(), "PONG");
 await strings(client);
 await pipeline(client);
+await scripts(client);
 await scan(client);
 await messages(client);
 await server(client);

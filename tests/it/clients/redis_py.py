@@ -12,6 +12,7 @@ def main(port: int, protocol: int) -> None:
     strings(client)
     expiry(client)
     pipeline(client)
+    scripts(client)
     scan(client)
     bits_and_counts(client)
     server(client)
@@ -70,6 +71,28 @@ def pipeline(client: redis.Redis) -> None:
     first, second = pipe.execute(raise_on_error=False)
     assert first == "other"
     assert isinstance(second, redis.ResponseError), second
+
+
+def scripts(client: redis.Redis) -> None:
+    add = client.register_script("return redis.call('incrby', KEYS[1], ARGV[1])")
+    assert add(keys=["sum"], args=[2]) == 2
+    client.script_flush()
+    # The client loads it again.
+    assert add(keys=["sum"], args=[3]) == 5
+    with client.pipeline() as pipe:
+        add(keys=["sum"], args=[1], client=pipe)
+        pipe.get("sum")
+        assert pipe.execute() == [6, "6"]
+    lock = client.lock("lock", timeout=10)
+    assert lock.acquire()
+    assert not client.lock("lock", timeout=10).acquire(blocking=False)
+    assert lock.extend(5) and lock.reacquire() and lock.owned()
+    lock.release()
+    try:
+        lock.release()
+        raise AssertionError("it was released twice")
+    except redis.exceptions.LockError:
+        pass
 
 
 def scan(client: redis.Redis) -> None:
