@@ -115,7 +115,9 @@ pub struct Executor {
     passage: Option<Passage>,
     /// The Lua state, on the thread that runs scripts.
     vm: Option<Box<Vm>>,
+    /// Which one it is: another one is wanted after SCRIPT FLUSH.
     vm_generation: u64,
+    /// Whether it does a job of scripts.
     runs_scripts: bool,
 }
 
@@ -205,10 +207,6 @@ impl Executor {
         let inside = passage.enter_in_time();
         let (consumed, next) = match batch.parse(buffer, from, BATCH_REQUESTS, limits, partial) {
             Err(fault) => self.refuse_framing(&fault, session, from, reply),
-            Ok(progress) if inside.is_none() && !batch.is_empty() => {
-                self.run_outside(&batch, session, buffer, reply);
-                (progress.end, Next::More)
-            }
             Ok(progress) if !batch.is_empty() => {
                 self.batch_bytes = (progress.end - from + batch.apart_bytes()) as u64;
                 self.plan(&batch, buffer);
@@ -306,7 +304,10 @@ impl Executor {
                 now,
             };
             last = request.row;
-            let outcome = self.run_request(&request, session, reply);
+            let outcome = match inside {
+                Some(_) => self.run_request(&request, session, reply),
+                None => self.run_outside(&request, session, reply),
+            };
             if self.engine.keyspace.queues().any() {
                 self.serve_waiters(now);
             }

@@ -209,8 +209,9 @@ const SUBCOMMANDS: &[Command] = &[
 
 /// The thread of scripts does it.
 fn hand_over(cx: &mut Context<'_>, args: &Args<'_>) -> Result<(), Stop> {
+    cx.server.scripts.check()?;
     let request = args.from(0).collect();
-    let job = Job::new(cx.session, request, cx.now, cx.reply.protocol());
+    let job = Job::new(cx.session, request, cx.reply.protocol());
     Err(Suspend::Script(job).into())
 }
 
@@ -241,10 +242,9 @@ fn by_name(
     scripts: &Scripts,
     is_read_only: bool,
 ) -> Result<Evaluation, CommandError> {
-    let script = scripts.find(args.at(1)).ok_or(NO_SCRIPT);
     let keys = keys_of(args)?;
     Ok(Evaluation::Run(ScriptRun {
-        script: script?,
+        script: scripts.find(args.at(1)).ok_or(NO_SCRIPT)?,
         keys,
         is_read_only,
     }))

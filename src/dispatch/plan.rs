@@ -146,7 +146,7 @@ impl Executor {
 /// The places of a request's keys. Where its options do not fit its row the command is going to refuse it; until then
 /// every argument counts as a key, so that it cannot reach one that is not locked.
 #[inline]
-fn key_positions(row: &Row, args: &Args<'_>) -> Positions {
+pub(super) fn key_positions(row: &Row, args: &Args<'_>) -> Positions {
     row.key_positions(args)
         .unwrap_or_else(|| (1..args.len()).collect())
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::plan::find_row;
+use super::plan::{find_row, key_positions};
 use super::transaction::{Unit, begin_loads};
 use super::{Executor, Request};
 use crate::clock::{Clock, UnixMs};
@@ -20,7 +20,7 @@ use crate::error::CommandError;
 use crate::keyspace::KeyHash;
 use crate::keyspace::eviction::Room;
 use crate::resp::{Args, Queue, Reply};
-use crate::script::{Host, Vm};
+use crate::script::{Function, Host, Vm};
 use crate::server::Server;
 use crate::server::scripts::{Evaluation, Job, ScriptRun};
 use crate::server::session::Session;
@@ -69,6 +69,7 @@ impl Executor {
     /// Does what a connection has asked for.
     pub fn do_job(&mut self, job: &mut Job) {
         self.runs_scripts = true;
+        let before = self.changes();
         let Job {
             session,
             request,
@@ -93,6 +94,7 @@ impl Executor {
             }
         };
         job.refused = refused;
+        job.has_changed = self.changes() != before;
         self.runs_scripts = false;
         let now = self.clock.now();
         if self.engine.keyspace.queues().any() {
@@ -114,7 +116,7 @@ impl Executor {
         reply: &mut Reply,
     ) -> Result<(), Stop> {
         session.take_back(job.session);
-        self.told_of_change = true;
+        self.told_of_change |= job.has_changed;
         reply.set_protocol(job.reply.protocol());
         let Some(error) = job.refused else {
             reply
@@ -170,13 +172,10 @@ impl Executor {
                 scripts.keep(&script, true);
                 reply.bulk(&script.digest);
             }),
-            Evaluation::Run(run) => {
-                let compiled = vm.compile(&run.script);
-                compiled.and_then(|_| {
-                    scripts.keep(&run.script, false);
-                    self.run_script(&mut vm, &run, args, now, session, reply)
-                })
-            }
+            Evaluation::Run(run) => vm.compile(&run.script).and_then(|function| {
+                scripts.keep(&run.script, false);
+                self.run_script((&mut vm, &function), &run, args, now, session, reply)
+            }),
         };
         scripts.bytes.vm.store(vm.used_bytes(), Ordering::Relaxed);
         self.vm = Some(vm);
@@ -202,7 +201,7 @@ impl Executor {
 
     fn run_script(
         &mut self,
-        vm: &mut Vm,
+        (vm, function): (&mut Vm, &Function),
         run: &ScriptRun,
         args: &Args<'_>,
         now: UnixMs,
@@ -232,7 +231,7 @@ impl Executor {
             is_short,
             has_written: false,
         };
-        let ran = vm.run(&run.script, (keys, words), &mut calls, reply);
+        let ran = vm.run(&run.script, function, (keys, words), &mut calls, reply);
         running.end();
         session.db = db;
         session.suspended = None;
@@ -256,7 +255,7 @@ impl Host for Calls<'_> {
     fn call(&mut self, args: &Queue, reply: &mut Reply) -> Result<(), CommandError> {
         let args = args.args(0);
         let row = self.check(&args)?;
-        let positions = row.key_positions(&args).unwrap_or_default();
+        let positions = key_positions(row, &args);
         let keyspace = &self.engine.keyspace;
         let hash = |&at: &usize| keyspace.hash(args.at(at));
         let hashes: smallvec::SmallVec<[KeyHash; 4]> = positions.iter().map(hash).collect();

@@ -206,6 +206,7 @@ impl Executor {
             return Err(BROKEN.into());
         }
         if transaction.has_scripts() && !self.runs_scripts {
+            self.server.scripts.check()?;
             return Err(self.hand_over(transaction, now, session, reply));
         }
         session.is_in_unit = true;
@@ -246,7 +247,7 @@ impl Executor {
             return load(&wanted, session, now);
         }
         let request = std::iter::once(&b"exec"[..]).collect();
-        let job = Job::new(session, request, now, reply.protocol());
+        let job = Job::new(session, request, reply.protocol());
         Suspend::Script(job).into()
     }
 

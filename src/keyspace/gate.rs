@@ -137,7 +137,7 @@ impl Gate {
         if depth > 0 {
             inside.stripe.depth.store(depth + 1, Ordering::Relaxed);
         } else {
-            inside.come_in();
+            inside.come_in(false);
         }
         inside
     }
@@ -212,24 +212,21 @@ impl Passage {
             stripes: &self.gate.0,
             stripe: &self.gate.0.each[self.thread.0],
         };
-        inside.stripe.depth.store(1, Ordering::SeqCst);
-        if inside.stripe.closed.load(Ordering::SeqCst) && !inside.wait(true) {
-            std::mem::forget(inside);
-            return None;
+        if inside.come_in(true) {
+            return Some(inside);
         }
-        Some(inside)
+        mem::forget(inside);
+        None
     }
 }
 
 impl Inside<'_> {
     /// Says that it is inside before it looks whether it may be: whoever closes does it the other way round, so that one of both
-    /// sees the other.
+    /// sees the other. False as [`Self::wait`] has it.
     #[inline]
-    fn come_in(&self) {
+    fn come_in(&self, may_go_on: bool) -> bool {
         self.stripe.depth.store(1, Ordering::SeqCst);
-        if self.stripe.closed.load(Ordering::SeqCst) {
-            self.wait(false);
-        }
+        !self.stripe.closed.load(Ordering::SeqCst) || self.wait(may_go_on)
     }
 
     /// Waits outside until it may be inside. False where it has something to do outside meanwhile (`may_go_on`), and the gate is
@@ -254,15 +251,7 @@ impl Inside<'_> {
         }
     }
 
-    /// Between two pieces of work: lets somebody who wants to be alone go first. Not where it is inside more than once.
-    #[inline]
-    pub fn give_way(&self) {
-        if self.must_give_way() {
-            self.wait(false);
-        }
-    }
-
-    /// Whether somebody wants to be alone, and nothing is in the way.
+    /// Whether somebody wants to be alone, and it should come out between two pieces of work. Not where it is inside more than once.
     #[inline]
     pub fn must_give_way(&self) -> bool {
         self.stripe.closed.load(Ordering::Relaxed) && self.stripe.depth.load(Ordering::Relaxed) == 1
@@ -382,7 +371,9 @@ mod tests {
                             a.fetch_add(1, Ordering::Relaxed);
                             thread::yield_now();
                             b.fetch_add(1, Ordering::Relaxed);
-                            inside.give_way();
+                            if inside.must_give_way() {
+                                break;
+                            }
                         }
                     }
                 });
@@ -414,7 +405,7 @@ mod tests {
                 thread::yield_now();
             }
             let second = gate.enter(ThreadSlot(1));
-            second.give_way();
+            assert!(!second.must_give_way());
             drop(second);
             assert!(!closed.load(Ordering::SeqCst));
             drop(first);
@@ -478,7 +469,9 @@ mod tests {
                 passed += 1;
             }
             assert!(!closed.load(Ordering::SeqCst));
-            slow.give_way();
+            while !slow.must_give_way() {
+                thread::yield_now();
+            }
             drop(slow);
         });
         assert!(closed.load(Ordering::SeqCst));

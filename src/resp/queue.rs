@@ -18,40 +18,31 @@ pub struct Queue {
 impl Queue {
     /// Adds a request.
     pub fn push(&mut self, args: &Args<'_>) {
-        let first = self.spans.len();
         for at in 0..args.len() {
-            let span = match args.shared(at) {
-                Some(shared) => {
-                    self.apart.push(shared.clone());
-                    self.apart_bytes += shared.len();
-                    Span {
-                        start: APART | (self.apart.len() - 1),
-                        len: shared.len(),
-                    }
-                }
-                None => {
-                    let arg = args.at(at);
-                    let start = self.bytes.len();
-                    self.bytes.extend_from_slice(arg);
-                    Span {
-                        start,
-                        len: arg.len(),
-                    }
-                }
+            let Some(shared) = args.shared(at) else {
+                self.push_word(args.at(at));
+                continue;
             };
-            self.spans.push(span);
+            self.apart.push(shared.clone());
+            self.apart_bytes += shared.len();
+            self.spans.push(Span {
+                start: APART | (self.apart.len() - 1),
+                len: shared.len(),
+            });
         }
-        self.requests.push(first..self.spans.len());
+        self.end_request();
     }
 
-    /// Adds a request of these words.
-    pub fn push_words<'w>(&mut self, words: impl Iterator<Item = &'w [u8]>) {
-        let first = self.spans.len();
-        for word in words {
-            let (start, len) = (self.bytes.len(), word.len());
-            self.bytes.extend_from_slice(word);
-            self.spans.push(Span { start, len });
-        }
+    /// Adds a word to the request that is being made.
+    pub fn push_word(&mut self, word: &[u8]) {
+        let (start, len) = (self.bytes.len(), word.len());
+        self.bytes.extend_from_slice(word);
+        self.spans.push(Span { start, len });
+    }
+
+    /// The request that was being made has all its words.
+    pub fn end_request(&mut self) {
+        let first = self.requests.last().map_or(0, |request| request.end);
         self.requests.push(first..self.spans.len());
     }
 

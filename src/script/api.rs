@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use mlua::{Lua, MultiValue, Table, Value};
 
-use super::arguments::{self, Failure};
+use super::arguments::{self, Failure, to_i64};
 use super::errors::{blame, raise_reply, reply_table, thrown};
 use crate::command::table::table;
 use crate::resp::Protocol;
@@ -131,12 +131,12 @@ fn redis(lua: &Lua, state: &Arc<State>) -> mlua::Result<Table> {
         lua.create_function(|_, _: MultiValue| Ok(Value::Nil))?,
     )?;
     let own = Arc::clone(state);
-    let setresp = move |_: &Lua, args: MultiValue| {
+    let setresp = move |lua: &Lua, args: MultiValue| {
         let Some(version) = only(&args) else {
             return refuse("ERR redis.setresp() requires one argument.");
         };
-        match whole(version) {
-            Some(version @ 2..=3) => own.is_resp3.store(version == 3, Ordering::Relaxed),
+        match whole(lua, version) {
+            version @ 2..=3 => own.is_resp3.store(version == 3, Ordering::Relaxed),
             _ => return refuse("ERR RESP version must be 2 or 3."),
         }
         Ok(Value::Nil)
@@ -156,15 +156,9 @@ fn only(args: &MultiValue) -> Option<&Value> {
 }
 
 /// A number as C makes an integer of it; what is none is 0.
-fn whole(value: &Value) -> Option<i64> {
-    match value {
-        Value::Integer(number) => Some(*number),
-        Value::Number(number) => Some(*number as i64),
-        Value::String(text) => {
-            Some(text.to_str().ok()?.trim().parse::<f64>().unwrap_or(0.0) as i64)
-        }
-        _ => Some(0),
-    }
+fn whole(lua: &Lua, value: &Value) -> i64 {
+    let number = lua.coerce_number(value.clone()).ok().flatten();
+    number.map_or(0, to_i64)
 }
 
 /// A string or a number as text.
@@ -212,7 +206,7 @@ fn log(lua: &Lua, args: MultiValue) -> Answer {
         return refuse("ERR redis.log() requires two arguments or more.");
     }
     let level = match args.front() {
-        Some(level) if level.is_number() || level.is_integer() => whole(level),
+        Some(level) if level.is_number() || level.is_integer() => whole(lua, level),
         _ => return refuse("ERR First argument must be a number (log level)."),
     };
     let words: Vec<Vec<u8>> = args
@@ -223,20 +217,20 @@ fn log(lua: &Lua, args: MultiValue) -> Answer {
     let words = words.join(&b' ');
     let text = String::from_utf8_lossy(&words);
     match level {
-        Some(0) => tracing::debug!("A script: {text}"),
-        Some(1 | 2) => tracing::info!("A script: {text}"),
-        Some(3) => tracing::warn!("A script: {text}"),
+        0 => tracing::debug!("A script: {text}"),
+        1 | 2 => tracing::info!("A script: {text}"),
+        3 => tracing::warn!("A script: {text}"),
         _ => return refuse("ERR Invalid log level."),
     }
     Ok(Value::Nil)
 }
 
-fn set_repl(_: &Lua, args: MultiValue) -> Answer {
+fn set_repl(lua: &Lua, args: MultiValue) -> Answer {
     let Some(flags) = only(&args) else {
         return refuse("ERR redis.set_repl() requires one argument.");
     };
-    match whole(flags) {
-        Some(0..=3) => Ok(Value::Nil),
+    match whole(lua, flags) {
+        0..=3 => Ok(Value::Nil),
         _ => refuse(
             "ERR Invalid replication flags. Use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE.",
         ),

@@ -60,7 +60,7 @@ const DEFAULT: Settings = Settings {
 
 const NUMBER_PRECISION_MAX: i32 = 14;
 
-/// The functions and texts of `cjson` by their names, but for `null`. See [`super::arguments::add`] for what the functions return.
+/// The functions and texts of `cjson` by their names, but for `null`.
 /// `new` returns such a table again. `array_metatable` is the metatable of arrays that are read: no part of the library.
 pub(super) fn functions(lua: &Lua) -> mlua::Result<Table> {
     let array_metatable = lua.create_table()?;

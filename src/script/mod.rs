@@ -23,6 +23,8 @@ use sha1::{Digest as _, Sha1};
 
 use crate::error::CommandError;
 
+pub use mlua::Function;
+
 pub use self::vm::{Host, Vm};
 
 /// The name of a script: the SHA1 of its text in lower-case hexadecimal digits.

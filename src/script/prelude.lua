@@ -3,7 +3,7 @@
 -- Plain Lua has no table that cannot be written. So what must stay as it is for the next script is shown by a proxy: an empty table that
 -- reads elsewhere. What raw access leaves in a proxy is taken out after the script.
 --
--- An error of the host is raised here, as the value that the script is to catch.
+-- An error of the host is made the value that the script is to catch where it catches it.
 local host = ...
 local error, getmetatable, ipairs, load, loadstring, next, pairs, rawset, select, setmetatable, tostring, type, xpcall =
     error, getmetatable, ipairs, load, loadstring, next, pairs, rawset, select, setmetatable, tostring, type, xpcall
@@ -107,13 +107,9 @@ function base.pairs(...)
     end, (...), nil
 end
 
--- What was compiled before could do anything to the server.
-local function is_text(chunk)
-    return byte(chunk, 1) ~= 27
-end
-
 function base.loadstring(chunk, ...)
-    if type(chunk) == "string" and not is_text(chunk) then
+    -- What was compiled before could do anything to the server.
+    if type(chunk) == "string" and byte(chunk, 1) == 27 then
         return nil, "attempt to load a chunk that is no text"
     end
     local compiled, why = loadstring(chunk, ...)

@@ -14,6 +14,8 @@ const BAD_ARGUMENT: CommandError =
 const TOO_DEEP: &str = "reached lua stack limit";
 /// Replies and results lie in each other no deeper.
 const DEPTH_MAX: usize = 1_000;
+/// The letters before the colon of a verbatim string.
+const VERBATIM_FORMAT: usize = 3;
 /// Integers up to here are written as such: those behind are not all there.
 const EXACT_MAX: f64 = (1u64 << 53) as f64;
 
@@ -63,29 +65,23 @@ pub(super) fn request(args: &MultiValue, queue: &mut Queue) -> Result<(), Comman
     if args.is_empty() {
         return Err(NO_ARGUMENT);
     }
-    let mut words: Vec<std::borrow::Cow<'_, [u8]>> = Vec::with_capacity(args.len());
     for arg in args {
-        words.push(match arg {
-            // The words are copied behind each other right away.
-            Value::String(text) => text.as_bytes().to_vec().into(),
-            Value::Integer(number) => itoa::Buffer::new()
-                .format(*number)
-                .as_bytes()
-                .to_vec()
-                .into(),
-            Value::Number(number) => format_number(*number).into(),
+        match arg {
+            Value::String(text) => queue.push_word(&text.as_bytes()),
+            Value::Integer(number) => queue.push_word(&number::format_i64(*number)),
+            Value::Number(number) => queue.push_word(&format_number(*number)),
             _ => return Err(BAD_ARGUMENT),
-        });
+        }
     }
-    queue.push_words(words.iter().map(|word| &word[..]));
+    queue.end_request();
     Ok(())
 }
 
-fn format_number(number: f64) -> Vec<u8> {
-    if number.fract() == 0.0 && number.abs() <= EXACT_MAX {
-        return (number as i64).to_string().into_bytes();
+fn format_number(number: f64) -> number::Text {
+    match number.fract() == 0.0 && number.abs() <= EXACT_MAX {
+        true => number::format_i64(number as i64),
+        false => number::format_f64(number),
     }
-    number::format_f64(number).to_vec()
 }
 
 fn read(lua: &Lua, bytes: &mut &[u8], depth: usize) -> mlua::Result<Value> {
@@ -118,11 +114,11 @@ fn read(lua: &Lua, bytes: &mut &[u8], depth: usize) -> mlua::Result<Value> {
             };
             let body = bytes.get(..len).ok_or_else(broken)?;
             *bytes = bytes.get(len + 2..).ok_or_else(broken)?;
-            match (kind, body) {
-                (b'=', [format @ .., _] | format) if format.len() >= 3 => {
+            match body.split_at_checked(VERBATIM_FORMAT) {
+                Some((format, [b':', rest @ ..])) if kind == b'=' => {
                     let table = lua.create_table_with_capacity(0, 2)?;
-                    table.raw_set("format", text(&body[..3])?)?;
-                    table.raw_set("string", text(body.get(4..).unwrap_or_default())?)?;
+                    table.raw_set("format", text(format)?)?;
+                    table.raw_set("string", text(rest)?)?;
                     single("verbatim_string", Value::Table(table))?
                 }
                 _ => text(body)?,
@@ -182,10 +178,7 @@ fn write_at(
         Value::Number(number) => reply.int(*number as i64),
         Value::Boolean(yes) if protocol == Protocol::Resp3 => reply.boolean(*yes),
         Value::Boolean(true) => reply.int(1),
-        Value::Table(table) if depth >= DEPTH_MAX => {
-            let _ = table;
-            reply.error(&CommandError::text(TOO_DEEP));
-        }
+        Value::Table(_) if depth >= DEPTH_MAX => reply.error(&CommandError::text(TOO_DEEP)),
         Value::Table(table) => return write_table(table, reply, protocol, depth),
         _ => reply.nil(),
     }

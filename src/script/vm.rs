@@ -18,6 +18,8 @@ use crate::resp::{Protocol, Queue, Reply};
 const PRELUDE_TEXT: &str = include_str!("prelude.lua");
 /// It is looked whether a script is to end each time after so many instructions.
 const LOOK_INSTRUCTIONS: u32 = 10_000;
+/// A larger buffer for replies of commands is given back.
+const SCRATCH_BYTES_MAX: usize = 64 * 1024;
 /// So many scripts are kept compiled. Those that are compiled again take some microseconds.
 const COMPILED_MAX: usize = 2_000;
 /// Where scripts and functions come from, in errors.
@@ -121,13 +123,14 @@ impl Vm {
         Ok(function)
     }
 
-    /// Runs a script, and writes what it returns.
+    /// Runs a script that was compiled, and writes what it returns.
     ///
     /// # Errors
     /// It has failed; the error says where.
     pub fn run<'k>(
         &mut self,
         script: &Script,
+        function: &Function,
         (keys, args): (
             impl Iterator<Item = &'k [u8]>,
             impl Iterator<Item = &'k [u8]>,
@@ -135,12 +138,15 @@ impl Vm {
         host: &mut dyn Host,
         reply: &mut Reply,
     ) -> Result<(), CommandError> {
-        let function = self.compile(script)?;
         self.api.begin();
         self.lua.gc_restart();
         let mut scratch = std::mem::take(&mut self.reply);
-        let ended = self.call(&function, (keys, args), host, &mut scratch);
-        self.reply = scratch;
+        let ended = self.call(function, (keys, args), host, &mut scratch);
+        // A long value or buffer is given back.
+        scratch.begin(Protocol::Resp2);
+        if scratch.buffer_mut().capacity() <= SCRATCH_BYTES_MAX {
+            self.reply = scratch;
+        }
         let ended = ended.and_then(|(is_well, value)| match is_well {
             true => replies::write(&value, reply, self.api.protocol()).map(Ok),
             false => Ok(Err(value)),

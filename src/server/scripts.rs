@@ -18,7 +18,6 @@ use tokio::sync::oneshot;
 
 use super::session::Session;
 use super::shutdown::Shutdown;
-use crate::clock::UnixMs;
 use crate::config::Live;
 use crate::error::CommandError;
 use crate::keyspace::gate::Gate;
@@ -38,6 +37,9 @@ const UNKILLABLE: CommandError = CommandError::text(
     "UNKILLABLE Sorry the script already executed write commands against the dataset. You can either wait the script termination or kill the server in a hard way using the SHUTDOWN NOSAVE command.",
 );
 
+const FAILED: CommandError =
+    CommandError::text("ERR scripts have failed, see the log of the server");
+
 /// A request that is to be done by the thread of scripts, with what its client has lent for it.
 #[derive(Debug)]
 pub struct Job {
@@ -45,28 +47,23 @@ pub struct Job {
     pub session: Session,
     /// The request.
     pub request: OwnedArgs,
-    /// Its time.
-    pub now: UnixMs,
     /// What it answers.
     pub reply: Reply,
     /// Whether it was refused.
     pub refused: Option<CommandError>,
+    /// Whether it has changed keys.
+    pub has_changed: bool,
 }
 
 impl Job {
     /// A request of this session, which is lent.
-    pub fn new(
-        session: &mut Session,
-        request: OwnedArgs,
-        now: UnixMs,
-        protocol: Protocol,
-    ) -> Box<Self> {
+    pub fn new(session: &mut Session, request: OwnedArgs, protocol: Protocol) -> Box<Self> {
         Box::new(Self {
             session: session.lend(),
             request,
-            now,
             reply: Reply::new(protocol),
             refused: None,
+            has_changed: false,
         })
     }
 }
@@ -264,11 +261,24 @@ impl Scripts {
         self.is_closed.load(Ordering::Relaxed)
     }
 
+    /// Whether there is somebody who does jobs.
+    ///
+    /// # Errors
+    /// The thread has failed.
+    pub fn check(&self) -> Result<(), CommandError> {
+        match self.is_closed() {
+            false => Ok(()),
+            true => Err(FAILED),
+        }
+    }
+
     /// There is nobody any more who does jobs.
     pub fn close(&self) {
         let mut waiting = self.waiting.lock();
         self.is_closed.store(true, Ordering::Relaxed);
         waiting.clear();
+        // Where the thread has failed it has not said so.
+        self.running.end();
     }
 }
 

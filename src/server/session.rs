@@ -175,6 +175,7 @@ impl Session {
         let stand_in = Self::new(Arc::clone(&self.client), self.authenticated);
         let mut lent = std::mem::replace(self, stand_in);
         self.exchange_waiting(&mut lent);
+        self.requests = lent.requests;
         lent
     }
 
@@ -187,8 +188,6 @@ impl Session {
     fn exchange_waiting(&mut self, other: &mut Self) {
         std::mem::swap(&mut self.suspended, &mut other.suspended);
         std::mem::swap(&mut self.share, &mut other.share);
-        other.requests = other.requests.max(self.requests);
-        self.requests = other.requests;
     }
 
     /// A request is done, and with it all that it had while it waited.

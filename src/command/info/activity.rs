@@ -89,6 +89,8 @@ pub(super) fn stats(look: &Look<'_>, lines: &mut Lines) {
         ("io_threaded_writes_processed", 0),
     ]);
     event_loop(look, lines);
+    let scripts = &look.server.scripts;
+    lines.field("evicted_scripts", scripts.evicted.load(Relaxed));
     refused_clients(stats, lines);
 }
 
